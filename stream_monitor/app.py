@@ -1,0 +1,152 @@
+"""The composition root: settings to stages, stages to loops, loops to processes."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.errors import StreamMonitorError
+from stream_monitor.judge.stage import Judge
+from stream_monitor.kafka.client import Client
+from stream_monitor.kafka.confluent import KafkaClient
+from stream_monitor.kafka.embedded import EmbeddedBroker
+from stream_monitor.kafka.loop import Loop
+from stream_monitor.kafka.topics import ready
+from stream_monitor.settings import ROLES_IN, Settings
+from stream_monitor.telemetry import logs
+from stream_monitor.telemetry.metrics import Telemetry
+from stream_monitor.telemetry.server import serve
+
+log = logging.getLogger(__name__)
+
+STAGES = ("describe", "judge")
+
+
+def describe_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
+    """The describe stage on a client."""
+    knowledge = Knowledge()
+    loop = Loop(client, Describe(settings, layout, knowledge), ROLES_IN, settings, clock)
+    loop.on_table = knowledge.learn
+    return loop
+
+
+def judge_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
+    """The judge stage on a client."""
+    return Loop(client, Judge(settings, layout.profiles), ["profiles"], settings, clock)
+
+
+LOOPS = {"describe": describe_loop, "judge": judge_loop}
+
+
+def run_stage(settings: Settings, layout: Layout, role: str, worker: int) -> int:
+    """One worker of one stage in this process, until SIGTERM or SIGINT; returns the exit code."""
+    logs.configure(role, worker)
+    stop = StopSignal()
+    try:
+        client = KafkaClient(settings, role)
+        loop = LOOPS[role](client, settings, layout, time.monotonic)
+        telemetry = Telemetry(role)
+        loop.on_commit = telemetry.observe(loop)
+        if settings.http.enabled:
+            serve(settings.http, _offset(role, worker), loop)
+        log.info("running", extra={"role": role, "worker": worker, "transactional_id": client.transactional_id})
+        loop.run(stop.is_set)
+    except StreamMonitorError as error:
+        log.error("%s", error)
+        return 1
+    log.info("stopped", extra={"role": role, "worker": worker})
+    return 0
+
+
+def _offset(role: str, worker: int) -> int:
+    """Each process of one command serves its own port."""
+    return 2 * worker + STAGES.index(role)
+
+
+class StopSignal:
+    """Set by the first SIGTERM or SIGINT; the second one exits at once."""
+
+    def __init__(self) -> None:
+        self._set = False
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._set:
+            sys.exit(128 + number)
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self._set
+
+
+@dataclass(slots=True)
+class Worker:
+    """A process of one stage."""
+
+    role: str
+    number: int
+    process: multiprocessing.process.BaseProcess
+
+
+def start_workers(settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> list[Worker]:
+    """Start processes (spawned: librdkafka does not survive a fork)."""
+    context = multiprocessing.get_context("spawn")
+    started = []
+    for number in range(workers):
+        for role in roles:
+            process = context.Process(
+                target=_worker_main, args=(settings.model_dump_json(), layout, role, number), name=f"{role}-{number}"
+            )
+            process.start()
+            started.append(Worker(role, number, process))
+    return started
+
+
+def _worker_main(settings: str, layout: Layout, role: str, number: int) -> None:
+    sys.exit(run_stage(Settings.model_validate_json(settings), layout, role, number))
+
+
+def run(settings: Settings, roles: Sequence[str], workers: int, embedded: bool = False) -> int:
+    """Run until a signal, or until a worker fails; the exit code is the worst of the workers'."""
+    if embedded:
+        with EmbeddedBroker() as broker:
+            print(f"embedded broker for trying things out: bootstrap servers {broker.bootstrap}", file=sys.stderr)
+            settings = broker.reached_by(settings)
+            return _supervise(settings, broker.layout(settings), roles, workers)
+    layout = ready(settings)
+    if len(roles) == 1 and workers == 1:
+        return run_stage(settings, layout, roles[0], 0)
+    return _supervise(settings, layout, roles, workers)
+
+
+def _supervise(settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> int:
+    started = start_workers(settings, layout, roles, workers)
+    stop = StopSignal()
+    try:
+        while not stop.is_set() and all(w.process.is_alive() for w in started):
+            started[0].process.join(0.2)
+    finally:
+        codes = stop_workers(started)
+    return max(abs(code) for code in codes)
+
+
+def stop_workers(started: Sequence[Worker], timeout_s: float = 30.0) -> list[int]:
+    """Ask all to stop, wait, kill what does not; their exit codes."""
+    for worker in started:
+        worker.process.terminate()
+    for worker in started:
+        worker.process.join(timeout_s)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+    return [worker.process.exitcode or 0 for worker in started]

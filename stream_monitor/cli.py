@@ -1,0 +1,242 @@
+"""The command line: `stream-monitor --help` teaches."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stream_monitor import __version__
+from stream_monitor.errors import StreamMonitorError
+from stream_monitor.settings import Settings, load
+
+app = typer.Typer(
+    name="stream-monitor",
+    help="Streaming drift detection on Kafka: prediction events, labels and feedback in; alerts and metrics out.",
+    epilog="Try `stream-monitor demo` first: a year of real flights, nothing to install or configure.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+topics_app = typer.Typer(no_args_is_help=True, help="Make and check the app's topics.")
+alerts_app = typer.Typer(no_args_is_help=True, help="Read alerts from their topic.")
+metrics_app = typer.Typer(no_args_is_help=True, help="Read metrics from their topic.")
+app.add_typer(topics_app, name="topics")
+app.add_typer(alerts_app, name="alerts")
+app.add_typer(metrics_app, name="metrics")
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="Settings file (YAML). Without one the defaults are used; STREAM_MONITOR__* overrides both.",
+    ),
+]
+err = Console(stderr=True)
+
+
+class Role(StrEnum):
+    """Which stages a command runs."""
+
+    describe = "describe"
+    judge = "judge"
+    all = "all"
+
+
+def main() -> None:
+    """Entry point: our own errors are messages, not tracebacks."""
+    try:
+        app()
+    except StreamMonitorError as error:
+        err.print(f"[red]error:[/red] {error}", highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Shared options."""
+
+
+@app.command()
+def run(
+    config: Config = None,
+    role: Annotated[Role, typer.Option(help="Which stages to run here.")] = Role.all,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of each stage.")] = 1,
+    embedded: Annotated[
+        bool, typer.Option(help="Bring a small broker along, to try things out; keeps little.")
+    ] = False,
+) -> None:
+    """Read events from Kafka and publish alerts and metrics, exactly once.
+
+    Needs no settings: missing topics are made, models and features are learned from the stream, the first 10,000
+    values of each measure become its baseline.
+
+    Example: `STREAM_MONITOR__KAFKA__BOOTSTRAP_SERVERS=broker:9092 stream-monitor run`
+    """
+    from stream_monitor.app import STAGES, run
+
+    roles = STAGES if role is Role.all else (role.value,)
+    raise typer.Exit(run(load(config), roles, workers, embedded))
+
+
+@app.command()
+def demo(
+    report: Annotated[Path | None, typer.Option(help="Write what was found when as JSON.")] = None,
+    speed: Annotated[float, typer.Option(min=0, help="Days of flights a second; 0: as fast as it goes.")] = 0,
+) -> None:
+    """A year of real flights through the whole product, on an embedded broker.
+
+    A model predicts which flights will be late. From 1 July on a feed sends distances in kilometres: watch it be found.
+    """
+    from stream_monitor.demo.show import show
+
+    raise typer.Exit(show(report, speed))
+
+
+@app.command()
+def check(config: Config = None) -> None:
+    """Print the settings in force, and everything that is wrong with file, broker and topics, in one go."""
+    from stream_monitor.checks import check
+
+    settings = load(config)
+    resolved, problems = check(settings)
+    print(resolved)
+    for problem in problems:
+        err.print(f"[red]✗[/red] {problem}", highlight=False)
+    if not problems:
+        err.print("[green]✓[/green] settings, broker and topics are fine")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def schema(
+    name: Annotated[str, typer.Argument(help="prediction, label, feedback, observation, alert, metric or dead-letter")],
+) -> None:
+    """Print the JSON Schema of a record.
+
+    Example: `stream-monitor schema alert > alert.schema.json`
+    """
+    from stream_monitor.events.contracts import CONTRACTS, json_schema
+
+    if name not in CONTRACTS:
+        raise StreamMonitorError(f"no record is called {name!r}; there are {', '.join(CONTRACTS)}")
+    print(json.dumps(json_schema(name), indent=2))
+
+
+@app.command()
+def replay(
+    files: Annotated[
+        list[Path], typer.Argument(exists=True, dir_okay=False, help="NDJSON events, each file in order of event time.")
+    ],
+    config: Config = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write alerts and metrics here, one JSON a line; default: standard output.")
+    ] = None,
+) -> None:
+    """Run files of events through the same code as `run`, without Kafka: the same alerts, the same metrics.
+
+    Example: `stream-monitor replay predictions.ndjson labels.ndjson --out result.ndjson`
+    """
+    from stream_monitor.replay import read_files, replay
+
+    settings = load(config)
+    counts: dict[str, int] = {}
+    total = sum(file.stat().st_size for file in files)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with out.open("w") if out else sys.stdout as target, Progress(*columns, console=err) as progress:
+        task = progress.add_task("replay", total=total)
+
+        def publish(output: Any) -> None:
+            counts[output.role] = counts.get(output.role, 0) + 1
+            if output.role in ("alerts", "metrics", "dead-letters"):
+                target.write(f'{{"topic":"{output.role}","value":{output.value.decode()}}}\n')
+
+        run = replay(settings, read_files(files, lambda size: progress.advance(task, size)), publish)
+    told = ", ".join(f"{counts.get(role, 0):,} {role}" for role in ("alerts", "metrics", "dead-letters"))
+    err.print(f"{run.events:,} events: {told}", highlight=False)
+
+
+@topics_app.command("create")
+def topics_create(config: Config = None) -> None:
+    """Make the missing topics with the right configuration."""
+    from stream_monitor.kafka.topics import create
+
+    made = create(load(config))
+    print("\n".join(made) if made else "all topics exist")
+
+
+@topics_app.command("check")
+def topics_check(config: Config = None) -> None:
+    """Say what is wrong with the topics that exist."""
+    from stream_monitor.kafka.topics import inspect
+
+    report = inspect(load(config))
+    for problem in report.problems:
+        err.print(f"[red]✗[/red] {problem}", highlight=False)
+    print(f"{len(report.partitions)} topics, {len(report.problems)} problem(s)")
+    raise typer.Exit(1 if report.problems else 0)
+
+
+Follow = Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Wait for more, or end at the topic's end.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The records as they are, one a line.")]
+
+
+@alerts_app.command("tail")
+def alerts_tail(config: Config = None, follow: Follow = True, as_json: AsJson = False) -> None:
+    """Print alerts as they come."""
+    _tail(load(config), "alerts", follow, as_json, _alert_line)
+
+
+@metrics_app.command("tail")
+def metrics_tail(config: Config = None, follow: Follow = True, as_json: AsJson = False) -> None:
+    """Print metrics as they come; the last record of a key is the truth."""
+    _tail(load(config), "metrics", follow, as_json, _metric_line)
+
+
+def _tail(settings: Settings, role: str, follow: bool, as_json: bool, line: Callable[[dict[str, Any]], str]) -> None:
+    from stream_monitor.kafka.tail import tail
+
+    console = Console(highlight=False, soft_wrap=True)
+    for value in tail(settings, role, follow):
+        if as_json:
+            print(value.decode(), flush=True)
+        else:
+            console.print(line(json.loads(value)))
+
+
+def _alert_line(alert: dict[str, Any]) -> str:
+    from stream_monitor.demo.pictures import when
+
+    colour = {"open": "red", "update": "yellow", "resolved": "green"}[alert["status"]]
+    status = f"[{colour}]{alert['status']:<8}[/{colour}]"
+    return f"{when(alert['ts'])} {status} {alert['severity']:<8} {alert['reason']}  [dim]{alert['id'][:8]}[/dim]"
+
+
+def _metric_line(metric: dict[str, Any]) -> str:
+    from stream_monitor.demo.pictures import when
+
+    rest = f" accuracy {metric['accuracy']:.4f}" if metric.get("accuracy") is not None else ""
+    state = f"{'final' if metric['final'] else 'open'} r{metric['revision']}"
+    where = f"{metric['model']} {metric['version']} {metric['segment']}"
+    start = when(metric["window_start"])
+    return f"{start} {metric['kind']:<11} {where}: {metric['count']:,} events{rest} [dim]{state}[/dim]"

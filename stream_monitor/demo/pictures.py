@@ -1,0 +1,29 @@
+"""Small pictures of an alert for a terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def when(ts: int) -> str:
+    """Event time for people."""
+    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def bars(shares: list[float], top: float) -> str:
+    """A row of bars, the highest as high as `top`."""
+    return "".join(BARS[min(len(BARS) - 1, round(share / top * (len(BARS) - 1)))] for share in shares)
+
+
+def picture(alert: dict[str, Any]) -> tuple[str, str] | None:
+    """(baseline, now) as bars on the same scale; None where the evidence holds no distribution."""
+    for finding in alert.get("findings", ()):
+        found = finding.get("evidence", {})
+        shares = found.get("bins") or found.get("categories")
+        if shares:
+            top = max(*shares["baseline"], *shares["now"], 1e-9)
+            return bars(shares["baseline"], top), bars(shares["now"], top)
+    return None

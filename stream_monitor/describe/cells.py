@@ -1,0 +1,58 @@
+"""Which cells an event falls into: versions × segments × panes, as small integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stream_monitor.describe.columns import Categories, Spec, factorise
+from stream_monitor.describe.profiles import Cells
+from stream_monitor.types import I64
+
+ALL = "all"
+ACCEPTED, DUPLICATE, LATE = 0, 1, 2
+"""What became of a prediction; the columns of a cell's counts."""
+
+
+@dataclass(slots=True)
+class Placed:
+    """n events of one model: where each falls in event time, and what became of it."""
+
+    versions: Sequence[str]
+    pane: I64
+    status: I64
+    segments: dict[Spec, Categories]
+
+
+def place(events: Placed) -> Cells:
+    """Group events into cells; only accepted events are paired with their cells, all are counted there."""
+    version, versions = factorise(events.versions)
+    rows, codes, names = [np.arange(len(version))], [np.zeros(len(version), np.int64)], [ALL]
+    for column in events.segments.values():
+        code, values = factorise(column)
+        there = np.flatnonzero(code >= 0)
+        rows.append(there)
+        codes.append(code[there] + len(names))
+        names += values
+    row, segment = np.concatenate(rows), np.concatenate(codes)
+    pane, panes = _panes(events.pane)
+    key = (pane[row] * len(names) + segment) * max(len(versions), 1) + version[row]
+    found, cell = np.unique(key, return_inverse=True)
+    status = events.status[row]
+    counts = np.bincount(cell * 3 + status, minlength=3 * len(found)).reshape(-1, 3)
+    accepted = status == ACCEPTED
+    return Cells(
+        version=[versions[i] for i in found % max(len(versions), 1)],
+        segment=[names[i] for i in found // max(len(versions), 1) % len(names)],
+        pane=panes[found // (max(len(versions), 1) * len(names))],
+        counts=counts,
+        row=row[accepted],
+        cell=cell[accepted],
+    )
+
+
+def _panes(pane: I64) -> tuple[I64, I64]:
+    panes, code = np.unique(pane, return_inverse=True)
+    return code, panes

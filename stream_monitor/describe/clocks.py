@@ -1,0 +1,62 @@
+"""Event time of the input partitions: what is late, and how far a partition number has come.
+
+Everything is decided in log order by event times; a worker's clock says only which partitions are idle, and that is
+passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stream_monitor.types import I64
+
+NEVER = -(2**62)
+"""The watermark of a partition that has seen nothing; also "minus infinity" on the wire."""
+
+END = 2**62
+"""The watermark of a partition that will never bring anything again (finite replay)."""
+
+
+@dataclass(slots=True)
+class TopicClock:
+    """The largest event time read so far from one topic partition."""
+
+    largest: int = NEVER
+    at_end: bool = False
+    idle: bool = False
+
+    def admit(self, ts: I64) -> I64:
+        """Advance over events in log order; returns for each the largest *earlier* time (NEVER before the first)."""
+        before = np.maximum.accumulate(np.concatenate([[self.largest], ts]))
+        self.largest = int(before[-1])
+        return before[:-1]
+
+    def watermark(self, lateness_ms: int) -> int:
+        """Nothing below this comes any more, late events excepted."""
+        return NEVER if self.largest == NEVER else self.largest - lateness_ms
+
+
+@dataclass(slots=True)
+class PartitionClock:
+    """The clocks of one partition number of predictions, labels and feedback."""
+
+    predictions: TopicClock = field(default_factory=TopicClock)
+    labels: TopicClock = field(default_factory=TopicClock)
+    feedback: TopicClock = field(default_factory=TopicClock)
+
+    def input(self, lateness_ms: int) -> int:
+        """The input watermark."""
+        return self.predictions.watermark(lateness_ms)
+
+    def joined(self, items: TopicClock, lateness_ms: int, horizon_ms: int) -> int:
+        """The watermark of labels or feedback.
+
+        Never above the input's; at most a horizon behind it, for what comes later than that joins nothing; equal to
+        it while the partition never had an item and has been read to its end.
+        """
+        inputs = self.input(lateness_ms)
+        if items.largest == NEVER:
+            return inputs if items.at_end else max(NEVER, inputs - horizon_ms)
+        return min(inputs, max(items.watermark(lateness_ms), inputs - horizon_ms))

@@ -1,0 +1,59 @@
+"""Names as small integers, for the columns of the pending predictions; change logs carry the names themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from stream_monitor.types import I64
+
+
+class Codes:
+    """Interns hashable values in order of first sight."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._codes: dict[Any, int] = {}
+
+    def of(self, value: Any) -> int:
+        """The code of a value."""
+        code = self._codes.get(value)
+        if code is None:
+            code = self._codes[value] = len(self.values)
+            self.values.append(value)
+        return code
+
+    def array(self, values: Iterable[Any]) -> I64:
+        """The codes of values."""
+        return np.array([self.of(value) for value in values], np.int64)
+
+
+class Key(msgspec.Struct, frozen=True, array_like=True):
+    """What a prediction belongs to."""
+
+    model: str
+    version: str
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """A prediction's segments ("country=DE", …) and its class, None when it is a number or absent."""
+
+    segments: tuple[str, ...]
+    category: str | None
+
+
+class CodeBook:
+    """The code tables of one worker, bounded by the settings' caps on what they hold."""
+
+    def __init__(self) -> None:
+        self.keys, self.answers = Codes(), Codes()
+        self.categories, self.labelers, self.signals = Codes(), Codes(), Codes()
+        self.models = Codes()
+
+    def model_of_key(self, keys: I64) -> I64:
+        """The model codes of key codes."""
+        table = np.array([self.models.of(key.model) for key in self.keys.values], np.int64)
+        return table[keys]

@@ -1,0 +1,153 @@
+"""Events of one model as columns of measures.
+
+A value's kind is its JSON type: numbers make a numeric column, strings and booleans a categorical one, strings and
+arrays a column of lengths; arrays and objects are counted by kind. Nothing is decided by what came first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stream_monitor.describe import measures
+from stream_monitor.events.contracts import Observation, Prediction
+from stream_monitor.types import F64, I64
+
+Categories = list[str | None]
+Spec = tuple[str, ...]
+"""Fields whose values together name a segment."""
+
+
+@dataclass(slots=True)
+class Columns:
+    """Measures of n events of one model: NaN and None are "absent" (JSON has neither, so nothing is lost)."""
+
+    model: str
+    rows: I64
+    versions: list[str]
+    numeric: dict[str, F64] = field(default_factory=dict)
+    categorical: dict[str, Categories] = field(default_factory=dict)
+    segments: dict[Spec, Categories] = field(default_factory=dict)
+    """The segment ("country=DE") of each event under each spec, None where a field is absent."""
+
+
+class _Builder:
+    """Fills sparse columns event by event."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.numbers: dict[str, list[float]] = {}
+        self.categories: dict[str, Categories] = {}
+
+    def number(self, name: str, at: int, value: float) -> None:
+        column = self.numbers.get(name)
+        if column is None:
+            column = self.numbers[name] = [math.nan] * self.size
+        column[at] = value
+
+    def category(self, name: str, at: int, value: str) -> None:
+        column = self.categories.get(name)
+        if column is None:
+            column = self.categories[name] = [None] * self.size
+        column[at] = value
+
+    def value(self, name: str, at: int, value: Any) -> None:
+        """Any JSON value of a measure, by its type; null is absent."""
+        kind = type(value)
+        if kind is float or kind is int:
+            self.number(name, at, float(value))
+        elif kind is str:
+            self.category(name, at, measures.bounded(value))
+            self.number(measures.length_of(name), at, float(len(value)))
+        elif kind is bool:
+            self.category(name, at, "true" if value else "false")
+        elif kind is list:
+            self.number(measures.length_of(name), at, float(len(value)))
+            self.category(measures.kind_of(name), at, "array")
+        elif value is not None:
+            self.category(measures.kind_of(name), at, "object")
+
+    def arrays(self) -> dict[str, F64]:
+        return {name: np.array(column) for name, column in self.numbers.items()}
+
+
+def of_predictions(
+    model: str, rows: Sequence[int], events: Sequence[Prediction], specs: Collection[Spec] = ()
+) -> Columns:
+    """Columns of predictions of one model; `rows` are their positions in the slice."""
+    built = _Builder(len(events))
+    names: dict[str, str] = {}
+    for at, event in enumerate(events):
+        for feature, value in event.features.items():
+            name = names.get(feature)
+            if name is None:
+                name = names[feature] = measures.feature_measure(feature)
+            built.value(name, at, value)
+        _answer(built, at, event)
+    return Columns(
+        model=model,
+        rows=np.array(rows, np.int64),
+        versions=[event.version for event in events],
+        numeric=built.arrays(),
+        categorical=built.categories,
+        segments={spec: [segment_of(spec, e.tags, e.features) for e in events] for spec in specs},
+    )
+
+
+def _answer(built: _Builder, at: int, event: Prediction) -> None:
+    answer = event.prediction
+    built.value(measures.PREDICTION, at, answer)
+    built.number(measures.NULL_ANSWER, at, float(answer is None or answer in ("", [], {})))
+    score = score_of(event)
+    if score is not None:
+        built.number(measures.SCORE, at, score)
+    if event.latency_ms is not None:
+        built.number(measures.LATENCY, at, event.latency_ms)
+    if event.human_prediction is not None:
+        built.number(measures.OVERRIDDEN, at, float(event.human_prediction != answer))
+
+
+def score_of(event: Prediction) -> float | None:
+    """The model's confidence: the probability itself, that of the answer given, or the largest of a list."""
+    given = event.probabilities
+    if given is None or isinstance(given, float):
+        return given
+    if isinstance(given, list):
+        return max(given, default=None)
+    answer = event.prediction
+    key = ("false", "true")[answer] if isinstance(answer, bool) else answer
+    score = given.get(key) if isinstance(key, str) else None
+    return score if score is not None else max(given.values(), default=None)
+
+
+def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any]) -> str | None:
+    """The segment of an event, its values from the tags or the features; None where there is none."""
+    parts = []
+    for name in spec:
+        value = tags.get(name, features.get(name))
+        if value is None or isinstance(value, list | dict):
+            return None
+        parts.append(f"{name}={('false', 'true')[value] if isinstance(value, bool) else value}")
+    return measures.bounded(",".join(parts))
+
+
+def of_observations(model: str, rows: Sequence[int], events: Sequence[Observation]) -> Columns:
+    """Columns of observations of one model."""
+    built = _Builder(len(events))
+    for at, event in enumerate(events):
+        for name, value in event.measures.items():
+            if value is not None:
+                built.number(measures.bounded(name), at, value)
+    return Columns(model, np.array(rows, np.int64), [e.version for e in events], built.arrays())
+
+
+def factorise(values: Sequence[str | None]) -> tuple[I64, list[str]]:
+    """Codes in order of first sight, -1 for None, and the values they stand for."""
+    seen = [value for value in dict.fromkeys(values) if value is not None]
+    index: dict[str | None, int] = {value: i for i, value in enumerate(seen)}
+    index[None] = -1
+    return np.fromiter(map(index.__getitem__, values), np.int64, len(values)), seen

@@ -1,0 +1,119 @@
+"""Columns of a commit to packed deltas, each small enough for a Kafka record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.cells import Placed, place
+from stream_monitor.describe.columns import Categories, Columns
+from stream_monitor.describe.measures import Lane
+from stream_monitor.describe.profiles import Delta, Known, summarise
+from stream_monitor.describe.records import MAX_RECORD_BYTES, RawDeltas
+from stream_monitor.events.arrays import pack
+from stream_monitor.types import F64, I64
+
+BLOCK_VALUES = 400_000
+"""Numbers added up in one pass: what stays in a processor's cache, and what a record can hold as values."""
+
+VALUES_A_RECORD = MAX_RECORD_BYTES // 10
+
+
+@dataclass(slots=True)
+class Batch:
+    """All events of one model and lane in one commit: measures, and what became of each event (see `cells`)."""
+
+    lane: Lane
+    columns: Columns
+    pane: I64
+    status: I64
+
+
+def merge(parts: Sequence[Columns], starts: Sequence[int]) -> Columns:
+    """One model's columns of several slices; `starts` is each slice's first row in the commit."""
+    if len(parts) == 1:
+        only = parts[0]
+        return Columns(only.model, only.rows + starts[0], only.versions, only.numeric, only.categorical, only.segments)
+    sizes = [len(part.rows) for part in parts]
+    numeric = {
+        name: np.concatenate([_numbers(part, name, size) for part, size in zip(parts, sizes, strict=True)])
+        for name in dict.fromkeys(name for part in parts for name in part.numeric)
+    }
+    return Columns(
+        model=parts[0].model,
+        rows=np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=True)]),
+        versions=[version for part in parts for version in part.versions],
+        numeric=numeric,
+        categorical=_chain([part.categorical for part in parts], sizes),
+        segments=_chain([part.segments for part in parts], sizes),
+    )
+
+
+def _numbers(part: Columns, name: str, size: int) -> F64:
+    column = part.numeric.get(name)
+    return np.full(size, np.nan) if column is None else column
+
+
+def _chain(parts: Sequence[dict[Any, Categories]], sizes: Sequence[int]) -> dict[Any, Categories]:
+    names = dict.fromkeys(name for part in parts for name in part)
+    chained: dict[Any, Categories] = {}
+    for name in names:
+        column: Categories = []
+        for part, size in zip(parts, sizes, strict=True):
+            column += part.get(name) or [None] * size
+        chained[name] = column
+    return chained
+
+
+def pack_deltas(batch: Batch, known: Known) -> Iterator[bytes]:
+    """The packed deltas of a batch, added up in blocks of rows; each is below `MAX_RECORD_BYTES`."""
+    measures = max(len(batch.columns.numeric), 1)
+    aware = all(name in known.edges for name in batch.columns.numeric)
+    size = max(1, (BLOCK_VALUES if aware else VALUES_A_RECORD) // measures)
+    for start in range(0, len(batch.pane), size):
+        yield from _pack_block(batch, slice(start, start + size), known)
+
+
+def _pack_block(batch: Batch, rows: slice, known: Known) -> Iterator[bytes]:
+    packed = pack(_delta(batch, rows, known))
+    count = len(batch.pane[rows])
+    if len(packed) <= MAX_RECORD_BYTES or count <= 1:
+        yield packed
+        return
+    middle = rows.start + count // 2
+    yield from _pack_block(batch, slice(rows.start, middle), known)
+    yield from _pack_block(batch, slice(middle, rows.start + count), known)
+
+
+def _delta(batch: Batch, rows: slice, known: Known) -> Delta:
+    columns = batch.columns
+    segments = {spec: column[rows] for spec, column in columns.segments.items()}
+    cells = place(Placed(columns.versions[rows], batch.pane[rows], batch.status[rows], segments))
+    numbers, categories = summarise(
+        cells,
+        {name: column[rows] for name, column in columns.numeric.items()},
+        {name: column[rows] for name, column in columns.categorical.items()},
+        known,
+    )
+    return Delta(columns.model, batch.lane, cells.version, cells.segment, cells.pane, cells.counts, numbers, categories)
+
+
+def pack_records(deltas: Iterable[bytes], performance: Iterable[bytes] = ()) -> list[bytes]:
+    """As few `profiles` records as hold these packed deltas."""
+    records: list[bytes] = []
+    current = RawDeltas([], [])
+    size = 0
+    for target, parts in (("deltas", deltas), ("performance", performance)):
+        for part in parts:
+            if size and size + len(part) > MAX_RECORD_BYTES:
+                records.append(pack(current))
+                current, size = RawDeltas([], []), 0
+            getattr(current, target).append(msgspec.Raw(part))
+            size += len(part)
+    if size:
+        records.append(pack(current))
+    return records

@@ -1,0 +1,211 @@
+"""Joins labels and feedback to predictions: the pending rows of every partition that this worker owns."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from stream_monitor.describe import measures, pending_log
+from stream_monitor.describe.clocks import NEVER, PartitionClock
+from stream_monitor.describe.codes import Answer, CodeBook, Key
+from stream_monitor.describe.columns import Columns, factorise
+from stream_monitor.describe.deltas import Batch
+from stream_monitor.describe.outcomes import Outcomes
+from stream_monitor.describe.pending import CATEGORICAL, LABEL, PREDICTION, SIGNAL, Joined, Pending, Rows
+from stream_monitor.events.contracts import Feedback, Label
+from stream_monitor.settings import Settings
+from stream_monitor.types import F64, I64, Bool
+
+MAX_SIGNALS = 32
+"""Different signal names that an app joins; further ones are counted as overflow."""
+
+
+@dataclass(slots=True)
+class JoinFlush:
+    """What the joins of a commit publish."""
+
+    batches: list[Batch] = field(default_factory=list)
+    performance: list[tuple[str, bytes]] = field(default_factory=list)
+    changes: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Log:
+    """Where the rows of a partition lie in its change log: (first sequence number, offset), oldest first."""
+
+    written: deque[tuple[int, int]] = field(default_factory=deque)
+
+    def low(self, tail: int, head: int) -> int | None:
+        """The lowest offset that a restore needs; None when nothing waits."""
+        while len(self.written) > 1 and self.written[1][0] <= tail:
+            self.written.popleft()
+        if tail == head or not self.written:
+            return None
+        return self.written[0][1]
+
+
+class Joiner:
+    """The joins of one describe worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.book = CodeBook()
+        self.outcomes = Outcomes(self.book, settings.time.pane, settings.join.grain, settings.segments)
+        self.stores: dict[int, Pending] = {}
+        self.evicted = 0
+        self.overflow = 0
+        self._logs: dict[int, _Log] = {}
+        self._waiting: list[tuple[I64, Rows]] = []
+        self._joined: list[Joined] = []
+        self._watermarks: dict[int, tuple[int, int]] = {}
+        self._written: list[tuple[int, int]] = []
+
+    def assign(self, partition: int, log: Sequence[tuple[int, bytes]]) -> None:
+        """Own a partition number; its pending rows come from the change log."""
+        if partition in self.stores:
+            return
+        join = self.settings.join
+        store = Pending(join.label_horizon, join.early_horizon, self.book.model_of_key)
+        firsts = pending_log.restore(store, self.book, [value for _, value in log])
+        written = deque((first, offset) for first, (offset, _) in zip(firsts, log, strict=True))
+        self.stores[partition], self._logs[partition] = store, _Log(written)
+
+    def drop(self, partition: int) -> None:
+        """Forget a partition number."""
+        self.stores.pop(partition, None)
+        self._logs.pop(partition, None)
+        if not self.stores:
+            self._joined, self._waiting, self._written = [], [], []
+
+    # --- taking in ---
+
+    def predictions(self, clock: tuple[I64, I64, I64], ids: npt.NDArray[np.uint64], by_model: list[Columns]) -> Bool:
+        """Insert all predictions of a commit, given (partition, ts, largest earlier ts); which are duplicates."""
+        partition, ts, before = clock
+        key, answer = np.empty(len(ts), np.int64), np.empty(len(ts), np.int64)
+        value, score = np.full(len(ts), np.nan), np.full(len(ts), np.nan)
+        for columns in by_model:
+            rows = columns.rows
+            key[rows], answer[rows] = self._keys(columns), self._answers(columns)
+            for target, name in ((value, measures.PREDICTION), (score, measures.SCORE)):
+                if name in columns.numeric:
+                    target[rows] = columns.numeric[name]
+        watermark = np.where(before == NEVER, NEVER, before - self.settings.time.allowed_lateness)
+        duplicate = np.zeros(len(ts), np.bool_)
+        for number in np.unique(partition).tolist():
+            at = np.flatnonzero(partition == number)
+            rows_in = Rows.make(PREDICTION, ids[at], ts[at], key[at], value[at], answer=answer[at], score=score[at])
+            duplicate[at], joined = self.stores[number].add_predictions(rows_in, watermark[at])
+            self._joined.append(joined)
+        return duplicate
+
+    def _keys(self, columns: Columns) -> I64:
+        codes, versions = factorise(columns.versions)
+        return self.book.keys.array(Key(columns.model, version) for version in versions)[codes]
+
+    def _answers(self, columns: Columns) -> I64:
+        categories = columns.categorical.get(measures.PREDICTION) or repeat(None, len(columns.rows))
+        combined = list(zip(*columns.segments.values(), categories, strict=True))
+        index = {combination: i for i, combination in enumerate(dict.fromkeys(combined))}
+        codes = self.book.answers.array(Answer(tuple(c[:-1]), c[-1]) for c in index)
+        return codes[np.fromiter(map(index.__getitem__, combined), np.int64, len(combined))]
+
+    def labels(self, events: Sequence[Label], partition: I64, ts: I64) -> None:
+        """Labels of a batch; they are joined at the commit, after its predictions."""
+        value, flags = self._label_values(events)
+        labeler = np.array([0 if e.labeler is None else 1 + self.book.labelers.of(e.labeler) for e in events], np.int64)
+        rows = Rows.make(
+            LABEL, hash_ids([e.id for e in events]), ts, self._models(events), value, labeler=labeler, flags=flags
+        )
+        self._waiting.append((partition, rows))
+
+    def _label_values(self, events: Sequence[Label]) -> tuple[F64, I64]:
+        value, flags = np.empty(len(events)), np.zeros(len(events), np.int64)
+        for at, event in enumerate(events):
+            label = event.label
+            if isinstance(label, bool | str):
+                text = ("false", "true")[label] if isinstance(label, bool) else measures.bounded(label)
+                value[at], flags[at] = self.book.categories.of(text), CATEGORICAL
+            else:
+                value[at] = label
+        return value, flags
+
+    def _models(self, events: Sequence[Label] | Sequence[Feedback]) -> I64:
+        return np.array([0 if e.model is None else 1 + self.book.models.of(e.model) for e in events], np.int64)
+
+    def feedback(self, events: Sequence[Feedback], partition: I64, ts: I64) -> None:
+        """Feedback of a batch, one row a signal."""
+        pairs = [
+            (at, self.book.signals.of(measures.bounded(name)), value)
+            for at, event in enumerate(events)
+            for name, value in event.signals.items()
+        ]
+        kept = [pair for pair in pairs if pair[1] < MAX_SIGNALS]
+        self.overflow += len(pairs) - len(kept)
+        if not kept:
+            return
+        at = np.array([pair[0] for pair in kept], np.int64)
+        signal = np.array([pair[1] for pair in kept], np.int64)
+        value = np.array([pair[2] for pair in kept], np.float64)
+        ids = hash_ids([event.id for event in events])
+        rows = Rows.make(SIGNAL, ids[at], ts[at], self._models(events)[at], value, answer=signal)
+        self._waiting.append((partition[at], rows))
+
+    # --- the commit ---
+
+    def flush(self, clocks: Mapping[int, PartitionClock], lateness_ms: int) -> JoinFlush:
+        """Join what waits and say what all joins of the commit mean."""
+        for partition, rows in self._waiting:
+            for number in np.unique(partition).tolist():
+                joined = self.stores[number].add_items(rows.take(np.flatnonzero(partition == number)))
+                self._joined.append(joined)
+        self._waiting = []
+        joined = Joined.gather(self._joined)
+        flush = JoinFlush(list(self.outcomes.batches(joined)), list(self.outcomes.performance(joined)))
+        self._written = []
+        for number, store in self.stores.items():
+            for first, value in pending_log.changes(store, self.book):
+                flush.changes.append((number, value))
+                self._written.append((number, first))
+            clock = clocks.get(number)
+            if clock is not None:
+                labels = min(
+                    clock.joined(items, lateness_ms, self.settings.join.label_horizon)
+                    for items in (clock.labels, clock.feedback)
+                )
+                self._watermarks[number] = clock.input(lateness_ms), labels
+        return flush
+
+    def delivered(self, offsets: Sequence[int]) -> dict[int, int]:
+        """Where the change log records of the last flush landed; the lowest offset each partition needs."""
+        for (number, first), offset in zip(self._written, offsets, strict=True):
+            self._logs[number].written.append((first, offset))
+        self._written = []
+        lows = {
+            number: log.low(self.stores[number].tail, self.stores[number].head) for number, log in self._logs.items()
+        }
+        return {number: low for number, low in lows.items() if low is not None}
+
+    def committed(self) -> None:
+        """Settle, and let go of what nothing can join any more."""
+        self._joined = []
+        share = max(1, self.settings.join.pending_rows // max(1, len(self.stores)))
+        for number, store in self.stores.items():
+            store.settle()
+            store.sweep(*self._watermarks.get(number, (NEVER, NEVER)))
+            if len(store) > share:
+                self.evicted += store.evict(len(store) - share)
+            self.overflow += store.overflow
+            store.overflow = 0
+
+
+def hash_ids(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """128-bit hashes of prediction ids, (n, 2)."""
+    raw = b"".join(xxhash.xxh3_128_digest(name.encode()) for name in ids)
+    return np.frombuffer(raw, "<u8").reshape(-1, 2)

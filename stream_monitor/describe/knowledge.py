@@ -1,0 +1,57 @@
+"""What describe has heard from the judge: edges and baseline categories, by model and lane.
+
+Only speed depends on when it hears: without it a delta carries the values themselves.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.edges import Edges
+from stream_monitor.describe.measures import Lane
+from stream_monitor.describe.profiles import Known
+from stream_monitor.events.arrays import pack, unpack
+
+
+class EdgesRecord(msgspec.Struct):
+    """A record of the compacted `baselines` topic, keyed by model, lane and measure: how to count this measure."""
+
+    model: str
+    lane: Lane
+    measure: str
+    version: int
+    borders: np.ndarray | None = None
+    categories: list[str] | None = None
+
+    def key(self) -> bytes:
+        """The record's key on the topic."""
+        return "\x1f".join((self.model, self.lane, self.measure, "n" if self.categories is None else "c")).encode()
+
+
+class Knowledge:
+    """A table of the `baselines` topic."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Known] = {}
+
+    def learn(self, value: bytes) -> None:
+        """Take in a record of the `baselines` topic."""
+        self.add(unpack(value, EdgesRecord))
+
+    def add(self, record: EdgesRecord) -> None:
+        """Take in what the judge published."""
+        known = self._known.setdefault((record.model, record.lane), Known())
+        if record.borders is not None:
+            known.edges[record.measure] = Edges(record.version, record.borders)
+        if record.categories is not None:
+            known.categories[record.measure] = frozenset(record.categories)
+
+    def of(self, model: str, lane: Lane) -> Known:
+        """What is known of a model's lane; empty for one never heard of."""
+        return self._known.get((model, lane)) or Known()
+
+
+def edges_output(record: EdgesRecord) -> tuple[bytes, bytes]:
+    """(key, value) to publish."""
+    return record.key(), pack(record)

@@ -1,0 +1,71 @@
+"""What is measured: the names of the built-in measures, their groups, and the rule that names a feature's measures."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import xxhash
+
+Group = Literal["input", "output", "outcome", "software", "human"]
+Lane = Literal["input", "label", "feedback", "observation"]
+"""A lane is a clock: measures of a lane close their panes on the same watermark."""
+
+PREDICTION: Final = "prediction"
+SCORE: Final = "score"
+LATENCY: Final = "latency_ms"
+NULL_ANSWER: Final = "null_answer"
+OVERRIDDEN: Final = "human_override"
+VOLUME: Final = "volume"
+
+_BUILT_IN: dict[str, Group] = {
+    PREDICTION: "output",
+    "length(prediction)": "output",
+    "kind(prediction)": "output",
+    SCORE: "output",
+    NULL_ANSWER: "output",
+    LATENCY: "software",
+    OVERRIDDEN: "human",
+    VOLUME: "input",
+}
+_BY_LANE: dict[Lane, Group] = {"input": "input", "label": "outcome", "feedback": "human", "observation": "software"}
+
+MAX_TEXT = 128
+"""Characters of a category, name or segment value that are kept; a longer one keeps its start and its hash."""
+
+
+def group_of(lane: Lane, measure: str) -> Group:
+    """The group a measure belongs to; features are `input`, outcomes of labels `outcome`, signals `human`."""
+    return _BUILT_IN.get(measure, "input") if lane == "input" else _BY_LANE[lane]
+
+
+def feature_measure(feature: str) -> str:
+    """The measure of a feature: its own name, unless that would be mistaken for a measure of ours."""
+    name = bounded(feature)
+    if name in _BUILT_IN or name.endswith(")") or name.startswith("feature."):
+        return "feature." + name
+    return name
+
+
+def length_of(measure: str) -> str:
+    """The measure of the lengths of a text or an array."""
+    return f"length({measure})"
+
+
+def kind_of(measure: str) -> str:
+    """The measure that counts values which are neither numbers nor categories (arrays, objects)."""
+    return f"kind({measure})"
+
+
+def base_of(measure: str) -> str | None:
+    """The feature behind a `length(…)` or `kind(…)` measure, None for all others."""
+    for prefix in ("length(", "kind("):
+        if measure.startswith(prefix) and measure.endswith(")"):
+            return measure[len(prefix) : -1]
+    return None
+
+
+def bounded(text: str) -> str:
+    """The text itself up to `MAX_TEXT` characters, else its start and a hash of the whole."""
+    if len(text) <= MAX_TEXT:
+        return text
+    return text[: MAX_TEXT - 17] + "…" + xxhash.xxh3_64_hexdigest(text.encode())

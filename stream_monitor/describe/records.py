@@ -1,0 +1,119 @@
+"""The records of the `profiles` topic: a judge is a function of these, in log order, and of nothing else."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.profiles import Delta
+from stream_monitor.errors import FormatError
+from stream_monitor.events.arrays import pack, unpack
+
+FORMAT = 1
+MAX_RECORD_BYTES = 400_000
+"""Records stay below 512 KB before compression; the margin is for the last row that is packed."""
+
+
+class PerformanceDelta(msgspec.Struct):
+    """Signed counts and sums of outcome measures of one model, by the prediction's time.
+
+    Row r adds `n[r]` values with the sum `total[r]` to measure names[name[r]] of cell[r]; a corrected label is a row
+    with n = 0 and the difference. `confusion` rows add to the count of a (predicted, label) pair.
+    """
+
+    model: str
+    version: list[str]
+    segment: list[str]
+    window: np.ndarray
+    """Start of the grain (epoch ms) of each cell."""
+    labelled: np.ndarray
+    names: list[str]
+    cell: np.ndarray
+    name: np.ndarray
+    n: np.ndarray
+    total: np.ndarray
+    pairs: list[tuple[str, str]]
+    pair_cell: np.ndarray
+    pair: np.ndarray
+    pair_n: np.ndarray
+
+
+class DeltaRecord(msgspec.Struct, tag="delta"):
+    """What one worker added up since its last commit, or a part of it."""
+
+    deltas: list[Delta]
+    performance: list[PerformanceDelta] = []
+    v: int = FORMAT
+
+
+class RawDeltas(msgspec.Struct, tag="delta"):
+    """A DeltaRecord whose parts are packed already."""
+
+    deltas: list[msgspec.Raw]
+    performance: list[msgspec.Raw]
+    v: int = FORMAT
+
+
+class PartitionTime(msgspec.Struct, array_like=True):
+    """How far one source partition has come; times in epoch ms."""
+
+    partition: int
+    input: int
+    label: int
+    feedback: int
+    largest: int
+    idle: bool
+    end: bool
+
+
+class ObservationTime(msgspec.Struct, array_like=True):
+    """How far one partition of `observations` has come."""
+
+    partition: int
+    watermark: int
+    largest: int
+    idle: bool
+    end: bool
+
+
+class WatermarkRecord(msgspec.Struct, tag="watermarks"):
+    """The times of the source partitions that one worker owns; `sources` is how many there are in all."""
+
+    sources: int
+    partitions: list[PartitionTime]
+    observations: list[ObservationTime] = []
+    observation_sources: int = 0
+    v: int = FORMAT
+
+
+class SettingsRecord(msgspec.Struct, tag="settings"):
+    """Detection settings, in force from the first pane not yet closed."""
+
+    hash: str
+    text: str
+    v: int = FORMAT
+
+
+class BaselineRecord(msgspec.Struct, tag="baseline"):
+    """A pinned baseline of one model, as built from a file."""
+
+    model: str
+    name: str
+    payload: bytes
+    v: int = FORMAT
+
+
+Record = DeltaRecord | WatermarkRecord | SettingsRecord | BaselineRecord
+
+
+def read(value: bytes) -> Record:
+    """Decode a record; FormatError when it is of a newer format or none of ours."""
+    record: Record = unpack(value, Record)  # type: ignore[arg-type]
+    if record.v != FORMAT:
+        raise FormatError(f"a profiles record has format {record.v}, this version reads {FORMAT}: upgrade first")
+    return record
+
+
+def write(record: Record) -> bytes:
+    """Encode a record."""
+    return pack(record)

@@ -1,0 +1,383 @@
+"""The describe stage: batches of events in, and at each commit the deltas and watermarks to publish.
+
+Pure: no clock, no client. What stays between commits is the pending predictions (`joining`), the clocks of the
+partitions, and what the judge said of edges.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import xxhash
+
+from stream_monitor.describe import columns as build
+from stream_monitor.describe.cells import ACCEPTED, DUPLICATE, LATE
+from stream_monitor.describe.clocks import END, NEVER, PartitionClock, TopicClock
+from stream_monitor.describe.columns import Columns
+from stream_monitor.describe.deltas import Batch, merge, pack_deltas, pack_records
+from stream_monitor.describe.joining import Joiner
+from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
+from stream_monitor.errors import RestoreError
+from stream_monitor.events.dead_letters import dead_letter
+from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
+from stream_monitor.settings import Settings
+from stream_monitor.stages import Flush, Logs, Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.types import I64
+
+JOINED_ROLES = ("predictions", "labels", "feedback")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Partition counts that describe must know."""
+
+    inputs: int
+    observations: int
+    profiles: int
+
+
+class OffsetMetadata(msgspec.Struct, omit_defaults=True):
+    """Travels with a committed offset; all that a restart needs beside the change logs."""
+
+    ts: int = NEVER
+    low: int | None = None
+    n: int = 0
+    v: int = 1
+
+
+@dataclass(slots=True)
+class _Slice:
+    """Decoded predictions or observations of one batch."""
+
+    partition: I64
+    ts: I64
+    before: I64
+    ids: bytes
+    columns: list[Columns]
+
+
+class Describe:
+    """Implements `stages.Stage` for the input topics."""
+
+    def __init__(self, settings: Settings, layout: Layout, knowledge: Knowledge) -> None:
+        self.settings, self.layout, self.knowledge = settings, layout, knowledge
+        self.clocks: dict[int, PartitionClock] = {}
+        self.observation_clocks: dict[int, TopicClock] = {}
+        self.joiner = Joiner(settings)
+        self.next_offset: dict[Partition, int] = {}
+        self._saved: dict[Partition, int] = {}
+        self._vitals: dict[str, Any] = {}
+        self._reset_overlay()
+
+    def _reset_overlay(self) -> None:
+        self._predictions: list[_Slice] = []
+        self._observations: list[_Slice] = []
+        self._dead: list[Output] = []
+        self.events = 0
+        self.rejects: dict[str, int] = defaultdict(int)
+
+    # --- partitions ---
+
+    @property
+    def changelog(self) -> str:
+        """Pending predictions are restored from `pending`."""
+        return "pending"
+
+    def log_start(self, partition: Partition, position: Position) -> int | None:
+        """Where the oldest row that still waited at the last commit lies in the change log."""
+        if partition[0] != "predictions":
+            return None
+        return self._metadata(*partition, position).low
+
+    def assign(self, positions: dict[Partition, Position], logs: Logs) -> dict[Partition, int]:
+        """Own these partitions; RestoreError when what a commit left is not ours or of another layout."""
+        for (role, number), position in sorted(positions.items(), key=lambda item: item[0][0] != "predictions"):
+            metadata = self._metadata(role, number, position)
+            clock = self._clock(role, number, create=True)
+            clock.largest = metadata.ts
+            self.next_offset[role, number] = position.offset
+            self._saved[role, number] = position.offset
+            if role == "predictions":
+                self.joiner.assign(number, logs.get(number, []))
+            elif role != "observations" and number not in self.joiner.stores:
+                raise RestoreError(
+                    f"{role}/{number} was assigned without predictions/{number}: the group's assignor does not keep "
+                    "topics together; use the range assignor"
+                )
+        return {partition: position.offset for partition, position in positions.items()}
+
+    def _metadata(self, role: str, number: int, position: Position) -> OffsetMetadata:
+        if not position.metadata:
+            return OffsetMetadata()
+        metadata = msgspec.json.decode(position.metadata, type=OffsetMetadata)
+        expected = self.layout.observations if role == "observations" else self.layout.inputs
+        if metadata.n != expected:
+            raise RestoreError(
+                f"{role} had {metadata.n} partitions at the last commit and has {expected} now: ids have moved away "
+                "from their predictions. Choose another app name to begin anew."
+            )
+        return metadata
+
+    def _clock(self, role: str, number: int, create: bool = False) -> TopicClock:
+        if role == "observations":
+            return self.observation_clocks.setdefault(number, TopicClock())
+        clock = self.clocks.setdefault(number, PartitionClock()) if create else self.clocks[number]
+        chosen: TopicClock = getattr(clock, role)
+        return chosen
+
+    def drop(self, partitions: Sequence[Partition]) -> None:
+        """Forget partitions that another worker owns now."""
+        for role, number in partitions:
+            self.next_offset.pop((role, number), None)
+            self._saved.pop((role, number), None)
+            if role == "observations":
+                self.observation_clocks.pop(number, None)
+            elif role == "predictions":
+                self.clocks.pop(number, None)
+                self.joiner.drop(number)
+        if not self.next_offset:
+            self._reset_overlay()
+
+    # --- events ---
+
+    def step(self, role: str, messages: Sequence[Message]) -> None:
+        """Decode a batch of one topic."""
+        kept: list[Event] = []
+        where: list[tuple[int, int]] = []
+        for message in messages:
+            event = self._admissible(role, message)
+            if isinstance(event, Reject):
+                self._reject(event, role, message)
+            else:
+                kept.append(event)
+                where.append((message.partition(), message.timestamp()[1]))
+        for message in messages:
+            self.next_offset[role, message.partition()] = message.offset() + 1
+        self.events += len(messages)
+        if kept:
+            self._take[role](self, kept, where)
+
+    def _admissible(self, role: str, message: Message) -> Event | Reject:
+        event = decode(role, message.value())
+        if isinstance(event, Reject) or event.ts is None:
+            return event
+        if event.ts < EARLIEST:
+            return Reject("before_2000", f"ts {event.ts} is before the year 2000: epoch milliseconds are expected")
+        arrived = message.timestamp()[1]
+        if event.ts > arrived + self.settings.time.max_skew:
+            return Reject("future", f"ts {event.ts} is more than max_skew after the record's own time {arrived}")
+        return event
+
+    def _reject(self, reject: Reject, role: str, message: Message) -> None:
+        topic, partition, offset = self.settings.topic(role), message.partition(), message.offset()
+        value = dead_letter(reject, message.value(), topic, partition, offset)
+        self._dead.append(Output("dead-letters", value, f"{topic}/{partition}/{offset}".encode()))
+        self.rejects[reject.reason] += 1
+
+    def _take_predictions(self, events: list[Any], where: list[tuple[int, int]]) -> None:
+        partition, ts, before = self._admit("predictions", events, where)
+        by_model: dict[str, list[int]] = defaultdict(list)
+        for at, event in enumerate(events):
+            by_model[event.model].append(at)
+        columns = [
+            build.of_predictions(model, rows, [events[at] for at in rows], self.settings.segments)
+            for model, rows in by_model.items()
+        ]
+        ids = b"".join(xxhash.xxh3_128_digest(event.id.encode()) for event in events)
+        self._predictions.append(_Slice(partition, ts, before, ids, columns))
+
+    def _take_observations(self, events: list[Any], where: list[tuple[int, int]]) -> None:
+        partition, ts, before = self._admit("observations", events, where)
+        by_model: dict[str, list[int]] = defaultdict(list)
+        for at, event in enumerate(events):
+            by_model[event.model].append(at)
+        columns = [build.of_observations(model, rows, [events[at] for at in rows]) for model, rows in by_model.items()]
+        self._observations.append(_Slice(partition, ts, before, b"", columns))
+
+    def _take_labels(self, events: list[Any], where: list[tuple[int, int]]) -> None:
+        timed = [
+            event.ts if event.ts is not None else arrived for event, (_, arrived) in zip(events, where, strict=True)
+        ]
+        partition, ts, _ = self._admit("labels", events, where, timed)
+        self.joiner.labels(events, partition, ts)
+
+    def _take_feedback(self, events: list[Any], where: list[tuple[int, int]]) -> None:
+        partition, ts, _ = self._admit("feedback", events, where)
+        self.joiner.feedback(events, partition, ts)
+
+    _take = {  # noqa: RUF012
+        "predictions": _take_predictions,
+        "observations": _take_observations,
+        "labels": _take_labels,
+        "feedback": _take_feedback,
+    }
+
+    def _admit(
+        self, role: str, events: list[Any], where: list[tuple[int, int]], times: list[int] | None = None
+    ) -> tuple[I64, I64, I64]:
+        """(partition, ts, largest earlier ts of the partition) of a batch in log order."""
+        partition = np.array([number for number, _ in where], np.int64)
+        ts = np.array([event.ts for event in events] if times is None else times, np.int64)
+        before = np.empty_like(ts)
+        for number in np.unique(partition).tolist():
+            rows = partition == number
+            before[rows] = self._clock(role, number).admit(ts[rows])
+        return partition, ts, before
+
+    # --- the commit ---
+
+    def flush(self, status: Mapping[Partition, PartitionStatus]) -> Flush:
+        """Deltas first, then watermarks, so that no judge closes a pane before its last delta."""
+        for partition, told in status.items():
+            clock = self._clock(*partition, create=True)
+            clock.at_end, clock.idle = told.at_end, told.idle
+        ended = {partition for partition, told in status.items() if told.ended}
+        outputs = list(self._dead)
+        by_target: dict[int, list[bytes]] = defaultdict(list)
+        performance: dict[int, list[bytes]] = defaultdict(list)
+        for batch in self._traffic():
+            self._pack(batch, by_target)
+        joined = self.joiner.flush(self.clocks, self.settings.time.allowed_lateness)
+        for batch in joined.batches:
+            self._pack(batch, by_target)
+        for model, packed in joined.performance:
+            performance[self._target(model)].append(packed)
+        for target in sorted(by_target.keys() | performance.keys()):
+            records = pack_records(by_target[target], performance[target])
+            outputs += [Output("profiles", record, partition=target) for record in records]
+        tracked = range(len(outputs), len(outputs) + len(joined.changes))
+        outputs += [Output("pending", value, partition=number) for number, value in joined.changes]
+        if watermarks := self._watermarks(ended):
+            outputs += [Output("profiles", watermarks, partition=p) for p in range(self.layout.profiles)]
+        return Flush(outputs, list(tracked))
+
+    def _pack(self, batch: Batch, by_target: dict[int, list[bytes]]) -> None:
+        model = batch.columns.model
+        known = self.knowledge.of(model, batch.lane)
+        by_target[self._target(model)] += pack_deltas(batch, known)
+
+    def _target(self, model: str) -> int:
+        return partition_of(model, self.layout.profiles)
+
+    def _traffic(self) -> list[Batch]:
+        batches: list[Batch] = []
+        if self._predictions:
+            partition, ts, before, starts = _concat(self._predictions)
+            late = ts < before - self.settings.time.allowed_lateness
+            status = np.where(late, LATE, ACCEPTED)
+            by_model = _by_model(self._predictions, starts)
+            ids = np.frombuffer(b"".join(s.ids for s in self._predictions), "<u8").reshape(-1, 2)
+            duplicate = self.joiner.predictions((partition, ts, before), ids, by_model)
+            status[duplicate] = DUPLICATE
+            batches += self._placed("input", by_model, status, np.where(status == ACCEPTED, ts, before))
+        if self._observations:
+            partition, ts, before, starts = _concat(self._observations)
+            late = ts < before - self.settings.time.allowed_lateness
+            by_model = _by_model(self._observations, starts)
+            status = np.where(late, LATE, ACCEPTED)
+            batches += self._placed("observation", by_model, status, np.where(late, before, ts))
+        return batches
+
+    def _placed(self, lane: Any, by_model: list[Columns], status: I64, at: I64) -> list[Batch]:
+        pane = at - at % self.settings.time.pane
+        return [Batch(lane, columns, pane[columns.rows], status[columns.rows]) for columns in by_model]
+
+    def _watermarks(self, ended: set[Partition]) -> bytes | None:
+        lateness, horizon = self.settings.time.allowed_lateness, self.settings.join.label_horizon
+        partitions = []
+        for number, clock in sorted(self.clocks.items()):
+            end = all((role, number) in ended for role in JOINED_ROLES)
+            largest = max(clock.predictions.largest, clock.labels.largest, clock.feedback.largest)
+            partitions.append(
+                PartitionTime(
+                    partition=number,
+                    input=END if end else clock.input(lateness),
+                    label=END if end else clock.joined(clock.labels, lateness, horizon),
+                    feedback=END if end else clock.joined(clock.feedback, lateness, horizon),
+                    largest=largest,
+                    idle=clock.predictions.idle,
+                    end=end,
+                )
+            )
+        observations = []
+        for number, seen in sorted(self.observation_clocks.items()):
+            end = ("observations", number) in ended
+            watermark = END if end else seen.watermark(lateness)
+            observations.append(ObservationTime(number, watermark, seen.largest, seen.idle, end))
+        if not partitions and not observations:
+            return None
+        return write(WatermarkRecord(self.layout.inputs, partitions, observations, self.layout.observations))
+
+    def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
+        """Committed offsets and their metadata."""
+        low = self.joiner.delivered(delivered)
+        return {
+            (role, number): Position(offset, self._describe_offset(role, number, low.get(number)))
+            for (role, number), offset in self.next_offset.items()
+            if self._saved.get((role, number)) != offset or (role == "predictions" and number in low)
+        }
+
+    def _describe_offset(self, role: str, number: int, low: int | None) -> str:
+        n = self.layout.observations if role == "observations" else self.layout.inputs
+        metadata = OffsetMetadata(self._clock(role, number).largest, low if role == "predictions" else None, n)
+        return msgspec.json.encode(metadata).decode()
+
+    def committed(self) -> None:
+        """Start from zero."""
+        self.joiner.committed()
+        self._vitals = {
+            "rejects": dict(self.rejects),
+            "pending": sum(len(store) for store in self.joiner.stores.values()),
+            "evicted": self.joiner.evicted,
+        }
+        self._saved = dict(self.next_offset)
+        self._reset_overlay()
+
+    def vitals(self) -> dict[str, Any]:
+        """Rejects of the last commit, and how much waits for labels."""
+        return self._vitals
+
+    def ahead(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
+        """Partitions that have run further than `align` ahead of the slowest that still has something to read.
+
+        The label watermark follows the predictions at a horizon's distance: half a horizon is the most that predictions
+        may run ahead of labels that are there already but unread.
+        """
+        behind = [self._clock(*p).largest for p, told in status.items() if not told.at_end and p in self.next_offset]
+        if not behind:
+            return set()
+        align = min(max(3_600_000, 1_000 * self.settings.time.pane), self.settings.join.label_horizon // 2)
+        limit = min(behind) + align
+        return {p for p in self.next_offset if self._clock(*p).largest > limit}
+
+
+def partition_of(model: str, partitions: int) -> int:
+    """The `profiles` partition in which all of a model meets."""
+    return xxhash.xxh3_64_intdigest(model.encode()) % partitions
+
+
+def _concat(slices: Sequence[_Slice]) -> tuple[I64, I64, I64, list[int]]:
+    sizes = [len(s.ts) for s in slices]
+    starts = np.cumsum([0, *sizes[:-1]]).tolist()
+    return (
+        np.concatenate([s.partition for s in slices]),
+        np.concatenate([s.ts for s in slices]),
+        np.concatenate([s.before for s in slices]),
+        starts,
+    )
+
+
+def _by_model(slices: Sequence[_Slice], starts: Sequence[int]) -> list[Columns]:
+    parts: dict[str, tuple[list[Columns], list[int]]] = {}
+    for piece, start in zip(slices, starts, strict=True):
+        for columns in piece.columns:
+            into = parts.setdefault(columns.model, ([], []))
+            into[0].append(columns)
+            into[1].append(start)
+    return [merge(*parts[model]) for model in sorted(parts)]

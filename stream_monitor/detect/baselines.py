@@ -1,0 +1,144 @@
+"""What "normal" is for one measure in one segment, and how the first N values become it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.edges import BINS, Edges, bin_values, make_edges
+from stream_monitor.describe.profiles import keep_order
+from stream_monitor.detect.numbers import merge_moments
+from stream_monitor.types import F64, I64
+
+MAX_CATEGORIES = BINS - 2
+"""Categories of a baseline that are counted by name; the rest shares one bin, new ones another."""
+
+
+class Baseline(msgspec.Struct):
+    """Counts on the measure's edges (numeric) or by category; in force from `since` (epoch ms) on."""
+
+    name: str
+    since: int
+    events: int
+    """Events seen while it filled: events - values = missing."""
+    kinds: dict[str, int]
+    """Values by kind: numeric, categorical, other."""
+    n: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    counts: np.ndarray | None = None
+    categories: dict[str, int] | None = None
+    rest: int = 0
+
+    @property
+    def std(self) -> float:
+        """Standard deviation; exactly 0 for a constant."""
+        return float(np.sqrt(self.m2 / self.n)) if self.n and self.low < self.high else 0.0
+
+
+class Filling(msgspec.Struct):
+    """A baseline in the making: at most the first N values and the rest of the pane that reaches them."""
+
+    events: int = 0
+    other: int = 0
+    n: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+    low: float = float("inf")
+    high: float = float("-inf")
+    values: list[np.ndarray] = []
+    counts: np.ndarray | None = None
+    categorical: int = 0
+    categories: dict[str, int] = {}
+
+    @property
+    def total(self) -> int:
+        """Values of any kind."""
+        return self.n + self.categorical + self.other
+
+    def add_moments(self, n: int, mean: float, m2: float, ends: tuple[float, float]) -> None:
+        """Merge a numeric row's moments."""
+        merged = merge_moments((self.n, self.mean, self.m2), (n, mean, m2))
+        self.n, self.mean, self.m2 = int(merged[0]), float(merged[1]), float(merged[2])
+        self.low, self.high = min(self.low, ends[0]), max(self.high, ends[1])
+
+    def add_counts(self, at: I64, n: I64) -> None:
+        """Merge a numeric row's bins."""
+        if self.counts is None:
+            self.counts = np.zeros(BINS, np.int64)
+        self.counts[at] += n
+
+    def add_categories(self, counts: dict[str, int], n: int) -> None:
+        """Merge a categorical row."""
+        self.categorical += n
+        for category, count in counts.items():
+            self.categories[category] = self.categories.get(category, 0) + count
+
+    @property
+    def numeric(self) -> bool:
+        """Whether most values are numbers."""
+        return self.n >= self.categorical
+
+    def edges(self, limits: tuple[float, ...]) -> Edges:
+        """Edges from the values that came so far."""
+        return make_edges(np.concatenate(self.values), limits)
+
+    def finish(self, name: str, since: int, edges: Edges | None) -> Baseline:
+        """The baseline, in force from `since` on; `edges` are the measure's, None when it is categorical."""
+        kinds = {"numeric": self.n, "categorical": self.categorical, "other": self.other}
+        baseline = Baseline(name, since, self.events, kinds)
+        if self.numeric and self.n and edges is not None:
+            baseline.n, baseline.mean, baseline.m2 = self.n, self.mean, self.m2
+            baseline.low, baseline.high = self.low, self.high
+            baseline.counts = self._binned(edges.borders)
+        elif self.categorical:
+            baseline.n = self.categorical
+            baseline.categories = top_categories(self.categories)
+            baseline.rest = self.categorical - sum(baseline.categories.values())
+        return baseline
+
+    def _binned(self, borders: F64) -> I64:
+        counts = np.zeros(BINS, np.int64) if self.counts is None else self.counts.copy()
+        if self.values:
+            counts += np.bincount(bin_values(borders, np.concatenate(self.values)), minlength=BINS)
+        return counts
+
+
+def top_categories(counts: dict[str, int]) -> dict[str, int]:
+    """The most frequent categories, ties by name, at most `MAX_CATEGORIES`."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ordered[:MAX_CATEGORIES])
+
+
+def category_counts(baseline: Baseline, counts: dict[str, int], n: int) -> tuple[I64, I64]:
+    """A categorical baseline and a window of it as bin counts: its categories, its rest, new ones.
+
+    When the baseline has a rest, categories it does not name are counted as that rest: they may not be new.
+    """
+    names = baseline.categories or {}
+    base, now = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
+    base[: len(names)] = list(names.values())
+    base[BINS - 2] = baseline.rest
+    now[: len(names)] = [counts.get(name, 0) for name in names]
+    now[BINS - 2 if baseline.rest else BINS - 1] = n - int(now.sum())
+    return base, now
+
+
+def keep_categories(counts: dict[str, int], known: frozenset[str], cap: int) -> dict[str, int]:
+    """Known categories and of others the `cap` with the smallest hashes; exact, whatever the order they came in."""
+    if len(counts) <= cap:
+        return counts
+    names = list(counts)
+    order = keep_order(names, known)
+    return {names[i]: counts[names[i]] for i in order[: cap + sum(name in known for name in names)].tolist()}
+
+
+def as_evidence(baseline: Baseline) -> dict[str, Any]:
+    """Moments of a baseline for an alert's evidence."""
+    if baseline.counts is None:
+        return {"n": baseline.n}
+    return {"n": baseline.n, "mean": baseline.mean, "std": baseline.std}

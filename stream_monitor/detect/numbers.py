@@ -1,0 +1,112 @@
+"""Tables of numeric profiles, (groups × measures), that merge as arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.edges import BINS
+from stream_monitor.types import F64, I64
+
+
+class Numbers(msgspec.Struct):
+    """n, mean, centred sum of squares, minimum, maximum (G, M) and bin counts (G, M, BINS)."""
+
+    n: np.ndarray
+    mean: np.ndarray
+    m2: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def empty(cls, groups: int, measures: int) -> Numbers:
+        """A table of nothing."""
+        shape = (groups, measures)
+        return cls(
+            np.zeros(shape, np.int64),
+            np.zeros(shape),
+            np.zeros(shape),
+            np.full(shape, np.inf),
+            np.full(shape, -np.inf),
+            np.zeros((*shape, BINS), np.int64),
+        )
+
+    def grown(self, groups: int, measures: int) -> Numbers:
+        """The same table with room for at least this many groups and measures."""
+        if groups <= self.n.shape[0] and measures <= self.n.shape[1]:
+            return self
+        room = Numbers.empty(_room(groups, self.n.shape[0]), _room(measures, self.n.shape[1]))
+        g, m = self.n.shape
+        for name in self.__struct_fields__:
+            getattr(room, name)[:g, :m] = getattr(self, name)
+        return room
+
+    def add(self, rows: NumberRows) -> None:
+        """Merge rows with distinct (group, measure) into the table."""
+        at = (rows.group, rows.measure)
+        n, mean, m2 = merge_moments(
+            (self.n[at], self.mean[at], self.m2[at]),
+            (rows.n, rows.mean, rows.m2),
+        )
+        self.n[at], self.mean[at], self.m2[at] = n, mean, m2
+        self.low[at] = np.minimum(self.low[at], rows.low)
+        self.high[at] = np.maximum(self.high[at], rows.high)
+        row = np.repeat(np.arange(len(rows.n)), np.diff(rows.bin_ptr))
+        self.counts[rows.group[row], rows.measure[row], rows.bin_at] += rows.bin_n
+
+
+def _room(wanted: int, have: int) -> int:
+    return have if wanted <= have else max(wanted, 2 * have)
+
+
+class NumberRows(msgspec.Struct):
+    """Rows of a pane: measure `measure[r]` of group `group[r]`, distinct; sparse bins as in `profiles`."""
+
+    group: np.ndarray
+    measure: np.ndarray
+    n: np.ndarray
+    mean: np.ndarray
+    m2: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    bin_ptr: np.ndarray
+    bin_at: np.ndarray
+    bin_n: np.ndarray
+
+
+Moments = tuple[Any, Any, Any]
+
+
+def merge_moments(a: Moments, b: Moments) -> tuple[I64, F64, F64]:
+    """(n, mean, m2) of two samples together; Chan, Golub and LeVeque (1979)."""
+    n = a[0] + b[0]
+    total = np.maximum(n, 1)
+    delta = b[1] - a[1]
+    mean = a[1] + delta * (b[0] / total)
+    return n, mean, a[2] + b[2] + delta * delta * (a[0] * (b[0] / total))
+
+
+def quantile(counts: I64, borders: F64, share: float, low: float, high: float) -> float:
+    """The value below or at which `share` of the values lie, by linear interpolation within its bin."""
+    total = int(counts.sum())
+    target = share * total
+    cumulative = np.cumsum(counts[: len(borders) + 1])
+    at = int(np.searchsorted(cumulative, target, side="left"))
+    at = min(at, len(borders))
+    left = max(float(borders[at - 1]) if at > 0 else low, low)
+    right = min(float(borders[at]) if at < len(borders) else high, high)
+    before = int(cumulative[at - 1]) if at > 0 else 0
+    inside = int(counts[at]) or 1
+    return left + (right - left) * min(max((target - before) / inside, 0.0), 1.0)
+
+
+def share_above(counts: I64, borders: F64, value: float) -> float | None:
+    """The exact share of values above `value` where that is a border, else None."""
+    at = int(np.searchsorted(borders, value, side="left"))
+    if at >= len(borders) or borders[at] != value:
+        return None
+    total = int(counts.sum())
+    return float(counts[at + 1 :].sum()) / total if total else None

@@ -1,0 +1,40 @@
+"""Every error that stream_monitor raises on purpose.
+
+    StreamMonitorError
+    ├── SettingsError      the settings file or an override is wrong: mend it and start again
+    ├── TopicsError        topics are missing or configured in a way that would lose data
+    ├── RestoreError       a restart cannot prove that nothing is lost: a person must decide
+    ├── BrokerError        Kafka refused or does not answer
+    │   └── CommitUnknown  nobody knows whether the last transaction committed: restart, and read the offsets
+    └── FormatError        a record of ours has a layout that this version cannot read
+
+A bad *event* is never an exception: it is a dead letter.
+"""
+
+
+class StreamMonitorError(Exception):
+    """Base of all errors raised on purpose; its text tells a user what to do."""
+
+
+class SettingsError(StreamMonitorError):
+    """The settings are wrong; the text lists every mistake, not only the first."""
+
+
+class TopicsError(StreamMonitorError):
+    """Topics are missing or configured in a way that would lose data."""
+
+
+class RestoreError(StreamMonitorError):
+    """State cannot be restored to exactly where the last commit left it."""
+
+
+class BrokerError(StreamMonitorError):
+    """Kafka refused, fenced us, or does not answer."""
+
+
+class CommitUnknown(BrokerError):
+    """The outcome of a commit is unknown; only the committed offsets know it."""
+
+
+class FormatError(StreamMonitorError):
+    """A profile, snapshot or change log record has an unknown layout or version."""

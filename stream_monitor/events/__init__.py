@@ -1,0 +1,1 @@
+"""The wire contracts: what comes in, what goes out, and how bytes become columns."""

@@ -1,0 +1,171 @@
+"""The JSON contracts of every record that a user of stream_monitor reads or writes.
+
+`stream-monitor schema NAME` prints these as JSON Schema. Times are epoch milliseconds, event time.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+Id = Annotated[str, Meta(min_length=1, max_length=256, description="prediction id; also the Kafka key")]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Millis = Annotated[int, Meta(ge=-(2**62), le=2**62, description="epoch milliseconds, event time")]
+Scalar = str | bool | float | None
+
+
+class Prediction(Struct, gc=False, kw_only=True, omit_defaults=True):
+    """One inference of one model version. Its key is (id, model, version)."""
+
+    id: Id
+    ts: Millis
+    model: Name = "default"
+    version: Name = "0"
+    features: dict[str, Any] = {}
+    prediction: Annotated[Any, Meta(description="string or boolean: a class; number: a value; null: no answer")] = None
+    probabilities: Annotated[
+        float | list[float] | dict[str, float] | None,
+        Meta(description="of the positive class, of all classes in order, or by class name"),
+    ] = None
+    latency_ms: float | None = None
+    decided_by: Literal["model", "human"] | None = None
+    human_prediction: Scalar = None
+    tags: dict[str, Scalar] = {}
+
+
+class Label(Struct, gc=False, kw_only=True, omit_defaults=True):
+    """The truth about a prediction; may come before it, twice, corrected, or never."""
+
+    id: Id
+    label: str | bool | float
+    ts: Annotated[Millis | None, Meta(description="default: the record's Kafka timestamp")] = None
+    labeler: Name | None = None
+    model: Annotated[Name | None, Meta(description="joins only this model's predictions")] = None
+
+
+class Feedback(Struct, gc=False, kw_only=True, omit_defaults=True):
+    """What a user did with an answer; each signal of a prediction counts once."""
+
+    id: Id
+    ts: Millis
+    signals: Annotated[dict[str, float], Meta(min_length=1, max_length=16)]
+    model: Name | None = None
+
+
+class Observation(Struct, gc=False, kw_only=True, omit_defaults=True):
+    """Software and hardware metrics of whatever serves the model; never joined."""
+
+    ts: Millis
+    source: Name
+    measures: Annotated[dict[str, float | None], Meta(min_length=1)]
+    model: Name = "default"
+    version: Name = "0"
+
+
+class Finding(Struct, kw_only=True, omit_defaults=True):
+    """What one detector says about one measure."""
+
+    detector: str
+    score: Annotated[float, Meta(description="the statistic, in the detector's own unit")]
+    threshold: float
+    p_value: float | None = None
+    direction: Literal["up", "down", "changed"] = "changed"
+    change_ts: Annotated[int | None, Meta(description="estimated time of the change")] = None
+    evidence: Annotated[dict[str, Any], Meta(description="baseline against now: counts, moments, bins")] = {}
+
+
+class Alert(Struct, kw_only=True, omit_defaults=True):
+    """Findings on one measure that survived all controls. (id, status, revision) is unique."""
+
+    id: str
+    status: Literal["open", "update", "resolved"]
+    revision: int
+    ts: Annotated[int, Meta(description="end of the pane or window that led to this record")]
+    opened_ts: Annotated[int, Meta(description="start of the pane or window in which the alert opened")]
+    model: str
+    version: str
+    segment: str
+    measure: str
+    group: str
+    kind: Literal["drift", "limit", "quality", "silence"]
+    severity: Literal["info", "warning", "critical"]
+    reason: Annotated[str, Meta(description="one sentence for a person")]
+    findings: list[Finding] = []
+
+
+class MeasureSummary(Struct, kw_only=True, omit_defaults=True):
+    """A measure in one window, and how far it is from its baseline."""
+
+    group: str
+    n: int
+    missing: int | None = None
+    mean: float | None = None
+    std: float | None = None
+    min: float | None = None
+    max: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    sum: float | None = None
+    top: Annotated[dict[str, int] | None, Meta(description="the most frequent categories")] = None
+    tests: Annotated[dict[str, float] | None, Meta(description="distance from the baseline, by test")] = None
+    approximate: bool | None = None
+
+
+class Metric(Struct, kw_only=True, omit_defaults=True):
+    """One window of one model, version and segment.
+
+    The last record of a key (model, version, segment, window, kind) is the truth. For one window size and the
+    segment `all`: count + duplicates + late + after_idle + dead letters = prediction events.
+    """
+
+    model: str
+    version: str
+    segment: str
+    window_start: int
+    window_end: int
+    kind: Literal["traffic", "performance", "observation"]
+    revision: int
+    final: bool
+    count: int
+    part: int = 1
+    parts: int = 1
+    duplicates: int = 0
+    late: int = 0
+    after_idle: int = 0
+    labelled: int = 0
+    baseline: str | None = None
+    accuracy: float | None = None
+    confusion: dict[str, int] | None = None
+    measures: dict[str, MeasureSummary] = {}
+
+
+class DeadLetter(Struct, kw_only=True, omit_defaults=True):
+    """An event that could not be counted, and why."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: Annotated[str, Meta(description="a word from a bounded set, fit for a metric's label")]
+    error: Annotated[str, Meta(description="what exactly is wrong, and where")]
+    length: int
+    sha256: str
+    bytes: Annotated[str, Meta(description="the first 64 KB of the raw event, base64")]
+
+
+CONTRACTS: dict[str, type[Struct]] = {
+    "prediction": Prediction,
+    "label": Label,
+    "feedback": Feedback,
+    "observation": Observation,
+    "alert": Alert,
+    "metric": Metric,
+    "dead-letter": DeadLetter,
+}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of a contract; KeyError if there is none of that name."""
+    return msgspec.json.schema(CONTRACTS[name])

@@ -1,0 +1,68 @@
+"""Bytes to events, one by one: the generic way, which never raises and which the typed way must equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from stream_monitor.events.contracts import Feedback, Label, Observation, Prediction
+
+MAX_EVENT_BYTES = 1_000_000
+MAX_FEATURES = 1_000
+EARLIEST = 946_684_800_000  # 2000-01-01: anything older is a clock that was never set, or seconds for milliseconds
+
+
+class Reject(NamedTuple):
+    """Why bytes are not an event: `reason` is one of a bounded set of words, `error` the details."""
+
+    reason: str
+    error: str
+
+
+Event = Prediction | Label | Feedback | Observation
+
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    "predictions": msgspec.json.Decoder(Prediction),
+    "labels": msgspec.json.Decoder(Label),
+    "feedback": msgspec.json.Decoder(Feedback),
+    "observations": msgspec.json.Decoder(Observation),
+}
+
+
+def decode(role: str, value: bytes | None) -> Event | Reject:
+    """Decode one event of a topic's role (`predictions`, `labels`, `feedback`, `observations`)."""
+    if value is None or not value.strip():
+        return Reject("blank", "the record has no value")
+    if len(value) > MAX_EVENT_BYTES:
+        return Reject("too_large", f"{len(value)} bytes, at most {MAX_EVENT_BYTES} are read")
+    try:
+        event = _DECODERS[role].decode(value)
+    except msgspec.ValidationError as error:
+        return Reject("contract", str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Reject("not_json", str(error))
+    except RecursionError:
+        return Reject("too_deep", "nested deeper than the parser goes")
+    return _check(event)
+
+
+def _check(event: Event) -> Event | Reject:
+    check = _CHECKS.get(type(event))
+    problem = check(event) if check else None
+    return problem or event
+
+
+def _check_prediction(event: Prediction) -> Reject | None:
+    if len(event.features) > MAX_FEATURES:
+        return Reject("too_many_features", f"{len(event.features)} features, at most {MAX_FEATURES} are read")
+    for name, value in event.features.items():
+        if type(value) is int and not -(2**1023) < value < 2**1023:
+            return Reject("contract", f"Number out of range - at `$.features.{name[:64]}`")
+    if type(event.prediction) is int and not -(2**1023) < event.prediction < 2**1023:
+        return Reject("contract", "Number out of range - at `$.prediction`")
+    return None
+
+
+_CHECKS: dict[type, Callable[[Any], Reject | None]] = {Prediction: _check_prediction}

@@ -1,0 +1,168 @@
+"""From findings to alerts: one cause, one alert, with persistence, cooldown, severity and a notice when it is over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from stream_monitor.describe.measures import Group
+from stream_monitor.events.contracts import Alert, Finding
+from stream_monitor.settings import DetectionSettings
+
+Severity = Literal["info", "warning", "critical"]
+_RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """What an alert is about."""
+
+    model: str
+    version: str
+    segment: str
+    measure: str
+    kind: Literal["drift", "limit", "quality", "silence"]
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """The slice of event time that spoke: a window of this size, or a pane (size 0)."""
+
+    start: int
+    end: int
+    size: int
+
+
+class _State(msgspec.Struct):
+    opened: int | None = None
+    id: str = ""
+    revision: int = 0
+    severity: Severity = "info"
+    detectors: list[str] = []
+    hits: dict[int, int] = {}
+    clean: int = 0
+    published: int | None = None
+
+
+class AlertBook(msgspec.Struct):
+    """The open alerts of a model and the counts that lead to new ones; bounded by what the judge admits."""
+
+    states: dict[str, _State] = {}
+
+    @property
+    def open(self) -> int:
+        """How many alerts are open."""
+        return sum(state.opened is not None for state in self.states.values())
+
+    def hear(
+        self, cause: Cause, group: Group, moment: Moment, findings: Sequence[Finding], settings: DetectionSettings
+    ) -> Alert | None:
+        """Take in what one moment says of a cause: its findings, or none when it was judged clean."""
+        key = alert_id(cause, 0)
+        state = self.states.get(key)
+        if state is None:
+            if not findings:
+                return None
+            state = self.states[key] = _State()
+        status = self._hit(state, moment, findings, settings) if findings else self._miss(state, moment, settings)
+        if status is None:
+            if state.opened is None and not state.hits and state.published is None:
+                del self.states[key]
+            return None
+        return self._publish(status, state, cause, group, moment, findings)
+
+    def _hit(
+        self, state: _State, moment: Moment, findings: Sequence[Finding], settings: DetectionSettings
+    ) -> Literal["open", "update"] | None:
+        state.hits[moment.size] = state.hits.get(moment.size, 0) + 1
+        state.clean = 0
+        severity = severity_of(findings)
+        if state.opened is None:
+            needed = settings.persistence if moment.size else 1
+            cooling = state.published is not None and moment.end < state.published + settings.cooldown
+            if state.hits[moment.size] < needed or cooling:
+                return None
+            state.opened, state.revision, state.severity = moment.start, 0, severity
+            state.detectors = []
+            return "open"
+        worse = _RANK[severity] > _RANK[state.severity]
+        new = any(finding.detector not in state.detectors for finding in findings)
+        if not (worse or new) or (state.published or 0) + settings.cooldown > moment.end:
+            return None
+        state.severity = max(severity, state.severity, key=lambda s: _RANK[s])
+        state.revision += 1
+        return "update"
+
+    def _miss(self, state: _State, moment: Moment, settings: DetectionSettings) -> Literal["resolved"] | None:
+        state.hits.pop(moment.size, None)
+        state.hits.pop(0, None)
+        if state.opened is None or state.hits:
+            return None
+        state.clean += 1
+        if state.clean < settings.recovery:
+            return None
+        state.revision += 1
+        state.clean = 0
+        return "resolved"
+
+    def _publish(
+        self,
+        status: Literal["open", "update", "resolved"],
+        state: _State,
+        cause: Cause,
+        group: Group,
+        moment: Moment,
+        findings: Sequence[Finding],
+    ) -> Alert:
+        opened = moment.start if state.opened is None else state.opened
+        if status == "open":
+            state.id = alert_id(cause, opened)
+        state.detectors = sorted({*state.detectors, *(finding.detector for finding in findings)})
+        state.published = moment.end
+        alert = Alert(
+            id=state.id,
+            status=status,
+            revision=state.revision,
+            ts=moment.end,
+            opened_ts=opened,
+            model=cause.model,
+            version=cause.version,
+            segment=cause.segment,
+            measure=cause.measure,
+            group=group,
+            kind=cause.kind,
+            severity=state.severity,
+            reason=reason_of(cause, status, findings),
+            findings=list(findings),
+        )
+        if status == "resolved":
+            state.opened, state.hits = None, {}
+        return alert
+
+
+def alert_id(cause: Cause, opened: int) -> str:
+    """A hash of what it is about and when (event time) it opened; no float in it, so a replay finds the same id."""
+    text = "\x1f".join((cause.model, cause.version, cause.segment, cause.measure, cause.kind, str(opened)))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def severity_of(findings: Sequence[Finding]) -> Severity:
+    """Critical at five times the tolerated effect, warning otherwise; a broken limit is a warning."""
+    far = any(
+        finding.threshold and finding.p_value is not None and abs(finding.score) >= 5 * abs(finding.threshold)
+        for finding in findings
+    )
+    return "critical" if far else "warning"
+
+
+def reason_of(cause: Cause, status: str, findings: Sequence[Finding]) -> str:
+    """One sentence for a person."""
+    where = f"{cause.model} {cause.version}" + ("" if cause.segment == "all" else f" [{cause.segment}]")
+    if status == "resolved":
+        return f"{cause.measure} of {where} is back within its tolerance"
+    first = findings[0]
+    verb = {"up": "went up", "down": "went down", "changed": "changed"}[first.direction]
+    if first.detector in ("missing", "new_categories", "type_change"):
+        verb = f"{first.detector.replace('_', ' ')} {verb}"
+    return f"{cause.measure} of {where} {verb}: {first.detector} {first.score:.3g}, tolerated {first.threshold:.3g}"

@@ -1,0 +1,296 @@
+"""One clock of one model: panes close in event-time order, fill baselines, feed detectors and windows.
+
+The order of work when a watermark comes is fixed, so that no batching can show: windows that end at or before the next
+pane are finished, then the pane is closed, and at last the windows that the watermark has passed are finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.cells import ALL
+from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.edges import Edges
+from stream_monitor.describe.knowledge import EdgesRecord
+from stream_monitor.describe.measures import Lane as LaneName
+from stream_monitor.describe.measures import base_of
+from stream_monitor.describe.profiles import NEW_CATEGORIES, Delta
+from stream_monitor.detect.baselines import Baseline, Filling, keep_categories
+from stream_monitor.detect.sequential import DETECTORS, Sequential, advance, finding_of
+from stream_monitor.events.contracts import Finding
+from stream_monitor.judge.panes import Ids, Pane, Part, merge, split
+from stream_monitor.judge.windows import Window
+from stream_monitor.types import I64
+
+OTHER = "__other__"
+
+
+class Filler(msgspec.Struct):
+    """All baselines in the making of a lane, by (segment, measure), and the events of their segments so far."""
+
+    by_key: dict[tuple[str, str], Filling] = {}
+    events: dict[str, int] = {}
+
+
+class LaneState(msgspec.Struct):
+    """Everything a lane remembers; a snapshot writes just this."""
+
+    name: LaneName
+    windows: list[Window]
+    closed: int = NEVER
+    """All panes that start before this have closed."""
+    ids: Ids = msgspec.field(default_factory=lambda: Ids({}, {}))
+    open: dict[int, list[Part]] = {}
+    filler: Filler = msgspec.field(default_factory=Filler)
+    baselines: dict[tuple[str, str], Baseline] = {}
+    edges: dict[str, Edges] = {}
+    detectors: dict[tuple[int, str, str], Sequential] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A window that has ended."""
+
+    lane: Lane
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class Rang:
+    """A sequential detector that found a change at a pane; or one that was advanced without."""
+
+    lane: Lane
+    group: int
+    measure: str
+    pane: int
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Edges or categories that describe should know of."""
+
+    lane: LaneName
+    record: EdgesRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A pane has closed; its counts by group."""
+
+    lane: Lane
+    pane: Pane
+
+
+Happening = Finished | Rang | Learned | Closed
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRules:
+    """What a lane needs of the settings."""
+
+    model: str
+    pane_ms: int
+    first: int
+    groups_cap: int
+    limits: Mapping[str, tuple[float, ...]]
+    detectors: tuple[str, ...]
+    detection: Any
+
+
+class Lane:
+    """Behaviour around a `LaneState`."""
+
+    def __init__(self, state: LaneState, rules: LaneRules) -> None:
+        self.state, self.rules = state, rules
+
+    def feed(self, delta: Delta) -> None:
+        """Keep a delta's parts until their panes close; what comes for a closed pane is moved or only counted."""
+        for pane, part in split(delta):
+            if pane < self.state.closed:
+                self._feed_closed(part)
+            else:
+                self.state.open.setdefault(pane, []).append(part)
+
+    def _feed_closed(self, part: Part) -> None:
+        if self.state.name != "input":  # labels and feedback are dear: they count in the first pane not yet closed
+            self.state.open.setdefault(self.state.closed, []).append(part)
+            return
+        for cell in range(part.first, part.last):
+            group = self.state.ids.group(part.delta.version[cell], part.delta.segment[cell])
+            for window in self.state.windows:
+                if window.empty:
+                    window.start = self.state.closed - self.state.closed % window.size
+                window.add_after_idle(group + 1, group, int(part.delta.counts[cell].sum()))
+
+    def advance(self, watermark: int) -> Iterator[Happening]:
+        """Close every pane that ends at or before the watermark, oldest first."""
+        size = self.rules.pane_ms
+        for start in sorted(pane for pane in self.state.open if pane + size <= watermark):
+            yield from self._finish(start)
+            self.state.closed = start + size
+            yield from self._close(self._merge(start, self.state.open.pop(start)))
+        yield from self._finish(watermark)
+        self.state.closed = max(self.state.closed, watermark - watermark % size)
+
+    def _finish(self, until: int) -> Iterator[Happening]:
+        ended = [(w.end, w.size, at) for at, w in enumerate(self.state.windows) if not w.empty and w.end <= until]
+        for _, _, at in sorted(ended):
+            window = self.state.windows[at]
+            self.state.windows[at] = window.clear()
+            yield Finished(self, window)
+
+    def preview(self) -> Iterator[Finished]:
+        """Windows as they stand, open panes included; nothing is changed by looking."""
+        for window in self.state.windows:
+            view = window.copy()
+            for start in sorted(self.state.open):
+                at = start - start % view.size
+                if view.empty:
+                    view.start = at
+                if at == view.start:
+                    view.add(self._merge(start, self.state.open[start]))
+                else:
+                    yield Finished(self, view)
+                    view = Window(view.size, at)
+                    view.add(self._merge(start, self.state.open[start]))
+            if not view.empty:
+                yield Finished(self, view)
+
+    # --- a pane ---
+
+    def _merge(self, start: int, parts: list[Part]) -> Pane:
+        self._admit_groups(parts)
+        groups = [(part, self._groups_of(part)) for part in parts]
+        return merge(start, groups, self.state.ids, self.state.edges)
+
+    def _admit_groups(self, parts: list[Part]) -> None:
+        """New groups get a place while there are places: by count, then by name; `all` always has one."""
+        new: dict[tuple[str, str], int] = {}
+        for part in parts:
+            for cell in range(part.first, part.last):
+                key = part.delta.version[cell], part.delta.segment[cell]
+                if key not in self.state.ids.groups:
+                    new[key] = new.get(key, 0) + int(part.delta.counts[cell].sum())
+        for version, segment in sorted(new, key=lambda key: (-new[key], key)):
+            if len(self.state.ids.groups) < self.rules.groups_cap:
+                self.state.ids.group(version, segment)
+            elif segment == ALL:
+                self.state.ids.group(OTHER, ALL)
+
+    def _groups_of(self, part: Part) -> I64:
+        known = self.state.ids.groups
+        versions, segments = part.delta.version, part.delta.segment
+        return np.array([
+            known.get((versions[c], segments[c]), known.get((OTHER, ALL), -1) if segments[c] == ALL else -1)
+            for c in range(part.first, part.last)
+        ], np.int64)  # fmt: skip
+
+    def _close(self, pane: Pane) -> Iterator[Happening]:
+        yield from self._fill(pane)
+        for window in self.state.windows:
+            if window.empty:
+                window.start = pane.start - pane.start % window.size
+            window.add(pane)
+        for measure, name in self._settled():
+            for window in self.state.windows:
+                window.settle_values(measure, self.state.edges[name])
+        yield Closed(self, pane)
+        if self.rules.detectors:
+            yield from self._detect(pane)
+
+    def _settled(self) -> list[tuple[int, str]]:
+        """Measures with edges whose values still wait in a window."""
+        waiting = {measure for window in self.state.windows for _, measure in window.values}
+        names = list(self.state.ids.measures)
+        return [(measure, names[measure]) for measure in sorted(waiting) if names[measure] in self.state.edges]
+
+    # --- baselines ---
+
+    def _fill(self, pane: Pane) -> Iterator[Happening]:
+        groups, names = list(self.state.ids.groups), list(self.state.ids.measures)
+        touched = self._fill_numbers(pane, groups, names) | self._fill_categories(pane, groups)
+        filler = self.state.filler
+        for group, count in enumerate(pane.counts[:, 0].tolist()):
+            if count:
+                segment = groups[group][1]
+                filler.events[segment] = filler.events.get(segment, 0) + count
+        full = [key for key in touched if filler.by_key[key].total >= self.rules.first]
+        for key in sorted(full, key=lambda key: (key[0] != ALL, key)):
+            yield from self._complete(key, pane.start + self.rules.pane_ms)
+
+    def _filling(self, segment: str, measure: str) -> Filling | None:
+        """The baseline in the making, None for one that is made."""
+        key = segment, measure
+        if key in self.state.baselines:
+            return None
+        return self.state.filler.by_key.setdefault(key, Filling())
+
+    def _fill_numbers(self, pane: Pane, groups: list[tuple[str, str]], names: list[str]) -> set[tuple[str, str]]:
+        rows, touched = pane.numbers, set[tuple[str, str]]()
+        for row, (group, measure) in enumerate(zip(rows.group.tolist(), rows.measure.tolist(), strict=True)):
+            segment, name = groups[group][1], names[measure]
+            filling = self._filling(segment, name)
+            if filling is None:
+                continue
+            ends = float(rows.low[row]), float(rows.high[row])
+            filling.add_moments(int(rows.n[row]), float(rows.mean[row]), float(rows.m2[row]), ends)
+            filling.values = filling.values + pane.values.get((group, measure), [])
+            bins = slice(int(rows.bin_ptr[row]), int(rows.bin_ptr[row + 1]))
+            if bins.stop > bins.start:
+                filling.add_counts(rows.bin_at[bins], rows.bin_n[bins])
+            touched.add((segment, name))
+        return touched
+
+    def _fill_categories(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
+        touched = set[tuple[str, str]]()
+        for (group, name), (n, counts) in pane.categories.items():
+            segment, feature = groups[group][1], base_of(name)
+            if name.startswith("kind(") and feature is not None:
+                filling = self._filling(segment, feature)
+                if filling is not None:
+                    filling.other += n
+            elif (filling := self._filling(segment, name)) is not None:
+                filling.add_categories(counts, n)
+                filling.categories = keep_categories(filling.categories, frozenset(), 16 * NEW_CATEGORIES)
+                touched.add((segment, name))
+        return touched
+
+    def _complete(self, key: tuple[str, str], since: int) -> Iterator[Happening]:
+        segment, name = key
+        filling = self.state.filler.by_key.pop(key)
+        edges = self.state.edges.get(name)
+        if filling.numeric and edges is None:
+            edges = self.state.edges[name] = filling.edges(self.rules.limits.get(name, ()))
+            yield Learned(
+                self.state.name, EdgesRecord(self.rules.model, self.state.name, name, edges.version, edges.borders)
+            )
+        filling.events = self.state.filler.events.get(segment, 0)
+        baseline = self.state.baselines[key] = filling.finish(f"first-{self.rules.first}", since, edges)
+        if segment == ALL and baseline.categories is not None:
+            names = list(baseline.categories)
+            yield Learned(self.state.name, EdgesRecord(self.rules.model, self.state.name, name, 1, categories=names))
+
+    # --- sequential detectors ---
+
+    def _detect(self, pane: Pane) -> Iterator[Happening]:
+        groups, names, rows = list(self.state.ids.groups), list(self.state.ids.measures), pane.numbers
+        for row, (group, measure) in enumerate(zip(rows.group.tolist(), rows.measure.tolist(), strict=True)):
+            name = names[measure]
+            baseline = self.state.baselines.get((groups[group][1], name))
+            if baseline is None or baseline.since > pane.start or not baseline.n:
+                continue
+            for detector in self.rules.detectors:
+                at = group, name, detector
+                state = self.state.detectors.get(at)
+                if state is None:
+                    state = self.state.detectors[at] = DETECTORS[detector](self.rules.detection)
+                values = int(rows.n[row]), float(rows.mean[row]), float(rows.m2[row])
+                change = advance(state, baseline, values, pane.start)
+                if change is not None:
+                    yield Rang(self, group, name, pane.start, finding_of(detector, change, baseline))

@@ -1,0 +1,202 @@
+"""One model: its lanes, its performance windows and its alerts, as an automaton over deltas and watermarks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from stream_monitor.describe.cells import ALL
+from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.knowledge import EdgesRecord
+from stream_monitor.describe.measures import VOLUME, group_of
+from stream_monitor.describe.measures import Lane as LaneName
+from stream_monitor.describe.profiles import Delta
+from stream_monitor.describe.records import PerformanceDelta
+from stream_monitor.detect.volume import VolumeRange
+from stream_monitor.events.contracts import Alert, Finding, MeasureSummary, Metric
+from stream_monitor.judge import metrics
+from stream_monitor.judge.alerts import AlertBook, Cause, Moment
+from stream_monitor.judge.lane import OTHER, Closed, Finished, Lane, LaneRules, LaneState, Learned, Rang
+from stream_monitor.judge.limits import Limit, broken, parse_limit
+from stream_monitor.judge.performance import Performance, lags_of
+from stream_monitor.judge.verdicts import (
+    Bench,
+    Subject,
+    Verdict,
+    control,
+    measure_distances,
+    measure_quality,
+    subjects_of,
+)
+from stream_monitor.judge.watermarks import Watermarks
+from stream_monitor.judge.windows import Window
+from stream_monitor.settings import Settings
+
+LANES: tuple[LaneName, ...] = ("input", "label", "feedback", "observation")
+
+Said = Alert | Metric | EdgesRecord
+
+
+class ModelState(msgspec.Struct):
+    """Everything a judge remembers of a model."""
+
+    model: str
+    lanes: dict[str, LaneState]
+    performance: Performance
+    alerts: AlertBook = msgspec.field(default_factory=AlertBook)
+    volumes: dict[tuple[str, str, int], VolumeRange] = {}
+    last_event: int = NEVER
+    """Event time of the newest pane with traffic: a model is quiet when this is long ago."""
+    lost_labels: int = 0
+
+
+def new_state(model: str, settings: Settings) -> ModelState:
+    """A model that was never seen."""
+    windows = settings.time.windows
+    sizes = sorted({max(size, settings.join.grain) for size in windows})
+    lanes: dict[str, LaneState] = {name: LaneState(name, [Window(size) for size in windows]) for name in LANES}
+    return ModelState(model, lanes, Performance(sizes, lags_of(settings.join.revisions, settings.join.label_horizon)))
+
+
+class ModelJudge:
+    """Behaviour around a `ModelState`."""
+
+    def __init__(self, state: ModelState, settings: Settings) -> None:
+        self.state, self.settings = state, settings
+        self.limits = [parse_limit(text) for text in settings.detection.limits]
+        self.lanes = {name: Lane(lane, self._rules(lane.name)) for name, lane in state.lanes.items()}
+
+    def _rules(self, lane: LaneName) -> LaneRules:
+        settings = self.settings
+        values: dict[str, tuple[float, ...]] = {}
+        for limit in self.limits:
+            values[limit.measure] = (*values.get(limit.measure, ()), limit.value)
+        return LaneRules(
+            model=self.state.model,
+            pane_ms=settings.time.pane,
+            first=settings.baseline.first,
+            groups_cap=settings.caps.segments,
+            limits=values,
+            detectors=settings.detection.outcome if lane == "label" else (),
+            detection=settings.detection,
+        )
+
+    def feed(self, delta: Delta) -> None:
+        """Take in a delta of this model."""
+        self.lanes[delta.lane].feed(delta)
+
+    def feed_performance(self, delta: PerformanceDelta) -> None:
+        """Take in outcomes by the time of their prediction."""
+        self.state.lost_labels += self.state.performance.feed(delta)
+
+    def advance(self, watermarks: Watermarks) -> Iterator[Said]:
+        """Close what the watermarks allow."""
+        for name in LANES:
+            watermark = watermarks.of(name)
+            if watermark > NEVER:
+                for happening in self.lanes[name].advance(watermark):
+                    yield from self._hear(happening)
+        for revised in self.state.performance.advance(watermarks.of("label")):
+            yield from metrics.of_performance(self.state.model, revised)
+
+    def preview(self) -> Iterator[Metric]:
+        """Open windows as they stand."""
+        for name in ("input", "observation"):
+            for finished in self.lanes[name].preview():
+                subjects = self._subjects(finished.lane, finished.window)
+                yield from metrics.of_window(finished.lane, finished.window, subjects, final=False)
+        for revised in self.state.performance.preview():
+            yield from metrics.of_performance(self.state.model, revised)
+
+    def _hear(self, happening: Any) -> Iterator[Said]:
+        match happening:
+            case Learned(record=record):
+                yield record
+            case Closed(lane=lane, pane=pane):
+                if lane.state.name == "input":
+                    self._count(lane, pane.start, pane.counts[:, 0].tolist())
+            case Rang(lane=lane, group=group, measure=measure, pane=pane, finding=finding):
+                moment = Moment(pane, pane + self.settings.time.pane, 0)
+                yield from self._alert(lane, group, Verdict(group, measure, "drift", [finding]), moment)
+            case Finished(lane=lane, window=window):
+                yield from self._judge(lane, window)
+
+    def _count(self, lane: Lane, start: int, counts: Sequence[int]) -> None:
+        self.state.last_event = max(self.state.last_event, start)
+        for key, count in zip(lane.state.ids.groups, counts, strict=False):
+            if count:
+                self.state.performance.count(key, start, count)
+
+    # --- a finished window ---
+
+    def _judge(self, lane: Lane, window: Window) -> Iterator[Said]:
+        subjects = self._subjects(lane, window)
+        moment = Moment(window.start, window.end, window.size)
+        if self.state.model != OTHER:
+            for verdict in control(subjects, self.settings.detection):
+                yield from self._alert(lane, verdict.group, verdict, moment)
+            yield from self._check_limits(lane, window, moment)
+            if lane.state.name == "input":
+                yield from self._check_volume(lane, window, moment)
+        if lane.state.name in ("input", "observation"):
+            yield from metrics.of_window(lane, window, subjects, final=True)
+
+    def _subjects(self, lane: Lane, window: Window) -> list[Subject]:
+        state = lane.state
+        bench = Bench(list(state.ids.groups), list(state.ids.measures), state.baselines, state.edges)
+        subjects = subjects_of(window, bench, self.settings.detection.min_count)
+        measure_distances(subjects, self.settings.detection)
+        numbers = state.ids.measures if state.name == "input" else None
+        measure_quality(window, subjects, self.settings.detection, numbers)
+        return subjects
+
+    def _alert(self, lane: Lane, group: int, verdict: Verdict, moment: Moment) -> Iterator[Alert]:
+        version, segment = list(lane.state.ids.groups)[group]
+        cause = Cause(self.state.model, version, segment, verdict.measure, verdict.kind)
+        measure_group = group_of(lane.state.name, verdict.measure)
+        alert = self.state.alerts.hear(cause, measure_group, moment, verdict.findings, self.settings.detection)
+        if alert is not None:
+            yield alert
+
+    def _check_limits(self, lane: Lane, window: Window, moment: Moment) -> Iterator[Alert]:
+        if not self.limits:
+            return
+        for group in range(min(len(lane.state.ids.groups), max(len(window.counts), window.numbers.n.shape[0]))):
+            summaries = metrics.summarise(lane, window, group, {})
+            for limit in self.limits:
+                summary = summaries.get(limit.measure)
+                if summary is not None and summary.n:
+                    findings = self._broken(lane, window, group, limit, summary)
+                    yield from self._alert(lane, group, Verdict(group, limit.measure, "limit", findings), moment)
+
+    @staticmethod
+    def _broken(lane: Lane, window: Window, group: int, limit: Limit, summary: MeasureSummary) -> list[Finding]:
+        measure, edges = lane.state.ids.measures.get(limit.measure), lane.state.edges.get(limit.measure)
+        counts = window.numbers.counts[group, measure] if measure is not None and edges is not None else None
+        value = broken(limit, summary, counts, edges.borders if edges is not None else None)
+        if value is None:
+            return []
+        finding = Finding(
+            detector=limit.text,
+            score=value,
+            threshold=limit.value,
+            direction="up" if limit.relation == ">" else "down",
+            evidence={"n": summary.n},
+        )
+        return [finding]
+
+    def _check_volume(self, lane: Lane, window: Window, moment: Moment) -> Iterator[Alert]:
+        tolerance = self.settings.detection.tolerance.get("volume", 2.0)
+        for group, (version, segment) in enumerate(lane.state.ids.groups):
+            if segment != ALL or group >= len(window.counts):
+                continue
+            key = version, segment, window.size
+            known = self.state.volumes.setdefault(key, VolumeRange())
+            count = int(window.counts[group, 0])
+            finding = known.judge(count, window.size, tolerance)
+            if finding is None and not known.learned(window.size):
+                known.learn(count)
+                continue
+            yield from self._alert(lane, group, Verdict(group, VOLUME, "drift", [finding] if finding else []), moment)

@@ -1,0 +1,214 @@
+"""Open panes of one lane of a model: parts of deltas that wait until the watermark passes, and their merging."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.edges import BINS, Edges, bin_values
+from stream_monitor.describe.profiles import Delta
+from stream_monitor.detect.numbers import NumberRows
+from stream_monitor.types import F64, I64
+
+
+class Part(msgspec.Struct):
+    """The cells [first, last) of a delta: all of them lie in one pane."""
+
+    delta: Delta
+    first: int
+    last: int
+
+
+def split(delta: Delta) -> list[tuple[int, Part]]:
+    """A delta by pane; its cells are sorted by pane."""
+    panes, starts = np.unique(delta.pane, return_index=True)
+    ends = np.append(starts[1:], len(delta.pane))
+    return [
+        (pane, Part(delta, first, last))
+        for pane, first, last in zip(panes.tolist(), starts.tolist(), ends.tolist(), strict=True)
+    ]
+
+
+class Pane(msgspec.Struct):
+    """A closed pane: every (group, measure) once.
+
+    `values` are those of measures without edges; `categories` maps (group, measure) to (n, counts).
+    """
+
+    start: int
+    counts: np.ndarray
+    numbers: NumberRows
+    values: dict[tuple[int, int], list[np.ndarray]]
+    categories: dict[tuple[int, str], tuple[int, dict[str, int]]]
+
+
+class Ids(msgspec.Struct):
+    """Groups (version, segment) and numeric measures of a lane as small integers."""
+
+    groups: dict[tuple[str, str], int]
+    measures: dict[str, int]
+
+    def group(self, version: str, segment: str) -> int:
+        """The number of a group, a new one if need be."""
+        return self.groups.setdefault((version, segment), len(self.groups))
+
+    def measure(self, name: str) -> int:
+        """The number of a measure, a new one if need be."""
+        return self.measures.setdefault(name, len(self.measures))
+
+
+def merge(start: int, parts: Sequence[tuple[Part, I64]], ids: Ids, edges: Mapping[str, Edges]) -> Pane:
+    """Merge the parts of a pane; beside each part the group of each of its cells, -1 for one that is left out."""
+    counts = np.zeros((len(ids.groups), 3), np.int64)
+    stacks: list[_Stack] = []
+    values: dict[tuple[int, int], list[F64]] = {}
+    categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
+    for part, groups in parts:
+        kept = groups >= 0
+        np.add.at(counts, groups[kept], part.delta.counts[part.first : part.last][kept])
+        stacks.append(_numbers(part, groups, ids))
+        _collect_values(part, groups, ids, values)
+        _collect_categories(part, groups, categories)
+    numbers = _merge_numbers(stacks, len(ids.measures))
+    values, binned = _bin(values, ids, edges)
+    return Pane(start, counts, _with_bins(numbers, binned, len(ids.measures)), values, categories)
+
+
+class _Stack(msgspec.Struct):
+    """Numeric rows of one part, bins with the row they belong to."""
+
+    group: np.ndarray
+    measure: np.ndarray
+    columns: np.ndarray
+    bin_row: np.ndarray
+    bin_at: np.ndarray
+    bin_n: np.ndarray
+
+
+def _rows(cells: np.ndarray, part: Part) -> slice:
+    first, last = np.searchsorted(cells, (part.first, part.last))
+    return slice(int(first), int(last))
+
+
+def _numbers(part: Part, groups: I64, ids: Ids) -> _Stack:
+    rows = part.delta.numeric
+    at = _rows(rows.cell, part)
+    measure_of = np.array([ids.measure(name) for name in rows.names], np.int64)
+    group = groups[rows.cell[at].astype(np.int64) - part.first]
+    measure = measure_of[rows.name[at]] if len(rows.names) else np.empty(0, np.int64)
+    columns = np.stack([rows.n[at].astype(float), rows.mean[at], rows.m2[at], rows.low[at], rows.high[at]])
+    sizes = np.diff(rows.bin_ptr)[at]
+    bins = slice(int(rows.bin_ptr[at.start]), int(rows.bin_ptr[at.stop]))
+    bin_row = np.repeat(np.arange(len(group)), sizes)
+    bin_at, bin_n = rows.bin_at[bins].astype(np.int64), rows.bin_n[bins].astype(np.int64)
+    if (group < 0).any():
+        kept = group >= 0
+        renumber = np.cumsum(kept) - 1
+        there = kept[bin_row]
+        bin_row, bin_at, bin_n = renumber[bin_row[there]], bin_at[there], bin_n[there]
+        group, measure, columns = group[kept], measure[kept], columns[:, kept]
+    return _Stack(group, measure, columns, bin_row, bin_at, bin_n)
+
+
+def _collect_values(part: Part, groups: I64, ids: Ids, into: dict[tuple[int, int], list[F64]]) -> None:
+    rows = part.delta.numeric
+    if not len(rows.values):
+        return
+    at = _rows(rows.cell, part)
+    for row in range(at.start, at.stop):
+        first, last = int(rows.value_ptr[row]), int(rows.value_ptr[row + 1])
+        group = int(groups[int(rows.cell[row]) - part.first])
+        if last > first and group >= 0:
+            key = group, ids.measure(rows.names[rows.name[row]])
+            into.setdefault(key, []).append(rows.values[first:last])
+
+
+def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], tuple[int, dict[str, int]]]) -> None:
+    rows = part.delta.categorical
+    at = _rows(rows.cell, part)
+    cells, names, ns = rows.cell[at].tolist(), rows.name[at].tolist(), rows.n[at].tolist()
+    ptr = rows.ptr[at.start : at.stop + 1].tolist()
+    codes, counts = rows.code[ptr[0] : ptr[-1]].tolist(), rows.count[ptr[0] : ptr[-1]].tolist()
+    for i, (cell, name, n) in enumerate(zip(cells, names, ns, strict=True)):
+        group = int(groups[cell - part.first])
+        if group < 0:
+            continue
+        key = group, rows.names[name]
+        total, merged = into.get(key, (0, {}))
+        for at_code in range(ptr[i] - ptr[0], ptr[i + 1] - ptr[0]):
+            category = rows.categories[codes[at_code]]
+            merged[category] = merged.get(category, 0) + counts[at_code]
+        into[key] = total + n, merged
+
+
+def _merge_numbers(stacks: Sequence[_Stack], measures: int) -> NumberRows:
+    group = np.concatenate([s.group for s in stacks])
+    measure = np.concatenate([s.measure for s in stacks])
+    n, mean, m2, low, high = np.concatenate([s.columns for s in stacks], axis=1)
+    bases = np.cumsum([0, *(len(s.group) for s in stacks[:-1])])
+    bin_row = np.concatenate([s.bin_row + base for s, base in zip(stacks, bases, strict=True)])
+    bin_at, bin_n = np.concatenate([s.bin_at for s in stacks]), np.concatenate([s.bin_n for s in stacks])
+    keys, first, row_of = np.unique(group * measures + measure, return_index=True, return_inverse=True)
+    if len(keys) < len(group):
+        n, mean, m2, low, high = _pool(row_of, len(keys), np.stack([n, mean, m2, low, high]))
+    else:
+        n, mean, m2, low, high = (column[first] for column in (n, mean, m2, low, high))
+    ptr, bin_at, bin_n = _merge_bins(row_of[bin_row], bin_at, bin_n, len(keys))
+    return NumberRows(group[first], measure[first], n.astype(np.int64), mean, m2, low, high, ptr, bin_at, bin_n)
+
+
+def _pool(row_of: I64, rows: int, columns: F64) -> tuple[F64, F64, F64, F64, F64]:
+    n, mean, m2, low, high = columns
+    total = np.bincount(row_of, n, rows)
+    pooled = np.bincount(row_of, n * mean, rows) / total
+    spread = np.bincount(row_of, m2 + n * (mean - pooled[row_of]) ** 2, rows)
+    least, most = np.full(rows, np.inf), np.full(rows, -np.inf)
+    np.minimum.at(least, row_of, low)
+    np.maximum.at(most, row_of, high)
+    constant = least == most
+    return total.astype(float), np.where(constant, least, pooled), np.where(constant, 0.0, spread), least, most
+
+
+def _merge_bins(row: I64, at: I64, n: I64, rows: int) -> tuple[I64, I64, I64]:
+    keys, where = np.unique(row * BINS + at, return_inverse=True)
+    counts = np.bincount(where, n, len(keys)).astype(np.int64) if len(keys) else np.empty(0, np.int64)
+    return np.searchsorted(keys, np.arange(rows + 1) * BINS), keys % BINS, counts
+
+
+def _bin(
+    values: dict[tuple[int, int], list[F64]], ids: Ids, edges: Mapping[str, Edges]
+) -> tuple[dict[tuple[int, int], list[F64]], list[tuple[int, int, I64]]]:
+    """Values whose measure has edges by now become bins: (group, measure, counts)."""
+    if not values:
+        return values, []
+    names = list(ids.measures)
+    left: dict[tuple[int, int], list[F64]] = {}
+    binned: list[tuple[int, int, I64]] = []
+    for (group, measure), parts in values.items():
+        known = edges.get(names[measure])
+        if known is None:
+            left[group, measure] = parts
+        else:
+            counts = np.bincount(bin_values(known.borders, np.concatenate(parts)), minlength=BINS)
+            binned.append((group, measure, counts))
+    return left, binned
+
+
+def _with_bins(rows: NumberRows, binned: Sequence[tuple[int, int, I64]], measures: int) -> NumberRows:
+    if not binned:
+        return rows
+    keys = rows.group * measures + rows.measure
+    wanted = np.searchsorted(keys, [group * measures + measure for group, measure, _ in binned])
+    row = [np.repeat(np.arange(len(keys)), np.diff(rows.bin_ptr))]
+    at, n = [rows.bin_at], [rows.bin_n]
+    for place, (_, _, counts) in zip(wanted, binned, strict=True):
+        used = np.flatnonzero(counts)
+        row.append(np.full(len(used), place))
+        at.append(used)
+        n.append(counts[used])
+    rows.bin_ptr, rows.bin_at, rows.bin_n = _merge_bins(
+        np.concatenate(row), np.concatenate(at), np.concatenate(n), len(keys)
+    )
+    return rows

@@ -1,0 +1,214 @@
+"""The judge of one `profiles` partition: a function of its records in log order, and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import xxhash
+
+from stream_monitor.describe.cells import ALL
+from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
+from stream_monitor.describe.records import (
+    BaselineRecord,
+    DeltaRecord,
+    PerformanceDelta,
+    Record,
+    SettingsRecord,
+    WatermarkRecord,
+)
+from stream_monitor.errors import SettingsError
+from stream_monitor.events.contracts import Alert, Finding, Metric
+from stream_monitor.judge.alerts import AlertBook, Cause, Moment
+from stream_monitor.judge.lane import OTHER
+from stream_monitor.judge.model import ModelJudge, ModelState, Said, new_state
+from stream_monitor.judge.watermarks import Watermarks
+from stream_monitor.settings import Settings, in_force
+
+FLEET = "__all__"
+"""The model of alerts that are about the whole app."""
+
+
+class Newcomer(msgspec.Struct):
+    """A model that is not admitted yet: what came of it waits until its first pane closes."""
+
+    deltas: list[Delta] = []
+    performance: list[PerformanceDelta] = []
+
+    def first_pane(self) -> int:
+        """Start of its oldest pane of traffic; far in the future when it has none."""
+        return min((int(d.pane.min()) for d in self.deltas if d.lane == "input" and len(d.pane)), default=2**62)
+
+    def events(self, pane: int) -> int:
+        """Events in that pane."""
+        return sum(int(d.counts[d.pane == pane].sum()) for d in self.deltas if d.lane == "input")
+
+
+class PartitionState(msgspec.Struct):
+    """Everything the judge of a partition remembers beside its models."""
+
+    settings: SettingsRecord | None = None
+    watermarks: Watermarks = msgspec.field(default_factory=Watermarks)
+    newcomers: dict[str, Newcomer] = {}
+    alerts: AlertBook = msgspec.field(default_factory=AlertBook)
+    fresh: bool = False
+    """Something came since open windows were last shown."""
+
+
+class PartitionJudge:
+    """Behaviour around a `PartitionState` and its `ModelState`s."""
+
+    def __init__(self, number: int, base: Settings, state: PartitionState, models: dict[str, ModelState]) -> None:
+        self.number, self.base, self.state = number, base, state
+        self.settings = base if state.settings is None else in_force(base, state.settings.text)
+        self.models = {name: ModelJudge(model, self.settings) for name, model in models.items()}
+
+    def hear(self, record: Record, arrived: int) -> Iterator[Said]:
+        """Take in one record that the broker got at `arrived` (epoch ms)."""
+        match record:
+            case DeltaRecord():
+                self.state.fresh = True
+                self._feed(record)
+            case SettingsRecord():
+                self._obey(record)
+                yield from self._advance()
+            case WatermarkRecord():
+                self.state.watermarks.update(record, arrived)
+                yield from self._advance()
+                yield from self._idle(arrived)
+            case BaselineRecord():
+                self._pin(record)
+
+    def _feed(self, record: DeltaRecord) -> None:
+        for delta in record.deltas:
+            judge = self.models.get(delta.model)
+            if judge is not None:
+                judge.feed(delta)
+            else:
+                self._newcomer(delta.model).deltas.append(delta)
+        for outcome in record.performance:
+            judge = self.models.get(outcome.model)
+            if judge is not None:
+                judge.feed_performance(outcome)
+            else:
+                self._newcomer(outcome.model).performance.append(outcome)
+
+    def _newcomer(self, model: str) -> Newcomer:
+        return self.state.newcomers.setdefault(model, Newcomer())
+
+    def _obey(self, record: SettingsRecord) -> None:
+        self.state.settings = record
+        self.settings = in_force(self.base, record.text)
+        self.models = {name: ModelJudge(judge.state, self.settings) for name, judge in self.models.items()}
+
+    def _pin(self, record: BaselineRecord) -> None:
+        raise SettingsError(f"pinned baselines are not read by this version (model {record.model})")
+
+    def _advance(self) -> Iterator[Said]:
+        if self.state.settings is None:  # nothing may close before the log says by which rules
+            return
+        self._admit()
+        for name in sorted(self.models):
+            yield from self.models[name].advance(self.state.watermarks)
+        self._forget()
+
+    # --- which models are judged ---
+
+    def _admit(self) -> None:
+        """Newcomers whose first pane closes get a place: by pane, then by count, then by hash."""
+        watermark, pane = self.state.watermarks.of("input"), self.settings.time.pane
+        due = []
+        for name, newcomer in self.state.newcomers.items():
+            first = newcomer.first_pane()
+            if first + pane <= watermark:
+                due.append((first, -newcomer.events(first), xxhash.xxh3_64_intdigest(name.encode()), name))
+        for *_, name in sorted(due):
+            newcomer = self.state.newcomers.pop(name)
+            if len(self.models) < self.settings.caps.models or name == OTHER:
+                judge = self._judge_of(name)
+                for delta in newcomer.deltas:
+                    judge.feed(delta)
+                for outcome in newcomer.performance:
+                    judge.feed_performance(outcome)
+            else:
+                for delta in newcomer.deltas:
+                    if delta.lane == "input":
+                        self._judge_of(OTHER).feed(counts_only(delta))
+
+    def _judge_of(self, name: str) -> ModelJudge:
+        judge = self.models.get(name)
+        if judge is None:
+            judge = self.models[name] = ModelJudge(new_state(name, self.settings), self.settings)
+        return judge
+
+    def _forget(self) -> None:
+        edge = self.state.watermarks.of("input") - self.settings.caps.model_ttl
+        for name, judge in list(self.models.items()):
+            if NEVER < judge.state.last_event < edge and not judge.state.performance.windows:
+                del self.models[name]
+
+    # --- nothing comes ---
+
+    def _idle(self, arrived: int) -> Iterator[Said]:
+        marks = self.state.watermarks
+        if marks.all_idle and self.state.fresh and self.state.settings is not None:
+            self.state.fresh = False
+            for name in sorted(self.models):
+                yield from self.models[name].preview()
+            yield from self._preview_newcomers()
+        if self.number == 0 and self.state.settings is not None:
+            yield from self._silence(arrived)
+
+    def _preview_newcomers(self) -> Iterator[Metric]:
+        for name in sorted(self.state.newcomers):
+            judge = ModelJudge(new_state(name, self.settings), self.settings)
+            for delta in self.state.newcomers[name].deltas:
+                judge.feed(delta)
+            yield from judge.preview()
+
+    def _silence(self, arrived: int) -> Iterator[Alert]:
+        since = self.state.watermarks.idle_since
+        silent = since is not None and arrived - since >= self.settings.time.silence_after
+        largest = self.state.watermarks.largest
+        if largest == NEVER:
+            return
+        finding = Finding(
+            detector="silence",
+            score=float(arrived - since) if since is not None else 0.0,
+            threshold=float(self.settings.time.silence_after),
+            direction="down",
+        )
+        cause = Cause(FLEET, ALL, ALL, "volume", "silence")
+        settings = self.settings.detection.model_copy(update={"recovery": 1, "cooldown": 0})
+        alert = self.state.alerts.hear(
+            cause, "input", Moment(largest, largest, 0), [finding] if silent else [], settings
+        )
+        if alert is not None:
+            yield alert
+
+
+def counts_only(delta: Delta) -> Delta:
+    """A delta of a model above the cap: its events are counted under `__other__`, its measures are left out."""
+    kept = np.array([segment == ALL for segment in delta.segment], np.bool_)
+    size = int(kept.sum())
+    return Delta(
+        OTHER,
+        delta.lane,
+        [OTHER] * size,
+        [ALL] * size,
+        delta.pane[kept],
+        delta.counts[kept],
+        _none(NumericRows),
+        _none(CategoricalRows),
+    )
+
+
+def _none(kind: Any) -> Any:
+    empty: dict[str, Any] = {
+        name: [] if name in ("names", "edges", "categories") else np.zeros(1 if name.endswith("ptr") else 0, np.int64)
+        for name in kind.__struct_fields__
+    }
+    return kind(**empty)

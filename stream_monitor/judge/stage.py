@@ -1,0 +1,241 @@
+"""The judge stage: the records of its `profiles` partitions in, alerts, metrics and edges out, snapshots at times."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from stream_monitor.describe.knowledge import EdgesRecord, edges_output
+from stream_monitor.describe.records import MAX_RECORD_BYTES, SettingsRecord, read, write
+from stream_monitor.errors import FormatError, RestoreError
+from stream_monitor.events.arrays import pack, unpack
+from stream_monitor.events.contracts import Alert
+from stream_monitor.judge import metrics
+from stream_monitor.judge.model import ModelState, Said
+from stream_monitor.judge.partition import PartitionJudge, PartitionState
+from stream_monitor.settings import Settings, judged_text
+from stream_monitor.stages import Flush, Logs, Message, Output, Partition, PartitionStatus, Position
+
+SNAPSHOT_FORMAT = 1
+SNAPSHOT_BYTES = 64_000_000
+
+
+class SnapshotPart(msgspec.Struct):
+    """A record of the compacted `state` topic: a piece of one model's state, or of the partition's own (name "")."""
+
+    name: str
+    offset: int
+    """Offset in `profiles` that the state has taken in all records before."""
+    part: int
+    parts: int
+    payload: bytes
+    v: int = SNAPSHOT_FORMAT
+
+
+class SnapshotHead(msgspec.Struct):
+    """The partition's own state and the models that belong to the same snapshot."""
+
+    state: PartitionState
+    models: list[str]
+
+
+class JudgeMetadata(msgspec.Struct):
+    """Travels with the committed offset of a `profiles` partition."""
+
+    low: int
+    n: int
+    v: int = 1
+
+
+class _Seat:
+    """One partition's judge, and where in the log it is."""
+
+    def __init__(self, judge: PartitionJudge, start: int, committed: int) -> None:
+        self.judge = judge
+        self.next = start
+        self.published_until = committed
+        self.snapshot = start
+        self.saved_snapshot = start
+        self.saved_next = committed
+        self.snapshot_time: int | None = None
+        self.read_bytes = 0
+        self.settings_sent = False
+
+
+class Judge:
+    """Implements `stages.Stage` for `profiles`."""
+
+    def __init__(self, settings: Settings, partitions: int) -> None:
+        self.settings, self.partitions = settings, partitions
+        self.seats: dict[int, _Seat] = {}
+        self._text = judged_text(settings)
+        self._hash = hashlib.sha256(self._text.encode()).hexdigest()[:16]
+        self._outputs: list[Output] = []
+        self.panes = 0
+
+    @property
+    def changelog(self) -> str:
+        """Judges are restored from their snapshots on `state`."""
+        return "state"
+
+    def log_start(self, partition: Partition, position: Position) -> int | None:
+        """Snapshots are read from the beginning: the topic is compacted."""
+        return 0 if position.metadata else None
+
+    def assign(self, positions: dict[Partition, Position], logs: Logs) -> dict[Partition, int]:
+        """Restore each partition from its snapshot; what follows it up to the committed offset is read silently."""
+        starts: dict[Partition, int] = {}
+        for (role, number), position in positions.items():
+            low, state, models = self._restore(number, position, logs.get(number, []))
+            self.seats[number] = _Seat(PartitionJudge(number, self.settings, state, models), low, position.offset)
+            starts[role, number] = low
+        return starts
+
+    def _restore(
+        self, number: int, position: Position, log: Sequence[tuple[int, bytes]]
+    ) -> tuple[int, PartitionState, dict[str, ModelState]]:
+        if not position.metadata:
+            return position.offset, PartitionState(), {}
+        metadata = msgspec.json.decode(position.metadata, type=JudgeMetadata)
+        if metadata.n != self.partitions:
+            raise RestoreError(
+                f"profiles had {metadata.n} partitions at the last commit and has {self.partitions} now: models have "
+                "moved between judges. Choose another app name to begin anew."
+            )
+        state, models = read_snapshot([value for _, value in log], metadata.low)
+        return metadata.low, state, models
+
+    def drop(self, partitions: Sequence[Partition]) -> None:
+        """Forget partitions that another judge owns now."""
+        for _, number in partitions:
+            self.seats.pop(number, None)
+        if not self.seats:
+            self._outputs = []
+
+    def step(self, role: str, messages: Sequence[Message]) -> None:
+        """Take in records in log order."""
+        for message in messages:
+            seat = self.seats.get(message.partition())
+            value = message.value()
+            if seat is None or value is None:
+                continue
+            silent = message.offset() < seat.published_until
+            arrived = message.timestamp()[1]
+            if seat.snapshot_time is None:
+                seat.snapshot_time = arrived
+            for said in seat.judge.hear(read(value), arrived):
+                if not silent:
+                    self._say(said)
+            seat.next = message.offset() + 1
+            seat.read_bytes += len(value)
+            self._snapshot_if_due(message.partition(), seat, arrived)
+
+    def _say(self, said: Said) -> None:
+        if isinstance(said, Alert):
+            self._outputs.append(Output("alerts", msgspec.json.encode(said), said.id.encode()))
+        elif isinstance(said, EdgesRecord):
+            key, value = edges_output(said)
+            self._outputs.append(Output("baselines", value, key))
+        else:
+            key, value = metrics.encode(said)
+            self._outputs.append(Output("metrics", value, key))
+
+    def flush(self, status: Mapping[Partition, PartitionStatus]) -> Flush:
+        """What was said since the last commit; settings that the log does not know yet."""
+        outputs = self._outputs
+        for number, seat in self.seats.items():
+            known = seat.judge.state.settings
+            caught_up = seat.next >= seat.published_until
+            if caught_up and not seat.settings_sent and (known is None or known.hash != self._hash):
+                outputs.append(Output("profiles", write(SettingsRecord(self._hash, self._text)), partition=number))
+                seat.settings_sent = True
+        return Flush(outputs)
+
+    def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
+        """Offsets of partitions that moved, never below what was committed before."""
+        moved: dict[Partition, Position] = {}
+        for number, seat in self.seats.items():
+            if seat.next > seat.saved_next or seat.snapshot != seat.saved_snapshot:
+                metadata = msgspec.json.encode(JudgeMetadata(seat.snapshot, self.partitions)).decode()
+                moved["profiles", number] = Position(max(seat.next, seat.published_until), metadata)
+        return moved
+
+    def committed(self) -> None:
+        """Start from zero."""
+        self._outputs = []
+        for seat in self.seats.values():
+            seat.saved_next, seat.saved_snapshot = max(seat.next, seat.saved_next), seat.snapshot
+
+    def vitals(self) -> dict[str, Any]:
+        """Models, open alerts and watermarks."""
+        judges = {number: seat.judge for number, seat in self.seats.items()}
+        models = [model for judge in judges.values() for model in judge.models.values()]
+        return {
+            "models": len(models),
+            "open_alerts": sum(model.state.alerts.open for model in models),
+            "watermarks": {number: judge.state.watermarks.of("input") for number, judge in judges.items()},
+        }
+
+    def ahead(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
+        """Judges wait for nobody."""
+        return set()
+
+    # --- snapshots ---
+
+    def _snapshot_if_due(self, number: int, seat: _Seat, arrived: int) -> None:
+        interval = self.settings.commit.snapshot_interval
+        late = seat.snapshot_time is not None and arrived - seat.snapshot_time >= interval
+        if seat.next > seat.published_until and (late or seat.read_bytes >= SNAPSHOT_BYTES):
+            self.snapshot(number)
+            seat.snapshot_time, seat.read_bytes = arrived, 0
+
+    def snapshot(self, number: int) -> None:
+        """Write the whole state of a partition with the next commit."""
+        seat = self.seats[number]
+        self._outputs = [o for o in self._outputs if not (o.role == "state" and o.partition == number)]
+        self._outputs += [
+            Output("state", pack(part), f"{part.name}\x1f{part.part}".encode(), number)
+            for part in write_snapshot(seat.judge, seat.next)
+        ]
+        seat.snapshot = seat.next
+
+
+def write_snapshot(judge: PartitionJudge, offset: int) -> list[SnapshotPart]:
+    """The state of a partition in records."""
+    head = SnapshotHead(judge.state, sorted(judge.models))
+    parts = _parts("", pack(head), offset)
+    for name in head.models:
+        parts += _parts(name, pack(judge.models[name].state), offset)
+    return parts
+
+
+def _parts(name: str, payload: bytes, offset: int) -> list[SnapshotPart]:
+    pieces = [payload[at : at + MAX_RECORD_BYTES] for at in range(0, len(payload), MAX_RECORD_BYTES)]
+    return [SnapshotPart(name, offset, i, len(pieces), piece) for i, piece in enumerate(pieces)]
+
+
+def read_snapshot(log: Sequence[bytes], offset: int) -> tuple[PartitionState, dict[str, ModelState]]:
+    """The state as of `offset`; RestoreError when the log does not hold all of it."""
+    found: dict[tuple[str, int], SnapshotPart] = {}
+    for value in log:
+        part = unpack(value, SnapshotPart)
+        if part.v != SNAPSHOT_FORMAT:
+            raise FormatError(f"a snapshot has format {part.v}, this version reads {SNAPSHOT_FORMAT}: upgrade first")
+        if part.offset == offset:
+            found[part.name, part.part] = part
+    if not found:
+        if log:
+            raise RestoreError(f"the state topic has snapshots, but none of profiles offset {offset}")
+        return PartitionState(), {}
+    head = unpack(_joined(found, ""), SnapshotHead)
+    return head.state, {name: unpack(_joined(found, name), ModelState) for name in head.models}
+
+
+def _joined(found: Mapping[tuple[str, int], SnapshotPart], name: str) -> bytes:
+    first = found.get((name, 0))
+    if first is None or any((name, i) not in found for i in range(first.parts)):
+        raise RestoreError(f"the snapshot of {name or 'the partition'!r} is incomplete on the state topic")
+    return b"".join(found[name, i].payload for i in range(first.parts))

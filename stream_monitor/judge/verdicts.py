@@ -1,0 +1,195 @@
+"""A finished window against the baselines: p-values and effects of every measure, then the false-discovery control."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from stream_monitor.describe.edges import BINS, Edges
+from stream_monitor.describe.measures import base_of, kind_of
+from stream_monitor.detect import window_tests as tests
+from stream_monitor.detect.baselines import Baseline, category_counts
+from stream_monitor.events.contracts import Finding
+from stream_monitor.judge.evidence import categorical_evidence, direction_of, numeric_evidence
+from stream_monitor.judge.windows import Window
+from stream_monitor.settings import DetectionSettings
+from stream_monitor.types import F64, I64
+
+Kind = Literal["drift", "limit", "quality", "silence"]
+Numbered = Mapping[str, int] | None
+QUALITY_TESTS = ("missing", "new_categories", "type_change")
+
+
+@dataclass(slots=True)
+class Subject:
+    """One measure of one group in one window, with its baseline."""
+
+    group: int
+    measure: str
+    baseline: Baseline
+    base: I64
+    now: I64
+    borders: F64 | None
+    categories: dict[str, int] | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    p: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def widths(self) -> F64:
+        """Bin widths in baseline standard deviations; the outer bins have none."""
+        widths = np.zeros(BINS)
+        if self.borders is not None and self.baseline.std:
+            widths[1 : len(self.borders)] = np.diff(self.borders) / self.baseline.std
+            widths[0] = 0.0
+        return widths
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a window says of one measure of one group: findings when it rejected, none when it is clean."""
+
+    group: int
+    measure: str
+    kind: Kind
+    findings: list[Finding]
+
+
+@dataclass(slots=True)
+class Bench:
+    """What a lane lends to judge a window: its names, baselines and edges."""
+
+    groups: Sequence[tuple[str, str]]
+    measures: Sequence[str]
+    baselines: Mapping[tuple[str, str], Baseline]
+    edges: Mapping[str, Edges]
+
+
+def subjects_of(window: Window, bench: Bench, minimum: int) -> list[Subject]:
+    """The measures of a window that can be judged: a baseline in force at its start, and enough values."""
+    found: list[Subject] = []
+    judged = np.argwhere(window.numbers.n >= minimum).tolist() if window.numbers.n.size else []
+    for group, measure in judged:
+        name = bench.measures[measure]
+        baseline = _in_force(bench, group, name, window.start)
+        if baseline is not None and baseline.counts is not None and name in bench.edges:
+            borders = bench.edges[name].borders
+            found.append(
+                Subject(group, name, baseline, baseline.counts, window.numbers.counts[group, measure], borders)
+            )
+    for (group, name), (n, counts) in sorted(window.categories.items()):
+        baseline = _in_force(bench, group, name, window.start)
+        if n >= minimum and baseline is not None and baseline.categories is not None:
+            base, now = category_counts(baseline, counts, n)
+            found.append(Subject(group, name, baseline, base, now, None, counts))
+    return found
+
+
+def _in_force(bench: Bench, group: int, measure: str, start: int) -> Baseline | None:
+    baseline = bench.baselines.get((bench.groups[group][1], measure))
+    return baseline if baseline is not None and baseline.since <= start else None
+
+
+def measure_distances(subjects: Sequence[Subject], settings: DetectionSettings) -> None:
+    """Run the window tests of the settings on all subjects at once; scores and p-values go into the subjects."""
+    for names, wanted in ((settings.numeric, True), (settings.categorical, False)):
+        chosen = [s for s in subjects if (s.borders is not None) == wanted]
+        if not chosen:
+            continue
+        data = tests.Compared(
+            np.stack([s.base for s in chosen]), np.stack([s.now for s in chosen]), np.stack([s.widths for s in chosen])
+        )
+        for name in names:
+            tested = tests.TESTS[name](data, tolerance(settings, name))
+            for subject, score, p in zip(chosen, tested.score.tolist(), tested.p.tolist(), strict=True):
+                subject.scores[name], subject.p[name] = score, p
+
+
+def tolerance(settings: DetectionSettings, test: str) -> float:
+    """The effect that is still no drift."""
+    return settings.tolerance.get(test, tests.TOLERANCE[test])
+
+
+def measure_quality(
+    window: Window, subjects: Sequence[Subject], settings: DetectionSettings, numbers: Numbered
+) -> None:
+    """New categories; where a measure's events are known (`numbers` given) missing values and type changes too."""
+    for subject in subjects:
+        if subject.categories is not None and not subject.baseline.rest:
+            _share(subject, "new_categories", int(subject.now[BINS - 1]), int(subject.now.sum()), 0, settings)
+        if numbers is None or base_of(subject.measure) or subject.group >= len(window.counts):
+            continue
+        events, n = int(window.counts[subject.group, 0]), int(subject.now.sum())
+        others = _other_values(window, subject, numbers)
+        kinds = subject.baseline.kinds
+        values = sum(kinds.values())
+        _share(subject, "missing", events - n - others, events, subject.baseline.events - values, settings)
+        _share(subject, "type_change", others, n + others, values - subject.baseline.n, settings)
+
+
+def _other_values(window: Window, subject: Subject, numbers: Mapping[str, int]) -> int:
+    """Values of the measure that are of another kind than the baseline's."""
+    others = window.categories.get((subject.group, kind_of(subject.measure)), (0, {}))[0]
+    if subject.borders is not None:
+        return others + window.categories.get((subject.group, subject.measure), (0, {}))[0]
+    measure = numbers.get(subject.measure)
+    return others if measure is None else others + int(window.numbers.n[subject.group, measure])
+
+
+def _share(subject: Subject, test: str, hits: int, n: int, base_hits: int, settings: DetectionSettings) -> None:
+    base_n = subject.baseline.events if test == "missing" else max(sum(subject.baseline.kinds.values()), 1)
+    one = np.array
+    tested = tests.share((one([base_hits]), one([base_n])), (one([hits]), one([n])), tolerance(settings, test))
+    subject.scores[test], subject.p[test] = float(tested.score[0]), float(tested.p[0])
+
+
+def control(subjects: Sequence[Subject], settings: DetectionSettings) -> list[Verdict]:
+    """Benjamini-Hochberg over a window's measures; a measure's p is its tests' smallest, times their number."""
+    families: dict[Kind, list[tuple[Subject, list[str]]]] = defaultdict(list)
+    for subject in subjects:
+        for kind, names in _by_kind(subject).items():
+            families[kind].append((subject, names))
+    everything = [(kind, subject, names) for kind, family in families.items() for subject, names in family]
+    p = np.array([min(s.p[name] for name in names) * len(names) for _, s, names in everything])
+    rejected = tests.discoveries(p, settings.false_discovery_rate)
+    return [
+        Verdict(s.group, s.measure, kind, _findings(s, names, settings) if hit else [])
+        for (kind, s, names), hit in zip(everything, rejected.tolist(), strict=True)
+    ]
+
+
+def _by_kind(subject: Subject) -> dict[Kind, list[str]]:
+    kinds: dict[Kind, list[str]] = {}
+    for name in subject.p:
+        kinds.setdefault("quality" if name in QUALITY_TESTS else "drift", []).append(name)
+    return kinds
+
+
+def _findings(subject: Subject, names: Sequence[str], settings: DetectionSettings) -> list[Finding]:
+    """The tests of a rejected measure that found it by themselves, strongest first."""
+    found = sorted((subject.p[name], name) for name in names)
+    limit = max(settings.false_discovery_rate, found[0][0])
+    evidence = (
+        numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders)
+        if subject.borders is not None
+        else categorical_evidence(subject.baseline, subject.categories or {}, int(subject.now.sum()))
+    )
+    direction = direction_of(subject.base, subject.now) if subject.borders is not None else "changed"
+    findings: list[Finding] = []
+    for p, name in found:
+        if p <= limit:
+            way = direction if name not in QUALITY_TESTS else ("up" if subject.scores[name] > 0 else "down")
+            findings.append(
+                Finding(
+                    detector=name,
+                    score=subject.scores[name],
+                    threshold=tolerance(settings, name),
+                    p_value=p,
+                    direction=way,
+                    evidence=evidence if not findings else {},
+                )
+            )
+    return findings

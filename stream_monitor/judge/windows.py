@@ -1,0 +1,76 @@
+"""A tumbling window of one lane: the panes that closed in it, merged."""
+
+from __future__ import annotations
+
+import copy
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.edges import BINS, Edges, bin_values
+from stream_monitor.detect.numbers import Numbers
+from stream_monitor.judge.panes import Pane
+
+ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
+
+
+class Window(msgspec.Struct):
+    """Everything of [start, start + size); `start` is NEVER while nothing came."""
+
+    size: int
+    start: int = NEVER
+    counts: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((0, 4), np.int64))
+    """(groups, 4): accepted, duplicates, late, after idle."""
+    numbers: Numbers = msgspec.field(default_factory=lambda: Numbers.empty(0, 0))
+    values: dict[tuple[int, int], list[np.ndarray]] = {}
+    categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
+
+    @property
+    def end(self) -> int:
+        """First millisecond after the window."""
+        return self.start + self.size
+
+    @property
+    def empty(self) -> bool:
+        """Nothing came in this window."""
+        return self.start == NEVER
+
+    def clear(self) -> Window:
+        """An empty window of the same size."""
+        return Window(self.size)
+
+    def add(self, pane: Pane) -> None:
+        """Merge a pane that lies in this window."""
+        self._room(len(pane.counts), int(pane.numbers.measure.max(initial=-1)) + 1)
+        self.counts[: len(pane.counts), :3] += pane.counts
+        self.numbers.add(pane.numbers)
+        for key, parts in pane.values.items():
+            self.values.setdefault(key, []).extend(parts)
+        for name, (n, counts) in pane.categories.items():
+            total, merged = self.categories.get(name, (0, {}))
+            for category, count in counts.items():
+                merged[category] = merged.get(category, 0) + count
+            self.categories[name] = total + n, merged
+
+    def add_after_idle(self, groups: int, group: int, count: int) -> None:
+        """Count events that came for a pane which had closed without them."""
+        self._room(groups, 0)
+        self.counts[group, AFTER_IDLE] += count
+
+    def _room(self, groups: int, measures: int) -> None:
+        if groups > len(self.counts):
+            grown = np.zeros((groups, 4), np.int64)
+            grown[: len(self.counts)] = self.counts
+            self.counts = grown
+        self.numbers = self.numbers.grown(groups, measures)
+
+    def settle_values(self, measure: int, edges: Edges) -> None:
+        """Bin the values kept of a measure that has edges now."""
+        for key in [key for key in self.values if key[1] == measure]:
+            values = np.concatenate(self.values.pop(key))
+            self.numbers.counts[key] += np.bincount(bin_values(edges.borders, values), minlength=BINS)
+
+    def copy(self) -> Window:
+        """A copy that can be added to without touching this one."""
+        return copy.deepcopy(self)

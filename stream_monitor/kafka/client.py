@@ -1,0 +1,70 @@
+"""The seam between the loop and a broker; Kafka, and a broker in this process, stand behind it.
+
+Calls may block as long as they say. They raise `Aborted` when a transaction did not happen and all can be tried again
+from the committed offsets, `CommitUnknown` when nobody knows, and `BrokerError` for everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Protocol
+
+from stream_monitor.errors import BrokerError
+from stream_monitor.stages import Flush, Message, Partition, Position
+
+Batch = tuple[str, Sequence[Message]]
+OffsetsOf = Callable[[Sequence[int]], dict[Partition, Position]]
+
+
+class Aborted(BrokerError):
+    """The transaction was aborted: nothing of it exists."""
+
+
+class Listener(Protocol):
+    """Hears of the partitions that the group gives and takes; called within `consume`, may block, must not raise."""
+
+    def assigned(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Own these; returns the offsets from which to read."""
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        """About to lose these: commit now what is finished."""
+
+    def lost(self, partitions: Sequence[Partition]) -> None:
+        """These belong to somebody else already: commit nothing."""
+
+
+class Client(Protocol):
+    """One group consumer and one transactional producer."""
+
+    def subscribe(self, roles: Sequence[str], listener: Listener) -> None:
+        """Join the group of this stage."""
+
+    def consume(self, limit: int, timeout_s: float) -> Iterable[Batch]:
+        """Messages by topic role, those of a partition in offset order; waits at most `timeout_s` for the first."""
+
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Position]:
+        """The group's offsets and metadata; where nothing was committed the start by the settings, metadata empty."""
+
+    def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Log ends, open transactions included."""
+
+    def positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """How far each partition has been read, past markers and aborted records."""
+
+    def read_log(self, role: str, number: int, start: int) -> list[tuple[int, bytes]]:
+        """(offset, value) of a change log partition from `start` (0: its beginning) to its end."""
+
+    def table(self, role: str) -> list[bytes]:
+        """New records of a small topic that every worker reads whole; never blocks."""
+
+    def transact(self, flush: Flush, offsets: OffsetsOf) -> None:
+        """One transaction: outputs, flush, offsets, commit."""
+
+    def rewind(self, starts: dict[Partition, int]) -> None:
+        """Read these partitions from these offsets."""
+
+    def pause(self, partitions: set[Partition]) -> None:
+        """Read all assigned partitions but these."""
+
+    def close(self) -> None:
+        """Leave the group."""

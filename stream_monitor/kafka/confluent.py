@@ -1,0 +1,386 @@
+"""`Client` on Kafka, by confluent_kafka. Traps that it steers around are named where it does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
+from typing import IO, Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka import Message as KafkaMessage
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from stream_monitor.errors import BrokerError, CommitUnknown
+from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf
+from stream_monitor.kafka.slots import take_slot
+from stream_monitor.settings import Settings
+from stream_monitor.stages import Flush, Partition, Position
+
+log = logging.getLogger(__name__)
+
+CALL_S = 30.0
+FETCH = {
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 20,  # the default of a second stalls a partition whose queue was full
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 65_536,
+}
+
+
+def common(settings: Settings, name: str) -> dict[str, Any]:
+    """Configuration that every client shares; each has an id of its own, for equal ones can loop the assignor."""
+
+    def on_error(error: KafkaError) -> None:
+        # The true reason of "only time-outs" (a wrong password, say) comes here and nowhere else.
+        log.warning("kafka: %s", error.str(), extra={"code": error.name()})
+
+    return {
+        "bootstrap.servers": settings.kafka.bootstrap_servers,
+        "client.id": f"{settings.app}-{name}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
+        "error_cb": on_error,
+        "log_level": 3,
+        **settings.kafka.options,
+    }
+
+
+def admin(settings: Settings) -> AdminClient:
+    """An admin client."""
+    return AdminClient(common(settings, "admin"))
+
+
+class KafkaClient:
+    """The clients of one stage in one process."""
+
+    def __init__(self, settings: Settings, role: str) -> None:
+        self.settings, self.role = settings, role
+        self._roles: dict[str, str] = {}
+        self._slot: IO[str] | None
+        worker, self._slot = take_slot(settings, role)
+        self.transactional_id = f"{settings.app}-{role}-{worker}"
+        self._consumer: Consumer | None = None
+        self._next_generation = True
+        self._paused: set[Partition] = set()
+        self._table: dict[str, Consumer] = {}
+        self._admin = admin(settings)
+        self._producer = self._new_producer()
+
+    # --- clients ---
+
+    def _new_producer(self) -> Producer:
+        producer = Producer(
+            common(self.settings, f"{self.role}-producer")
+            | {
+                "transactional.id": self.transactional_id,
+                "transaction.timeout.ms": self.settings.kafka.transaction_timeout,
+                "linger.ms": 20,
+                "compression.type": "zstd",
+                "partitioner": "murmur2_random",  # Java's, so that keys meet those of other producers
+                "queue.buffering.max.messages": 1_000_000,
+                "queue.buffering.max.kbytes": 1_048_576,
+            }
+        )
+        try:
+            producer.init_transactions(60)
+        except KafkaException as error:
+            raise BrokerError(f"cannot begin as {self.transactional_id}: {error.args[0].str()}") from error
+        return producer
+
+    def _group_config(self) -> dict[str, Any]:
+        config = common(self.settings, self.role) | FETCH | {
+            "group.id": f"{self.settings.app}.{self.role}",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",  # an expired offset must stop, not jump
+        }  # fmt: skip
+        if self._next_generation:
+            return config | {"group.protocol": "consumer", "group.remote.assignor": "range"}
+        return config | {"partition.assignment.strategy": "range", "session.timeout.ms": 6_000}
+
+    def subscribe(self, roles: Sequence[str], listener: Listener) -> None:
+        """Join the group; `range` keeps the partition numbers of all topics together."""
+        self._listener = listener
+        self._roles = {self.settings.topic(role): role for role in roles}
+        self._consumer = Consumer(self._group_config())
+        self._consumer.subscribe(
+            list(self._roles), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    @property
+    def _group(self) -> Consumer:
+        if self._consumer is None:
+            raise BrokerError("subscribe first")
+        return self._consumer
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        starts = self._listener.assigned(self._parts(partitions))
+        placed = [
+            TopicPartition(tp.topic, tp.partition, starts.get((self._roles[tp.topic], tp.partition), OFFSET_BEGINNING))
+            for tp in partitions
+        ]
+        if self._next_generation:
+            consumer.incremental_assign(placed)
+        else:
+            consumer.assign(placed)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._listener.revoked(self._parts(partitions))
+        self._unassign(consumer, partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._listener.lost(self._parts(partitions))
+        self._unassign(consumer, partitions)
+
+    def _unassign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._paused -= set(self._parts(partitions))
+        if self._next_generation:
+            consumer.incremental_unassign(partitions)
+        else:
+            consumer.unassign()
+
+    def _parts(self, partitions: Iterable[TopicPartition]) -> list[Partition]:
+        return [(self._roles[tp.topic], tp.partition) for tp in partitions]
+
+    def _tps(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
+        return [TopicPartition(self.settings.topic(role), number) for role, number in partitions]
+
+    # --- reading ---
+
+    def consume(self, limit: int, timeout_s: float) -> list[Batch]:
+        """At most `limit` messages, grouped by topic."""
+        try:
+            messages = self._group.consume(limit, timeout_s)
+        except KafkaException as error:
+            raise BrokerError(f"cannot consume: {error.args[0].str()}") from error
+        batches: list[Batch] = []
+        for topic, group in groupby(messages, key=KafkaMessage.topic):
+            found = list(group)
+            good = [message for message in found if message.error() is None]
+            if len(good) < len(found):
+                self._check_errors(found)
+            if good:
+                batches.append((self._roles[topic], good))
+        return batches
+
+    def _check_errors(self, messages: Sequence[Any]) -> None:
+        for message in messages:
+            error = message.error()
+            if error is None or (error.retriable() and not error.fatal()):
+                continue
+            if error.code() == KafkaError._UNSUPPORTED_FEATURE and self._next_generation:
+                log.info("the broker has no KIP-848 groups: falling back to the classic protocol")
+                self._next_generation = False
+                self._group.close()
+                self.subscribe(list(self._roles.values()), self._listener)
+                return
+            if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+                log.warning("kafka: %s", error.str())
+                continue
+            if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise BrokerError(f"{error.str()}: the committed offset has expired or lies beyond the log's end")
+            raise BrokerError(f"kafka: {error.str()}")
+
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Position]:
+        """Committed offsets, or the start by the settings."""
+        found: dict[Partition, Position] = {}
+        fresh: list[Partition] = []
+        for tp, part in zip(self._call(self._group.committed, self._tps(partitions), CALL_S), partitions, strict=True):
+            if tp.offset >= 0:
+                found[part] = Position(tp.offset, tp.metadata or "")
+            else:
+                fresh.append(part)
+        spec = OffsetSpec.earliest() if self.settings.kafka.start == "earliest" else OffsetSpec.latest()
+        roles_in = {p for p in fresh if p[0] != "profiles"}
+        for chosen, at in ((roles_in, spec), (set(fresh) - roles_in, OffsetSpec.earliest())):
+            for part, offset in self._list_offsets(chosen, at).items():
+                found[part] = Position(offset, "")
+        for part, position in found.items():
+            if position.offset > 0 and not position.metadata and part not in fresh:
+                raise BrokerError(
+                    f"{self.settings.topic(part[0])}/{part[1]} has the committed offset {position.offset} without our "
+                    "metadata: a tool moved the group. Reset it to the earliest offset, or choose another app name."
+                )
+        return {part: found[part] for part in partitions}
+
+    def _call(self, call: Any, *args: Any) -> Any:
+        try:
+            return call(*args)
+        except KafkaException as error:
+            raise BrokerError(f"kafka: {error.args[0].str()}") from error
+
+    def _list_offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+        if not partitions:
+            return {}
+        wanted = {TopicPartition(self.settings.topic(r), n): spec for r, n in partitions}
+        roles = {self.settings.topic(role): role for role, _ in partitions}
+        futures = self._admin.list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=CALL_S
+        )
+        return {(roles[tp.topic], tp.partition): self._call(f.result).offset for tp, f in futures.items()}
+
+    def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Log ends, open transactions included: the last stable offset would be a lie."""
+        return self._list_offsets(partitions, OffsetSpec.latest())
+
+    def positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Read positions; before the first fetch the place at which reading started."""
+        parts = sorted(partitions)
+        positions = self._call(self._group.position, self._tps(parts))
+        assigned = {(self._roles[tp.topic], tp.partition): tp.offset for tp in self._group.assignment()}
+        return {
+            part: tp.offset if tp.offset >= 0 else max(assigned.get(part, 0), 0)
+            for part, tp in zip(parts, positions, strict=True)
+        }
+
+    def read_log(self, role: str, number: int, start: int) -> list[tuple[int, bytes]]:
+        """Read a change log partition to its end with a consumer of its own."""
+        topic = self.settings.topic(role)
+        begin = self._list_offsets([(role, number)], OffsetSpec.earliest())[role, number]
+        end = self.ends([(role, number)])[role, number]
+        if start < begin and role == "pending":
+            raise BrokerError(
+                f"{topic}/{number} begins at {begin}, but a restore needs {start}: the change log has expired. "
+                "Labels of predictions before that would be lost; raise its retention, or choose another app name."
+            )
+        at = max(start, begin)
+        found: list[tuple[int, bytes]] = []
+        consumer = self._reader([TopicPartition(topic, number, at)])
+        try:
+            while at < end:
+                for message in consumer.consume(1_000, 0.5):
+                    self._check_errors([message])
+                    if message.error() is None and message.value() is not None:
+                        found.append((message.offset(), message.value()))
+                position = consumer.position([TopicPartition(topic, number)])[0].offset
+                at = max(at, position)
+        finally:
+            consumer.close()
+        return found
+
+    def _reader(self, partitions: list[TopicPartition]) -> Consumer:
+        consumer = Consumer(
+            common(self.settings, f"{self.role}-reader")
+            | FETCH
+            | {
+                "group.id": f"{self.settings.app}.{self.role}.reader",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        consumer.assign(partitions)
+        return consumer
+
+    def table(self, role: str) -> list[bytes]:
+        """New records of a topic that is read whole."""
+        if role not in self._table:
+            topic = self.settings.topic(role)
+            numbers = self._call(self._admin.list_topics, topic, CALL_S).topics[topic].partitions
+            self._table[role] = self._reader([TopicPartition(topic, n, OFFSET_BEGINNING) for n in numbers])
+        messages = self._table[role].consume(10_000, 0)
+        return [m.value() for m in messages if m.error() is None and m.value() is not None]
+
+    def rewind(self, starts: dict[Partition, int]) -> None:
+        """Seek back."""
+        for (role, number), offset in starts.items():
+            self._call(self._group.seek, TopicPartition(self.settings.topic(role), number, offset))
+
+    def pause(self, partitions: set[Partition]) -> None:
+        """Pause what is new in the set, resume what left it."""
+        if new := partitions - self._paused:
+            self._call(self._group.pause, self._tps(sorted(new)))
+        if gone := self._paused - partitions:
+            self._call(self._group.resume, self._tps(sorted(gone)))
+        self._paused = set(partitions)
+
+    # --- the transaction ---
+
+    def transact(self, flush: Flush, offsets: OffsetsOf) -> None:
+        """See `loop` for the order and its reasons."""
+        producer = self._producer
+        try:
+            producer.begin_transaction()
+            delivered = self._produce(flush)
+            producer.flush(CALL_S)
+            positions = offsets([delivered[i] for i in flush.tracked])
+            if positions:
+                tps = [
+                    TopicPartition(self.settings.topic(role), number, position.offset, position.metadata)
+                    for (role, number), position in positions.items()
+                ]
+                producer.send_offsets_to_transaction(tps, self._group.consumer_group_metadata(), CALL_S)
+            self._commit()
+        except KafkaException as error:
+            self._abort(error.args[0])
+
+    def _produce(self, flush: Flush) -> dict[int, int]:
+        delivered: dict[int, int] = {}
+        tracked = set(flush.tracked)
+        for at, output in enumerate(flush.outputs):
+            options: dict[str, Any] = {} if output.partition is None else {"partition": output.partition}
+            if at in tracked:
+
+                def note(error: KafkaError | None, message: Any, at: int = at) -> None:
+                    if error is None:
+                        delivered[at] = message.offset()
+
+                options["on_delivery"] = note
+            topic = self.settings.topic(output.role)
+            while True:
+                try:
+                    self._producer.produce(topic, output.value, output.key, **options)
+                    break
+                except BufferError:
+                    self._producer.poll(0.1)
+        self._producer.flush(CALL_S)
+        missing = tracked - delivered.keys()
+        if missing:
+            raise KafkaException(KafkaError(KafkaError._STATE, f"{len(missing)} change log records were not delivered"))
+        return delivered
+
+    def _commit(self) -> None:
+        for _ in range(10):
+            try:
+                self._producer.commit_transaction(-1)
+                return
+            except KafkaException as error:
+                if not error.args[0].retriable():
+                    raise
+        raise CommitUnknown("the commit was tried ten times without an answer: restart, and the offsets will tell")
+
+    def _abort(self, error: KafkaError) -> None:
+        if error.fatal() or error.code() == KafkaError._FENCED:
+            hint = (
+                " (another worker uses the same transactional id: set kafka.worker_id)"
+                if error.code() == KafkaError._FENCED
+                else ""
+            )
+            raise BrokerError(f"fatal: {error.str()}{hint}")
+        if not error.txn_requires_abort() and error.code() not in (KafkaError._STATE,):
+            raise CommitUnknown(f"the outcome of a commit is unknown: {error.str()}")
+        log.warning("transaction aborted: %s", error.str())
+        try:
+            self._producer.abort_transaction(CALL_S)
+        except KafkaException as failure:
+            raise BrokerError(f"cannot abort: {failure.args[0].str()}") from failure
+        raise Aborted(error.str())
+
+    def close(self) -> None:
+        """Leave the group at once, so that others need not wait for a time-out."""
+        self._group.close()
+        for consumer in self._table.values():
+            consumer.close()
+        if self._slot is not None:
+            self._slot.close()

@@ -1,0 +1,192 @@
+"""The transactional loop: consume, step, and at each commit one transaction of outputs and input offsets.
+
+The commit, in this order (docs/architecture.md has the same list):
+
+ 1. begin the transaction
+ 2. produce outputs, dead letters, deltas, watermarks, change log
+ 3. flush, so that a new owner that reads the log's end sees all that can still commit
+ 4. send our own processed offsets, each with the metadata that a restart needs
+ 5. commit
+
+Only then does the stage forget what it published. An aborted commit leads back to the committed offsets by the same way
+as a restart; an unknown or fenced one ends the process, and the next start learns the truth from the offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from stream_monitor.errors import StreamMonitorError
+from stream_monitor.kafka.client import Aborted, Client
+from stream_monitor.settings import Settings
+from stream_monitor.stages import Partition, PartitionStatus, Stage
+
+CONSUME = 5_000
+POLL_S = 0.2
+
+
+@dataclass(slots=True)
+class Report:
+    """What one commit did; what telemetry counts."""
+
+    messages: dict[str, int] = field(default_factory=dict)
+    outputs: dict[str, int] = field(default_factory=dict)
+    output_bytes: int = 0
+    step_s: float = 0.0
+    commit_s: float = 0.0
+    lag: dict[Partition, int] = field(default_factory=dict)
+    aborted: bool = False
+
+
+class Loop:
+    """Drives one stage on one client. Implements `Listener`."""
+
+    def __init__(
+        self,
+        client: Client,
+        stage: Stage,
+        roles: Sequence[str],
+        settings: Settings,
+        clock: Callable[[], float],
+    ) -> None:
+        self.client, self.stage, self.settings, self.clock = client, stage, settings, clock
+        self.roles = list(roles)
+        self.owned: set[Partition] = set()
+        self.on_commit: Callable[[Report], None] = lambda report: None
+        self.on_table: Callable[[bytes], None] | None = None
+        self.failure: BaseException | None = None
+        self.ready = False
+        self._report = Report()
+        self._count = 0
+        self._last_commit = clock()
+        self._last_seen: dict[Partition, float] = {}
+        client.subscribe(self.roles, self)
+
+    # --- the loop ---
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Until `stopping`; leaves with a last commit."""
+        while not stopping():
+            self.tick()
+        if self.owned:
+            self.commit()
+        self.client.close()
+
+    def tick(self, timeout_s: float = POLL_S) -> None:
+        """Consume once, and commit when it is time."""
+        batches = self.client.consume(CONSUME, timeout_s)
+        self._raise_failure()
+        started = self.clock()
+        for role, messages in batches:
+            kept = (
+                [m for m in messages if (role, m.partition()) in self.owned]
+                if self._foreign(role, messages)
+                else messages
+            )
+            self.stage.step(role, kept)
+            self._count += len(kept)
+            self._report.messages[role] = self._report.messages.get(role, 0) + len(kept)
+            for number in {m.partition() for m in kept}:
+                self._last_seen[role, number] = started
+        now = self.clock()
+        self._report.step_s += now - started
+        if self._due(now):
+            self.commit()
+
+    def _foreign(self, role: str, messages: Sequence[object]) -> bool:
+        """Whether any message may be of a partition that was revoked while it was on its way."""
+        return any((role, m.partition()) not in self.owned for m in messages)  # type: ignore[attr-defined]
+
+    def _due(self, now: float) -> bool:
+        rules = self.settings.commit
+        return bool(self.owned) and (self._count >= rules.events or (now - self._last_commit) * 1000 >= rules.interval)
+
+    def commit(self) -> None:
+        """One transaction of everything since the last."""
+        started = self.clock()
+        if self.on_table is not None:
+            for value in self.client.table("baselines"):
+                self.on_table(value)
+        status = self._status(started)
+        flush = self.stage.flush(status)
+        report, self._report = self._report, Report()
+        try:
+            self.client.transact(flush, self.stage.offsets)
+        except Aborted:
+            report.aborted = True
+            self._start_over()
+        else:
+            self.stage.committed()
+            self.client.pause(self.stage.ahead(status))
+        self._count, self._last_commit = 0, self.clock()
+        for output in flush.outputs:
+            report.outputs[output.role] = report.outputs.get(output.role, 0) + 1
+            report.output_bytes += len(output.value)
+        report.commit_s = self._last_commit - started
+        self.on_commit(report)
+
+    def _status(self, now: float) -> dict[Partition, PartitionStatus]:
+        """At its end: read as far as the log goes. Idle: at its end, and nothing came for `idle_after`."""
+        ends, positions = self.client.ends(self.owned), self.client.positions(self.owned)
+        idle_after = self.settings.time.idle_after / 1000
+        status: dict[Partition, PartitionStatus] = {}
+        for partition in self.owned:
+            lag = ends[partition] - positions[partition]
+            self._report.lag[partition] = max(lag, 0)
+            quiet = now - self._last_seen.setdefault(partition, now) >= idle_after
+            status[partition] = PartitionStatus(lag <= 0, lag <= 0 and quiet)
+        return status
+
+    def _start_over(self, lost: Sequence[Partition] = ()) -> None:
+        """Back to the committed offsets by the way of a restart."""
+        partitions = sorted(self.owned)
+        self.stage.drop([*partitions, *lost])
+        if partitions:
+            self.client.rewind(self._restore(partitions))
+
+    def _raise_failure(self) -> None:
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+
+    # --- partitions; called within consume: an exception there would lose messages, so it is kept for `tick` ---
+
+    def assigned(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Restore and own."""
+        try:
+            starts = self._restore(partitions)
+            self.owned |= set(partitions)
+            self._last_seen.update(dict.fromkeys(partitions, self.clock()))
+            self.ready = True
+            return starts
+        except StreamMonitorError as error:
+            self.failure = error
+            return {}
+
+    def _restore(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        positions = self.client.committed(partitions)
+        logs = {}
+        for partition, position in positions.items():
+            start = self.stage.log_start(partition, position)
+            if start is not None:
+                logs[partition[1]] = self.client.read_log(self.stage.changelog, partition[1], start)
+        return self.stage.assign(positions, logs)
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        """Commit what is finished, then forget."""
+        try:
+            if self.failure is None and self.owned:
+                self.commit()
+        except StreamMonitorError as error:
+            self.failure = error
+        self.owned -= set(partitions)
+        self.stage.drop(partitions)
+
+    def lost(self, partitions: Sequence[Partition]) -> None:
+        """Forget without a commit: what was taken in of all partitions since the last one is read again."""
+        self.owned -= set(partitions)
+        try:
+            self._start_over(partitions)
+        except StreamMonitorError as error:
+            self.failure = error

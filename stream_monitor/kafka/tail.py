@@ -1,0 +1,71 @@
+"""Reading output topics as a subscriber would: committed records only, no group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+
+from stream_monitor.errors import BrokerError, TopicsError
+from stream_monitor.kafka.confluent import common
+from stream_monitor.settings import Settings
+
+CALL_S = 30.0
+
+
+class Tail:
+    """Some topics from their beginning."""
+
+    def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
+        self._roles = {settings.topic(role): role for role in roles}
+        self._consumer = Consumer(
+            common(settings, "tail")
+            | {
+                "group.id": f"{settings.app}.tail",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        try:
+            self._ends = self._find_ends()
+            self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for topic, number in self._ends])
+        except KafkaException as error:
+            raise BrokerError(f"cannot read {', '.join(self._roles)}: {error.args[0].str()}") from error
+
+    def _find_ends(self) -> dict[tuple[str, int], int]:
+        ends = {}
+        for topic in self._roles:
+            known = self._consumer.list_topics(topic, CALL_S).topics[topic]
+            if known.error is not None:
+                raise TopicsError(f"{topic}: {known.error.str()}")
+            for number in known.partitions:
+                ends[topic, number] = self._consumer.get_watermark_offsets(TopicPartition(topic, number), CALL_S)[1]
+        return ends
+
+    def read(self, timeout_s: float) -> list[tuple[str, bytes]]:
+        """(role, value) of what came."""
+        messages = self._consumer.consume(500, timeout_s)
+        return [(self._roles[m.topic()], m.value()) for m in messages if m.error() is None and m.value() is not None]
+
+    def caught_up(self) -> bool:
+        """Whether all is read that was there at the start."""
+        positions = self._consumer.position([TopicPartition(topic, number) for topic, number in self._ends])
+        return all(max(tp.offset, 0) >= self._ends[tp.topic, tp.partition] for tp in positions)
+
+    def close(self) -> None:
+        """Let go."""
+        self._consumer.close()
+
+
+def tail(settings: Settings, role: str, follow: bool) -> Iterator[bytes]:
+    """Values of a topic from its beginning; without `follow` it ends where the topic ended at the start."""
+    reader = Tail(settings, [role])
+    try:
+        while True:
+            for _, value in reader.read(0.5):
+                yield value
+            if not follow and reader.caught_up():
+                return
+    finally:
+        reader.close()

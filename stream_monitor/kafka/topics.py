@@ -1,0 +1,144 @@
+"""The topics of an app: what they must be like, making them, and what is wrong with those that exist."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from stream_monitor.describe.stage import Layout
+from stream_monitor.errors import BrokerError, TopicsError
+from stream_monitor.kafka.confluent import admin
+from stream_monitor.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OUT, Settings
+
+CALL_S = 30.0
+DAY = 86_400_000
+JOINED = ("predictions", "labels", "feedback")
+
+
+def wanted_config(settings: Settings) -> dict[str, dict[str, str]]:
+    """Topic configuration by role; only what correctness needs."""
+    pending_ms = max(2 * settings.join.label_horizon, DAY)
+    return {
+        "profiles": {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"},
+        "pending": {"cleanup.policy": "delete", "retention.ms": str(pending_ms)},
+        "state": {"cleanup.policy": "compact"},
+        "baselines": {"cleanup.policy": "compact"},
+    }
+
+
+@dataclass(slots=True)
+class TopicReport:
+    """The state of an app's topics."""
+
+    partitions: dict[str, int]
+    """By role; missing topics are absent."""
+    problems: list[str]
+
+
+def inspect(settings: Settings, client: AdminClient | None = None) -> TopicReport:
+    """What exists, and what is wrong with it; BrokerError when no broker answers."""
+    client = client or admin(settings)
+    try:
+        known = client.list_topics(timeout=CALL_S).topics
+    except KafkaException as error:
+        raise BrokerError(
+            f"no answer from {settings.kafka.bootstrap_servers}: {error.args[0].str()}. Is Kafka there? "
+            "Set kafka.bootstrap_servers, and kafka.options for TLS and SASL."
+        ) from error
+    roles = (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT)
+    partitions = {role: len(known[settings.topic(role)].partitions) for role in roles if settings.topic(role) in known}
+    return TopicReport(
+        partitions, _count_problems(settings, partitions) + _config_problems(settings, client, partitions)
+    )
+
+
+def _count_problems(settings: Settings, partitions: dict[str, int]) -> list[str]:
+    counts = {role: partitions[role] for role in (*JOINED, "pending") if role in partitions}
+    problems = []
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{settings.topic(role)} {count}" for role, count in counts.items())
+        problems.append(f"partition counts differ, so labels cannot meet their predictions: {told}")
+    if partitions.get("state", 0) != partitions.get("profiles", 0):
+        problems.append("state and profiles must have the same number of partitions")
+    return problems
+
+
+def _config_problems(settings: Settings, client: AdminClient, partitions: dict[str, int]) -> list[str]:
+    wanted = {role: config for role, config in wanted_config(settings).items() if role in partitions}
+    if not wanted:
+        return []
+    resources = {ConfigResource(ResourceType.TOPIC, settings.topic(role)): role for role in wanted}
+    problems = []
+    for resource, future in client.describe_configs(list(resources), request_timeout=CALL_S).items():
+        role = resources[resource]
+        try:
+            actual = future.result()
+        except KafkaException as error:
+            raise BrokerError(
+                f"cannot read the configuration of {settings.topic(role)}: {error.args[0].str()}"
+            ) from error
+        for key, value in wanted[role].items():
+            found = actual[key].value
+            short = key == "retention.ms" and 0 <= int(found) < int(value)
+            if short or (key != "retention.ms" and found != value):
+                problems.append(f"{settings.topic(role)}: {key} is {found}, must be {value}")
+    return problems
+
+
+def create(settings: Settings) -> list[str]:
+    """Make the missing topics; returns their names."""
+    client = admin(settings)
+    existing = inspect(settings, client).partitions
+    inputs = existing.get("predictions", settings.topics.partitions)
+    counts = dict.fromkeys((*JOINED, "pending"), inputs) | {"observations": inputs}
+    counts |= {"state": existing.get("profiles", inputs), "profiles": existing.get("state", inputs)}
+    config = wanted_config(settings)
+    missing = [role for role in (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT) if role not in existing]
+    topics = [
+        NewTopic(
+            settings.topic(role),
+            num_partitions=counts.get(role, 1 if role == "baselines" else inputs),
+            replication_factor=settings.topics.replication_factor,
+            config=config.get(role, {}),
+        )
+        for role in missing
+    ]
+    if topics:
+        for name, future in client.create_topics(topics, operation_timeout=CALL_S).items():
+            _result(name, future)
+        _await(settings, client, missing)
+    return [topic.topic for topic in topics]
+
+
+def _result(name: str, future: Any) -> None:
+    try:
+        future.result()
+    except KafkaException as error:
+        if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+            raise TopicsError(f"cannot create {name}: {error.args[0].str()}") from error
+
+
+def _await(settings: Settings, client: AdminClient, roles: list[str]) -> None:
+    """A new topic is not known to every broker at once."""
+    deadline = time.monotonic() + CALL_S
+    while time.monotonic() < deadline:
+        known = client.list_topics(timeout=CALL_S).topics
+        if all(settings.topic(role) in known for role in roles):
+            return
+    raise TopicsError("created topics do not appear in the cluster's metadata")
+
+
+def ready(settings: Settings) -> Layout:
+    """Topics that can be worked with, made if the settings allow it; TopicsError with everything that is wrong."""
+    if settings.topics.create:
+        create(settings)
+    report = inspect(settings)
+    missing = [settings.topic(r) for r in (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT) if r not in report.partitions]
+    problems = ([f"missing topics: {', '.join(missing)}"] if missing else []) + report.problems
+    if problems:
+        raise TopicsError("\n".join(problems))
+    return Layout(report.partitions["predictions"], report.partitions["observations"], report.partitions["profiles"])

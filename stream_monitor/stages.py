@@ -1,0 +1,102 @@
+"""The contract between the two pure stages and whatever drives them: the Kafka loop, a replay, a test.
+
+A stage never blocks, reads no clock and raises only for broken records of our own. Its driver promises that the
+messages of one topic partition come in offset order, and that after `flush` either `committed` follows or, when the
+commit was aborted, `drop` and `assign`: the way back is the way of a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+Partition = tuple[str, int]
+"""(topic role, partition number); a role such as `predictions` stands for the topic's name."""
+
+
+Logs = dict[int, list[tuple[int, bytes]]]
+"""(offset, value) of the records of a change log (`pending` or `state`) by partition number, in log order."""
+
+
+class Message(Protocol):
+    """One record as consumed; confluent_kafka.Message has this shape."""
+
+    def value(self) -> bytes | None:
+        """The raw value."""
+
+    def partition(self) -> int:
+        """Partition number."""
+
+    def offset(self) -> int:
+        """Offset in its partition."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """(type, epoch ms)."""
+
+
+class Position(NamedTuple):
+    """What was committed for a topic partition; `metadata` is empty when nothing was."""
+
+    offset: int
+    metadata: str
+
+
+class Output(NamedTuple):
+    """A record to publish; `partition` None lets the key decide."""
+
+    role: str
+    value: bytes
+    key: bytes | None = None
+    partition: int | None = None
+
+
+@dataclass(slots=True)
+class Flush:
+    """All that one commit publishes, and which outputs' offsets the stage wants to know before it commits."""
+
+    outputs: list[Output] = field(default_factory=list)
+    tracked: list[int] = field(default_factory=list)
+
+
+class PartitionStatus(NamedTuple):
+    """What only the driver knows of an assigned topic partition."""
+
+    at_end: bool
+    idle: bool
+    ended: bool = False
+
+
+class Stage(Protocol):
+    """A pure stage."""
+
+    @property
+    def changelog(self) -> str:
+        """The role of the topic that its state is restored from."""
+
+    def log_start(self, partition: Partition, position: Position) -> int | None:
+        """The offset of the change log from which a restore reads; None when there is nothing to restore."""
+
+    def assign(self, positions: dict[Partition, Position], logs: Logs) -> dict[Partition, int]:
+        """Own these topic partitions; `logs` are their change logs. Returns the offsets from which to read."""
+
+    def drop(self, partitions: Sequence[Partition]) -> None:
+        """Forget these topic partitions; with the last of them all that is not committed."""
+
+    def step(self, role: str, messages: Sequence[Message]) -> None:
+        """Take in messages of one topic."""
+
+    def flush(self, status: dict[Partition, PartitionStatus]) -> Flush:
+        """Everything to publish since the last commit."""
+
+    def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
+        """Offsets (next to read) that this commit finishes; `delivered` are the offsets of the tracked outputs."""
+
+    def committed(self) -> None:
+        """The last flush is committed."""
+
+    def vitals(self) -> dict[str, Any]:
+        """What telemetry shows of the stage, since the last commit or as it stands."""
+
+    def ahead(self, status: dict[Partition, PartitionStatus]) -> set[Partition]:
+        """Partitions to pause until slower ones have caught up."""

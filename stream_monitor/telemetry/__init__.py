@@ -1,0 +1,1 @@
+"""What we tell about ourselves: every Prometheus metric, declared once, and health."""
