@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from stream_monitor.describe.columns import Categories, Spec, factorise
+from stream_monitor.describe.columns import Coded, Spec
 from stream_monitor.describe.profiles import Cells
 from stream_monitor.types import I64
 
@@ -20,18 +19,18 @@ ACCEPTED, DUPLICATE, LATE = 0, 1, 2
 class Placed:
     """n events of one model: where each falls in event time, and what became of it."""
 
-    versions: Sequence[str]
+    versions: Coded
     pane: I64
     status: I64
-    segments: dict[Spec, Categories]
+    segments: dict[Spec, Coded]
 
 
 def place(events: Placed) -> Cells:
     """Group events into cells; only accepted events are paired with their cells, all are counted there."""
-    version, versions = factorise(events.versions)
+    version, versions = events.versions.codes, events.versions.names
     rows, codes, names = [np.arange(len(version))], [np.zeros(len(version), np.int64)], [ALL]
     for column in events.segments.values():
-        code, values = factorise(column)
+        code, values = column.codes, column.names
         there = np.flatnonzero(code >= 0)
         rows.append(there)
         codes.append(code[there] + len(names))

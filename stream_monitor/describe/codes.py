@@ -26,6 +26,10 @@ class Codes:
             self.values.append(value)
         return code
 
+    def find(self, value: Any) -> int | None:
+        """The code of a value that has one."""
+        return self._codes.get(value)
+
     def array(self, values: Iterable[Any]) -> I64:
         """The codes of values."""
         return np.array([self.of(value) for value in values], np.int64)

@@ -17,39 +17,88 @@ from stream_monitor.describe import measures
 from stream_monitor.events.contracts import Observation, Prediction
 from stream_monitor.types import F64, I64
 
-Categories = list[str | None]
 Spec = tuple[str, ...]
 """Fields whose values together name a segment."""
 
 
 @dataclass(slots=True)
+class Coded:
+    """A column of names: `names[codes[i]]`, or absent where the code is -1."""
+
+    codes: I64
+    names: list[str]
+
+    def __getitem__(self, rows: slice | I64) -> Coded:
+        return Coded(self.codes[rows], self.names)
+
+    @classmethod
+    def of(cls, values: Sequence[str | None]) -> Coded:
+        """Codes in order of first sight."""
+        names = [value for value in dict.fromkeys(values) if value is not None]
+        index: dict[str | None, int] = {value: i for i, value in enumerate(names)}
+        index[None] = -1
+        return cls(np.fromiter(map(index.__getitem__, values), np.int64, len(values)), names)
+
+    @classmethod
+    def absent(cls, size: int) -> Coded:
+        """A column of nothing."""
+        return cls(np.full(size, -1, np.int64), [])
+
+    @classmethod
+    def chain(cls, parts: Sequence[Coded]) -> Coded:
+        """Several columns end to end."""
+        first = parts[0].names
+        if all(part.names is first for part in parts):
+            return cls(np.concatenate([part.codes for part in parts]), first)
+        index: dict[str, int] = {}
+        moved = []
+        for part in parts:
+            places = [index.setdefault(name, len(index)) for name in part.names]
+            moved.append(np.array([*places, -1], np.int64)[part.codes])
+        return cls(np.concatenate(moved), list(index))
+
+    def lengths(self) -> F64:
+        """Characters of each name, NaN where absent."""
+        return np.array([*map(len, self.names), np.nan])[self.codes]
+
+    def dense(self) -> Coded:
+        """The same column without names that do not occur, in order of code."""
+        used = np.flatnonzero(np.bincount(self.codes[self.codes >= 0], minlength=len(self.names)))
+        place = np.full(len(self.names) + 1, -1, np.int64)
+        place[used] = np.arange(len(used))
+        return Coded(place[self.codes], [self.names[i] for i in used.tolist()])
+
+
+@dataclass(slots=True)
 class Columns:
-    """Measures of n events of one model: NaN and None are "absent" (JSON has neither, so nothing is lost)."""
+    """Measures of n events of one model; NaN is "absent", for JSON has none."""
 
     model: str
     rows: I64
-    versions: list[str]
+    versions: Coded
     numeric: dict[str, F64] = field(default_factory=dict)
-    categorical: dict[str, Categories] = field(default_factory=dict)
-    segments: dict[Spec, Categories] = field(default_factory=dict)
+    categorical: dict[str, Coded] = field(default_factory=dict)
+    segments: dict[Spec, Coded] = field(default_factory=dict)
     """The segment ("country=DE") of each event under each spec, None where a field is absent."""
 
 
-class _Builder:
+class Builder:
     """Fills sparse columns event by event."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.numbers: dict[str, list[float]] = {}
-        self.categories: dict[str, Categories] = {}
+        self.categories: dict[str, list[str | None]] = {}
 
     def number(self, name: str, at: int, value: float) -> None:
+        """A number of event `at`."""
         column = self.numbers.get(name)
         if column is None:
             column = self.numbers[name] = [math.nan] * self.size
         column[at] = value
 
     def category(self, name: str, at: int, value: str) -> None:
+        """A category of event `at`."""
         column = self.categories.get(name)
         if column is None:
             column = self.categories[name] = [None] * self.size
@@ -71,7 +120,12 @@ class _Builder:
         elif value is not None:
             self.category(measures.kind_of(name), at, "object")
 
+    def coded(self) -> dict[str, Coded]:
+        """The categorical columns."""
+        return {name: Coded.of(column) for name, column in self.categories.items()}
+
     def arrays(self) -> dict[str, F64]:
+        """The numeric columns."""
         return {name: np.array(column) for name, column in self.numbers.items()}
 
 
@@ -79,7 +133,7 @@ def of_predictions(
     model: str, rows: Sequence[int], events: Sequence[Prediction], specs: Collection[Spec] = ()
 ) -> Columns:
     """Columns of predictions of one model; `rows` are their positions in the slice."""
-    built = _Builder(len(events))
+    built = Builder(len(events))
     names: dict[str, str] = {}
     for at, event in enumerate(events):
         for feature, value in event.features.items():
@@ -91,14 +145,14 @@ def of_predictions(
     return Columns(
         model=model,
         rows=np.array(rows, np.int64),
-        versions=[event.version for event in events],
+        versions=Coded.of([event.version for event in events]),
         numeric=built.arrays(),
-        categorical=built.categories,
-        segments={spec: [segment_of(spec, e.tags, e.features) for e in events] for spec in specs},
+        categorical=built.coded(),
+        segments={spec: Coded.of([segment_of(spec, e.tags, e.features) for e in events]) for spec in specs},
     )
 
 
-def _answer(built: _Builder, at: int, event: Prediction) -> None:
+def _answer(built: Builder, at: int, event: Prediction) -> None:
     answer = event.prediction
     built.value(measures.PREDICTION, at, answer)
     built.number(measures.NULL_ANSWER, at, float(answer is None or answer in ("", [], {})))
@@ -137,17 +191,9 @@ def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any])
 
 def of_observations(model: str, rows: Sequence[int], events: Sequence[Observation]) -> Columns:
     """Columns of observations of one model."""
-    built = _Builder(len(events))
+    built = Builder(len(events))
     for at, event in enumerate(events):
         for name, value in event.measures.items():
             if value is not None:
                 built.number(measures.bounded(name), at, value)
-    return Columns(model, np.array(rows, np.int64), [e.version for e in events], built.arrays())
-
-
-def factorise(values: Sequence[str | None]) -> tuple[I64, list[str]]:
-    """Codes in order of first sight, -1 for None, and the values they stand for."""
-    seen = [value for value in dict.fromkeys(values) if value is not None]
-    index: dict[str | None, int] = {value: i for i, value in enumerate(seen)}
-    index[None] = -1
-    return np.fromiter(map(index.__getitem__, values), np.int64, len(values)), seen
+    return Columns(model, np.array(rows, np.int64), Coded.of([e.version for e in events]), built.arrays())

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from stream_monitor.describe.cells import Placed, place
-from stream_monitor.describe.columns import Categories, Columns
+from stream_monitor.describe.columns import Coded, Columns
 from stream_monitor.describe.measures import Lane
 from stream_monitor.describe.profiles import Delta, Known, summarise
 from stream_monitor.describe.records import MAX_RECORD_BYTES, RawDeltas
@@ -33,11 +33,10 @@ class Batch:
     status: I64
 
 
-def merge(parts: Sequence[Columns], starts: Sequence[int]) -> Columns:
-    """One model's columns of several slices; `starts` is each slice's first row in the commit."""
+def merge(parts: Sequence[Columns]) -> Columns:
+    """One model's columns of several slices."""
     if len(parts) == 1:
-        only = parts[0]
-        return Columns(only.model, only.rows + starts[0], only.versions, only.numeric, only.categorical, only.segments)
+        return parts[0]
     sizes = [len(part.rows) for part in parts]
     numeric = {
         name: np.concatenate([_numbers(part, name, size) for part, size in zip(parts, sizes, strict=True)])
@@ -45,8 +44,8 @@ def merge(parts: Sequence[Columns], starts: Sequence[int]) -> Columns:
     }
     return Columns(
         model=parts[0].model,
-        rows=np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=True)]),
-        versions=[version for part in parts for version in part.versions],
+        rows=np.concatenate([part.rows for part in parts]),
+        versions=Coded.chain([part.versions for part in parts]),
         numeric=numeric,
         categorical=_chain([part.categorical for part in parts], sizes),
         segments=_chain([part.segments for part in parts], sizes),
@@ -58,15 +57,12 @@ def _numbers(part: Columns, name: str, size: int) -> F64:
     return np.full(size, np.nan) if column is None else column
 
 
-def _chain(parts: Sequence[dict[Any, Categories]], sizes: Sequence[int]) -> dict[Any, Categories]:
+def _chain(parts: Sequence[dict[Any, Coded]], sizes: Sequence[int]) -> dict[Any, Coded]:
     names = dict.fromkeys(name for part in parts for name in part)
-    chained: dict[Any, Categories] = {}
-    for name in names:
-        column: Categories = []
-        for part, size in zip(parts, sizes, strict=True):
-            column += part.get(name) or [None] * size
-        chained[name] = column
-    return chained
+    return {
+        name: Coded.chain([part.get(name) or Coded.absent(size) for part, size in zip(parts, sizes, strict=True)])
+        for name in names
+    }
 
 
 def pack_deltas(batch: Batch, known: Known) -> Iterator[bytes]:
@@ -91,12 +87,12 @@ def _pack_block(batch: Batch, rows: slice, known: Known) -> Iterator[bytes]:
 
 def _delta(batch: Batch, rows: slice, known: Known) -> Delta:
     columns = batch.columns
-    segments = {spec: column[rows] for spec, column in columns.segments.items()}
-    cells = place(Placed(columns.versions[rows], batch.pane[rows], batch.status[rows], segments))
+    segments = {spec: column[rows].dense() for spec, column in columns.segments.items()}
+    cells = place(Placed(columns.versions[rows].dense(), batch.pane[rows], batch.status[rows], segments))
     numbers, categories = summarise(
         cells,
         {name: column[rows] for name, column in columns.numeric.items()},
-        {name: column[rows] for name, column in columns.categorical.items()},
+        {name: column[rows].dense() for name, column in columns.categorical.items()},
         known,
     )
     return Delta(columns.model, batch.lane, cells.version, cells.segment, cells.pane, cells.counts, numbers, categories)

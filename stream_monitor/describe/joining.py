@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +13,13 @@ import xxhash
 from stream_monitor.describe import measures, pending_log
 from stream_monitor.describe.clocks import NEVER, PartitionClock
 from stream_monitor.describe.codes import Answer, CodeBook, Key
-from stream_monitor.describe.columns import Columns, factorise
+from stream_monitor.describe.columns import Coded, Columns
 from stream_monitor.describe.deltas import Batch
 from stream_monitor.describe.outcomes import Outcomes
-from stream_monitor.describe.pending import CATEGORICAL, LABEL, PREDICTION, SIGNAL, Joined, Pending, Rows
+from stream_monitor.describe.pending import CATEGORICAL, LABEL, MAX_SIGNALS, PREDICTION, SIGNAL, Joined, Pending, Rows
 from stream_monitor.events.contracts import Feedback, Label
 from stream_monitor.settings import Settings
 from stream_monitor.types import F64, I64, Bool
-
-MAX_SIGNALS = 32
-"""Different signal names that an app joins; further ones are counted as overflow."""
 
 
 @dataclass(slots=True)
@@ -106,15 +102,22 @@ class Joiner:
         return duplicate
 
     def _keys(self, columns: Columns) -> I64:
-        codes, versions = factorise(columns.versions)
-        return self.book.keys.array(Key(columns.model, version) for version in versions)[codes]
+        versions = columns.versions.dense()
+        return self.book.keys.array(Key(columns.model, version) for version in versions.names)[versions.codes]
 
     def _answers(self, columns: Columns) -> I64:
-        categories = columns.categorical.get(measures.PREDICTION) or repeat(None, len(columns.rows))
-        combined = list(zip(*columns.segments.values(), categories, strict=True))
-        index = {combination: i for i, combination in enumerate(dict.fromkeys(combined))}
-        codes = self.book.answers.array(Answer(tuple(c[:-1]), c[-1]) for c in index)
-        return codes[np.fromiter(map(index.__getitem__, combined), np.int64, len(combined))]
+        """Codes of (segments, class): found once for each combination that occurs."""
+        parts = [
+            *columns.segments.values(),
+            columns.categorical.get(measures.PREDICTION) or Coded.absent(len(columns.rows)),
+        ]
+        combined = np.zeros(len(columns.rows), np.int64)
+        for part in parts:
+            combined = combined * (len(part.names) + 1) + part.codes + 1
+        _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+        names = [[*part.names, None] for part in parts]
+        found = [tuple(n[part.codes[row]] for n, part in zip(names, parts, strict=True)) for row in first.tolist()]
+        return self.book.answers.array(Answer(f[:-1], f[-1]) for f in found)[inverse]
 
     def labels(self, events: Sequence[Label], partition: I64, ts: I64) -> None:
         """Labels of a batch; they are joined at the commit, after its predictions."""
@@ -142,11 +145,11 @@ class Joiner:
     def feedback(self, events: Sequence[Feedback], partition: I64, ts: I64) -> None:
         """Feedback of a batch, one row a signal."""
         pairs = [
-            (at, self.book.signals.of(measures.bounded(name)), value)
+            (at, self._signal(measures.bounded(name)), value)
             for at, event in enumerate(events)
             for name, value in event.signals.items()
         ]
-        kept = [pair for pair in pairs if pair[1] < MAX_SIGNALS]
+        kept = [(at, signal, value) for at, signal, value in pairs if signal is not None]
         self.overflow += len(pairs) - len(kept)
         if not kept:
             return
@@ -156,6 +159,13 @@ class Joiner:
         ids = hash_ids([event.id for event in events])
         rows = Rows.make(SIGNAL, ids[at], ts[at], self._models(events)[at], value, answer=signal)
         self._waiting.append((partition[at], rows))
+
+    def _signal(self, name: str) -> int | None:
+        """The code of a signal's name; None for one too many."""
+        code = self.book.signals.find(name)
+        if code is None and len(self.book.signals.values) < MAX_SIGNALS:
+            code = self.book.signals.of(name)
+        return code if code is not None and code < MAX_SIGNALS else None
 
     # --- the commit ---
 

@@ -11,7 +11,7 @@ import numpy as np
 from stream_monitor.describe import pending
 from stream_monitor.describe.cells import ACCEPTED, ALL
 from stream_monitor.describe.codes import CodeBook
-from stream_monitor.describe.columns import Categories, Columns, Spec
+from stream_monitor.describe.columns import Coded, Columns, Spec
 from stream_monitor.describe.deltas import Batch
 from stream_monitor.describe.pending import CATEGORICAL, Joined
 from stream_monitor.describe.records import PerformanceDelta
@@ -85,13 +85,12 @@ class Outcomes:
         }
         yield from self._by_model("feedback", joined, signals, columns, {})
 
-    def _label_categories(self, joined: Joined, first: Bool) -> Categories:
+    def _label_categories(self, joined: Joined, first: Bool) -> Coded:
         categorical = first & ((joined.flags & CATEGORICAL) > 0)
-        names = self.book.categories.values
-        return [names[int(v)] if c else None for v, c in zip(joined.label.tolist(), categorical.tolist(), strict=True)]
+        return Coded(np.where(categorical, joined.label, -1).astype(np.int64), self.book.categories.values)
 
     def _by_model(
-        self, lane: str, joined: Joined, chosen: Bool, numeric: dict[str, F64], categorical: dict[str, Categories]
+        self, lane: str, joined: Joined, chosen: Bool, numeric: dict[str, F64], categorical: dict[str, Coded]
     ) -> Iterator[Batch]:
         at = np.flatnonzero(chosen)
         if not len(at):
@@ -105,10 +104,13 @@ class Outcomes:
             columns = Columns(
                 self.book.models.values[model],
                 rows,
-                [self.book.keys.values[k].version for k in keys],
+                Coded.of([self.book.keys.values[k].version for k in keys]),
                 {name: column[rows] for name, column in numeric.items() if not np.isnan(column[rows]).all()},
-                {name: [column[r] for r in rows.tolist()] for name, column in categorical.items()},
-                {spec: [self.book.answers.values[a].segments[i] for a in answers] for i, spec in enumerate(self.specs)},
+                {name: column[rows].dense() for name, column in categorical.items()},
+                {
+                    spec: Coded.of([self.book.answers.values[a].segments[i] for a in answers])
+                    for i, spec in enumerate(self.specs)
+                },
             )
             yield Batch(lane, columns, pane[rows], np.full(len(rows), ACCEPTED))  # type: ignore[arg-type]
 

@@ -28,7 +28,10 @@ PREDICTION, LABEL, SIGNAL = 0, 1, 2
 FIRST, CORRECTION, REPEAT, DISAGREEMENT, AGREEMENT, SIGNALLED = range(6)
 HAS_LABEL, CATEGORICAL = 1, 2
 CHAIN_CAP = 64
-"""Rows of one id that are searched; a record of an id that has more is counted as overflow and does not wait."""
+"""Rows of one id that are searched, newest first; records that meet a longer chain are counted as overflow."""
+
+MAX_SIGNALS = 32
+"""Signal names that an app counts once a prediction; a worker joins no more than this many."""
 
 COLUMNS: dict[str, npt.DTypeLike] = {
     "hash": np.uint64, "check": np.uint64, "ts": np.int64, "kind": np.uint8, "key": np.int32, "answer": np.int32,
@@ -127,19 +130,24 @@ class Pending:
         """Insert predictions; which are duplicates, and what their waiting items say."""
         duplicate = np.zeros(len(rows.ts), np.bool_)
         parts: list[Joined] = []
-        for at in _rounds(rows.hash):
-            some = rows.take(at)
+        waiting = np.arange(len(rows.ts))
+        while len(waiting):
+            some = rows.take(waiting)
             op, row, long = self._chains(some)
             same = (self.column("kind", row) == PREDICTION) & (self.column("key", row) == some.key[op])
-            same &= self.column("ts", row) >= watermark_before[at][op] - self.horizon
-            again = np.zeros(len(at), np.bool_)
+            same &= self.column("ts", row) >= watermark_before[waiting][op] - self.horizon
+            again = np.zeros(len(waiting), np.bool_)
             again[op[same]] = True
-            duplicate[at] = again
-            fresh = ~again & ~long
+            duplicate[waiting[again]] = True
             self.overflow += int((long & ~again).sum())
-            seq = self._append(some, fresh)
-            items = fresh[op] & (self.column("kind", row) != PREDICTION)
+            # Of what is new, the first of each id; the rest is held against it in the next round, all at once.
+            fresh = np.flatnonzero(~again & ~long)
+            first = np.zeros(len(waiting), np.bool_)
+            first[fresh[np.unique(some.hash[fresh], return_index=True)[1]]] = True
+            seq = self._append(some, first)
+            items = first[op] & (self.column("kind", row) != PREDICTION)
             parts.append(self._apply(seq[op[items]], row[items]))
+            waiting = waiting[~again & ~long & ~first]
         return duplicate, Joined.gather(parts)
 
     def add_items(self, rows: Rows) -> Joined:
@@ -266,7 +274,8 @@ class Pending:
 
     def _set_bits(self, row: I64, signal: I64, chosen: Bool) -> Bool:
         """Which of these signals are the first of their prediction."""
-        bit = np.where(chosen, np.uint32(1) << np.maximum(signal, 0).astype(np.uint32), 0).astype(np.uint32)
+        known = chosen & (signal < MAX_SIGNALS)
+        bit = np.where(known, np.uint32(1) << np.where(known, signal, 0).astype(np.uint32), 0).astype(np.uint32)
         had = self.column("bits", row)
         self.columns["bits"][row - self.base] = had | bit
         return np.asarray((had & bit) == 0)

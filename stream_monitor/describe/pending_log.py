@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_monitor.describe.codes import Answer, CodeBook, Codes, Key
-from stream_monitor.describe.pending import CATEGORICAL, COLUMNS, HAS_LABEL, LABEL, PREDICTION, SETTLED, SIGNAL, Pending
+from stream_monitor.describe.pending import (
+    CATEGORICAL,
+    COLUMNS,
+    HAS_LABEL,
+    LABEL,
+    MAX_SIGNALS,
+    PREDICTION,
+    SETTLED,
+    SIGNAL,
+    Pending,
+)
 from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.types import I64
@@ -59,9 +69,12 @@ def _record(pending: Pending, book: CodeBook, rows: I64, older: I64, first: int)
     local = {name: Codes() for name in Dictionary.__struct_fields__}
 
     def shorten(table: str, codes: I64) -> I64:
-        values, inverse = np.unique(codes, return_inverse=True)
+        values, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+        order = np.argsort(first)  # by first sight in the rows, so that equal rows make equal records
         names = getattr(book, table).values
-        return local[table].array(names[code] for code in values.tolist())[inverse]
+        place = np.empty(len(values), np.int64)
+        place[order] = local[table].array(names[code] for code in values[order].tolist())
+        return place[inverse]
 
     columns = translate({name: pending.column(name, rows).copy() for name in STORED}, shorten)
     kinds = {"kind": pending.column("kind", older)}
@@ -119,6 +132,8 @@ def _translate_bits(bits: npt.NDArray[Any], codes: Callable[[str, I64], I64]) ->
     for code in range(used.bit_length()):
         if used >> code & 1:
             new = int(codes("signals", np.array([code]))[0])
+            if new >= MAX_SIGNALS:  # this worker has met other names before; the signal may count again
+                continue
             result |= np.where(bits >> np.uint32(code) & np.uint32(1), np.uint32(1 << new), np.uint32(0))
     return result
 

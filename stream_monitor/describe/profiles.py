@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from stream_monitor.describe.columns import Categories, factorise
+from stream_monitor.describe.columns import Coded
 from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.types import F64, I64
 
@@ -98,7 +98,7 @@ class Cells:
 
 
 def summarise(
-    cells: Cells, numeric: Mapping[str, F64], categorical: Mapping[str, Categories], known: Known
+    cells: Cells, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], known: Known
 ) -> tuple[NumericRows, CategoricalRows]:
     """Add columns up to rows."""
     row, cell = cells.row, cells.cell
@@ -119,6 +119,7 @@ def add_numbers(columns: Mapping[str, F64], row: I64, cell: I64, edges: Mapping[
     values = np.empty((len(names), len(row)))
     for i, name in enumerate(names):
         np.take(columns[name], row, out=values[i])
+    values += 0.0  # -0.0 becomes 0.0, as the generic decoder reads an integer -0
     present, starts = np.unique(cell, return_index=True)
     moments = _moments(values, starts)
     at_cell, at_name = np.nonzero(moments.n.T)
@@ -228,13 +229,13 @@ def _no_numbers() -> NumericRows:
 
 
 def add_categories(
-    columns: Mapping[str, Categories], row: I64, cell: I64, known: Mapping[str, frozenset[str]]
+    columns: Mapping[str, Coded], row: I64, cell: I64, known: Mapping[str, frozenset[str]]
 ) -> CategoricalRows:
     """Rows of all categorical columns; `cell` is sorted; `known` are the categories of the baselines in force."""
     names, categories = list(columns), list[str]()
     parts = [np.empty((4, 0), np.int64)]
     for i, name in enumerate(names):
-        codes, seen = factorise(columns[name])
+        codes, seen = columns[name].codes, columns[name].names
         tally = _tally(codes[row], cell, len(seen))
         tally = _bounded(tally, seen, known.get(name))
         parts.append(np.stack([tally[0], np.full(tally.shape[1], i), tally[1] + len(categories), tally[2]]))

@@ -20,12 +20,14 @@ from stream_monitor.describe.cells import ACCEPTED, DUPLICATE, LATE
 from stream_monitor.describe.clocks import END, NEVER, PartitionClock, TopicClock
 from stream_monitor.describe.columns import Columns
 from stream_monitor.describe.deltas import Batch, merge, pack_deltas, pack_records
+from stream_monitor.describe.intake import Intake
 from stream_monitor.describe.joining import Joiner
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
 from stream_monitor.errors import RestoreError
 from stream_monitor.events.dead_letters import dead_letter
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
+from stream_monitor.events.typed import TypedDecoder
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Flush, Logs, Message, Output, Partition, PartitionStatus, Position
 from stream_monitor.types import I64
@@ -51,17 +53,6 @@ class OffsetMetadata(msgspec.Struct, omit_defaults=True):
     v: int = 1
 
 
-@dataclass(slots=True)
-class _Slice:
-    """Decoded predictions or observations of one batch."""
-
-    partition: I64
-    ts: I64
-    before: I64
-    ids: bytes
-    columns: list[Columns]
-
-
 class Describe:
     """Implements `stages.Stage` for the input topics."""
 
@@ -72,14 +63,14 @@ class Describe:
         self.joiner = Joiner(settings)
         self.next_offset: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
+        self._decoder = TypedDecoder()
         self._vitals: dict[str, Any] = {}
         self._reset_overlay()
 
     def _reset_overlay(self) -> None:
-        self._predictions: list[_Slice] = []
-        self._observations: list[_Slice] = []
+        self._intake = Intake(self.settings.segments, self._decoder, self.settings.time.max_skew)
+        self._observed: list[tuple[I64, I64, list[Columns]]] = []
         self._dead: list[Output] = []
-        self.events = 0
         self.rejects: dict[str, int] = defaultdict(int)
 
     # --- partitions ---
@@ -148,20 +139,35 @@ class Describe:
 
     def step(self, role: str, messages: Sequence[Message]) -> None:
         """Decode a batch of one topic."""
+        if role == "predictions":
+            self._intake.take(messages, self._admit_predictions, self._decode_prediction)
+        else:
+            self._step_others(role, messages)
+        partitions = [message.partition() for message in messages]
+        last = dict(zip(partitions, range(len(partitions)), strict=True))
+        for number, at in last.items():
+            self.next_offset[role, number] = messages[at].offset() + 1
+
+    def _step_others(self, role: str, messages: Sequence[Message]) -> None:
         kept: list[Event] = []
         where: list[tuple[int, int]] = []
         for message in messages:
-            event = self._admissible(role, message)
-            if isinstance(event, Reject):
-                self._reject(event, role, message)
-            else:
+            event = self._decode(role, message)
+            if event is not None:
                 kept.append(event)
                 where.append((message.partition(), message.timestamp()[1]))
-        for message in messages:
-            self.next_offset[role, message.partition()] = message.offset() + 1
-        self.events += len(messages)
         if kept:
             self._take[role](self, kept, where)
+
+    def _decode_prediction(self, message: Message) -> Event | None:
+        return self._decode("predictions", message)
+
+    def _decode(self, role: str, message: Message) -> Event | None:
+        event = self._admissible(role, message)
+        if isinstance(event, Reject):
+            self._reject(event, role, message)
+            return None
+        return event
 
     def _admissible(self, role: str, message: Message) -> Event | Reject:
         event = decode(role, message.value())
@@ -180,25 +186,17 @@ class Describe:
         self._dead.append(Output("dead-letters", value, f"{topic}/{partition}/{offset}".encode()))
         self.rejects[reject.reason] += 1
 
-    def _take_predictions(self, events: list[Any], where: list[tuple[int, int]]) -> None:
-        partition, ts, before = self._admit("predictions", events, where)
+    def _take_observations(self, events: list[Any], where: list[tuple[int, int]]) -> None:
+        _, ts, before = self._admit("observations", events, where)
+        start = sum(len(seen) for seen, _, _ in self._observed)
         by_model: dict[str, list[int]] = defaultdict(list)
         for at, event in enumerate(events):
             by_model[event.model].append(at)
         columns = [
-            build.of_predictions(model, rows, [events[at] for at in rows], self.settings.segments)
+            build.of_observations(model, [start + at for at in rows], [events[at] for at in rows])
             for model, rows in by_model.items()
         ]
-        ids = b"".join(xxhash.xxh3_128_digest(event.id.encode()) for event in events)
-        self._predictions.append(_Slice(partition, ts, before, ids, columns))
-
-    def _take_observations(self, events: list[Any], where: list[tuple[int, int]]) -> None:
-        partition, ts, before = self._admit("observations", events, where)
-        by_model: dict[str, list[int]] = defaultdict(list)
-        for at, event in enumerate(events):
-            by_model[event.model].append(at)
-        columns = [build.of_observations(model, rows, [events[at] for at in rows]) for model, rows in by_model.items()]
-        self._observations.append(_Slice(partition, ts, before, b"", columns))
+        self._observed.append((ts, before, columns))
 
     def _take_labels(self, events: list[Any], where: list[tuple[int, int]]) -> None:
         timed = [
@@ -212,7 +210,6 @@ class Describe:
         self.joiner.feedback(events, partition, ts)
 
     _take = {  # noqa: RUF012
-        "predictions": _take_predictions,
         "observations": _take_observations,
         "labels": _take_labels,
         "feedback": _take_feedback,
@@ -224,11 +221,20 @@ class Describe:
         """(partition, ts, largest earlier ts of the partition) of a batch in log order."""
         partition = np.array([number for number, _ in where], np.int64)
         ts = np.array([event.ts for event in events] if times is None else times, np.int64)
+        return partition, ts, self._largest_before(role, partition, ts)
+
+    def _admit_predictions(self, partition: I64, ts: I64) -> I64:
+        return self._largest_before("predictions", partition, ts)
+
+    def _largest_before(self, role: str, partition: I64, ts: I64) -> I64:
+        first = int(partition[0])
+        if (partition == first).all():
+            return self._clock(role, first).admit(ts)
         before = np.empty_like(ts)
         for number in np.unique(partition).tolist():
             rows = partition == number
             before[rows] = self._clock(role, number).admit(ts[rows])
-        return partition, ts, before
+        return before
 
     # --- the commit ---
 
@@ -267,21 +273,23 @@ class Describe:
 
     def _traffic(self) -> list[Batch]:
         batches: list[Batch] = []
-        if self._predictions:
-            partition, ts, before, starts = _concat(self._predictions)
-            late = ts < before - self.settings.time.allowed_lateness
-            status = np.where(late, LATE, ACCEPTED)
-            by_model = _by_model(self._predictions, starts)
-            ids = np.frombuffer(b"".join(s.ids for s in self._predictions), "<u8").reshape(-1, 2)
-            duplicate = self.joiner.predictions((partition, ts, before), ids, by_model)
+        lateness = self.settings.time.allowed_lateness
+        if self._intake.size:
+            partition, ts, before = self._intake.clocks()
+            by_model = self._intake.by_model()
+            status = np.where(ts < before - lateness, LATE, ACCEPTED)
+            duplicate = self.joiner.predictions((partition, ts, before), self._intake.hashes(), by_model)
             status[duplicate] = DUPLICATE
             batches += self._placed("input", by_model, status, np.where(status == ACCEPTED, ts, before))
-        if self._observations:
-            partition, ts, before, starts = _concat(self._observations)
-            late = ts < before - self.settings.time.allowed_lateness
-            by_model = _by_model(self._observations, starts)
-            status = np.where(late, LATE, ACCEPTED)
-            batches += self._placed("observation", by_model, status, np.where(late, before, ts))
+        if self._observed:
+            ts, before = (np.concatenate([seen[i] for seen in self._observed]) for i in (0, 1))
+            parts: dict[str, list[Columns]] = defaultdict(list)
+            for _, _, columns in self._observed:
+                for part in columns:
+                    parts[part.model].append(part)
+            status = np.where(ts < before - lateness, LATE, ACCEPTED)
+            merged = [merge(parts[model]) for model in sorted(parts)]
+            batches += self._placed("observation", merged, status, np.where(status == LATE, before, ts))
         return batches
 
     def _placed(self, lane: Any, by_model: list[Columns], status: I64, at: I64) -> list[Batch]:
@@ -360,24 +368,3 @@ class Describe:
 def partition_of(model: str, partitions: int) -> int:
     """The `profiles` partition in which all of a model meets."""
     return xxhash.xxh3_64_intdigest(model.encode()) % partitions
-
-
-def _concat(slices: Sequence[_Slice]) -> tuple[I64, I64, I64, list[int]]:
-    sizes = [len(s.ts) for s in slices]
-    starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    return (
-        np.concatenate([s.partition for s in slices]),
-        np.concatenate([s.ts for s in slices]),
-        np.concatenate([s.before for s in slices]),
-        starts,
-    )
-
-
-def _by_model(slices: Sequence[_Slice], starts: Sequence[int]) -> list[Columns]:
-    parts: dict[str, tuple[list[Columns], list[int]]] = {}
-    for piece, start in zip(slices, starts, strict=True):
-        for columns in piece.columns:
-            into = parts.setdefault(columns.model, ([], []))
-            into[0].append(columns)
-            into[1].append(start)
-    return [merge(*parts[model]) for model in sorted(parts)]

@@ -1,0 +1,33 @@
+"""The events of the benchmarks: 20 features (15 numbers, 5 categories), about 585 bytes of JSON."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import msgspec
+
+
+def make_events(count: int, models: int = 1, seed: int = 1) -> list[tuple[str, bytes]]:
+    """(id, event) with event times over the last seconds, in order."""
+    rng = random.Random(seed)
+    encode = msgspec.json.Encoder().encode
+    start = int(time.time() * 1000) - 120_000
+    names = [f"feature_{i:02}" for i in range(15)]
+    levels = {f"category_{i}": [f"level-{i}-{k:02}" for k in range(20)] for i in range(5)}
+    events = []
+    for i in range(count):
+        features: dict[str, object] = {name: round(rng.gauss(10, 3), 6) for name in names}
+        features |= {name: rng.choice(values) for name, values in levels.items()}
+        event = {
+            "id": f"{rng.getrandbits(64):016x}",
+            "model": f"model-{i % models}",
+            "version": "1",
+            "ts": start + i * 120_000 // count,
+            "features": features,
+            "prediction": rng.random() < 0.3,
+            "probabilities": round(rng.random(), 4),
+            "latency_ms": round(rng.expovariate(0.05), 2),
+        }
+        events.append((event["id"], encode(event)))
+    return events
