@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from stream_monitor.describe.stage import Layout
 from stream_monitor.errors import BrokerError, TopicsError
@@ -123,13 +123,18 @@ def _result(name: str, future: Any) -> None:
 
 
 def _await(settings: Settings, client: AdminClient, roles: list[str]) -> None:
-    """A new topic is not known to every broker at once."""
+    """A new topic is in the metadata before its leaders serve it: wait until they answer."""
     deadline = time.monotonic() + CALL_S
     while time.monotonic() < deadline:
         known = client.list_topics(timeout=CALL_S).topics
-        if all(settings.topic(role) in known for role in roles):
-            return
-    raise TopicsError("created topics do not appear in the cluster's metadata")
+        wanted = [settings.topic(role) for role in roles]
+        if all(topic in known for topic in wanted):
+            ends = {TopicPartition(t, n): OffsetSpec.latest() for t in wanted for n in known[t].partitions}
+            answers = client.list_offsets(ends, request_timeout=CALL_S).values()
+            if all(future.exception() is None for future in answers):
+                return
+        time.sleep(0.05)
+    raise TopicsError("created topics are not served by their leaders")
 
 
 def ready(settings: Settings) -> Layout:
