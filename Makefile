@@ -34,12 +34,12 @@ format: $(READY)  ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) .venv-bench/.ready  ## speed and memory, side by side with the peers
+bench: .venv-bench/.ready .venv-quix/.ready  ## speed and memory, side by side with the peers
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
-.venv-bench/.ready: requirements/bench.txt
-	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+.venv-%/.ready: requirements/%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 kafka: $(READY)  ## a real Apache Kafka on this machine, until Ctrl-C
@@ -48,7 +48,8 @@ kafka: $(READY)  ## a real Apache Kafka on this machine, until Ctrl-C
 lock:  ## pin all dependencies anew, with hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/runtime.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --group dev -o requirements/dev.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra peers --extra kafka -o requirements/bench.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --group bench -o requirements/bench.txt
+	printf "quixstreams>=3.20\nriver\n" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url - -o requirements/quix.txt
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf  .venv .venv-bench .venv-quix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

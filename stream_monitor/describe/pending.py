@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ PREDICTION, LABEL, SIGNAL = 0, 1, 2
 FIRST, CORRECTION, REPEAT, DISAGREEMENT, AGREEMENT, SIGNALLED = range(6)
 HAS_LABEL, CATEGORICAL = 1, 2
 CHAIN_CAP = 64
-"""Rows of one id that are searched, newest first; records that meet a longer chain are counted as overflow."""
+"""Rows of one id that are searched, newest first, and labels or signals of one id that a commit takes; what is above
+is counted as overflow."""
 
 MAX_SIGNALS = 32
 """Signal names that an app counts once a prediction; a worker joins no more than this many."""
@@ -153,13 +155,16 @@ class Pending:
     def add_items(self, rows: Rows) -> Joined:
         """Insert labels or signals and apply them to the predictions of their ids."""
         parts: list[Joined] = []
-        for at in _rounds(rows.hash):
+        taken = 0
+        for at in islice(_rounds(rows.hash), CHAIN_CAP):
+            taken += len(at)
             some = rows.take(at)
             op, row, long = self._chains(some)
             seq = self._append(some, np.ones(len(at), np.bool_))
             found = self.column("kind", row) == PREDICTION
             parts.append(self._apply(row[found], seq[op[found]]))
             self.overflow += int(long.sum())
+        self.overflow += len(rows.ts) - taken
         return Joined.gather(parts)
 
     def _chains(self, rows: Rows) -> tuple[I64, I64, Bool]:

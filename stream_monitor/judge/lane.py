@@ -21,6 +21,7 @@ from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.describe.measures import base_of
 from stream_monitor.describe.profiles import NEW_CATEGORIES, Delta
 from stream_monitor.detect.baselines import Baseline, Filling, keep_categories
+from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.detect.sequential import DETECTORS, Sequential, advance, finding_of
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.panes import Ids, Pane, Part, merge, split
@@ -108,6 +109,7 @@ class Lane:
 
     def __init__(self, state: LaneState, rules: LaneRules) -> None:
         self.state, self.rules = state, rules
+        self._filled = np.zeros((0, 0), np.bool_)
 
     def feed(self, delta: Delta) -> None:
         """Keep a delta's parts until their panes close; what comes for a closed pane is moved or only counted."""
@@ -233,10 +235,12 @@ class Lane:
 
     def _fill_numbers(self, pane: Pane, groups: list[tuple[str, str]], names: list[str]) -> set[tuple[str, str]]:
         rows, touched = pane.numbers, set[tuple[str, str]]()
-        for row, (group, measure) in enumerate(zip(rows.group.tolist(), rows.measure.tolist(), strict=True)):
+        for row in self._unfilled(rows):
+            group, measure = int(rows.group[row]), int(rows.measure[row])
             segment, name = groups[group][1], names[measure]
             filling = self._filling(segment, name)
             if filling is None:
+                self._filled[group, measure] = True
                 continue
             ends = float(rows.low[row]), float(rows.high[row])
             filling.add_moments(int(rows.n[row]), float(rows.mean[row]), float(rows.m2[row]), ends)
@@ -246,6 +250,15 @@ class Lane:
                 filling.add_counts(rows.bin_at[bins], rows.bin_n[bins])
             touched.add((segment, name))
         return touched
+
+    def _unfilled(self, rows: NumberRows) -> list[int]:
+        """Rows whose baseline is not known to be made: after a while none, and none costs nothing."""
+        shape = len(self.state.ids.groups), len(self.state.ids.measures)
+        if self._filled.shape != shape:
+            grown = np.zeros(shape, np.bool_)
+            grown[: self._filled.shape[0], : self._filled.shape[1]] = self._filled
+            self._filled = grown
+        return np.flatnonzero(~self._filled[rows.group, rows.measure]).tolist()
 
     def _fill_categories(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
         touched = set[tuple[str, str]]()

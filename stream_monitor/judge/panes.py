@@ -71,8 +71,9 @@ def merge(start: int, parts: Sequence[tuple[Part, I64]], ids: Ids, edges: Mappin
         stacks.append(_numbers(part, groups, ids))
         _collect_values(part, groups, ids, values)
         _collect_categories(part, groups, categories)
-    numbers = _merge_numbers(stacks, len(ids.measures))
     values, binned = _bin(values, ids, edges)
+    alone = len(parts) == 1 and not binned and len(set(parts[0][1].tolist())) == len(parts[0][1])
+    numbers = _as_they_are(stacks[0]) if alone else _merge_numbers(stacks, len(ids.measures))
     return Pane(start, counts, _with_bins(numbers, binned, len(ids.measures)), values, categories)
 
 
@@ -141,6 +142,15 @@ def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], tup
             category = rows.categories[codes[at_code]]
             merged[category] = merged.get(category, 0) + counts[at_code]
         into[key] = total + n, merged
+
+
+def _as_they_are(stack: _Stack) -> NumberRows:
+    """The rows of a pane that came in one part: nothing to merge."""
+    n, mean, m2, low, high = stack.columns
+    ptr = np.searchsorted(stack.bin_row, np.arange(len(stack.group) + 1))
+    return NumberRows(
+        stack.group, stack.measure, n.astype(np.int64), mean, m2, low, high, ptr, stack.bin_at, stack.bin_n
+    )
 
 
 def _merge_numbers(stacks: Sequence[_Stack], measures: int) -> NumberRows:

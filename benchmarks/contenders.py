@@ -1,0 +1,112 @@
+"""The contenders of `make bench`, one a process: each reads COUNT events of a topic and prints its rate as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from typing import Any
+
+import orjson
+
+from benchmarks.memory import peak_rss_mb
+from stream_monitor.settings import Settings, parse
+
+CONSUME = 5_000
+
+
+def settings(bootstrap: str, app: str) -> Settings:
+    return parse({"app": app, "kafka": {"bootstrap_servers": bootstrap}, "topics": {"partitions": 4}})
+
+
+def describe(rules: Settings, count: int) -> dict[str, Any]:
+    """The real stage in the real loop: join, ids, transactions; a group of its own reads the topic from its start."""
+    from stream_monitor.app import describe_loop, judge_loop
+    from stream_monitor.kafka.confluent import KafkaClient
+    from stream_monitor.kafka.topics import ready
+
+    layout = ready(rules)
+    name = f"{rules.app}-{uuid.uuid4().hex[:6]}"
+    kept = {role: rules.topic(role) for role in ("predictions", "labels", "feedback", "observations")}
+    own = rules.model_copy(update={"app": name, "topics": rules.topics.model_copy(update={"names": kept})})
+    layout = ready(own)
+    loop = describe_loop(KafkaClient(own, "describe"), own, layout, time.monotonic)
+    seen = 0
+
+    def listen(report: Any) -> None:
+        nonlocal seen
+        seen += report.messages.get("predictions", 0)
+
+    loop.on_commit = listen
+    judge_client = KafkaClient(own, "judge")
+    warm = judge_loop(judge_client, own, layout, time.monotonic)
+    while not loop.ready or not warm.ready:
+        loop.tick(0.05)
+        warm.tick(0.05)
+    # Edges are learned from the first events, as in any run that is older than a minute.
+    first = seen
+    started = time.perf_counter()
+    while seen < count:
+        loop.tick()
+    return {"events_per_s": (count - first) / (time.perf_counter() - started)}
+
+
+def judge(rules: Settings, count: int) -> dict[str, Any]:
+    """The judge alone on the deltas of 50 models of 20 measures, a pane a second: no Kafka in the way."""
+    from benchmarks.judge import measure_panes_per_s
+
+    return {"measure_panes_per_s": measure_panes_per_s()}
+
+
+def _consumer(rules: Settings) -> Any:
+    from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+    from stream_monitor.kafka.confluent import FETCH, common
+
+    options = {"group.id": uuid.uuid4().hex, "isolation.level": "read_committed", "enable.auto.commit": False}
+    consumer = Consumer(common(rules, "bench") | FETCH | options)
+    topic = rules.topic("predictions")
+    numbers = consumer.list_topics(topic, 10).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers])
+    return consumer
+
+
+def read_json(rules: Settings, count: int) -> dict[str, Any]:
+    """Consume, `orjson.loads`, drop."""
+    consumer, seen = _consumer(rules), 0
+    first = consumer.consume(1, 10)
+    started = time.perf_counter()
+    while seen < count - len(first):
+        for message in consumer.consume(CONSUME, 0.2):
+            orjson.loads(message.value())
+            seen += 1
+    return {"events_per_s": seen / (time.perf_counter() - started)}
+
+
+def river(rules: Settings, count: int) -> dict[str, Any]:
+    """confluent-kafka, orjson and River."""
+    from benchmarks.river_monitor import RiverMonitor
+
+    consumer, seen, monitor = _consumer(rules), 0, RiverMonitor()
+    consumer.consume(1, 10)
+    started = time.perf_counter()
+    while seen < count:
+        for message in consumer.consume(CONSUME, 0.2):
+            monitor.update(orjson.loads(message.value())["features"])
+            seen += 1
+    return {"events_per_s": seen / (time.perf_counter() - started)}
+
+
+CONTENDERS = {"describe": describe, "orjson": read_json, "river": river, "judge": judge}
+
+
+def main() -> None:
+    name, bootstrap, app, count = sys.argv[1:]
+    result = CONTENDERS[name](settings(bootstrap, app), int(count))
+    result["rss_mb"] = peak_rss_mb()
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
