@@ -72,8 +72,8 @@ def merge(start: int, parts: Sequence[tuple[Part, I64]], ids: Ids, edges: Mappin
         _collect_values(part, groups, ids, values)
         _collect_categories(part, groups, categories)
     values, binned = _bin(values, ids, edges)
-    alone = len(parts) == 1 and not binned and len(set(parts[0][1].tolist())) == len(parts[0][1])
-    numbers = _as_they_are(stacks[0]) if alone else _merge_numbers(stacks, len(ids.measures))
+    merged = len(stacks) == 1 and not binned and _in_order(stacks[0], len(ids.measures))
+    numbers = _as_they_are(stacks[0]) if merged else _merge_numbers(stacks, len(ids.measures))
     return Pane(start, counts, _with_bins(numbers, binned, len(ids.measures)), values, categories)
 
 
@@ -142,6 +142,10 @@ def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], tup
             category = rows.categories[codes[at_code]]
             merged[category] = merged.get(category, 0) + counts[at_code]
         into[key] = total + n, merged
+
+
+def _in_order(stack: _Stack, measures: int) -> bool:
+    return bool((np.diff(stack.group * measures + stack.measure) > 0).all())
 
 
 def _as_they_are(stack: _Stack) -> NumberRows:
