@@ -7,12 +7,14 @@ import time
 
 import msgspec
 
+PER_MS = 20
+
 
 def make_events(count: int, models: int = 1, seed: int = 1) -> list[tuple[str, bytes]]:
-    """(id, event) with event times over the last seconds, in order."""
+    """(id, event) in order of event time, 20,000 a second of it."""
     rng = random.Random(seed)
     encode = msgspec.json.Encoder().encode
-    start = int(time.time() * 1000) - 120_000
+    start = int(time.time() * 1000) - count // PER_MS
     names = [f"feature_{i:02}" for i in range(15)]
     levels = {f"category_{i}": [f"level-{i}-{k:02}" for k in range(20)] for i in range(5)}
     events = []
@@ -23,7 +25,7 @@ def make_events(count: int, models: int = 1, seed: int = 1) -> list[tuple[str, b
             "id": f"{rng.getrandbits(64):016x}",
             "model": f"model-{i % models}",
             "version": "1",
-            "ts": start + i * 120_000 // count,
+            "ts": start + i // PER_MS,
             "features": features,
             "prediction": rng.random() < 0.3,
             "probabilities": round(rng.random(), 4),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ from stream_monitor.settings import Settings
 from stream_monitor.stages import Flush, Logs, Message, Output, Partition, PartitionStatus, Position
 from stream_monitor.types import I64
 
+_partition = methodcaller("partition")
 JOINED_ROLES = ("predictions", "labels", "feedback")
 
 
@@ -143,7 +145,7 @@ class Describe:
             self._intake.take(messages, self._admit_predictions, self._decode_prediction)
         else:
             self._step_others(role, messages)
-        partitions = [message.partition() for message in messages]
+        partitions = list(map(_partition, messages))
         last = dict(zip(partitions, range(len(partitions)), strict=True))
         for number, at in last.items():
             self.next_offset[role, number] = messages[at].offset() + 1

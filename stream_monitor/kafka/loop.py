@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import methodcaller
 
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.kafka.client import Aborted, Client
@@ -23,6 +24,7 @@ from stream_monitor.settings import Settings
 from stream_monitor.stages import Partition, PartitionStatus, Stage
 
 CONSUME = 5_000
+_partition = methodcaller("partition")
 POLL_S = 0.2
 
 
@@ -79,24 +81,17 @@ class Loop:
         self._raise_failure()
         started = self.clock()
         for role, messages in batches:
-            kept = (
-                [m for m in messages if (role, m.partition()) in self.owned]
-                if self._foreign(role, messages)
-                else messages
-            )
-            self.stage.step(role, kept)
-            self._count += len(kept)
-            self._report.messages[role] = self._report.messages.get(role, 0) + len(kept)
-            for number in {m.partition() for m in kept}:
-                self._last_seen[role, number] = started
+            parts = {(role, number) for number in set(map(_partition, messages))}
+            if not parts <= self.owned:  # revoked while the message was on its way
+                messages = [m for m in messages if (role, m.partition()) in self.owned]
+            self.stage.step(role, messages)
+            self._count += len(messages)
+            self._report.messages[role] = self._report.messages.get(role, 0) + len(messages)
+            self._last_seen.update(dict.fromkeys(parts & self.owned, started))
         now = self.clock()
         self._report.step_s += now - started
         if self._due(now):
             self.commit()
-
-    def _foreign(self, role: str, messages: Sequence[object]) -> bool:
-        """Whether any message may be of a partition that was revoked while it was on its way."""
-        return any((role, m.partition()) not in self.owned for m in messages)  # type: ignore[attr-defined]
 
     def _due(self, now: float) -> bool:
         rules = self.settings.commit
