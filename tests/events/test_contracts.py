@@ -1,0 +1,51 @@
+"""The published schemas hold for what is really read and written."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+
+import jsonschema
+import pytest
+
+from stream_monitor.events.contracts import CONTRACTS, json_schema
+from stream_monitor.replay import replay
+from stream_monitor.stages import Output
+from tests.streams import quick_settings, shop
+
+
+@pytest.fixture(scope="module")
+def written() -> dict[str, list[bytes]]:
+    out: dict[str, list[bytes]] = defaultdict(list)
+
+    def publish(output: Output) -> None:
+        out[output.role].append(output.value)
+
+    events = [(event.role, event.raw) for event in shop(1)]
+    replay(quick_settings(segments=[["country"]]), [*events, ("predictions", b"{")], publish)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("role", "name"), [("alerts", "alert"), ("metrics", "metric"), ("dead-letters", "dead-letter")]
+)
+def test_real_output_fits_its_schema(written: dict[str, list[bytes]], role: str, name: str) -> None:
+    validator = jsonschema.Draft202012Validator(json_schema(name))
+    assert written[role]
+    for value in written[role]:
+        validator.validate(json.loads(value))
+
+
+@pytest.mark.parametrize(
+    ("role", "name"), [("predictions", "prediction"), ("labels", "label"), ("feedback", "feedback")]
+)
+def test_events_that_are_counted_fit_their_schema(role: str, name: str) -> None:
+    validator = jsonschema.Draft202012Validator(json_schema(name))
+    for event in shop(1):
+        if event.role == role:
+            validator.validate(json.loads(event.raw))
+
+
+def test_every_contract_has_a_schema() -> None:
+    for name in CONTRACTS:
+        jsonschema.Draft202012Validator.check_schema(json_schema(name))

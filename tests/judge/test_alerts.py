@@ -1,0 +1,51 @@
+"""How findings become alerts: persistence, cooldown, severity, recovery, unique ids."""
+
+from __future__ import annotations
+
+from stream_monitor.events.contracts import Alert, Finding
+from stream_monitor.judge.alerts import AlertBook, Cause, Moment
+from stream_monitor.settings import DetectionSettings
+
+CAUSE = Cause("m", "1", "all", "amount", "drift")
+HOUR = 3_600_000
+
+
+def drive(says: str, **rules: object) -> list[Alert]:
+    """One character an hour: `.` clean, `x` a finding, `X` a far one."""
+    settings = DetectionSettings.model_validate(rules)
+    book, heard = AlertBook(), []
+    for at, what in enumerate(says):
+        score = {"x": 0.2, "X": 5.0}.get(what)
+        findings = [Finding(detector="psi", score=score, threshold=0.1, p_value=1e-9)] if score else []
+        heard.append(book.hear(CAUSE, "input", Moment(at * HOUR, (at + 1) * HOUR, HOUR), findings, settings))
+    return [alert for alert in heard if alert is not None]
+
+
+def statuses(alerts: list[Alert]) -> list[tuple[str, int]]:
+    return [(alert.status, alert.ts // HOUR) for alert in alerts]
+
+
+def test_a_finding_opens_once_and_is_resolved_after_enough_clean_windows() -> None:
+    assert statuses(drive("..xxx...", recovery=2)) == [("open", 3), ("resolved", 7)]
+
+
+def test_persistence_asks_for_findings_in_a_row() -> None:
+    assert statuses(drive("x.x.xxx", persistence=3)) == [("open", 7)]
+
+
+def test_an_alert_that_gets_worse_is_updated_under_the_same_id() -> None:
+    alerts = drive("xxXX", cooldown="1h")
+    assert [alert.severity for alert in alerts] == ["warning", "critical"]
+    assert len({alert.id for alert in alerts}) == 1
+    assert [alert.revision for alert in alerts] == [0, 1]
+
+
+def test_cooldown_keeps_a_flapping_measure_from_ringing_again() -> None:
+    flapping = "x..x..x..x.."
+    assert len([a for a in drive(flapping, cooldown="1h") if a.status == "open"]) == 4
+    assert len([a for a in drive(flapping, cooldown="1d") if a.status == "open"]) == 1
+
+
+def test_each_opening_has_an_id_of_its_own() -> None:
+    opened = [alert.id for alert in drive("x..x..", cooldown="0ms") if alert.status == "open"]
+    assert len(opened) == len(set(opened)) == 2

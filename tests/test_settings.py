@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stream_monitor.errors import SettingsError
+from stream_monitor.settings import format_duration, in_force, judged_text, load, ms, parse
+
+
+def test_no_file_at_all_is_fine() -> None:
+    assert load(None, {}).topic("predictions") == "stream-monitor.predictions"
+
+
+def test_every_mistake_is_told_at_once_with_the_nearest_key() -> None:
+    raw = {"time": {"pan": "1s", "windows": ["90"]}, "detection": {"persistance": 3}, "kafkaa": {}}
+    with pytest.raises(SettingsError) as told:
+        parse(raw)
+    for text in (
+        "4 mistake",
+        "did you mean 'pane'",
+        "did you mean 'persistence'",
+        "did you mean 'kafka'",
+        "not a duration",
+    ):
+        assert text in str(told.value)
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("app: shop\ntime: {pane: 2s}\n")
+    settings = load(file, {"STREAM_MONITOR__TIME__PANE": "5s", "STREAM_MONITOR__KAFKA__BOOTSTRAP_SERVERS": "b:1"})
+    assert (settings.app, settings.time.pane, settings.kafka.bootstrap_servers) == ("shop", 5_000, "b:1")
+
+
+@pytest.mark.parametrize("text", ["500ms", "10s", "5m", "6h", "7d"])
+def test_durations_are_written_as_they_are_read(text: str) -> None:
+    assert format_duration(ms(text)) == text
+
+
+@pytest.mark.parametrize("text", ["10", "", "ten s", "-1s", "1w"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        ms(text)
+
+
+def test_a_judge_takes_new_detection_settings_but_no_new_structure() -> None:
+    base = parse({})
+    louder = parse({"detection": {"persistence": 5}})
+    assert in_force(base, judged_text(louder)).detection.persistence == 5
+    with pytest.raises(SettingsError, match="choose another app name"):
+        in_force(base, judged_text(parse({"time": {"pane": "2s"}})))
