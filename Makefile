@@ -4,10 +4,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+UV ?= uv
+READY := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench kafka lock clean
+LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url $(ARGS)
+
+.PHONY: help setup demo test check format bench kafka lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +21,8 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+
+setup: $(READY)  ## the environment that the other targets use, in .venv
 
 demo: $(READY)  ## a year of real flights through the whole product, on an embedded broker
 	$(BIN)/stream-monitor demo $(ARGS)
@@ -45,11 +51,11 @@ bench: .venv-bench/.ready .venv-quix/.ready  ## speed and memory, side by side w
 kafka: $(READY)  ## a real Apache Kafka on this machine, until Ctrl-C
 	$(BIN)/python -m stream_monitor.kafka.local $(ARGS)
 
-lock:  ## pin all dependencies anew, with hashes (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/runtime.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --group dev -o requirements/dev.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --group bench -o requirements/bench.txt
-	printf "quixstreams>=3.20\nriver\n" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url - -o requirements/quix.txt
+lock:  ## pin what is not pinned yet, with hashes; ARGS=--upgrade for everything anew (needs uv, UV=… names it)
+	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --group bench -o requirements/bench.txt
+	printf "quixstreams>=3.20\nriver\n" | $(LOCK) - -o requirements/quix.txt
 
 clean:  ## remove environments and caches
-	rm -rf  .venv .venv-bench .venv-quix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf .venv .venv-bench .venv-quix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

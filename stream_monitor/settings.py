@@ -56,9 +56,11 @@ class Section(BaseModel):
 class KafkaSettings(Section):
     """How to reach Kafka."""
 
-    bootstrap_servers: str = "localhost:9092"
+    bootstrap_servers: str = Field("localhost:9092", description="host:port of some brokers")
     start: Literal["earliest", "latest"] = Field("earliest", description="where a new app begins to read")
-    transaction_timeout: Duration = ms("30s")
+    transaction_timeout: Duration = Field(
+        ms("30s"), description="a dead worker's open transaction holds readers this long"
+    )
     worker_id: str | None = Field(None, description="unique name of this worker; default: host name and a free slot")
     options: dict[str, str | int | float | bool] = Field(
         {}, description="passed to librdkafka as it is: security.protocol, sasl.username, ssl.ca.location …"
@@ -73,8 +75,8 @@ ROLES_INTERNAL = ("profiles", "pending", "state", "baselines")
 class TopicSettings(Section):
     """Names of topics that are not `<app>.<role>`, and how missing ones are made."""
 
-    create: bool = True
-    partitions: Annotated[int, Field(ge=1, le=10_000)] = 8
+    create: bool = Field(True, description="make missing topics at the start")
+    partitions: Annotated[int, Field(ge=1, le=10_000, description="of new input topics, unless predictions exists")] = 8
     replication_factor: int = Field(-1, description="-1: the broker's default")
     names: dict[str, str] = Field({}, description="role: name, for example {predictions: ml.inference}")
 
@@ -90,12 +92,16 @@ class TopicSettings(Section):
 class TimeSettings(Section):
     """Event time: panes, windows, and what is late."""
 
-    pane: Duration = ms("1s")
-    windows: tuple[Duration, ...] = (ms("1m"),)
-    allowed_lateness: Duration = ms("10s")
-    max_skew: Duration = ms("5s")
-    idle_after: Duration = ms("5s")
-    silence_after: Duration = ms("10m")
+    pane: Duration = Field(ms("1s"), description="smallest slice of event time; fixed for an app")
+    windows: tuple[Duration, ...] = Field(
+        (ms("1m"),), description="tumbling windows that are judged and published; fixed for an app"
+    )
+    allowed_lateness: Duration = Field(ms("10s"), description="disorder within a partition that is waited for")
+    max_skew: Duration = Field(ms("5s"), description="how far an event may lie after its own Kafka timestamp")
+    idle_after: Duration = Field(
+        ms("5s"), description="a partition that is read to its end and brings nothing this long is idle"
+    )
+    silence_after: Duration = Field(ms("10m"), description="all partitions idle this long: alert")
 
     @model_validator(mode="after")
     def _consistent(self) -> TimeSettings:
@@ -114,22 +120,22 @@ class TimeSettings(Section):
 class JoinSettings(Section):
     """How long predictions wait for their labels and feedback."""
 
-    label_horizon: Duration = ms("7d")
-    early_horizon: Duration = ms("1h")
-    grain: Duration = ms("5m")
+    label_horizon: Duration = Field(ms("7d"), description="how long a prediction waits for its label")
+    early_horizon: Duration = Field(ms("1h"), description="how much earlier than its prediction a label may be")
+    grain: Duration = Field(ms("5m"), description="smallest window by prediction time; fixed for an app")
     revisions: tuple[Duration, ...] = (
         ms("0ms"),
         ms("1h"),
         ms("6h"),
         ms("1d"),
     )
-    pending_rows: Annotated[int, Field(ge=1000, le=500_000_000)] = 10_000_000
+    pending_rows: Annotated[int, Field(ge=1000, le=500_000_000, description="that a worker keeps waiting")] = 10_000_000
 
 
 class BaselineSettings(Section):
     """What "normal" is: the first N values, unless a baseline is pinned."""
 
-    first: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
+    first: Annotated[int, Field(ge=100, le=1_000_000, description="values that make a measure's baseline")] = 10_000
 
 
 class DetectionSettings(Section):
@@ -138,14 +144,14 @@ class DetectionSettings(Section):
     numeric: tuple[Literal["psi", "ks", "js", "wasserstein"], ...] = ("psi", "ks")
     categorical: tuple[Literal["psi", "js", "chi2"], ...] = ("psi",)
     outcome: tuple[Literal["adwin", "page_hinkley"], ...] = ("adwin",)
-    false_discovery_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
-    min_count: Annotated[int, Field(ge=10)] = 50
+    false_discovery_rate: Annotated[float, Field(gt=0, lt=0.5, description="over the measures of a window")] = 0.01
+    min_count: Annotated[int, Field(ge=10, description="values below which a window is not judged")] = 50
     tolerance: dict[str, float] = Field(
         {}, description="effect that is still no drift, by test: psi, ks, js, wasserstein, chi2, missing, …"
     )
-    persistence: Annotated[int, Field(ge=1, le=100)] = 1
-    recovery: Annotated[int, Field(ge=1, le=100)] = 2
-    cooldown: Duration = ms("1h")
+    persistence: Annotated[int, Field(ge=1, le=100, description="windows in a row before an alert opens")] = 1
+    recovery: Annotated[int, Field(ge=1, le=100, description="clean windows before it is resolved")] = 2
+    cooldown: Duration = Field(ms("1h"), description="least event time between two records of a cause")
     adwin_delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
     page_hinkley_threshold: Annotated[float, Field(gt=0)] = 50.0
     page_hinkley_delta: Annotated[float, Field(ge=0)] = 0.05

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.local import LocalKafka, class_path, java
+from stream_monitor.kafka.local import LocalKafka, class_path, java_binary
 
 
 @pytest.fixture(scope="session")
 def real_kafka() -> None:
     """Java and jars are here, so a LocalKafka can start. Without them: a loud skip, or a failure where CI is set."""
     try:
-        java()
+        java_binary()
         class_path()
     except BrokerError as error:
         if os.environ.get("CI", "").lower() not in ("", "0", "false"):

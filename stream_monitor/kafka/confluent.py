@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
@@ -31,6 +32,9 @@ from stream_monitor.stages import Flush, Partition, Position
 log = logging.getLogger(__name__)
 
 CALL_S = 30.0
+PATIENCE_S = 60.0
+"""A broker that restarts is waited for this long; after that the worker stops, and says so."""
+TELL_AGAIN_S = 10.0
 FETCH = {
     "fetch.wait.max.ms": 100,
     "fetch.queue.backoff.ms": 20,  # the default of a second stalls a partition whose queue was full
@@ -41,16 +45,20 @@ FETCH = {
 
 def common(settings: Settings, name: str) -> dict[str, Any]:
     """Configuration that every client shares; each has an id of its own, for equal ones can loop the assignor."""
+    told: dict[str, float] = {}
 
     def on_error(error: KafkaError) -> None:
-        # The true reason of "only time-outs" (a wrong password, say) comes here and nowhere else.
-        log.warning("kafka: %s", error.str(), extra={"code": error.name()})
+        # The true reason of "only time-outs" (a wrong password, say) comes here and nowhere else; over and over.
+        now = time.monotonic()
+        if now - told.get(error.name(), -TELL_AGAIN_S) >= TELL_AGAIN_S:
+            told[error.name()] = now
+            log.warning("kafka: %s", error.str(), extra={"code": error.name()})
 
     return {
         "bootstrap.servers": settings.kafka.bootstrap_servers,
         "client.id": f"{settings.app}-{name}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
         "error_cb": on_error,
-        "log_level": 3,
+        "log_level": 0,
         **settings.kafka.options,
     }
 
@@ -223,12 +231,23 @@ class KafkaClient:
     def _list_offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         if not partitions:
             return {}
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._list_offsets_once(partitions, spec)
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise BrokerError(f"no answer for {PATIENCE_S:.0f} s: {error.args[0].str()}") from error
+                time.sleep(0.5)
+                self._admin = admin(self.settings)  # the old one keeps the leader epochs of before the restart
+
+    def _list_offsets_once(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         wanted = {TopicPartition(self.settings.topic(r), n): spec for r, n in partitions}
         roles = {self.settings.topic(role): role for role, _ in partitions}
         futures = self._admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=CALL_S
         )
-        return {(roles[tp.topic], tp.partition): self._call(f.result).offset for tp, f in futures.items()}
+        return {(roles[tp.topic], tp.partition): future.result().offset for tp, future in futures.items()}
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Log ends, open transactions included: the last stable offset would be a lie."""

