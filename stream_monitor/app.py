@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import multiprocessing
@@ -50,6 +51,7 @@ LOOPS = {"describe": describe_loop, "judge": judge_loop}
 def run_stage(settings: Settings, layout: Layout, role: str, worker: int) -> int:
     """One worker of one stage in this process, until SIGTERM or SIGINT; returns the exit code."""
     logs.configure(role, worker)
+    faulthandler.register(signal.SIGUSR1)  # kill -USR1 shows where a worker hangs
     stop = StopSignal()
     try:
         client = KafkaClient(settings, role)

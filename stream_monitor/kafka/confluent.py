@@ -332,7 +332,6 @@ class KafkaClient:
         try:
             producer.begin_transaction()
             delivered = self._produce(flush)
-            producer.flush(CALL_S)
             positions = offsets([delivered[i] for i in flush.tracked])
             if positions:
                 tps = [
@@ -340,8 +339,13 @@ class KafkaClient:
                     for (role, number), position in positions.items()
                 ]
                 producer.send_offsets_to_transaction(tps, self._group.consumer_group_metadata(), CALL_S)
+        except KafkaException as error:
+            self._abort(error.args[0])
+        try:
             self._commit()
         except KafkaException as error:
+            if not error.args[0].txn_requires_abort():
+                raise CommitUnknown(f"the outcome of a commit is unknown: {error.args[0].str()}") from error
             self._abort(error.args[0])
 
     def _produce(self, flush: Flush) -> dict[int, int]:
@@ -363,7 +367,9 @@ class KafkaClient:
                     break
                 except BufferError:
                     self._producer.poll(0.1)
-        self._producer.flush(CALL_S)
+        left = self._producer.flush(CALL_S)
+        if left:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{left} records were not delivered"))
         missing = tracked - delivered.keys()
         if missing:
             raise KafkaException(KafkaError(KafkaError._STATE, f"{len(missing)} change log records were not delivered"))
@@ -387,8 +393,6 @@ class KafkaClient:
                 else ""
             )
             raise BrokerError(f"fatal: {error.str()}{hint}")
-        if not error.txn_requires_abort() and error.code() not in (KafkaError._STATE,):
-            raise CommitUnknown(f"the outcome of a commit is unknown: {error.str()}")
         log.warning("transaction aborted: %s", error.str())
         try:
             self._producer.abort_transaction(CALL_S)

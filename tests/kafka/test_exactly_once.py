@@ -23,7 +23,7 @@ from stream_monitor.kafka.topics import create, inspect, ready
 from stream_monitor.settings import Settings, parse
 
 pytestmark = pytest.mark.kafka
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 
 
 def settings_for(kafka: str, **sections: Any) -> Settings:
