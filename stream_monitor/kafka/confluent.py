@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import socket
@@ -35,6 +36,8 @@ CALL_S = 30.0
 PATIENCE_S = 60.0
 """A broker that restarts is waited for this long; after that the worker stops, and says so."""
 TELL_AGAIN_S = 10.0
+HANG_S = 90.0
+"""A commit that takes longer hangs."""
 FETCH = {
     "fetch.wait.max.ms": 100,
     "fetch.queue.backoff.ms": 20,  # the default of a second stalls a partition whose queue was full
@@ -327,7 +330,18 @@ class KafkaClient:
     # --- the transaction ---
 
     def transact(self, flush: Flush, offsets: OffsetsOf) -> None:
-        """See `loop` for the order and its reasons."""
+        """See `loop` for the order and its reasons.
+
+        A commit that hangs ends the process with its stacks on stderr: librdkafka's `send_offsets_to_transaction` can
+        ignore its time-out when the group's coordinator went down (librdkafka issues 5456 and 5511).
+        """
+        faulthandler.dump_traceback_later(HANG_S, exit=True)
+        try:
+            self._transact(flush, offsets)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _transact(self, flush: Flush, offsets: OffsetsOf) -> None:
         producer = self._producer
         try:
             producer.begin_transaction()
