@@ -109,3 +109,16 @@ def test_a_flood_of_models_is_bounded_and_still_counted() -> None:
     assert sum(m["count"] for m in metrics if m["kind"] == "traffic") == 3_000
     assert len({m["model"] for m in metrics}) == 51
     assert len(run.judge.seats[0].judge.models) <= 51
+
+
+def test_numbers_at_the_end_of_the_floats_do_not_stop_anything() -> None:
+    values = [1e308, -1e308, 1.5e154, 5e-324, 0.0]
+    events = [("predictions", raw(good(i * 100, id=f"h{i}", features={"x": values[i % 5]}))) for i in range(600)]
+    out: dict[str, list[bytes]] = defaultdict(list)
+
+    def publish(output: Output) -> None:
+        out[output.role].append(output.value)
+
+    replay(quick_settings(), events, publish)
+    traffic = [m for m in map(json.loads, out["metrics"]) if m["kind"] == "traffic"]
+    assert sum(m["count"] for m in traffic) == 600

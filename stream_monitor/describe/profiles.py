@@ -164,11 +164,12 @@ def _moments(values: F64, starts: I64) -> _Moments:
         n = np.add.reduceat(~absent, starts, axis=1, dtype=np.int64)
     else:
         filled, n = values, np.broadcast_to(sizes, (len(values), len(sizes)))
-    mean = _sums(filled, starts) / np.maximum(n, 1)
-    centred = filled - np.repeat(mean, sizes, axis=1) if len(sizes) > 1 else filled - mean
-    if filled is not values:
-        centred[absent] = 0.0
-    m2 = _sums(np.multiply(centred, centred, out=centred), starts)
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers near 1e308: huge, but never infinite or NaN
+        mean = np.nan_to_num(_sums(filled, starts) / np.maximum(n, 1))
+        centred = filled - np.repeat(mean, sizes, axis=1) if len(sizes) > 1 else filled - mean
+        if filled is not values:
+            centred[absent] = 0.0
+        m2 = np.nan_to_num(_sums(np.multiply(centred, centred, out=centred), starts))
     low, high = np.fmin.reduceat(values, starts, axis=1), np.fmax.reduceat(values, starts, axis=1)
     m2[low == high] = 0.0  # exactly constant, whatever rounding says
     return _Moments(n, np.where(low == high, low, mean), m2, low, high)

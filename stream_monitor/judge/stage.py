@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from stream_monitor.describe.knowledge import EdgesRecord, edges_output
 from stream_monitor.describe.records import MAX_RECORD_BYTES, SettingsRecord, read, write
@@ -126,9 +127,10 @@ class Judge:
             arrived = message.timestamp()[1]
             if seat.snapshot_time is None:
                 seat.snapshot_time = arrived
-            for said in seat.judge.hear(read(value), arrived):
-                if not silent:
-                    self._say(said)
+            with np.errstate(over="ignore", invalid="ignore"):  # someone sent numbers near 1e308
+                for said in seat.judge.hear(read(value), arrived):
+                    if not silent:
+                        self._say(said)
             seat.next = message.offset() + 1
             seat.read_bytes += len(value)
             self._snapshot_if_due(message.partition(), seat, arrived)
