@@ -94,16 +94,7 @@ class SettingsRecord(msgspec.Struct, tag="settings"):
     v: int = FORMAT
 
 
-class BaselineRecord(msgspec.Struct, tag="baseline"):
-    """A pinned baseline of one model, as built from a file."""
-
-    model: str
-    name: str
-    payload: bytes
-    v: int = FORMAT
-
-
-Record = DeltaRecord | WatermarkRecord | SettingsRecord | BaselineRecord
+Record = DeltaRecord | WatermarkRecord | SettingsRecord
 
 
 def read(value: bytes) -> Record:

@@ -13,14 +13,12 @@ from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.describe.records import (
-    BaselineRecord,
     DeltaRecord,
     PerformanceDelta,
     Record,
     SettingsRecord,
     WatermarkRecord,
 )
-from stream_monitor.errors import SettingsError
 from stream_monitor.events.contracts import Alert, Finding, Metric
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
 from stream_monitor.judge.lane import OTHER
@@ -79,8 +77,6 @@ class PartitionJudge:
                 self.state.watermarks.update(record, arrived)
                 yield from self._advance()
                 yield from self._idle(arrived)
-            case BaselineRecord():
-                self._pin(record)
 
     def _feed(self, record: DeltaRecord) -> None:
         for delta in record.deltas:
@@ -103,9 +99,6 @@ class PartitionJudge:
         self.state.settings = record
         self.settings = in_force(self.base, record.text)
         self.models = {name: ModelJudge(judge.state, self.settings) for name, judge in self.models.items()}
-
-    def _pin(self, record: BaselineRecord) -> None:
-        raise SettingsError(f"pinned baselines are not read by this version (model {record.model})")
 
     def _advance(self) -> Iterator[Said]:
         if self.state.settings is None:  # nothing may close before the log says by which rules
