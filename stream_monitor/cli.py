@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from stream_monitor import __version__
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import Settings, load
+
+if TYPE_CHECKING:
+    from stream_monitor.detect.pinned import PinnedBaseline
 
 app = typer.Typer(
     name="stream-monitor",
@@ -28,7 +31,9 @@ app = typer.Typer(
 topics_app = typer.Typer(no_args_is_help=True, help="Make and check the app's topics.")
 alerts_app = typer.Typer(no_args_is_help=True, help="Read alerts from their topic.")
 metrics_app = typer.Typer(no_args_is_help=True, help="Read metrics from their topic.")
+baseline_app = typer.Typer(no_args_is_help=True, help="Make, pin and show baselines: what counts as normal.")
 app.add_typer(topics_app, name="topics")
+app.add_typer(baseline_app, name="baseline")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(metrics_app, name="metrics")
 
@@ -152,14 +157,19 @@ def replay(
     out: Annotated[
         Path | None, typer.Option(help="Write alerts and metrics here, one JSON a line; default: standard output.")
     ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Judge by this file of `baseline build --out`.")
+    ] = None,
 ) -> None:
     """Run files of events through the same code as `run`, without Kafka: the same alerts, the same metrics.
 
     Example: `stream-monitor replay predictions.ndjson labels.ndjson --out result.ndjson`
     """
+    from stream_monitor.detect.pinned import read_file
     from stream_monitor.replay import read_files, replay
 
     settings = load(config)
+    pinned = read_file(baseline) if baseline else []
     counts: dict[str, int] = {}
     total = sum(file.stat().st_size for file in files)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
@@ -171,9 +181,9 @@ def replay(
             if output.role in ("alerts", "metrics", "dead-letters"):
                 target.write(f'{{"topic":"{output.role}","value":{output.value.decode()}}}\n')
 
-        run = replay(settings, read_files(files, lambda size: progress.advance(task, size)), publish)
+        run = replay(settings, read_files(files, lambda size: progress.advance(task, size)), publish, pinned)
     told = ", ".join(f"{counts.get(role, 0):,} {role}" for role in ("alerts", "metrics", "dead-letters"))
-    err.print(f"{run.events:,} events: {told}", highlight=False)
+    err.print(f"{run.driver.events:,} events: {told}", highlight=False)
 
 
 @topics_app.command("create")
@@ -195,6 +205,101 @@ def topics_check(config: Config = None) -> None:
         err.print(f"[red]✗[/red] {problem}", highlight=False)
     print(f"{len(report.partitions)} topics, {len(report.problems)} problem(s)")
     raise typer.Exit(1 if report.problems else 0)
+
+
+@baseline_app.command("build")
+def baseline_build(
+    source: Annotated[
+        list[Path],
+        typer.Option("--from", exists=True, dir_okay=False, help="NDJSON, CSV or Parquet; several are read in turn."),
+    ],
+    config: Config = None,
+    out: Annotated[Path | None, typer.Option(help="Write the baseline to this file instead of pinning it.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="How metrics call it; default: `pinned-` and the files' name.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model of CSV and Parquet rows without a column `model`.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Pin it for this version only; default: for all.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="A CSV column of numbers that are names, such as a zip code.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows that are read of each file.")] = 1_000_000,
+) -> None:
+    """Make a baseline of a file of events, and pin it: from now on the stream is compared with it.
+
+    CSV and Parquet: a row is a prediction. Columns `id`, `model`, `version`, `ts`, `prediction`, `probabilities`,
+    `latency_ms`, `label` and `tags.…` are what they say, every other one is a feature.
+
+    Examples: `stream-monitor baseline build --from training.parquet --model fraud`;
+    `stream-monitor baseline build --from june.ndjson --out june.json`, then `baseline show june.json`,
+    `baseline pin june.json` or `replay july.ndjson --baseline june.json`.
+    """
+    from stream_monitor.baseline.build import build, read_events
+    from stream_monitor.detect.pinned import write_file
+
+    settings = load(config)
+    called = name or f"pinned-{source[0].stem}"
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task("read", total=sum(file.stat().st_size for file in source))
+        events = read_events(source, (model, version), text or (), limit, lambda size: progress.advance(task, size))
+        built = build(settings, events, called, version)
+    models = ", ".join(baseline.model for baseline in built.baselines)
+    err.print(f"{built.events:,} events; baseline {called!r} of {models}", highlight=False)
+    for reason, count in sorted(built.rejects.items()):
+        err.print(f"[yellow]{count:,} left out: {reason}[/yellow]; the first: {built.first_reject}", highlight=False)
+    if out is not None:
+        write_file(out, built.baselines)
+        err.print(f"written to {out}; `stream-monitor baseline pin {out}` puts it in force", highlight=False)
+    else:
+        _pin(settings, built.baselines)
+
+
+@baseline_app.command("pin")
+def baseline_pin(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What `baseline build --out` wrote.")],
+    config: Config = None,
+) -> None:
+    """Put the baselines of a file in force, from the first slice of time that is not closed yet."""
+    from stream_monitor.detect.pinned import read_file
+
+    _pin(load(config), read_file(file))
+
+
+def _pin(settings: Settings, baselines: list[PinnedBaseline]) -> None:
+    from stream_monitor.kafka.pins import pin
+
+    records = pin(settings, baselines)
+    topic = settings.topic("profiles")
+    err.print(f"[green]✓[/green] pinned: {records} record(s) on {topic}; in force at once", highlight=False)
+
+
+@baseline_app.command("show")
+def baseline_show(
+    file: Annotated[
+        Path | None,
+        typer.Argument(exists=True, dir_okay=False, help="What `baseline build --out` wrote; default: those in force."),
+    ] = None,
+    config: Config = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    measure: Annotated[str | None, typer.Option(help="Only this measure.")] = None,
+) -> None:
+    """Show baselines: those in force in the app, or those of a file."""
+    from stream_monitor.baseline.show import in_force, table_of
+    from stream_monitor.detect.pinned import read_file
+    from stream_monitor.kafka.tail import tail
+
+    baselines = read_file(file) if file else in_force(tail(load(config), "baselines", follow=False))
+    shown = [b for b in baselines if model in (None, b.model)]
+    console = Console(highlight=False)
+    for baseline in shown:
+        baseline.measures = [m for m in baseline.measures if measure in (None, m.measure)]
+        console.print(table_of(baseline))
+    if not shown:
+        err.print("no baseline: a measure has one when its first values have come (`baseline.first` of the settings)")
+        raise typer.Exit(1)
 
 
 Follow = Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Wait for more, or end at the topic's end.")]
@@ -225,7 +330,7 @@ def _tail(settings: Settings, role: str, follow: bool, as_json: bool, line: Call
 
 
 def _alert_line(alert: dict[str, Any]) -> str:
-    from stream_monitor.demo.pictures import when
+    from stream_monitor.pictures import when
 
     colour = {"open": "red", "update": "yellow", "resolved": "green"}[alert["status"]]
     status = f"[{colour}]{alert['status']:<8}[/{colour}]"
@@ -233,7 +338,7 @@ def _alert_line(alert: dict[str, Any]) -> str:
 
 
 def _metric_line(metric: dict[str, Any]) -> str:
-    from stream_monitor.demo.pictures import when
+    from stream_monitor.pictures import when
 
     rest = f" accuracy {metric['accuracy']:.4f}" if metric.get("accuracy") is not None else ""
     state = f"{'final' if metric['final'] else 'open'} r{metric['revision']}"

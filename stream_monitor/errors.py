@@ -36,5 +36,9 @@ class CommitUnknown(BrokerError):
     """The outcome of a commit is unknown; only the committed offsets know it."""
 
 
+class TableError(StreamMonitorError):
+    """A file of events cannot be read."""
+
+
 class FormatError(StreamMonitorError):
     """A profile, snapshot or change log record has an unknown layout or version."""

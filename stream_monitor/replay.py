@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.records import write
 from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.judge.stage import Judge
 from stream_monitor.settings import ROLES_IN, Settings
 from stream_monitor.stages import Output, Partition, PartitionStatus, Position
@@ -71,22 +73,17 @@ def role_of(line: bytes) -> tuple[str, int | None]:
     return "predictions", ts
 
 
-class Replay:
-    """Describe and judge without a broker; records to publish go to `publish(role, key, value)`."""
+class FileDriver:
+    """The describe stage fed with lines in place of a consumer's messages."""
 
-    def __init__(self, settings: Settings, publish: Callable[[Output], None]) -> None:
-        self.publish = publish
-        self.knowledge = Knowledge()
-        self.describe = Describe(settings, Layout(1, 1, 1), self.knowledge)
-        self.judge = Judge(settings, 1)
+    def __init__(self, settings: Settings, knowledge: Knowledge) -> None:
+        self.settings = settings
+        self.describe = Describe(settings, Layout(1, 1, 1), knowledge)
         self.started = int(time.time() * 1000)
+        self.events = 0
         self._parts: list[Partition] = [(role, 0) for role in ROLES_IN]
         self._offsets: dict[str, int] = defaultdict(int)
-        self._profiles = 0
-        self.events = 0
         self.describe.assign({part: Position(0, "") for part in self._parts}, {})
-        self.judge.assign({("profiles", 0): Position(0, "")}, {})
-        self._pass_on()
 
     def feed(self, lines: Iterable[tuple[str, bytes]]) -> None:
         """Take in a batch of (role, raw event)."""
@@ -97,6 +94,35 @@ class Replay:
         for role, batch in by_role.items():
             self.describe.step(role, batch)
             self.events += len(batch)
+
+    def commit(self, ended: bool) -> list[Output]:
+        """What describe publishes of what it was fed; after `ended` there will be no more."""
+        flush = self.describe.flush({part: PartitionStatus(ended, False, ended) for part in self._parts})
+        self.describe.offsets(range(len(flush.tracked)))
+        self.describe.committed()
+        return flush.outputs
+
+
+class Replay:
+    """Describe and judge without a broker; what they publish goes to `publish`."""
+
+    def __init__(
+        self, settings: Settings, publish: Callable[[Output], None], pinned: Iterable[PinnedBaseline] = ()
+    ) -> None:
+        self.publish = publish
+        self.knowledge = Knowledge()
+        self.driver = FileDriver(settings, self.knowledge)
+        self.judge = Judge(settings, 1)
+        self._profiles = 0
+        self.judge.assign({("profiles", 0): Position(0, "")}, {})
+        for baseline in pinned:
+            for record in baseline.records():
+                self._judge(write(record))
+        self._pass_on()
+
+    def feed(self, lines: Iterable[tuple[str, bytes]]) -> None:
+        """Take in a batch of (role, raw event)."""
+        self.driver.feed(lines)
         self._commit(ended=False)
 
     def finish(self) -> None:
@@ -104,10 +130,7 @@ class Replay:
         self._commit(ended=True)
 
     def _commit(self, ended: bool) -> None:
-        flush = self.describe.flush({part: PartitionStatus(ended, False, ended) for part in self._parts})
-        self.describe.offsets(range(len(flush.tracked)))
-        self.describe.committed()
-        for output in flush.outputs:
+        for output in self.driver.commit(ended):
             if output.role == "profiles":
                 self._judge(output.value)
             elif output.role != "pending":
@@ -115,7 +138,7 @@ class Replay:
         self._pass_on()
 
     def _judge(self, value: bytes) -> None:
-        self.judge.step("profiles", [Line(value, self._profiles, self.started)])
+        self.judge.step("profiles", [Line(value, self._profiles, self.driver.started)])
         self._profiles += 1
 
     def _pass_on(self) -> None:
@@ -148,9 +171,14 @@ def _read(path: Path, progress: Callable[[int], None]) -> Iterator[tuple[str, in
                 yield role, last, raw
 
 
-def replay(settings: Settings, events: Iterable[tuple[str, bytes]], publish: Callable[[Output], None]) -> Replay:
-    """Run all events through both stages."""
-    run = Replay(settings, publish)
+def replay(
+    settings: Settings,
+    events: Iterable[tuple[str, bytes]],
+    publish: Callable[[Output], None],
+    pinned: Iterable[PinnedBaseline] = (),
+) -> Replay:
+    """Run all events through both stages, judged by the pinned baselines where there are any."""
+    run = Replay(settings, publish, pinned)
     batch: list[tuple[str, bytes]] = []
     for event in events:
         batch.append(event)

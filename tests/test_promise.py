@@ -6,6 +6,7 @@ import json
 import random
 import zlib
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.app import describe_loop, judge_loop
-from stream_monitor.describe.stage import Layout
+from stream_monitor.baseline.build import build
+from stream_monitor.describe.records import write
+from stream_monitor.describe.stage import Layout, partition_of
+from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.client import Aborted
 from stream_monitor.kafka.loop import Loop
@@ -53,13 +57,13 @@ def result_of(metrics: list[bytes], alerts: list[bytes]) -> Result:
     return last, found
 
 
-def by_replay(events: list[Event], rules: Settings) -> Result:
+def by_replay(events: list[Event], rules: Settings, pinned: Sequence[PinnedBaseline] = ()) -> Result:
     out: dict[str, list[bytes]] = defaultdict(list)
 
     def publish(output: Output) -> None:
         out[output.role].append(output.value)
 
-    replay(rules, [(event.role, event.raw) for event in events], publish)
+    replay(rules, [(event.role, event.raw) for event in events], publish, pinned)
     return result_of(out["metrics"], out["alerts"])
 
 
@@ -135,13 +139,20 @@ class Cluster:
 
 
 def by_cluster(
-    events: list[Event], rules: Settings, partitions: int, workers: int, seed: int, crashes: float
+    events: list[Event],
+    rules: Settings,
+    shape: tuple[int, int],
+    seed: int,
+    crashes: float,
+    pinned: Sequence[PinnedBaseline] = (),
 ) -> Result:
+    partitions, workers = shape
     cluster = Cluster(rules, partitions, seed, crashes)
     rng = cluster.rng
-    for role in ("describe", "judge"):
-        for _ in range(workers):
-            cluster.start(role)
+    for model, record in [(baseline.model, record) for baseline in pinned for record in baseline.records()]:
+        cluster.broker.append("profiles", write(record), number=partition_of(model, partitions))
+    for role in ("describe", "judge") * workers:
+        cluster.start(role)
     queues: dict[tuple[str, int], list[Event]] = defaultdict(list)
     for event in events:
         queues[event.role, zlib.crc32(event.id.encode()) % partitions].append(event)
@@ -167,7 +178,7 @@ def test_a_cluster_finds_what_a_replay_finds(partitions: int) -> None:
     metrics, alerts = by_replay(events, rules)
     assert any(key[5] == "performance" for key in metrics)
     assert {a["measure"] for a in alerts.values()} >= {"amount"}
-    assert by_cluster(events, rules, partitions, 1, 7, 0.0) == (metrics, alerts)
+    assert by_cluster(events, rules, (partitions, 1), 7, 0.0) == (metrics, alerts)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -177,4 +188,15 @@ def test_no_schedule_of_batches_partitions_crashes_and_rebalances_shows(
 ) -> None:
     rules = quick_settings(segments=[["country"]])
     events = shop(3)
-    assert by_cluster(events, rules, partitions, workers, seed, crashes) == by_replay(events, rules)
+    assert by_cluster(events, rules, (partitions, workers), seed, crashes) == by_replay(events, rules)
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(st.integers(0, 10_000), st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02]))
+def test_nor_does_it_show_when_the_baseline_is_pinned(seed: int, partitions: int, workers: int, crashes: float) -> None:
+    rules = quick_settings(segments=[["country"]])
+    events = shop(3)
+    pinned = build(rules, ((e.role, e.raw) for e in shop(4, 300)), "calm", None).baselines
+    metrics, alerts = by_replay(events, rules, pinned)
+    assert {m.get("baseline") for m in metrics.values() if m["kind"] == "traffic" and m["segment"] == "all"} >= {"calm"}
+    assert by_cluster(events, rules, (partitions, workers), seed, crashes, pinned) == (metrics, alerts)

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from stream_monitor import app
 from stream_monitor.demo import flights
-from stream_monitor.demo.pictures import picture, when
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.kafka.embedded import EmbeddedBroker
 from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.tail import Tail
+from stream_monitor.pictures import picture, when
 from stream_monitor.settings import Settings, parse
 
 DAY = 86_400_000

@@ -14,7 +14,7 @@ from stream_monitor.describe.profiles import Known
 from stream_monitor.events.arrays import pack, unpack
 
 
-class EdgesRecord(msgspec.Struct):
+class EdgesRecord(msgspec.Struct, tag="edges"):
     """A record of the compacted `baselines` topic, keyed by model, lane and measure: how to count this measure."""
 
     model: str
@@ -29,6 +29,31 @@ class EdgesRecord(msgspec.Struct):
         return "\x1f".join((self.model, self.lane, self.measure, "n" if self.categories is None else "c")).encode()
 
 
+class BaselineRecord(msgspec.Struct, tag="baseline"):
+    """A record of the same topic for people and programs: a baseline that came into force. Describe needs none."""
+
+    model: str
+    lane: Lane
+    version: str | None
+    segment: str
+    measure: str
+    payload: bytes
+    """The packed `detect.baselines.Baseline`."""
+
+    def key(self) -> bytes:
+        """The record's key on the topic."""
+        return "\x1f".join((self.model, self.lane, self.measure, self.segment, self.version or "", "b")).encode()
+
+
+Notice = EdgesRecord | BaselineRecord
+
+
+def read_notice(value: bytes) -> Notice:
+    """Decode a record of the `baselines` topic."""
+    notice: Notice = unpack(value, Notice)  # type: ignore[arg-type]
+    return notice
+
+
 class Knowledge:
     """A table of the `baselines` topic."""
 
@@ -37,7 +62,9 @@ class Knowledge:
 
     def learn(self, value: bytes) -> None:
         """Take in a record of the `baselines` topic."""
-        self.add(unpack(value, EdgesRecord))
+        notice = read_notice(value)
+        if isinstance(notice, EdgesRecord):
+            self.add(notice)
 
     def add(self, record: EdgesRecord) -> None:
         """Take in what the judge published."""
@@ -52,6 +79,6 @@ class Knowledge:
         return self._known.get((model, lane)) or Known()
 
 
-def edges_output(record: EdgesRecord) -> tuple[bytes, bytes]:
+def notice_output(record: Notice) -> tuple[bytes, bytes]:
     """(key, value) to publish."""
     return record.key(), pack(record)

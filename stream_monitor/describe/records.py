@@ -94,7 +94,21 @@ class SettingsRecord(msgspec.Struct, tag="settings"):
     v: int = FORMAT
 
 
-Record = DeltaRecord | WatermarkRecord | SettingsRecord
+class PinRecord(msgspec.Struct, tag="pin"):
+    """A part of a pinned baseline, in force from the first pane not yet closed when the last part is read."""
+
+    model: str
+    version: str | None
+    digest: str
+    """Tells the parts of one pinning from those of another."""
+    part: int
+    parts: int
+    payload: bytes
+    """Packed list of `detect.pinned.PinnedMeasure`."""
+    v: int = FORMAT
+
+
+Record = DeltaRecord | WatermarkRecord | SettingsRecord | PinRecord
 
 
 def read(value: bytes) -> Record:

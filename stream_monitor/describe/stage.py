@@ -279,10 +279,11 @@ class Describe:
         if self._intake.size:
             partition, ts, before = self._intake.clocks()
             by_model = self._intake.by_model()
-            status = np.where(ts < before - lateness, LATE, ACCEPTED)
+            late = ts < before - lateness
+            status = np.where(late, LATE, ACCEPTED)
             duplicate = self.joiner.predictions((partition, ts, before), self._intake.hashes(), by_model)
             status[duplicate] = DUPLICATE
-            batches += self._placed("input", by_model, status, np.where(status == ACCEPTED, ts, before))
+            batches += self._placed("input", by_model, status, np.where(late, before, ts))
         if self._observed:
             ts, before = (np.concatenate([seen[i] for seen in self._observed]) for i in (0, 1))
             parts: dict[str, list[Columns]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What "normal" is for one measure in one segment, and how the first N values become it."""
+"""What "normal" is for one measure in one segment: the first N values of it, or a baseline that somebody pinned."""
 
 from __future__ import annotations
 
@@ -33,11 +33,43 @@ class Baseline(msgspec.Struct):
     counts: np.ndarray | None = None
     categories: dict[str, int] | None = None
     rest: int = 0
+    approximate: bool = False
+    """Its counts were moved to edges other than those they were made on."""
+    previous: Baseline | None = None
+    """What was in force before, for the windows that had begun."""
 
     @property
     def std(self) -> float:
         """Standard deviation; exactly 0 for a constant."""
         return float(np.sqrt(self.m2 / self.n)) if self.n and self.low < self.high else 0.0
+
+
+class Baselines(msgspec.Struct):
+    """All baselines of a lane: those that the versions of a model share, and those pinned for one version."""
+
+    shared: dict[tuple[str, str], Baseline] = {}
+    """By (segment, measure)."""
+    by_version: dict[tuple[str, str, str], Baseline] = {}
+    """By (version, segment, measure)."""
+
+    def in_force(self, group: tuple[str, str], measure: str, start: int) -> Baseline | None:
+        """The baseline of a (version, segment) that judges what begins at `start` (epoch ms)."""
+        version, segment = group
+        baseline = self.by_version.get((version, segment, measure)) or self.shared.get((segment, measure))
+        if baseline is not None and baseline.since > start:
+            baseline = baseline.previous
+        return baseline if baseline is not None and baseline.since <= start else None
+
+    def pin(self, version: str | None, segment: str, measure: str, baseline: Baseline) -> None:
+        """Put a baseline in force; the one that it replaces still judges the windows that have begun."""
+        if version is None:
+            former = self.shared.get((segment, measure))
+            self.shared[segment, measure] = baseline
+        else:
+            former = self.by_version.get((version, segment, measure)) or self.shared.get((segment, measure))
+            self.by_version[version, segment, measure] = baseline
+        if former is not None and former.since < baseline.since:
+            baseline.previous = msgspec.structs.replace(former, previous=None)
 
 
 class Filling(msgspec.Struct):
@@ -106,6 +138,22 @@ class Filling(msgspec.Struct):
         if self.values:
             counts += np.bincount(bin_values(borders, np.concatenate(self.values)), minlength=BINS)
         return counts
+
+
+def rebinned(counts: I64, old: F64, new: F64, ends: tuple[float, float]) -> I64:
+    """Counts on the borders `old` as counts on the borders `new`, spread evenly within each old bin.
+
+    `ends` are the least and the largest value. The total is kept exactly.
+    """
+    low, high = ends
+    at = np.concatenate([np.clip(old, low, high), [high]])
+    below = np.cumsum(counts[: len(old) + 1])
+    last = np.append(at[1:] > at[:-1], True)  # of equal positions the one that has everything below it
+    moved = np.zeros(BINS, np.int64)
+    cuts = np.rint(np.interp(new, np.append(low, at[last]), np.append(0, below[last]), left=0.0)).astype(np.int64)
+    cuts[new >= high] = below[-1]
+    moved[: len(new) + 1] = np.diff(np.concatenate([[0], cuts, [below[-1]]]))
+    return moved
 
 
 def top_categories(counts: dict[str, int]) -> dict[str, int]:

@@ -16,13 +16,15 @@ import numpy as np
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.edges import Edges
-from stream_monitor.describe.knowledge import EdgesRecord
+from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, Notice
 from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.describe.measures import base_of
-from stream_monitor.describe.profiles import NEW_CATEGORIES, Delta
-from stream_monitor.detect.baselines import Baseline, Filling, keep_categories
+from stream_monitor.describe.profiles import NEW_CATEGORIES, UNKNOWN_CATEGORIES, Delta
+from stream_monitor.detect.baselines import Baseline, Baselines, Filling, keep_categories, rebinned
 from stream_monitor.detect.numbers import NumberRows
+from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.detect.sequential import DETECTORS, Sequential, advance, finding_of
+from stream_monitor.events.arrays import pack
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.panes import Ids, Pane, Part, merge, split
 from stream_monitor.judge.windows import Window
@@ -48,7 +50,7 @@ class LaneState(msgspec.Struct):
     ids: Ids = msgspec.field(default_factory=lambda: Ids({}, {}))
     open: dict[int, list[Part]] = {}
     filler: Filler = msgspec.field(default_factory=Filler)
-    baselines: dict[tuple[str, str], Baseline] = {}
+    baselines: Baselines = msgspec.field(default_factory=Baselines)
     edges: dict[str, Edges] = {}
     detectors: dict[tuple[int, str, str], Sequential] = {}
 
@@ -74,10 +76,10 @@ class Rang:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Edges or categories that describe should know of."""
+    """Edges or categories that describe should know of, or a baseline that came into force."""
 
     lane: LaneName
-    record: EdgesRecord
+    record: Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ class Lane:
             if window.empty:
                 window.start = pane.start - pane.start % window.size
             window.add(pane)
+            window.trim(self._categories, UNKNOWN_CATEGORIES)
         for measure, name in self._settled():
             for window in self.state.windows:
                 window.settle_values(measure, self.state.edges[name])
@@ -229,7 +232,7 @@ class Lane:
     def _filling(self, segment: str, measure: str) -> Filling | None:
         """The baseline in the making, None for one that is made."""
         key = segment, measure
-        if key in self.state.baselines:
+        if key in self.state.baselines.shared:
             return None
         return self.state.filler.by_key.setdefault(key, Filling())
 
@@ -279,15 +282,60 @@ class Lane:
         filling = self.state.filler.by_key.pop(key)
         edges = self.state.edges.get(name)
         if filling.numeric and edges is None:
-            edges = self.state.edges[name] = filling.edges(self.rules.limits.get(name, ()))
-            yield Learned(
-                self.state.name, EdgesRecord(self.rules.model, self.state.name, name, edges.version, edges.borders)
-            )
+            edges = filling.edges(self.rules.limits.get(name, ()))
+            yield self._learn_edges(name, edges)
         filling.events = self.state.filler.events.get(segment, 0)
-        baseline = self.state.baselines[key] = filling.finish(f"first-{self.rules.first}", since, edges)
+        baseline = self.state.baselines.shared[key] = filling.finish(f"first-{self.rules.first}", since, edges)
+        yield from self._tell(None, key, baseline)
+
+    def complete_all(self) -> Iterator[Happening]:
+        """Make baselines of what came so far: the end of `baseline build`."""
+        for key in sorted(self.state.filler.by_key, key=lambda key: (key[0] != ALL, key)):
+            yield from self._complete(key, self.state.closed)
+
+    def _learn_edges(self, name: str, edges: Edges) -> Learned:
+        self.state.edges[name] = edges
+        return Learned(
+            self.state.name, EdgesRecord(self.rules.model, self.state.name, name, edges.version, edges.borders)
+        )
+
+    def _tell(self, version: str | None, key: tuple[str, str], baseline: Baseline) -> Iterator[Learned]:
+        lane, model, (segment, name) = self.state.name, self.rules.model, key
         if segment == ALL and baseline.categories is not None:
-            names = list(baseline.categories)
-            yield Learned(self.state.name, EdgesRecord(self.rules.model, self.state.name, name, 1, categories=names))
+            yield Learned(lane, EdgesRecord(model, lane, name, 1, categories=sorted(self._categories(name))))
+        payload = pack(msgspec.structs.replace(baseline, previous=None))
+        yield Learned(lane, BaselineRecord(model, lane, version, segment, name, payload))
+
+    def _categories(self, name: str) -> frozenset[str]:
+        """Categories of a measure that some baseline of all events names."""
+        baselines = self.state.baselines
+        found = [b for (_, s, m), b in baselines.by_version.items() if (s, m) == (ALL, name)]
+        found += [b] if (b := baselines.shared.get((ALL, name))) is not None else []
+        return frozenset().union(*(b.categories or () for b in found))
+
+    def pin(self, version: str | None, pinned: PinnedMeasure) -> Iterator[Learned]:
+        """Put a pinned baseline in force from the first pane not yet closed; detectors on its measure start anew.
+
+        Its borders become the measure's edges when there are none; otherwise its counts move to those there are.
+        """
+        name, key = pinned.measure, (pinned.segment, pinned.measure)
+        baseline = msgspec.structs.replace(pinned.baseline, since=self.state.closed, previous=None)
+        if pinned.borders is not None and baseline.counts is not None:
+            edges = self.state.edges.get(name)
+            if edges is None:
+                yield self._learn_edges(name, Edges(1, pinned.borders))
+            elif not np.array_equal(edges.borders, pinned.borders):
+                ends = baseline.low, baseline.high
+                baseline.counts = rebinned(baseline.counts, pinned.borders, edges.borders, ends)
+                baseline.approximate = True
+        self.state.baselines.pin(version, pinned.segment, name, baseline)
+        if version is None:
+            self.state.filler.by_key.pop(key, None)
+        groups = list(self.state.ids.groups)
+        for at in [at for at in self.state.detectors if at[1] == name and groups[at[0]][1] == pinned.segment]:
+            if version is None or groups[at[0]][0] == version:
+                del self.state.detectors[at]
+        yield from self._tell(version, key, baseline)
 
     # --- sequential detectors ---
 
@@ -295,8 +343,8 @@ class Lane:
         groups, names, rows = list(self.state.ids.groups), list(self.state.ids.measures), pane.numbers
         for row, (group, measure) in enumerate(zip(rows.group.tolist(), rows.measure.tolist(), strict=True)):
             name = names[measure]
-            baseline = self.state.baselines.get((groups[group][1], name))
-            if baseline is None or baseline.since > pane.start or not baseline.n:
+            baseline = self.state.baselines.in_force(groups[group], name, pane.start)
+            if baseline is None or not baseline.n:
                 continue
             for detector in self.rules.detectors:
                 at = group, name, detector

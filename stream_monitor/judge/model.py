@@ -9,11 +9,12 @@ import msgspec
 
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import NEVER
-from stream_monitor.describe.knowledge import EdgesRecord
+from stream_monitor.describe.knowledge import Notice
 from stream_monitor.describe.measures import VOLUME, group_of
 from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.describe.records import PerformanceDelta
+from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.detect.volume import VolumeRange
 from stream_monitor.events.contracts import Alert, Finding, MeasureSummary, Metric
 from stream_monitor.judge import metrics
@@ -36,7 +37,7 @@ from stream_monitor.settings import Settings
 
 LANES: tuple[LaneName, ...] = ("input", "label", "feedback", "observation")
 
-Said = Alert | Metric | EdgesRecord
+Said = Alert | Metric | Notice
 
 
 class ModelState(msgspec.Struct):
@@ -90,6 +91,12 @@ class ModelJudge:
     def feed_performance(self, delta: PerformanceDelta) -> None:
         """Take in outcomes by the time of their prediction."""
         self.state.lost_labels += self.state.performance.feed(delta)
+
+    def pin(self, version: str | None, measures: Sequence[PinnedMeasure]) -> Iterator[Said]:
+        """Put a pinned baseline in force."""
+        for pinned in measures:
+            for learned in self.lanes[pinned.lane].pin(version, pinned):
+                yield learned.record
 
     def advance(self, watermarks: Watermarks) -> Iterator[Said]:
         """Close what the watermarks allow."""

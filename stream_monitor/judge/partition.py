@@ -15,10 +15,12 @@ from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.describe.records import (
     DeltaRecord,
     PerformanceDelta,
+    PinRecord,
     Record,
     SettingsRecord,
     WatermarkRecord,
 )
+from stream_monitor.detect.pinned import Pin
 from stream_monitor.events.contracts import Alert, Finding, Metric
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
 from stream_monitor.judge.lane import OTHER
@@ -51,6 +53,10 @@ class PartitionState(msgspec.Struct):
     settings: SettingsRecord | None = None
     watermarks: Watermarks = msgspec.field(default_factory=Watermarks)
     newcomers: dict[str, Newcomer] = {}
+    pins: dict[tuple[str, str], Pin] = {}
+    """Pinned baselines by (model, version), kept for the day on which the model comes, or comes again."""
+    incoming: dict[tuple[str, str], Pin] = {}
+    """Those of which not all parts have come."""
     alerts: AlertBook = msgspec.field(default_factory=AlertBook)
     fresh: bool = False
     """Something came since open windows were last shown."""
@@ -73,6 +79,8 @@ class PartitionJudge:
             case SettingsRecord():
                 self._obey(record)
                 yield from self._advance()
+            case PinRecord():
+                yield from self._pin(record)
             case WatermarkRecord():
                 self.state.watermarks.update(record, arrived)
                 yield from self._advance()
@@ -95,6 +103,18 @@ class PartitionJudge:
     def _newcomer(self, model: str) -> Newcomer:
         return self.state.newcomers.setdefault(model, Newcomer())
 
+    def _pin(self, record: PinRecord) -> Iterator[Said]:
+        key = record.model, record.version or ""
+        pin = self.state.incoming.get(key)
+        if pin is None or pin.digest != record.digest:
+            pin = self.state.incoming[key] = Pin(record.version, record.digest, record.parts)
+        pin.parts[record.part] = record.payload
+        if len(pin.parts) == pin.wanted:
+            self.state.pins[key] = self.state.incoming.pop(key)
+            judge = self.models.get(record.model)
+            if judge is not None:
+                yield from judge.pin(pin.version, pin.measures())
+
     def _obey(self, record: SettingsRecord) -> None:
         self.state.settings = record
         self.settings = in_force(self.base, record.text)
@@ -103,14 +123,14 @@ class PartitionJudge:
     def _advance(self) -> Iterator[Said]:
         if self.state.settings is None:  # nothing may close before the log says by which rules
             return
-        self._admit()
+        yield from self._admit()
         for name in sorted(self.models):
             yield from self.models[name].advance(self.state.watermarks)
         self._forget()
 
     # --- which models are judged ---
 
-    def _admit(self) -> None:
+    def _admit(self) -> Iterator[Said]:
         """Newcomers whose first pane closes get a place: by pane, then by count, then by hash."""
         watermark, pane = self.state.watermarks.of("input"), self.settings.time.pane
         due = []
@@ -122,6 +142,7 @@ class PartitionJudge:
             newcomer = self.state.newcomers.pop(name)
             if len(self.models) < self.settings.caps.models or name == OTHER:
                 judge = self._judge_of(name)
+                yield from self._pinned(name, judge)
                 for delta in newcomer.deltas:
                     judge.feed(delta)
                 for outcome in newcomer.performance:
@@ -130,6 +151,11 @@ class PartitionJudge:
                 for delta in newcomer.deltas:
                     if delta.lane == "input":
                         self._judge_of(OTHER).feed(counts_only(delta))
+
+    def _pinned(self, name: str, judge: ModelJudge) -> Iterator[Said]:
+        for (model, _), pin in sorted(self.state.pins.items()):  # the shared baseline, version "", comes first
+            if model == name:
+                yield from judge.pin(pin.version, pin.measures())
 
     def _judge_of(self, name: str) -> ModelJudge:
         judge = self.models.get(name)
@@ -158,6 +184,7 @@ class PartitionJudge:
     def _preview_newcomers(self) -> Iterator[Metric]:
         for name in sorted(self.state.newcomers):
             judge = ModelJudge(new_state(name, self.settings), self.settings)
+            list(self._pinned(name, judge))
             for delta in self.state.newcomers[name].deltas:
                 judge.feed(delta)
             for outcome in self.state.newcomers[name].performance:

@@ -12,7 +12,7 @@ import numpy as np
 from stream_monitor.describe.edges import BINS, Edges
 from stream_monitor.describe.measures import base_of, kind_of
 from stream_monitor.detect import window_tests as tests
-from stream_monitor.detect.baselines import Baseline, category_counts
+from stream_monitor.detect.baselines import Baseline, Baselines, category_counts
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.evidence import categorical_evidence, direction_of, numeric_evidence
 from stream_monitor.judge.windows import Window
@@ -64,7 +64,7 @@ class Bench:
 
     groups: Sequence[tuple[str, str]]
     measures: Sequence[str]
-    baselines: Mapping[tuple[str, str], Baseline]
+    baselines: Baselines
     edges: Mapping[str, Edges]
 
 
@@ -74,23 +74,18 @@ def subjects_of(window: Window, bench: Bench, minimum: int) -> list[Subject]:
     judged = np.argwhere(window.numbers.n >= minimum).tolist() if window.numbers.n.size else []
     for group, measure in judged:
         name = bench.measures[measure]
-        baseline = _in_force(bench, group, name, window.start)
+        baseline = bench.baselines.in_force(bench.groups[group], name, window.start)
         if baseline is not None and baseline.counts is not None and name in bench.edges:
             borders = bench.edges[name].borders
             found.append(
                 Subject(group, name, baseline, baseline.counts, window.numbers.counts[group, measure], borders)
             )
     for (group, name), (n, counts) in sorted(window.categories.items()):
-        baseline = _in_force(bench, group, name, window.start)
+        baseline = bench.baselines.in_force(bench.groups[group], name, window.start)
         if n >= minimum and baseline is not None and baseline.categories is not None:
             base, now = category_counts(baseline, counts, n)
             found.append(Subject(group, name, baseline, base, now, None, counts))
     return found
-
-
-def _in_force(bench: Bench, group: int, measure: str, start: int) -> Baseline | None:
-    baseline = bench.baselines.get((bench.groups[group][1], measure))
-    return baseline if baseline is not None and baseline.since <= start else None
 
 
 def measure_distances(subjects: Sequence[Subject], settings: DetectionSettings) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
 
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.edges import BINS, Edges, bin_values
+from stream_monitor.detect.baselines import keep_categories
 from stream_monitor.detect.numbers import Numbers
 from stream_monitor.judge.panes import Pane
 
@@ -52,6 +54,15 @@ class Window(msgspec.Struct):
             for category, count in counts.items():
                 merged[category] = merged.get(category, 0) + count
             self.categories[name] = total + n, merged
+
+    def trim(self, known: Callable[[str], frozenset[str]], cap: int) -> None:
+        """Of each measure's categories keep the known ones and the `cap` of smallest hash, with exact counts.
+
+        What is kept does not depend on when it is trimmed, so that waits until twice too many are there.
+        """
+        for (group, name), (n, counts) in self.categories.items():
+            if len(counts) > 2 * cap:
+                self.categories[group, name] = n, keep_categories(counts, known(name), cap)
 
     def add_after_idle(self, groups: int, group: int, count: int) -> None:
         """Count events that came for a pane which had closed without them."""

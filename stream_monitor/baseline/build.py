@@ -1,0 +1,129 @@
+"""`baseline build`: what a file of events says is normal, by the code that judges the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from stream_monitor.describe.clocks import END
+from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.records import DeltaRecord, read
+from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
+from stream_monitor.errors import TableError
+from stream_monitor.events.contracts import DeadLetter
+from stream_monitor.events.tables import SUFFIXES, read_table
+from stream_monitor.judge.model import ModelJudge, new_state
+from stream_monitor.replay import BATCH, FileDriver, read_files
+from stream_monitor.settings import BaselineSettings, Settings, TimeSettings, ms
+
+EVER = ms("36500d")
+
+
+@dataclass(slots=True)
+class Built:
+    """Baselines by model, and what was read for them."""
+
+    baselines: list[PinnedBaseline]
+    events: int = 0
+    rejects: dict[str, int] = field(default_factory=dict)
+    first_reject: str = ""
+
+
+def read_events(
+    paths: Iterable[Path],
+    owner: tuple[str | None, str | None],
+    text: Sequence[str],
+    limit: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Iterator[tuple[str, bytes]]:
+    """(role, raw event) of NDJSON, CSV and Parquet files, `limit` lines or rows of each.
+
+    `owner` is the (model, version) of rows that name none; `text` are CSV columns whose numbers are names.
+    """
+    for path in paths:
+        if path.suffix in SUFFIXES:
+            yield from read_table(path, owner, text, limit)
+            progress(path.stat().st_size)
+        else:
+            yield from islice(read_files([path], progress), limit)
+
+
+def build(settings: Settings, events: Iterable[tuple[str, bytes]], name: str, version: str | None) -> Built:
+    """The baselines of all models among the events, whatever their order; `version`: for that one only.
+
+    TableError when no event could be used.
+    """
+    making = _Making(_timeless(settings))
+    batch: list[tuple[str, bytes]] = []
+    for event in events:
+        batch.append(event)
+        if len(batch) == BATCH:
+            making.take(batch)
+            batch = []
+    making.take(batch, ended=True)
+    built = making.built
+    for model in sorted(making.models):
+        built.baselines.append(PinnedBaseline(model, version, name, _measures(making.models[model], name)))
+    if not built.baselines:
+        raise TableError(f"no event could be used; {built.events} were read. {built.first_reject}".rstrip())
+    return built
+
+
+class _Making:
+    """Describe, and the lanes of its models, without the judge's clock."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.driver = FileDriver(settings, Knowledge())
+        self.models: dict[str, ModelJudge] = {}
+        self.built = Built([])
+
+    def take(self, batch: list[tuple[str, bytes]], ended: bool = False) -> None:
+        self.driver.feed(batch)
+        self.built.events = self.driver.events
+        for output in self.driver.commit(ended):
+            if output.role == "dead-letters":
+                self._reject(msgspec.json.decode(output.value, type=DeadLetter))
+            elif output.role == "profiles":
+                record = read(output.value)
+                if isinstance(record, DeltaRecord):
+                    self._feed(record)
+
+    def _reject(self, letter: DeadLetter) -> None:
+        self.built.first_reject = self.built.first_reject or letter.error
+        self.built.rejects[letter.reason] = self.built.rejects.get(letter.reason, 0) + 1
+
+    def _feed(self, record: DeltaRecord) -> None:
+        for delta in record.deltas:
+            judge = self.models.get(delta.model)
+            if judge is None:
+                state = new_state(delta.model, self.settings)
+                judge = self.models[delta.model] = ModelJudge(state, self.settings)
+            judge.feed(delta)
+
+
+def _timeless(settings: Settings) -> Settings:
+    """Settings under which a whole file is one pane and no value makes a baseline before all are there."""
+    time = TimeSettings.model_construct(
+        **{**dict(settings.time), "pane": EVER, "windows": (EVER,), "allowed_lateness": EVER}
+    )
+    return settings.model_copy(update={"time": time, "baseline": BaselineSettings.model_construct(first=2**62)})
+
+
+def _measures(judge: ModelJudge, name: str) -> list[PinnedMeasure]:
+    found: list[PinnedMeasure] = []
+    for lane in judge.lanes.values():
+        for _ in lane.advance(END):
+            pass
+        for _ in lane.complete_all():
+            pass
+        for (segment, measure), baseline in sorted(lane.state.baselines.shared.items()):
+            baseline.name = name
+            edges = lane.state.edges.get(measure) if baseline.counts is not None else None
+            borders = edges.borders if edges is not None else None
+            found.append(PinnedMeasure(lane.state.name, segment, measure, baseline, borders))
+    return found

@@ -1,0 +1,120 @@
+"""Pinned baselines: made of a file by `baseline build`, kept as JSON, put in force through the `profiles` topic."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.edges import BINS
+from stream_monitor.describe.measures import Lane
+from stream_monitor.describe.records import MAX_RECORD_BYTES, PinRecord
+from stream_monitor.detect.baselines import Baseline
+from stream_monitor.errors import FormatError
+from stream_monitor.events.arrays import pack, unpack
+
+FORMAT = 1
+
+
+class PinnedMeasure(msgspec.Struct):
+    """The baseline of a measure in a segment, with the borders that its counts are on (None: categorical)."""
+
+    lane: Lane
+    segment: str
+    measure: str
+    baseline: Baseline
+    borders: np.ndarray | None = None
+
+
+class PinnedBaseline(msgspec.Struct):
+    """The baseline of a model, or of one version of it."""
+
+    model: str
+    version: str | None
+    name: str
+    measures: list[PinnedMeasure]
+
+    def records(self) -> list[PinRecord]:
+        """As control records of the `profiles` topic, each small enough for a broker."""
+        chunks: list[list[PinnedMeasure]] = [[]]
+        size = 0
+        for measure in self.measures:
+            length = len(pack(measure))
+            if size + length > MAX_RECORD_BYTES and chunks[-1]:
+                chunks.append([])
+                size = 0
+            chunks[-1].append(measure)
+            size += length
+        payloads = [pack(chunk) for chunk in chunks]
+        digest = hashlib.sha256(b"".join([self.name.encode(), *payloads])).hexdigest()[:16]
+        return [
+            PinRecord(self.model, self.version, digest, part, len(payloads), payload)
+            for part, payload in enumerate(payloads)
+        ]
+
+
+class BaselineFile(msgspec.Struct):
+    """What `baseline build --out` writes."""
+
+    baselines: list[PinnedBaseline]
+    format: int = FORMAT
+
+
+class Pin(msgspec.Struct):
+    """A pinning as a judge has read it, part by part."""
+
+    version: str | None
+    digest: str
+    wanted: int
+    parts: dict[int, bytes] = {}
+
+    def measures(self) -> list[PinnedMeasure]:
+        """All measures, in the order in which they were written."""
+        return [m for part in sorted(self.parts) for m in unpack(self.parts[part], list[PinnedMeasure])]
+
+
+def write_file(path: Path, baselines: list[PinnedBaseline]) -> None:
+    """Write baselines as JSON."""
+    raw = msgspec.json.encode(BaselineFile(baselines), enc_hook=_to_list)
+    path.write_bytes(msgspec.json.format(raw, indent=0) + b"\n")
+
+
+def read_file(path: Path) -> list[PinnedBaseline]:
+    """The baselines of a file; FormatError when it is none of ours, or of a newer format."""
+    try:
+        file = msgspec.json.decode(path.read_bytes(), type=BaselineFile, dec_hook=_to_array)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path} is no baseline file of `stream-monitor baseline build`: {error}") from error
+    if file.format != FORMAT:
+        raise FormatError(f"{path} has format {file.format}, this version reads {FORMAT}: upgrade first")
+    for pinned in file.baselines:
+        for measure in pinned.measures:
+            if not _sound(measure):
+                raise FormatError(f"{path}: the counts and borders of {measure.measure!r} do not fit each other")
+    return file.baselines
+
+
+def _sound(pinned: PinnedMeasure) -> bool:
+    """A judge trusts what is on its topic, so a file that was edited by hand is looked at here."""
+    counts, borders = pinned.baseline.counts, pinned.borders
+    if counts is None or borders is None:
+        return counts is None and borders is None
+    shapes = counts.shape == (BINS,) and 0 < len(borders) < BINS
+    return shapes and counts.dtype.kind == "i" and bool((counts >= 0).all() and (np.diff(borders) > 0).all())
+
+
+def _to_list(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise NotImplementedError(f"{type(value)} has no place in a baseline file")
+
+
+def _to_array(wanted: type, value: Any) -> Any:
+    if wanted is np.ndarray and isinstance(value, list):
+        array = np.array(value)
+        if array.ndim == 1 and array.dtype.kind in "if":
+            return array
+    raise ValueError("expected a list of numbers")

@@ -1,0 +1,146 @@
+"""The same events on a real Apache Kafka through 1 partition and 8, one worker and two: what a replay finds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from stream_monitor.baseline.build import build
+from stream_monitor.cli import app as command_line
+from stream_monitor.detect.pinned import PinnedBaseline, write_file
+from stream_monitor.kafka.feed import Feed
+from stream_monitor.kafka.pins import pin
+from stream_monitor.kafka.tail import Tail
+from stream_monitor.kafka.topics import ready
+from stream_monitor.replay import replay
+from stream_monitor.settings import Settings
+from stream_monitor.stages import Output
+from tests.kafka.test_exactly_once import settings_for, workers_of
+from tests.streams import T0, Event, quick_settings, shop
+from tests.test_promise import rounded
+
+pytestmark = pytest.mark.kafka
+PATIENCE_S = 60.0
+CLOSING = "closing"
+"""A model whose one event in each partition lies so late that all windows of the others are final."""
+
+
+def events_of_a_day(partitions: int) -> list[Event]:
+    closing = []
+    for i in range(40 * partitions):  # so many ids that each partition gets one
+        ts = T0 + 86_400_000
+        body = {"id": f"c{i}", "model": CLOSING, "ts": ts, "features": {}, "prediction": 1}
+        closing.append(Event("predictions", f"c{i}", ts, json.dumps(body).encode()))
+    return [*shop(9, 3_000, 3), *closing]
+
+
+class Found:
+    """Final records of the last metrics, and alerts, without those of the closing model."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[tuple[Any, ...], Any] = {}
+        self.alerts: dict[tuple[Any, ...], Any] = {}
+
+    def add(self, role: str, value: bytes) -> None:
+        record = json.loads(value)
+        if record.get("model") == CLOSING:
+            return
+        if role == "metrics" and record["final"]:
+            names = ("model", "version", "segment", "window_start", "window_end", "kind")
+            key = tuple(record[name] for name in names)
+            assert key not in self.metrics or record["revision"] > self.metrics[key]["revision"], f"twice: {key}"
+            self.metrics[key] = rounded(record)
+        elif role == "alerts":
+            key = record["id"], record["status"], record["revision"]
+            assert key not in self.alerts, f"twice: {key}"
+            self.alerts[key] = rounded(record)
+
+
+def by_replay(events: list[Event], rules: Settings, pinned: list[PinnedBaseline]) -> Found:
+    found = Found()
+
+    def publish(output: Output) -> None:
+        if output.role in ("metrics", "alerts"):
+            found.add(output.role, output.value)
+
+    replay(rules, [(event.role, event.raw) for event in events], publish, pinned)
+    return found
+
+
+def read_until(rules: Settings, done: Callable[[Found], bool]) -> Found:
+    found, tail, deadline = Found(), Tail(rules, ("metrics", "alerts")), time.monotonic() + PATIENCE_S
+    while not done(found) and time.monotonic() < deadline:
+        for role, value in tail.read(0.2):
+            found.add(role, value)
+    for role, value in tail.read(1.0):  # what should not be there would come now
+        found.add(role, value)
+    tail.close()
+    return found
+
+
+def rules_for(kafka: str, partitions: int) -> Settings:
+    quick = quick_settings(segments=[["country"]])
+    return settings_for(
+        kafka,
+        topics={"partitions": partitions},
+        **{name: getattr(quick, name).model_dump(mode="json") for name in ("join", "baseline", "detection")},
+        time=quick.time.model_dump(mode="json") | {"idle_after": "20s"},
+        segments=[["country"]],
+    )
+
+
+@pytest.fixture(scope="module", params=["first-N", "pinned"])
+def pinned(request: pytest.FixtureRequest) -> Iterator[list[PinnedBaseline]]:
+    rules = quick_settings(segments=[["country"]])
+    events = ((event.role, event.raw) for event in shop(4, 1_000, 3))
+    yield build(rules, events, "calm", None).baselines if request.param == "pinned" else []
+
+
+@pytest.mark.parametrize(("partitions", "workers"), [(1, 1), (8, 1), (8, 2)])
+def test_live_finds_what_a_replay_finds(
+    kafka: str, partitions: int, workers: int, pinned: list[PinnedBaseline]
+) -> None:
+    rules, events = rules_for(kafka, partitions), events_of_a_day(partitions)
+    layout = ready(rules)
+    expected = by_replay(events, rules, pinned)
+    assert expected.alerts and len(expected.metrics) > 100
+    if pinned:
+        pin(rules, pinned)
+    feed = Feed(rules)
+    for event in events:
+        feed.send(event.role, event.id, event.raw)
+    feed.flush()
+    with workers_of(rules, layout, workers):
+        found = read_until(rules, lambda f: len(f.metrics) >= len(expected.metrics) and f.alerts == expected.alerts)
+    assert found.metrics == expected.metrics
+    assert found.alerts == expected.alerts
+
+
+def test_a_baseline_is_built_pinned_and_shown_from_the_command_line(kafka: str, tmp_path: Path) -> None:
+    rules = rules_for(kafka, 2)
+    config = tmp_path / "settings.yaml"
+    config.write_text(rules.model_dump_json())
+    source = tmp_path / "calm.ndjson"
+    source.write_bytes(b"".join(event.raw + b"\n" for event in shop(4, 1_000, 1) if event.role == "predictions"))
+    run = CliRunner().invoke
+    assert run(command_line, ["baseline", "show", "-c", str(config)]).exit_code != 0
+    pinned = run(command_line, ["baseline", "build", "--from", str(source), "-c", str(config)])
+    assert pinned.exit_code == 0, pinned.output
+    feed = Feed(rules)
+    for event in shop(9, 200, 1):
+        feed.send(event.role, event.id, event.raw)
+    feed.flush()
+    with workers_of(rules, ready(rules), 1):
+        deadline = time.monotonic() + PATIENCE_S
+        while (shown := run(command_line, ["baseline", "show", "-c", str(config)])).exit_code != 0:
+            assert time.monotonic() < deadline, shown.output
+    assert "pinned-calm" in shown.stdout and "amount" in shown.stdout
+    file = tmp_path / "calm.json"
+    write_file(file, build(rules, ((e.role, e.raw) for e in shop(4, 1_000, 1)), "again", None).baselines)
+    assert run(command_line, ["baseline", "pin", str(file), "-c", str(config)]).exit_code == 0
