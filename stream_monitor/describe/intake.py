@@ -1,11 +1,11 @@
-"""Predictions of a commit: decoded in slices, by the typed way where it fits, and kept as columns by model."""
+"""Predictions of a commit: scanned where they can be, decoded one by one where not, and kept as columns by model."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter, methodcaller
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -13,122 +13,102 @@ import numpy.typing as npt
 import xxhash
 
 from stream_monitor.describe import columns as build
-from stream_monitor.describe.columns import Columns, Spec
+from stream_monitor.describe.columns import Columns
 from stream_monitor.describe.deltas import merge
-from stream_monitor.describe.typed_columns import of_typed
+from stream_monitor.describe.tape import Reel, Rows
 from stream_monitor.events.contracts import Prediction
-from stream_monitor.events.decode import EARLIEST, Event, Reject
-from stream_monitor.events.typed import Shape, TypedDecoder
+from stream_monitor.events.decode import EARLIEST, Event
 from stream_monitor.stages import Message
 from stream_monitor.types import I64
 
-SLICE = 500
-"""Events decoded together: with more, the objects leave the processor's cache before they become columns."""
-
-BUCKET = 256
-"""Typed events of one model that are made columns together, at the latest at the commit."""
+SLICE = 2_000
+"""Events scanned together, so that what the generic way learns of the first is of use for the next."""
 
 _value, _partition, _timestamp = methodcaller("value"), methodcaller("partition"), methodcaller("timestamp")
-_ts, _id, _encode = attrgetter("ts"), attrgetter("id"), str.encode
 
 Admit = Callable[[I64, I64], I64]
 """(partition, ts) in log order to the largest earlier ts of each event's partition."""
-Admissible = Callable[[str, Message], Event | Reject]
+Generic = Callable[[Message], Event | None]
+"""Decodes one event, or says None when it became a dead letter."""
 
 
 @dataclass(slots=True)
 class Intake:
     """Everything of the predictions topic since the last commit; `row` numbers run through it."""
 
-    specs: Sequence[Spec]
-    decoder: TypedDecoder
+    reel: Reel
     max_skew: int
     partition: list[I64] = field(default_factory=list)
     ts: list[I64] = field(default_factory=list)
     before: list[I64] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
     columns: dict[str, list[Columns]] = field(default_factory=lambda: defaultdict(list))
-    buckets: dict[Shape, tuple[list[int], list[Any]]] = field(default_factory=dict)
     size: int = 0
 
-    def take(self, messages: Sequence[Message], admit: Admit, generic: Callable[[Message], Event | None]) -> None:
-        """Decode messages in log order; `generic` decodes one, or says None when it became a dead letter."""
+    def __post_init__(self) -> None:
+        self.reel.rows = 0
+
+    def take(self, messages: Sequence[Message], admit: Admit, generic: Generic) -> None:
+        """Decode messages in log order."""
         for start in range(0, len(messages), SLICE):
-            some = messages[start : start + SLICE]
-            if not self._take_typed(some, admit):
-                self._take_generic(some, admit, generic)
+            self._take(messages[start : start + SLICE], admit, generic)
 
-    def _take_typed(self, messages: Sequence[Message], admit: Admit) -> bool:
-        events = self.decoder.decode(list(map(_value, messages)))
-        if events is None:
-            return False
-        ts = np.array(list(map(_ts, events)), np.int64)
-        arrived = np.array([stamp for _, stamp in map(_timestamp, messages)], np.int64)
-        if (ts < EARLIEST).any() or (ts > arrived + self.max_skew).any():
-            return False
-        partition = np.array(list(map(_partition, messages)), np.int64)
-        self._note(partition, ts, admit, list(map(_id, events)))
-        self._sort(events)
-        self.size += len(events)
-        return True
+    def _take(self, messages: Sequence[Message], admit: Admit, generic: Generic) -> None:
+        values = [value or b"" for value in map(_value, messages)]
+        joined = b"".join(values)
+        ends = np.zeros(len(values) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=ends[1:])
+        buffer = np.frombuffer(joined, np.uint8)
+        done = 0
+        while done < len(messages):
+            upto, rows = self.reel.scan(buffer, ends, done)
+            self._place(messages[done:upto], rows, joined, admit, generic)
+            if upto < len(messages):
+                self._settle()
+                self.reel.strings.forget()
+            done = upto
 
-    def _sort(self, events: Sequence[Any]) -> None:
-        kinds: set[Any] = set(map(type, events))
-        if len(kinds) == 1:
-            rows, bucket = self._bucket(type(events[0]))
-            rows.extend(range(self.size, self.size + len(events)))
-            bucket.extend(events)
-        else:
-            for row, event in enumerate(events, self.size):
-                rows, bucket = self._bucket(type(event))
-                rows.append(row)
-                bucket.append(event)
-        for kind in kinds:
-            if len(self.buckets[kind.shape][0]) >= BUCKET:
-                self._empty(kind.shape)
+    def _place(self, messages: Sequence[Message], rows: Rows, joined: bytes, admit: Admit, generic: Generic) -> None:
+        """Number the rows; those that the scanner refused, or whose time cannot be, go the slow way."""
+        count, ts = len(messages), rows.ts
+        arrived = np.fromiter((stamp for _, stamp in map(_timestamp, messages)), np.int64, count)
+        fast = rows.fast & (ts >= EARLIEST) & (ts <= arrived + self.max_skew)
+        slow = self._decode(messages, np.flatnonzero(~fast), generic)
+        kept = fast.copy()
+        for at, event in slow.items():
+            kept[at], ts[at] = True, event.ts
+        numbers = self.size - 1 + np.cumsum(kept)
+        self.reel.place(rows, np.where(fast, numbers, -1))
+        partition = np.fromiter(map(_partition, messages), np.int64, count)
+        if kept.any():
+            self._note(partition[kept], ts[kept], admit)
+            self.ids.append(_hashes(rows, joined, kept, slow))
+        self._build({int(numbers[at]): event for at, event in slow.items()})
+        self.size += int(kept.sum())
 
-    def _bucket(self, kind: Any) -> tuple[list[int], list[Any]]:
-        bucket = self.buckets.get(kind.shape)
-        if bucket is None:
-            bucket = self.buckets[kind.shape] = ([], [])
-        elif bucket[1] and type(bucket[1][0]) is not kind:  # the shape was compiled anew meanwhile
-            self._empty(kind.shape)
-            bucket = self.buckets[kind.shape] = ([], [])
-        return bucket
+    @staticmethod
+    def _decode(messages: Sequence[Message], which: I64, generic: Generic) -> dict[int, Prediction]:
+        decoded = {at: generic(messages[at]) for at in which.tolist()}
+        return {at: event for at, event in decoded.items() if isinstance(event, Prediction)}
 
-    def _empty(self, shape: Shape) -> None:
-        rows, events = self.buckets.pop(shape)
-        if rows:
-            self.columns[shape.model].append(of_typed(rows, events, self.specs))
-
-    def _take_generic(
-        self, messages: Sequence[Message], admit: Admit, generic: Callable[[Message], Event | None]
-    ) -> None:
-        kept: list[Prediction] = []
-        partition: list[int] = []
-        for message in messages:
-            event = generic(message)
-            if isinstance(event, Prediction):
-                kept.append(event)
-                partition.append(message.partition())
-        if not kept:
-            return
-        ts = np.array([event.ts for event in kept], np.int64)
-        self._note(np.array(partition, np.int64), ts, admit, [event.id for event in kept])
+    def _build(self, events: dict[int, Prediction]) -> None:
+        """Columns of events that were decoded one by one."""
         by_model: dict[str, list[int]] = defaultdict(list)
-        for at, event in enumerate(kept):
-            by_model[event.model].append(at)
-        for model, at_rows in by_model.items():
-            rows = [self.size + at for at in at_rows]
-            self.columns[model].append(build.of_predictions(model, rows, [kept[at] for at in at_rows], self.specs))
-        self.size += len(kept)
-        self.decoder.learn(kept)
+        for row, event in events.items():
+            by_model[event.model].append(row)
+        for model, rows in by_model.items():
+            chosen = [events[row] for row in rows]
+            self.columns[model].append(build.of_predictions(model, rows, chosen, self.reel.specs))
+        self.reel.learn(list(events.values()))
 
-    def _note(self, partition: I64, ts: I64, admit: Admit, ids: list[str]) -> None:
+    def _note(self, partition: I64, ts: I64, admit: Admit) -> None:
         self.partition.append(partition)
         self.ts.append(ts)
         self.before.append(admit(partition, ts))
-        self.ids.append(b"".join(map(xxhash.xxh3_128_digest, map(_encode, ids))))
+
+    def _settle(self) -> None:
+        for columns in self.reel.columns():
+            self.columns[columns.model].append(columns)
 
     def clocks(self) -> tuple[I64, I64, I64]:
         """(partition, ts, largest earlier ts of the partition), by row."""
@@ -140,6 +120,15 @@ class Intake:
 
     def by_model(self) -> list[Columns]:
         """One set of columns a model, models in order of name."""
-        for shape in list(self.buckets):
-            self._empty(shape)
+        self._settle()
         return [merge(self.columns[model]) for model in sorted(self.columns)]
+
+
+def _hashes(rows: Rows, joined: bytes, kept: Any, slow: dict[int, Prediction]) -> bytes:
+    starts, ends = rows.id_start.tolist(), (rows.id_start + rows.id_length).tolist()
+    ids = [joined[start:end] for start, end in zip(starts, ends, strict=True)]
+    for at, event in slow.items():
+        ids[at] = event.id.encode()
+    if not kept.all():
+        ids = [ids[at] for at in np.flatnonzero(kept).tolist()]
+    return b"".join(map(xxhash.xxh3_128_digest, ids))

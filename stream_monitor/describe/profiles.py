@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 import numpy as np
 import xxhash
 
 from stream_monitor.describe.columns import Coded
-from stream_monitor.describe.edges import BINS, Edges, bin_values
+from stream_monitor.describe.edges import Edges
+from stream_monitor.describe.sums import add_up
 from stream_monitor.types import F64, I64
 
 DENSE_LIMIT = 4_000_000
@@ -121,90 +121,28 @@ def add_numbers(columns: Mapping[str, F64], row: I64, cell: I64, edges: Mapping[
         np.take(columns[name], row, out=values[i])
     values += 0.0  # -0.0 becomes 0.0, as the generic decoder reads an integer -0
     present, starts = np.unique(cell, return_index=True)
-    moments = _moments(values, starts)
-    at_cell, at_name = np.nonzero(moments.n.T)
+    bounds = np.append(starts, len(cell))
     bins = [edges.get(name) for name in names]
-    dense = np.repeat(np.arange(len(present)), np.diff(np.append(starts, len(cell))))
-    bin_ptr, bin_at, bin_n = _bins(values, dense, bins, (at_cell, at_name))
+    sums = add_up(values, bounds, bins)
+    at_cell, at_name = np.nonzero(sums.n.T)
+    dense = np.repeat(np.arange(len(present)), np.diff(bounds))
     value_ptr, kept = _values(values, dense, bins, (at_cell, at_name))
     return NumericRows(
         names=names,
         edges=[e.version if e else 0 for e in bins],
         cell=present[at_cell].astype(np.uint32),
         name=at_name.astype(np.uint16),
-        n=moments.n[at_name, at_cell],
-        mean=moments.mean[at_name, at_cell],
-        m2=moments.m2[at_name, at_cell],
-        low=moments.low[at_name, at_cell],
-        high=moments.high[at_name, at_cell],
-        bin_ptr=bin_ptr,
-        bin_at=bin_at,
-        bin_n=bin_n,
+        n=sums.n[at_name, at_cell],
+        mean=sums.mean[at_name, at_cell],
+        m2=sums.m2[at_name, at_cell],
+        low=sums.low[at_name, at_cell],
+        high=sums.high[at_name, at_cell],
+        bin_ptr=np.append(sums.ptr[at_cell * len(names) + at_name], sums.ptr[-1]),
+        bin_at=sums.bin_at,
+        bin_n=sums.bin_n,
         value_ptr=value_ptr,
         values=kept,
     )
-
-
-@dataclass(slots=True)
-class _Moments:
-    """Each (measures, cells)."""
-
-    n: I64
-    mean: F64
-    m2: F64
-    low: F64
-    high: F64
-
-
-def _moments(values: F64, starts: I64) -> _Moments:
-    sizes = np.diff(np.append(starts, values.shape[1]))
-    absent = np.isnan(values)
-    if absent.any():
-        filled = np.where(absent, 0.0, values)
-        n = np.add.reduceat(~absent, starts, axis=1, dtype=np.int64)
-    else:
-        filled, n = values, np.broadcast_to(sizes, (len(values), len(sizes)))
-    with np.errstate(over="ignore", invalid="ignore"):  # numbers near 1e308: huge, but never infinite or NaN
-        mean = np.nan_to_num(_sums(filled, starts) / np.maximum(n, 1))
-        centred = filled - np.repeat(mean, sizes, axis=1) if len(sizes) > 1 else filled - mean
-        if filled is not values:
-            centred[absent] = 0.0
-        m2 = np.nan_to_num(_sums(np.multiply(centred, centred, out=centred), starts))
-    low, high = np.fmin.reduceat(values, starts, axis=1), np.fmax.reduceat(values, starts, axis=1)
-    m2[low == high] = 0.0  # exactly constant, whatever rounding says
-    return _Moments(n, np.where(low == high, low, mean), m2, low, high)
-
-
-def _sums(values: F64, starts: I64) -> F64:
-    if len(starts) == 1:
-        return values.sum(axis=1, keepdims=True)
-    return np.add.reduceat(values, starts, axis=1)
-
-
-def _bins(
-    values: F64, cell: I64, edges: Sequence[Edges | None], at: tuple[I64, I64]
-) -> tuple[I64, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Sparse bin counts of the rows `at` (cell, name), in their order."""
-    known = [i for i, e in enumerate(edges) if e is not None]
-    width = BINS + 1
-    flat = np.empty((len(known), values.shape[1]), np.int64)
-    for k, i in enumerate(known):
-        borders = edges[i].borders  # type: ignore[union-attr]
-        places = bin_values(borders, values[i])
-        places[np.isnan(values[i])] = BINS
-        np.add(places, (cell * len(edges) + i) * width, out=flat[k])
-    cells = int(cell[-1]) + 1
-    if cells * len(edges) * width <= DENSE_LIMIT:
-        table = np.bincount(flat.ravel(), minlength=cells * len(edges) * width)
-        places = np.flatnonzero(table)
-        counts = table[places]
-    else:
-        places, counts = np.unique(flat.ravel(), return_counts=True)
-    real = places % width != BINS
-    places, counts = places[real], counts[real]
-    keys = at[0] * len(edges) + at[1]
-    ptr = np.searchsorted(places, np.append(keys * width, cells * len(edges) * width))
-    return ptr, (places % width).astype(np.uint8), counts.astype(np.uint32)
 
 
 def _values(values: F64, cell: I64, edges: Sequence[Edges | None], at: tuple[I64, I64]) -> tuple[I64, F64]:

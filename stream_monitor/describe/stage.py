@@ -25,10 +25,10 @@ from stream_monitor.describe.intake import Intake
 from stream_monitor.describe.joining import Joiner
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
+from stream_monitor.describe.tape import Reel
 from stream_monitor.errors import RestoreError
 from stream_monitor.events.dead_letters import dead_letter
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
-from stream_monitor.events.typed import TypedDecoder
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Flush, Logs, Message, Output, Partition, PartitionStatus, Position
 from stream_monitor.types import I64
@@ -65,12 +65,12 @@ class Describe:
         self.joiner = Joiner(settings)
         self.next_offset: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
-        self._decoder = TypedDecoder()
+        self._reel = Reel(settings.segments)
         self._vitals: dict[str, Any] = {}
         self._reset_overlay()
 
     def _reset_overlay(self) -> None:
-        self._intake = Intake(self.settings.segments, self._decoder, self.settings.time.max_skew)
+        self._intake = Intake(self._reel, self.settings.time.max_skew)
         self._observed: list[tuple[I64, I64, list[Columns]]] = []
         self._dead: list[Output] = []
         self.rejects: dict[str, int] = defaultdict(int)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_monitor.describe import tape
 from stream_monitor.describe.records import DeltaRecord, read
 from stream_monitor.describe.stage import Describe, Knowledge, Layout
-from stream_monitor.events import typed
 from stream_monitor.replay import Line
 from stream_monitor.stages import Position
 from tests.streams import T0, quick_settings
@@ -53,15 +53,13 @@ raw = st.one_of(
 
 
 def described(lines: list[bytes], way: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[bytes]]:
-    """(everything in the deltas, dead letters), by model; batches of 7 so that shapes are learned on the way."""
+    """(everything in the deltas, dead letters), by model; batches of 7 so that keys are learned on the way."""
     if way == "generic":
-        monkeypatch.setattr(typed, "MAX_FEATURES", -1)
-    stage = Describe(quick_settings(segments=[["country"]]), Layout(1, 1, 1), Knowledge())
+        monkeypatch.setattr(tape.Reel, "learn", lambda self, events: None)
+    stage = Describe(quick_settings(segments=[["country"], ["vip", "amount"]]), Layout(1, 1, 1), Knowledge())
     stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
     for at in range(0, len(lines), 7):
         stage.step("predictions", [Line(line, at + i, T0 + 10_000) for i, line in enumerate(lines[at : at + 7])])
-    compiled = [shape for shape in stage._decoder.shapes.values() if shape.struct is not None]
-    assert not (way == "generic" and compiled)
     outputs = stage.flush({}).outputs
     return facts(outputs), [output.value for output in outputs if output.role == "dead-letters"]
 
@@ -90,20 +88,8 @@ def facts(outputs: list[Any]) -> dict[Any, Any]:
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(raw, max_size=60))
-def test_typed_and_generic_decode_describe_any_events_alike(lines: list[bytes]) -> None:
+def test_scanned_and_generic_events_are_described_alike(lines: list[bytes]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        fast = described(lines, "typed", patch)
+        fast = described(lines, "scanned", patch)
         slow = described(lines, "generic", patch)
     assert fast == slow
-
-
-def test_steady_events_do_go_the_typed_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = typed.TypedDecoder()
-    event = json.dumps({"id": "a", "ts": T0, "model": "m", "features": {"x": 1.5}}).encode()
-    assert decoder.decode([event]) is None
-    stage = Describe(quick_settings(), Layout(1, 1, 1), Knowledge())
-    stage.assign({("predictions", 0): Position(0, "")}, {})
-    stage.step("predictions", [Line(event, 0, T0 + 1)])
-    assert stage._decoder.decode([event, event]) is not None
-    assert stage._decoder.decode([event, b"", event]) is None
-    assert stage._decoder.decode([event + b"\n" + event, event]) is None

@@ -1,0 +1,346 @@
+"""The tables behind the scanner, and the way from what it scanned to columns: Python once a batch, never once a value.
+
+A tape holds the rows of one commit. Keys (names of features) are learned from events that were decoded the generic
+way; texts get their codes in the scanner. Both tables are bounded: a key too many leaves its events to the generic way,
+and when the texts are too many the rows so far become columns and the table begins anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stream_monitor.describe import measures
+from stream_monitor.describe.columns import Coded, Columns, Spec
+from stream_monitor.events import scan
+from stream_monitor.events.contracts import Prediction
+from stream_monitor.events.decode import MAX_FEATURES
+from stream_monitor.events.scan import ARRAY, FEATURE, TAG, TOP
+from stream_monitor.types import F64, I64, Bool
+
+MAX_KEYS = 1 << 14
+KEY_BYTES = 1 << 20
+MAX_STRINGS = 1 << 15
+STRING_BYTES = 1 << 22
+"""Room for four times the texts of the largest event."""
+LEAST_TOKEN = 4
+"""Bytes of JSON that a token needs at least: `"":1`."""
+
+_NUMBERS, _TEXTS, _FLAGS, _ARRAYS = range(4)
+_FLAG_NAMES = ["false", "true"]
+
+
+class KeyTable:
+    """Names of fields, features and tags as numbers."""
+
+    def __init__(self) -> None:
+        self.names: list[tuple[int, str]] = []
+        self.numbers: dict[tuple[int, str], int] = {}
+        self._used = 0
+        self.arrays = scan.Keys(
+            slots=np.full(4 * MAX_KEYS, -1, np.int32),
+            start=np.zeros(MAX_KEYS, np.int32),
+            length=np.zeros(MAX_KEYS, np.int32),
+            place=np.zeros(MAX_KEYS, np.int8),
+            arena=np.zeros(KEY_BYTES, np.uint8),
+            follower=np.zeros(MAX_KEYS + 1, np.int32),
+            seen=np.zeros(MAX_KEYS, np.int64),
+        )
+        for name in scan.FIELDS:
+            self.add(TOP, name)
+
+    def add(self, place: int, name: str) -> None:
+        """Learn a name, as long as there is room."""
+        raw = np.frombuffer(name.encode(), np.uint8)
+        number, used, arrays = len(self.names), self._used, self.arrays
+        if (place, name) in self.numbers or number >= MAX_KEYS or used + len(raw) > KEY_BYTES:
+            return
+        slot = int(scan.hash_bytes(raw, 0, len(raw), place)) % len(arrays.slots)
+        while arrays.slots[slot] >= 0:
+            slot = (slot + 1) % len(arrays.slots)
+        arrays.slots[slot] = number
+        arrays.start[number], arrays.length[number], arrays.place[number] = used, len(raw), place
+        arrays.arena[used : used + len(raw)] = raw
+        self.names.append((place, name))
+        self.numbers[place, name] = number
+        self._used += len(raw)
+
+
+class StringTable:
+    """Texts of each key as codes, with their names and numbers of characters."""
+
+    def __init__(self) -> None:
+        self.arrays = scan.Strings(
+            slots=np.empty(2 * MAX_STRINGS, np.int32),
+            key=np.zeros(MAX_STRINGS, np.int32),
+            start=np.zeros(MAX_STRINGS, np.int32),
+            length=np.zeros(MAX_STRINGS, np.int32),
+            code=np.zeros(MAX_STRINGS, np.int32),
+            chars=np.zeros(MAX_STRINGS, np.int32),
+            arena=np.zeros(STRING_BYTES, np.uint8),
+            codes=np.empty(MAX_KEYS, np.int32),
+            used=np.zeros(3, np.int64),
+        )
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.arrays.slots[:] = -1
+        self.arrays.codes[:] = 0
+        self.arrays.used[:2] = 0
+        self._named = 0
+        self._names: dict[int, list[str]] = {}
+        self._chars: dict[int, list[int]] = {}
+
+    def learn(self) -> None:
+        """Take over what the scanner has added."""
+        arrays, first, last = self.arrays, self._named, int(self.arrays.used[0])
+        if first == last:
+            return
+        keys, chars = arrays.key[first:last].tolist(), arrays.chars[first:last].tolist()
+        starts, lengths = arrays.start[first:last].tolist(), arrays.length[first:last].tolist()
+        raw = arrays.arena[starts[0] : starts[-1] + lengths[-1]].tobytes()
+        for key, start, length, count in zip(keys, starts, lengths, chars, strict=True):
+            at = start - starts[0]
+            self._names.setdefault(key, []).append(raw[at : at + length].decode())
+            self._chars.setdefault(key, []).append(count)
+        self._named = last
+
+    def names(self, key: int) -> list[str]:
+        """The texts of a key, in order of code."""
+        return self._names.get(key, [])
+
+    def lengths(self, key: int) -> F64:
+        """Characters of each text of a key, NaN behind the last."""
+        return np.array([*self._chars.get(key, []), np.nan])
+
+
+class Rows:
+    """The rows that one call of `Reel.scan` made."""
+
+    def __init__(self, tape: scan.Tape, first: int, last: int) -> None:
+        self.first, self.last = first, last
+        self.fast: Bool = tape.fast[first:last].astype(np.bool_)
+        self.ts: I64 = np.where(self.fast, tape.ts[first:last], 0)
+        self.id_start, self.id_length = tape.id_start[first:last], tape.id_length[first:last]
+
+
+class Reel:
+    """A tape of predictions, the tables of its keys and texts, and its columns by model."""
+
+    def __init__(self, specs: Sequence[Spec]) -> None:
+        self.specs = specs
+        self.keys, self.strings = KeyTable(), StringTable()
+        self.tape = _tape(1024, 1024)
+        self.rows = 0
+        self.number = np.full(len(self.tape.first), -1, np.int64)
+        """Of each row its place in the commit, -1 for one that was not scanned."""
+        self._slots = np.full(4 * MAX_KEYS, -1, np.int32)
+        self._found = np.empty(4 * MAX_KEYS, np.int32)
+
+    def learn(self, events: Sequence[Prediction]) -> None:
+        """Take in the keys of events that had to go the generic way."""
+        for event in events:
+            for name in event.features:
+                self.keys.add(FEATURE, name)
+            for name in event.tags:
+                self.keys.add(TAG, name)
+
+    def scan(self, buffer: np.ndarray, ends: I64, done: int) -> tuple[int, Rows]:
+        """Scan events from `done` on; (first one not done, their rows). Too many texts end it early."""
+        events = len(ends) - 1 - done
+        self._room(events, int(ends[-1] - ends[done]) // LEAST_TOKEN + MAX_FEATURES)
+        first = self.rows
+        upto = int(scan.scan(self.keys.arrays, self.strings.arrays, self.tape, buffer, ends, done, first))
+        self.rows += upto - done
+        return upto, Rows(self.tape, first, self.rows)
+
+    def _room(self, rows: int, tokens: int) -> None:
+        needed = self.rows + rows + 1, int(self.tape.first[self.rows]) + tokens
+        had = len(self.tape.first), len(self.tape.key)
+        if needed[0] > had[0] or needed[1] > had[1]:
+            grown = _tape(*(max(n, h if n <= h else 2 * h) for n, h in zip(needed, had, strict=True)))
+            for old, new in zip(self.tape, grown, strict=True):
+                new[: len(old)] = old
+            self.tape = grown
+            self.number = np.concatenate([self.number, np.full(len(grown.first) - len(self.number), -1, np.int64)])
+
+    def place(self, rows: Rows, numbers: I64) -> None:
+        """Say where rows stand in the commit; -1: they do not."""
+        self.number[rows.first : rows.last] = numbers
+
+    def columns(self) -> Iterator[Columns]:
+        """The columns of each model of the rows so far, which are forgotten then."""
+        self.strings.learn()
+        rows = np.flatnonzero(self.number[: self.rows] >= 0)
+        codes = self.tape.model[rows]
+        order = np.argsort(codes, kind="stable")
+        rows, codes = rows[order], codes[order]
+        names = self.strings.names(scan.MODEL)
+        starts = np.flatnonzero(np.diff(codes, prepend=-2))
+        for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
+            code = int(codes[start])
+            yield self._columns(names[code] if code >= 0 else "default", rows[start:end])
+        self.rows = 0
+
+    def _columns(self, model: str, rows: I64) -> Columns:
+        count = int(scan.groups_of(self.tape, rows, self._slots, self._found))
+        found = self._found[:count].copy()
+        dense = np.isin(found & 3, (_NUMBERS, _ARRAYS))
+        place = np.where(dense, np.cumsum(dense), np.cumsum(~dense)) - 1
+        self._slots[found] = place
+        numbers = np.full((int(dense.sum()), len(rows)), np.nan)
+        codes = np.full((int((~dense).sum()), len(rows)), -1, np.int64)
+        scan.spread(self.tape, rows, self._slots, numbers, codes)
+        self._slots[found] = -1
+        columns = Columns(model, self.number[rows], self._versions(rows))
+        writer = _Writer(columns, self.strings)
+        for at, row in zip(found.tolist(), place.tolist(), strict=True):
+            key, group = at >> 2, at & 3
+            writer.put(self.keys.names[key], key, group, codes[row] if group in (_TEXTS, _FLAGS) else numbers[row])
+        columns.numeric[measures.NULL_ANSWER] = writer.null_answers()
+        for spec in self.specs:
+            columns.segments[spec] = self._segments(spec, rows)
+        return columns
+
+    def _versions(self, rows: I64) -> Coded:
+        codes, names = self.tape.version[rows].astype(np.int64), self.strings.names(scan.VERSION)
+        if (codes >= 0).all():
+            return Coded(codes, names)
+        names = names if "0" in names else [*names, "0"]
+        return Coded(np.where(codes < 0, names.index("0"), codes), names)
+
+    # --- segments ---
+
+    def _segments(self, spec: Spec, rows: I64) -> Coded:
+        parts = [self._field(name, rows) for name in spec]
+        combined = np.zeros(len(rows), np.int64)
+        absent = np.zeros(len(rows), np.bool_)
+        for part in parts:
+            combined = combined * (len(part.names) + 1) + part.codes + 1
+            absent |= part.codes < 0
+        _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+        texts = [
+            None if absent[row] else measures.bounded(",".join(part.names[part.codes[row]] for part in parts))
+            for row in first.tolist()
+        ]
+        coded = Coded.of(texts)
+        return Coded(coded.codes[inverse], coded.names)
+
+    def _field(self, name: str, rows: I64) -> Coded:
+        """What each row has in a segment's name, such as "country=DE": from the tags, or else the features."""
+        kinds, values = np.zeros(len(rows), np.int64), np.zeros(len(rows))
+        texts: dict[int, list[str]] = {}
+        for place in (FEATURE, TAG):  # the tag is written last
+            key = self.keys.numbers.get((place, name))
+            if key is not None:
+                scan.pick(self.tape, rows, key, place, kinds, values)
+                texts[place] = self.strings.names(key)
+        kinds[kinds & 7 == ARRAY] = 0
+        told, inverse = np.unique(np.stack([kinds, values]), axis=1, return_inverse=True)
+        names = [_segment(name, int(kind), value, texts) for kind, value in told.T.tolist()]
+        coded = Coded.of(names)
+        return Coded(coded.codes[inverse.ravel()], coded.names)
+
+
+def _segment(name: str, kind: int, value: float, texts: Mapping[int, Sequence[str]]) -> str | None:
+    """What a value looks like in a segment; `kind` has the place above its three bits."""
+    match kind & 7:
+        case 0:
+            return None
+        case scan.TEXT:
+            return f"{name}={texts[kind >> 3][int(value)]}"
+        case scan.TRUE | scan.FALSE:
+            return f"{name}={_FLAG_NAMES[int(value)]}"
+        case scan.FLOAT:
+            return f"{name}={value}"
+        case _:
+            return f"{name}={int(value)}"
+
+
+class _Writer:
+    """Puts dense columns where the generic way would put them."""
+
+    def __init__(self, columns: Columns, strings: StringTable) -> None:
+        self.columns, self.strings = columns, strings
+        self.null: Bool = np.ones(len(columns.rows), np.bool_)
+
+    def null_answers(self) -> F64:
+        """1 where the prediction is null, empty or absent."""
+        return self.null.astype(np.float64)
+
+    def put(self, name: tuple[int, str], key: int, group: int, column: Any) -> None:
+        """A column of one key and one group of kinds."""
+        place, text = name
+        if place == TAG:
+            return
+        if place == TOP and key != scan.PREDICTION:
+            self.columns.numeric[measures.SCORE if key == scan.PROBABILITIES else measures.LATENCY] = column
+            return
+        measure = measures.feature_measure(text) if place == FEATURE else measures.PREDICTION
+        _PUT[group](self, measure, key, column)
+        if place == TOP:
+            self.null &= column < 0 if group in (_TEXTS, _FLAGS) else np.isnan(column)
+            if group == _TEXTS and "" in self.strings.names(key):
+                self.null |= column == self.strings.names(key).index("")
+            elif group == _ARRAYS:
+                self.null |= column == 0
+
+    def _numbers(self, measure: str, key: int, column: F64) -> None:
+        self.columns.numeric[measure] = column
+
+    def _texts(self, measure: str, key: int, column: I64) -> None:
+        lengths = self.strings.lengths(key)
+        self._length(measure, lengths[column])
+        names = self.strings.names(key)
+        coded = Coded(column, names)
+        if np.nanmax(lengths) > measures.MAX_TEXT:
+            coded = Coded.chain([Coded(column, [measures.bounded(name) for name in names])])
+        self._category(measure, coded)
+
+    def _flags(self, measure: str, key: int, column: I64) -> None:
+        self._category(measure, Coded(column, _FLAG_NAMES))
+
+    def _arrays(self, measure: str, key: int, column: F64) -> None:
+        self._length(measure, column)
+        self._category(measures.kind_of(measure), Coded(np.where(np.isnan(column), -1, 0), ["array"]))
+
+    def _length(self, measure: str, column: F64) -> None:
+        name = measures.length_of(measure)
+        known = self.columns.numeric.get(name)
+        self.columns.numeric[name] = column if known is None else np.where(np.isnan(known), column, known)
+
+    def _category(self, measure: str, coded: Coded) -> None:
+        """A categorical column; a key with texts and flags has both in one."""
+        known = self.columns.categorical.get(measure)
+        if known is not None:
+            size = len(known.codes)
+            both = Coded.chain([known, coded])
+            coded = Coded(np.maximum(both.codes[:size], both.codes[size:]), both.names)
+        self.columns.categorical[measure] = coded
+
+
+_PUT: dict[int, Callable[[_Writer, str, int, Any], None]] = {
+    _NUMBERS: _Writer._numbers,
+    _TEXTS: _Writer._texts,
+    _FLAGS: _Writer._flags,
+    _ARRAYS: _Writer._arrays,
+}
+
+
+def _tape(rows: int, tokens: int) -> scan.Tape:
+    return scan.Tape(
+        fast=np.zeros(rows, np.uint8),
+        ts=np.zeros(rows, np.int64),
+        model=np.zeros(rows, np.int32),
+        version=np.zeros(rows, np.int32),
+        id_start=np.zeros(rows, np.int64),
+        id_length=np.zeros(rows, np.int32),
+        first=np.zeros(rows, np.int64),
+        key=np.zeros(tokens, np.int16),
+        kind=np.zeros(tokens, np.uint8),
+        value=np.zeros(tokens, np.float64),
+    )
