@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,3 +29,29 @@ def inlined(function: F) -> F:
     """Compile a function into its callers: for what is called per value, and has one caller or few lines."""
     made: F = njit(inline="always", **_OPTIONS)(function)
     return made
+
+
+def _load8(context: Any, array: Any, at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        word = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(64).as_pointer())
+        return builder.load(word, align=1)
+
+    return types.uint64(array, types.intp), generate
+
+
+def _trailing_zeros(context: Any, word: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
+load8: Any = intrinsic(_load8)
+"""load8(array, at): eight bytes of an array as a word, the first one lowest; the array must reach that far."""
+
+trailing_zeros: Any = intrinsic(_trailing_zeros)
+"""trailing_zeros(word): zero bits below the lowest one of a word that is not zero."""
+
+if sys.byteorder != "little":
+    raise ImportError("stream_monitor reads JSON in little-endian words; this machine's are big-endian")

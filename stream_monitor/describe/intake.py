@@ -18,6 +18,7 @@ from stream_monitor.describe.deltas import merge
 from stream_monitor.describe.tape import Reel, Rows
 from stream_monitor.events.contracts import Prediction
 from stream_monitor.events.decode import EARLIEST, Event
+from stream_monitor.events.scan import PADDING
 from stream_monitor.stages import Message
 from stream_monitor.types import I64
 
@@ -55,7 +56,7 @@ class Intake:
 
     def _take(self, messages: Sequence[Message], admit: Admit, generic: Generic) -> None:
         values = [value or b"" for value in map(_value, messages)]
-        joined = b"".join(values)
+        joined = b"".join([*values, bytes(PADDING)])
         ends = np.zeros(len(values) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=ends[1:])
         buffer = np.frombuffer(joined, np.uint8)

@@ -45,7 +45,7 @@ class KeyTable:
             start=np.zeros(MAX_KEYS, np.int32),
             length=np.zeros(MAX_KEYS, np.int32),
             place=np.zeros(MAX_KEYS, np.int8),
-            arena=np.zeros(KEY_BYTES, np.uint8),
+            arena=np.zeros(KEY_BYTES + scan.PADDING, np.uint8),
             follower=np.zeros(MAX_KEYS + 1, np.int32),
             seen=np.zeros(MAX_KEYS, np.int64),
         )
@@ -54,7 +54,7 @@ class KeyTable:
 
     def add(self, place: int, name: str) -> None:
         """Learn a name, as long as there is room."""
-        raw = np.frombuffer(name.encode(), np.uint8)
+        raw = np.frombuffer(name.encode() + bytes(scan.PADDING), np.uint8)[: -scan.PADDING]
         number, used, arrays = len(self.names), self._used, self.arrays
         if (place, name) in self.numbers or number >= MAX_KEYS or used + len(raw) > KEY_BYTES:
             return
@@ -80,7 +80,7 @@ class StringTable:
             length=np.zeros(MAX_STRINGS, np.int32),
             code=np.zeros(MAX_STRINGS, np.int32),
             chars=np.zeros(MAX_STRINGS, np.int32),
-            arena=np.zeros(STRING_BYTES, np.uint8),
+            arena=np.zeros(STRING_BYTES + scan.PADDING, np.uint8),
             codes=np.empty(MAX_KEYS, np.int32),
             used=np.zeros(3, np.int64),
         )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stream_monitor.compiling import compiled, inlined
+from stream_monitor.compiling import compiled, inlined, load8, trailing_zeros
 from stream_monitor.events.decode import MAX_EVENT_BYTES, MAX_FEATURES
 
 FLOAT, INTEGER, TEXT, FALSE, TRUE, ARRAY = 1, 2, 3, 4, 5, 6
@@ -31,8 +31,15 @@ MAX_ID, MAX_NAME, MAX_STRING = 256, 128, 4096
 PROBES = 64
 """Places of a hash table that are looked at before it gives up: nobody makes it slow by choosing the names."""
 
+PADDING = 8
+"""Bytes behind every array that is read in words."""
+
 _NO, _FULL = -1, -2
 _EXACT = 1 << 53
+_ONES, _HIGHS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+_QUOTES, _ESCAPES, _SPACES = _ONES * np.uint64(34), _ONES * np.uint64(92), _ONES * np.uint64(32)
+_ZEROS, _NINES = _ONES * np.uint64(48), _ONES * np.uint64(0x76)
+_POWERS = np.array([10**e for e in range(9)], np.uint64)
 _TENS = np.array([10.0**e for e in range(23)])
 _LEAST_POWER, _MOST_POWER = -100, 100
 
@@ -103,21 +110,34 @@ class Tape(NamedTuple):
 
 
 @inlined
+def tail(word: Any, n: int) -> Any:
+    """The first n bytes of a word, 0 < n < 8, alone."""
+    return word << np.uint64(64 - 8 * n)
+
+
+@inlined
 def hash_bytes(buffer: Any, start: int, end: int, seed: int) -> Any:
-    """FNV-1a with a final mix; `seed` tells apart the keys of different places."""
-    h = np.uint64(14695981039346656037) ^ np.uint64(seed)
-    for i in range(start, end):
-        h = (h ^ np.uint64(buffer[i])) * np.uint64(1099511628211)
-    return h ^ (h >> np.uint64(29))
+    """A hash of bytes; `seed` tells apart the keys of different places."""
+    h = np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(seed)
+    while start + 8 <= end:
+        h = (h ^ load8(buffer, start)) * np.uint64(0xFF51AFD7ED558CCD)
+        h ^= h >> np.uint64(32)
+        start += 8
+    if start < end:
+        h = (h ^ tail(load8(buffer, start), end - start)) * np.uint64(0xFF51AFD7ED558CCD)
+    h = (h ^ (h >> np.uint64(29)) ^ np.uint64(end - start)) * np.uint64(0xC4CEB9FE1A85EC53)
+    return h ^ (h >> np.uint64(32))
 
 
 @inlined
 def same(a: Any, at: int, b: Any, bt: int, n: int) -> bool:
     """Whether n bytes are equal."""
-    for i in range(n):
-        if a[at + i] != b[bt + i]:
+    i = 0
+    while i + 8 <= n:
+        if load8(a, at + i) != load8(b, bt + i):
             return False
-    return True
+        i += 8
+    return i == n or tail(load8(a, at + i) ^ load8(b, bt + i), n - i) == np.uint64(0)
 
 
 @inlined
@@ -129,15 +149,22 @@ def skip_space(buffer: Any, at: int, end: int) -> int:
 
 
 @inlined
+def zero_bytes(word: Any) -> Any:
+    """The high bit of each byte that is zero; above the first one there may be false ones."""
+    return (word - _ONES) & ~word & _HIGHS
+
+
+@inlined
 def end_of_string(buffer: Any, at: int, end: int) -> int:
     """Where the string that begins at `at` has its closing quote; -1 for one with escapes or control characters."""
     while at < end:
-        c = buffer[at]
-        if c == 34:
-            return at
-        if c == 92 or c < 32:
-            return _NO
-        at += 1
+        word = load8(buffer, at)
+        quotes, escapes = zero_bytes(word ^ _QUOTES), zero_bytes(word ^ _ESCAPES)
+        hits = quotes | escapes | ((word - _SPACES) & ~word & _HIGHS)
+        if hits:
+            at += trailing_zeros(hits) >> 3
+            return at if at < end and buffer[at] == 34 else _NO
+        at += 8
     return _NO
 
 
@@ -202,7 +229,7 @@ def code_of(strings: Strings, key: int, buffer: Any, start: int, end: int) -> in
             count, used = strings.used[0], strings.used[1]
             if chars < 0:
                 return _NO
-            if count >= len(strings.key) or used + n > len(strings.arena):
+            if count >= len(strings.key) or used + n + PADDING > len(strings.arena):
                 return _FULL
             strings.slots[slot] = count
             strings.key[count], strings.start[count], strings.length[count] = key, used, n
@@ -262,29 +289,47 @@ def nearest_double(digits: Any, exponent: int) -> float:
     return np.float64(mantissa) * 2.0 ** (power - 52)
 
 
+@inlined
+def eight_digits(word: Any) -> Any:
+    """The number that eight ASCII digits mean, by three multiplications."""
+    word -= _ZEROS
+    word = word * np.uint64(10) + (word >> np.uint64(8))
+    pairs, others = word & np.uint64(0x000000FF000000FF), (word >> np.uint64(16)) & np.uint64(0x000000FF000000FF)
+    return (pairs * np.uint64(0x000F424000000064) + others * np.uint64(0x0000271000000001)) >> np.uint64(32)
+
+
+@compiled
+def read_digits(buffer: Any, at: int, digits: Any) -> Any:
+    """(position after the digits here, digits with them appended); wraps beyond 19, which the caller refuses."""
+    while True:
+        word = load8(buffer, at)
+        low = word ^ _ZEROS
+        others = (((low & ~_HIGHS) + _NINES) | low) & _HIGHS
+        if others == np.uint64(0):
+            digits = digits * np.uint64(100_000_000) + eight_digits(word)
+            at += 8
+            continue
+        count = trailing_zeros(others) >> 3
+        if count:
+            shift = np.uint64(64 - 8 * count)
+            digits = digits * _POWERS[count] + eight_digits((word << shift) | (_ZEROS >> (np.uint64(64) - shift)))
+        return at + count, digits
+
+
 @compiled
 def read_number(buffer: Any, at: int, end: int) -> Any:
     """(position after the number, value, kind) of JSON's grammar; position -1 for what is not read here."""
-    start = at
     negative = buffer[at] == 45
-    if negative:
-        at += 1
-    digits, count, exponent = np.uint64(0), 0, 0
-    first = at
-    while at < end and 48 <= buffer[at] <= 57:
-        digits = digits * np.uint64(10) + np.uint64(buffer[at] - 48)
-        at += 1
-    count = at - first
+    first = at + 1 if negative else at
+    at, digits = read_digits(buffer, first, np.uint64(0))
+    count, exponent = at - first, 0
     if count == 0 or (count > 1 and buffer[first] == 48):
         return _NO, 0.0, 0
     kind = INTEGER
-    if at < end and buffer[at] == 46:
+    if buffer[at] == 46:
         kind = FLOAT
-        at += 1
-        fraction = at
-        while at < end and 48 <= buffer[at] <= 57:
-            digits = digits * np.uint64(10) + np.uint64(buffer[at] - 48)
-            at += 1
+        fraction = at + 1
+        at, digits = read_digits(buffer, fraction, digits)
         if at == fraction:
             return _NO, 0.0, 0
         exponent = fraction - at
@@ -311,7 +356,7 @@ def read_number(buffer: Any, at: int, end: int) -> Any:
         value = nearest_double(digits, exponent)
         if value < 0:
             return _NO, 0.0, 0
-    if start == at:
+    if at > end:
         return _NO, 0.0, 0
     return at, -value if negative else value, kind
 
@@ -480,7 +525,8 @@ def read_event(keys: Keys, strings: Strings, tape: Tape, buffer: Any, at: int, e
 def scan(keys: Keys, strings: Strings, tape: Tape, buffer: Any, ends: Any, done: int, row: int) -> int:
     """Scan the events `done`, `done` + 1 … of the buffer into the rows from `row` on; returns the first one not done.
 
-    Event i lies between ends[i] and ends[i + 1]. Stops before the end when the table of texts is full.
+    Event i lies between ends[i] and ends[i + 1]; `PADDING` bytes follow the last. Stops before the end when the table
+    of texts is full.
     """
     token = tape.first[row]
     for i in range(done, len(ends) - 1):

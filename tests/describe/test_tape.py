@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +15,8 @@ from hypothesis import strategies as st
 from stream_monitor.describe import tape
 from stream_monitor.describe.records import DeltaRecord, read
 from stream_monitor.describe.stage import Describe, Knowledge, Layout
+from stream_monitor.events import scan
+from stream_monitor.events.contracts import Prediction
 from stream_monitor.replay import Line
 from stream_monitor.stages import Position
 from tests.streams import T0, quick_settings
@@ -52,6 +57,26 @@ raw = st.one_of(
 )
 
 
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A good event, other white space or not, some bytes of it lost, doubled, cut off or replaced."""
+    event = draw(events)
+    separators = draw(st.sampled_from([(", ", ": "), (",", ":"), (" ,\n", "\t:\r")]))
+    line = bytearray(json.dumps(event, separators=separators, ensure_ascii=draw(st.booleans())).encode())
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(line) - 1))
+        way = draw(st.sampled_from(["lose", "double", "cut", "replace", "insert"]))
+        piece = draw(st.sampled_from([b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"0", b"-", b".", b"e", b" ",
+                                      b"\xff", b"\xc3\xa9", b"\xed\xa0\x80", b"\n", b"\0", b"null",
+                                      b"1e400", b"NaN"]))  # fmt: skip
+        span = {"lose": (at, at + 1, b""), "double": (at, at, bytes(line[at : at + 5])), "cut": (at, None, b""),
+                "replace": (at, at + 1, piece), "insert": (at, at, piece)}[way]  # fmt: skip
+        line[span[0] : span[1]] = span[2]
+        if not line:
+            break
+    return bytes(line)
+
+
 def described(lines: list[bytes], way: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[bytes]]:
     """(everything in the deltas, dead letters), by model; batches of 7 so that keys are learned on the way."""
     if way == "generic":
@@ -65,6 +90,7 @@ def described(lines: list[bytes], way: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def facts(outputs: list[Any]) -> dict[Any, Any]:
+    """What deltas say; moments to nine digits, for they are summed in the order in which columns were made."""
     found: dict[Any, Any] = {}
     for output in outputs:
         record = read(output.value) if output.role == "profiles" else None
@@ -75,7 +101,7 @@ def facts(outputs: list[Any]) -> dict[Any, Any]:
             rows = delta.numeric
             for r, (cell, name) in enumerate(zip(rows.cell.tolist(), rows.name.tolist(), strict=True)):
                 span = slice(int(rows.value_ptr[r]), int(rows.value_ptr[r + 1]))
-                moments = [float(c[r]) for c in (rows.n, rows.mean, rows.m2, rows.low, rows.high)]
+                moments = [float(f"{c[r]:.9g}") for c in (rows.n, rows.mean, rows.m2, rows.low, rows.high)]
                 found[delta.model, cells[cell], rows.names[name]] = moments, sorted(rows.values[span].tolist())
             kinds = delta.categorical
             for r, (cell, name) in enumerate(zip(kinds.cell.tolist(), kinds.name.tolist(), strict=True)):
@@ -89,6 +115,62 @@ def facts(outputs: list[Any]) -> dict[Any, Any]:
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(raw, max_size=60))
 def test_scanned_and_generic_events_are_described_alike(lines: list[bytes]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        fast = described(lines, "scanned", patch)
+        slow = described(lines, "generic", patch)
+    assert fast == slow
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(st.one_of(damaged(), damaged(), raw), min_size=10, max_size=60))
+def test_damaged_events_are_described_alike(lines: list[bytes]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        fast = described(lines, "scanned", patch)
+        slow = described(lines, "generic", patch)
+    assert fast == slow
+
+
+def scanned(reel: tape.Reel, lines: list[bytes]) -> list[bool]:
+    ends = np.cumsum([0, *map(len, lines)])
+    upto, rows = reel.scan(np.frombuffer(b"".join(lines) + bytes(scan.PADDING), np.uint8), ends, 0)
+    assert upto == len(lines)
+    return rows.fast.tolist()
+
+
+def test_steady_events_are_scanned_and_odd_ones_are_not() -> None:
+    reel = tape.Reel(())
+    event: dict[str, Any] = {"id": "a", "ts": T0, "model": "m", "version": "é", "features": {"x": 1.5, "c": "München"}}
+    event |= {"prediction": True, "probabilities": [0.1, 0.9], "latency_ms": 3, "tags": {"t": "u"}}
+    good = json.dumps(event, ensure_ascii=False).encode()
+    assert scanned(reel, [good]) == [False]
+    reel.learn([msgspec.json.decode(good, type=Prediction)])
+    odd = [good[:-1], good + b"}", good.replace(b"1.5", b"01.5"), good.replace(b"1.5", b"9007199254740993"), b""]
+    twice = good.replace(b'"x": 1.5', b'"x": 1.5, "x": 2')
+    assert scanned(reel, [good, *odd, twice, good]) == [True, *[False] * 6, True]
+
+
+def test_numbers_are_read_to_the_nearest_double() -> None:
+    rng = random.Random(1)
+    texts = [repr(rng.gauss(0, 10.0 ** rng.randrange(-30, 30))) for _ in range(20_000)]
+    texts += [f"{rng.getrandbits(62)}e{rng.randrange(-60, 60)}" for _ in range(20_000)]
+    texts += [f"{(2 * (rng.getrandbits(52) | 1 << 52) + 1) << rng.randrange(0, 9)}.0" for _ in range(20_000)]
+    texts += ["0", "-0.0", "1e22", "1e23", "9007199254740992", "9007199254740993.0", "123456789012345678.9e-5"]
+    read = 0
+    for text in texts:
+        raw = text.encode()
+        at, value, _ = scan.read_number(np.frombuffer(raw + b"," + bytes(scan.PADDING), np.uint8), 0, len(raw))
+        if at >= 0:
+            read += 1
+            assert at == len(raw) and (value, str(value)) == (float(text), str(float(text)))
+    assert read > 0.9 * len(texts)
+
+
+def test_more_texts_than_there_is_room_for_are_described_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tape, "MAX_STRINGS", 64)
+    lines = [
+        json.dumps({"id": f"{i}", "ts": T0 + i, "features": {"c": f"word{i % 150}", "d": f"{i % 7}"}}).encode()
+        for i in range(1_000)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         fast = described(lines, "scanned", patch)
         slow = described(lines, "generic", patch)
