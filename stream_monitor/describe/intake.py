@@ -55,7 +55,9 @@ class Intake:
             self._take(messages[start : start + SLICE], admit, generic)
 
     def _take(self, messages: Sequence[Message], admit: Admit, generic: Generic) -> None:
-        values = [value or b"" for value in map(_value, messages)]
+        values = list(map(_value, messages))
+        if None in values:
+            values = [value or b"" for value in values]
         joined = b"".join([*values, bytes(PADDING)])
         ends = np.zeros(len(values) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=ends[1:])
@@ -72,7 +74,7 @@ class Intake:
     def _place(self, messages: Sequence[Message], rows: Rows, joined: bytes, admit: Admit, generic: Generic) -> None:
         """Number the rows; those that the scanner refused, or whose time cannot be, go the slow way."""
         count, ts = len(messages), rows.ts
-        arrived = np.fromiter((stamp for _, stamp in map(_timestamp, messages)), np.int64, count)
+        arrived = np.array([stamp for _, stamp in map(_timestamp, messages)], np.int64)
         fast = rows.fast & (ts >= EARLIEST) & (ts <= arrived + self.max_skew)
         slow = self._decode(messages, np.flatnonzero(~fast), generic)
         kept = fast.copy()
