@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from stream_monitor.types import I64
 
@@ -49,15 +50,34 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     category: str | None
 
 
+_STRUCTS: dict[str, type[msgspec.Struct]] = {"key": Key, "answer": Answer}
+
+
 class CodeBook:
-    """The code tables of one worker, bounded by the settings' caps on what they hold."""
+    """The code tables of one worker; as `pending.rows.CodeBook` it writes their names to change logs and reads them."""
 
     def __init__(self) -> None:
         self.keys, self.answers = Codes(), Codes()
         self.categories, self.labelers, self.signals = Codes(), Codes(), Codes()
         self.models = Codes()
+        self._tables = {
+            "key": self.keys, "model": self.models, "answer": self.answers,
+            "labeler": self.labelers, "signal": self.signals, "category": self.categories,
+        }  # fmt: skip
 
-    def model_of_key(self, keys: I64) -> I64:
+    def export(self, kind: str, codes: Sequence[int]) -> list[Any]:
+        """The names of codes."""
+        values = self._tables[kind].values
+        return [values[code] for code in codes]
+
+    def import_(self, kind: str, values: Sequence[Any]) -> npt.NDArray[np.uint32]:
+        """The codes of names that were exported."""
+        if kind in _STRUCTS:
+            values = msgspec.convert(values, list[_STRUCTS[kind]])  # type: ignore[valid-type]
+        return self._tables[kind].array(values).astype(np.uint32)
+
+    def model_of_key(self, keys: npt.NDArray[Any]) -> I64:
         """The model codes of key codes."""
         table = np.array([self.models.of(key.model) for key in self.keys.values], np.int64)
-        return table[keys]
+        models: I64 = table[keys]
+        return models

@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from stream_monitor.describe import measures, pending_log
+from stream_monitor.describe import measures
 from stream_monitor.describe.clocks import NEVER, PartitionClock
 from stream_monitor.describe.codes import Answer, CodeBook, Key
 from stream_monitor.describe.columns import Coded, Columns
 from stream_monitor.describe.deltas import Batch
 from stream_monitor.describe.outcomes import Outcomes
-from stream_monitor.describe.pending import CATEGORICAL, LABEL, MAX_SIGNALS, PREDICTION, SIGNAL, Joined, Pending, Rows
+from stream_monitor.describe.pending.changes import first_of
+from stream_monitor.describe.pending.rows import MAX_SIGNALS, Joined, LabelRows, PredictionRows, SignalRows, gather
+from stream_monitor.describe.pending.store import PendingStore
 from stream_monitor.events.contracts import Feedback, Label
 from stream_monitor.settings import Settings
 from stream_monitor.types import F64, I64, Bool
@@ -37,13 +39,11 @@ class _Log:
 
     written: deque[tuple[int, int]] = field(default_factory=deque)
 
-    def low(self, tail: int, head: int) -> int | None:
+    def low(self, store: PendingStore) -> int | None:
         """The lowest offset that a restore needs; None when nothing waits."""
-        while len(self.written) > 1 and self.written[1][0] <= tail:
+        while len(self.written) > 1 and self.written[1][0] <= store.oldest_needed():
             self.written.popleft()
-        if tail == head or not self.written:
-            return None
-        return self.written[0][1]
+        return self.written[0][1] if len(store) and self.written else None
 
 
 class Joiner:
@@ -53,13 +53,12 @@ class Joiner:
         self.settings = settings
         self.book = CodeBook()
         self.outcomes = Outcomes(self.book, settings.time.pane, settings.join.grain, settings.segments)
-        self.stores: dict[int, Pending] = {}
+        self.stores: dict[int, PendingStore] = {}
         self.evicted = 0
         self.overflow = 0
         self._logs: dict[int, _Log] = {}
-        self._waiting: list[tuple[I64, Rows]] = []
+        self._waiting: list[tuple[I64, LabelRows | SignalRows]] = []
         self._joined: list[Joined] = []
-        self._watermarks: dict[int, tuple[int, int]] = {}
         self._written: list[tuple[int, int]] = []
 
     def assign(self, partition: int, log: Sequence[tuple[int, bytes]]) -> None:
@@ -67,9 +66,9 @@ class Joiner:
         if partition in self.stores:
             return
         join = self.settings.join
-        store = Pending(join.label_horizon, join.early_horizon, self.book.model_of_key)
-        firsts = pending_log.restore(store, self.book, [value for _, value in log])
-        written = deque((first, offset) for first, (offset, _) in zip(firsts, log, strict=True))
+        store = PendingStore(join.label_horizon, join.early_horizon, self.book.model_of_key)
+        store.restore([value for _, value in log], self.book)
+        written = deque((first_of(value), offset) for offset, value in log)
         self.stores[partition], self._logs[partition] = store, _Log(written)
 
     def drop(self, partition: int) -> None:
@@ -84,7 +83,7 @@ class Joiner:
     def predictions(self, clock: tuple[I64, I64, I64], ids: npt.NDArray[np.uint64], by_model: list[Columns]) -> Bool:
         """Insert all predictions of a commit, given (partition, ts, largest earlier ts); which are duplicates."""
         partition, ts, before = clock
-        key, answer = np.empty(len(ts), np.int64), np.empty(len(ts), np.int64)
+        key, answer = np.empty(len(ts), np.uint32), np.empty(len(ts), np.uint32)
         value, score = np.full(len(ts), np.nan), np.full(len(ts), np.nan)
         for columns in by_model:
             rows = columns.rows
@@ -96,7 +95,9 @@ class Joiner:
         duplicate = np.zeros(len(ts), np.bool_)
         for number in np.unique(partition).tolist():
             at = np.flatnonzero(partition == number)
-            rows_in = Rows.make(PREDICTION, ids[at], ts[at], key[at], value[at], answer=answer[at], score=score[at])
+            rows_in = PredictionRows(
+                *split(ids[at]), ts[at], key[at], answer[at], value[at], score[at].astype(np.float32)
+            )
             duplicate[at], joined = self.stores[number].add_predictions(rows_in, watermark[at])
             self._joined.append(joined)
         return duplicate
@@ -121,26 +122,26 @@ class Joiner:
 
     def labels(self, events: Sequence[Label], partition: I64, ts: I64) -> None:
         """Labels of a batch; they are joined at the commit, after its predictions."""
-        value, flags = self._label_values(events)
-        labeler = np.array([0 if e.labeler is None else 1 + self.book.labelers.of(e.labeler) for e in events], np.int64)
-        rows = Rows.make(
-            LABEL, hash_ids([e.id for e in events]), ts, self._models(events), value, labeler=labeler, flags=flags
+        value, categorical = self._label_values(events)
+        labeler = np.array(
+            [0 if e.labeler is None else 1 + self.book.labelers.of(e.labeler) for e in events], np.uint32
         )
-        self._waiting.append((partition, rows))
+        ids = split(hash_ids([e.id for e in events]))
+        self._waiting.append((partition, LabelRows(*ids, ts, self._models(events), value, categorical, labeler)))
 
-    def _label_values(self, events: Sequence[Label]) -> tuple[F64, I64]:
-        value, flags = np.empty(len(events)), np.zeros(len(events), np.int64)
+    def _label_values(self, events: Sequence[Label]) -> tuple[F64, Bool]:
+        value, categorical = np.empty(len(events)), np.zeros(len(events), np.bool_)
         for at, event in enumerate(events):
             label = event.label
             if isinstance(label, bool | str):
                 text = ("false", "true")[label] if isinstance(label, bool) else measures.bounded(label)
-                value[at], flags[at] = self.book.categories.of(text), CATEGORICAL
+                value[at], categorical[at] = self.book.categories.of(text), True
             else:
                 value[at] = label
-        return value, flags
+        return value, categorical
 
-    def _models(self, events: Sequence[Label] | Sequence[Feedback]) -> I64:
-        return np.array([0 if e.model is None else 1 + self.book.models.of(e.model) for e in events], np.int64)
+    def _models(self, events: Sequence[Label] | Sequence[Feedback]) -> npt.NDArray[np.uint32]:
+        return np.array([0 if e.model is None else 1 + self.book.models.of(e.model) for e in events], np.uint32)
 
     def feedback(self, events: Sequence[Feedback], partition: I64, ts: I64) -> None:
         """Feedback of a batch, one row a signal."""
@@ -154,11 +155,10 @@ class Joiner:
         if not kept:
             return
         at = np.array([pair[0] for pair in kept], np.int64)
-        signal = np.array([pair[1] for pair in kept], np.int64)
+        signal = np.array([pair[1] for pair in kept], np.uint8)
         value = np.array([pair[2] for pair in kept], np.float64)
-        ids = hash_ids([event.id for event in events])
-        rows = Rows.make(SIGNAL, ids[at], ts[at], self._models(events)[at], value, answer=signal)
-        self._waiting.append((partition[at], rows))
+        ids = split(hash_ids([event.id for event in events])[at])
+        self._waiting.append((partition[at], SignalRows(*ids, ts[at], self._models(events)[at], signal, value)))
 
     def _signal(self, name: str) -> int | None:
         """The code of a signal's name; None for one too many."""
@@ -173,49 +173,54 @@ class Joiner:
         """Join what waits and say what all joins of the commit mean."""
         for partition, rows in self._waiting:
             for number in np.unique(partition).tolist():
-                joined = self.stores[number].add_items(rows.take(np.flatnonzero(partition == number)))
+                store, chosen = self.stores[number], rows.take(np.flatnonzero(partition == number))
+                joined = store.add_labels(chosen) if isinstance(chosen, LabelRows) else store.add_signals(chosen)
                 self._joined.append(joined)
-        self._waiting = []
-        joined = Joined.gather(self._joined)
-        flush = JoinFlush(list(self.outcomes.batches(joined)), list(self.outcomes.performance(joined)))
-        self._written = []
+        flush = JoinFlush()
+        if self._joined:
+            everything = gather(self._joined)
+            flush.batches += self.outcomes.batches(everything)
+            flush.performance += self.outcomes.performance(everything)
+        self._waiting, self._joined, self._written = [], [], []
+        share = max(1, self.settings.join.pending_rows // max(1, len(self.stores)))
         for number, store in self.stores.items():
-            for first, value in pending_log.changes(store, self.book):
+            if number in clocks:
+                store.sweep(*self._watermarks(clocks[number], lateness_ms))
+            if len(store) > share:
+                self.evicted += len(store) - share
+                store.evict(len(store) - share)
+            self.overflow += store.overflow
+            store.overflow = 0
+            for value in store.changes(self.book):
                 flush.changes.append((number, value))
-                self._written.append((number, first))
-            clock = clocks.get(number)
-            if clock is not None:
-                labels = min(
-                    clock.joined(items, lateness_ms, self.settings.join.label_horizon)
-                    for items in (clock.labels, clock.feedback)
-                )
-                self._watermarks[number] = clock.input(lateness_ms), labels
+                self._written.append((number, first_of(value)))
         return flush
+
+    def _watermarks(self, clock: PartitionClock, lateness_ms: int) -> tuple[int, int]:
+        horizon = self.settings.join.label_horizon
+        labels = min(clock.joined(items, lateness_ms, horizon) for items in (clock.labels, clock.feedback))
+        return clock.input(lateness_ms), labels
 
     def delivered(self, offsets: Sequence[int]) -> dict[int, int]:
         """Where the change log records of the last flush landed; the lowest offset each partition needs."""
         for (number, first), offset in zip(self._written, offsets, strict=True):
             self._logs[number].written.append((first, offset))
         self._written = []
-        lows = {
-            number: log.low(self.stores[number].tail, self.stores[number].head) for number, log in self._logs.items()
-        }
+        lows = {number: log.low(self.stores[number]) for number, log in self._logs.items()}
         return {number: low for number, low in lows.items() if low is not None}
 
     def committed(self) -> None:
-        """Settle, and let go of what nothing can join any more."""
-        self._joined = []
-        share = max(1, self.settings.join.pending_rows // max(1, len(self.stores)))
-        for number, store in self.stores.items():
+        """What was written stands."""
+        for store in self.stores.values():
             store.settle()
-            store.sweep(*self._watermarks.get(number, (NEVER, NEVER)))
-            if len(store) > share:
-                self.evicted += store.evict(len(store) - share)
-            self.overflow += store.overflow
-            store.overflow = 0
 
 
 def hash_ids(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     """128-bit hashes of prediction ids, (n, 2)."""
     raw = b"".join(xxhash.xxh3_128_digest(name.encode()) for name in ids)
     return np.frombuffer(raw, "<u8").reshape(-1, 2)
+
+
+def split(ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
+    """128-bit hashes as the (hash, check) of a row."""
+    return ids[:, 0], ids[:, 1].astype(np.uint32)

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from stream_monitor.describe import pending
 from stream_monitor.describe.cells import ACCEPTED, ALL
 from stream_monitor.describe.codes import CodeBook
 from stream_monitor.describe.columns import Coded, Columns, Spec
 from stream_monitor.describe.deltas import Batch
-from stream_monitor.describe.pending import CATEGORICAL, Joined
+from stream_monitor.describe.pending import rows as pending
+from stream_monitor.describe.pending.rows import Joined
 from stream_monitor.describe.records import PerformanceDelta
 from stream_monitor.events.arrays import pack
 from stream_monitor.types import F64, I64, Bool
@@ -33,9 +34,8 @@ class Judged:
     """The label as a number; true is 1, false 0, other categories NaN."""
 
 
-def judge(joined: Joined, label: F64, flags: I64, book: CodeBook) -> Judged:
+def judge(joined: Joined, label: F64, categorical: Bool, book: CodeBook) -> Judged:
     """Compare answers with labels: classes with classes, numbers with numbers, nothing else."""
-    categorical = (flags & CATEGORICAL) > 0
     codes = np.where(categorical, label, -1).astype(np.int64)
     predicted = _predicted(joined.answer, book)
     classified = categorical & (predicted >= 0)
@@ -50,7 +50,7 @@ def _as_number(category: str) -> float:
     return {"true": 1.0, "false": 0.0}.get(category, np.nan)
 
 
-def _predicted(answers: I64, book: CodeBook) -> I64:
+def _predicted(answers: npt.NDArray[np.uint32], book: CodeBook) -> I64:
     codes = [-1 if a.category is None else book.categories.of(a.category) for a in book.answers.values]
     return np.array(codes or [-1], np.int64)[answers]
 
@@ -65,7 +65,7 @@ class Outcomes:
         """Sequential measures: first labels, disagreements and signals, at the later of the two times."""
         if not len(joined.event):
             return
-        judged = judge(joined, joined.label, joined.flags, self.book)
+        judged = judge(joined, joined.new, joined.new_categorical, self.book)
         first = joined.event == pending.FIRST
         second = (joined.event == pending.AGREEMENT) | (joined.event == pending.DISAGREEMENT)
         numeric = {
@@ -79,15 +79,15 @@ class Outcomes:
         yield from self._by_model("label", joined, first | second, numeric, {LABEL: labels})
         signals = joined.event == pending.SIGNALLED
         columns = {
-            f"signal.{name}": np.where(signals & (joined.signal == code), joined.label, np.nan)
+            f"signal.{name}": np.where(signals & (joined.signal == code), joined.new, np.nan)
             for code, name in enumerate(self.book.signals.values)
             if (signals & (joined.signal == code)).any()
         }
         yield from self._by_model("feedback", joined, signals, columns, {})
 
     def _label_categories(self, joined: Joined, first: Bool) -> Coded:
-        categorical = first & ((joined.flags & CATEGORICAL) > 0)
-        return Coded(np.where(categorical, joined.label, -1).astype(np.int64), self.book.categories.values)
+        categorical = first & joined.new_categorical
+        return Coded(np.where(categorical, joined.new, -1).astype(np.int64), self.book.categories.values)
 
     def _by_model(
         self, lane: str, joined: Joined, chosen: Bool, numeric: dict[str, F64], categorical: dict[str, Coded]
@@ -123,13 +123,13 @@ class Outcomes:
         sheet = _Sheet(self, joined)
         first = joined.event == pending.FIRST
         corrected = joined.event == pending.CORRECTION
-        sheet.add_labels(first | corrected, joined.label, joined.flags, 1)
-        sheet.add_labels(corrected, joined.old, joined.old_flags, -1)
+        sheet.add_labels(first | corrected, joined.new, joined.new_categorical, 1)
+        sheet.add_labels(corrected, joined.old, joined.old_categorical, -1)
         for event, value in ((pending.AGREEMENT, 0.0), (pending.DISAGREEMENT, 1.0)):
             sheet.add(DISAGREEMENT, np.where(joined.event == event, value, np.nan), 1)
         signals = joined.event == pending.SIGNALLED
         for code, name in enumerate(self.book.signals.values):
-            sheet.add(f"signal.{name}", np.where(signals & (joined.signal == code), joined.label, np.nan), 1)
+            sheet.add(f"signal.{name}", np.where(signals & (joined.signal == code), joined.new, np.nan), 1)
         yield from sheet.deltas(np.bincount(sheet.cell[first], minlength=sheet.size))
 
 
@@ -155,10 +155,10 @@ class _Sheet:
         total = total + sign * np.bincount(self.cell[there], values[there], self.size)
         self.sums[name] = n, total
 
-    def add_labels(self, chosen: Bool, label: F64, flags: I64, sign: int) -> None:
+    def add_labels(self, chosen: Bool, label: F64, categorical: Bool, sign: int) -> None:
         if not chosen.any():
             return
-        judged = judge(self.joined, label, flags, self.book)
+        judged = judge(self.joined, label, categorical, self.book)
         for name, values in (
             (ERROR, judged.error),
             (ABSOLUTE_ERROR, judged.absolute),

@@ -1,0 +1,1 @@
+"""The predictions of a partition that wait for their labels and feedback."""

@@ -1,0 +1,160 @@
+"""What goes into the pending predictions and what comes out of them, as columns of equal length.
+
+Codes are small integers that the caller interns; `CodeBook` turns them into names for a change log, and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_monitor.types import F64, I64, Bool
+
+U8 = npt.NDArray[np.uint8]
+U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+
+PREDICTION, LABEL, SIGNAL = 0, 1, 2
+"""Kinds of row."""
+
+FIRST, CORRECTION, REPEAT, DISAGREEMENT, AGREEMENT, SIGNALLED = range(6)
+"""Kinds of event: the first label; the same (or no) labeler with another or the same value; another labeler
+with another or the same value; a signal that was not yet counted."""
+
+NO_SIGNAL = 255
+"""The signal code of an event that is not about a signal."""
+
+MAX_SIGNALS = 16
+"""Signal codes are below this: a prediction has one bit for each."""
+
+
+class CodeBook(Protocol):
+    """Names behind codes, from 0. The tables: `key`, `model`, `answer`, `labeler`, `signal`, `category`."""
+
+    def export(self, kind: str, codes: Sequence[int]) -> list[Any]:
+        """The names of codes, as values that msgpack can hold; called with distinct codes."""
+        ...
+
+    def import_(self, kind: str, values: Sequence[Any]) -> U32:
+        """The codes of names, which are interned when they are new."""
+        ...
+
+
+class _Columns:
+    """Same-length columns; subclasses are frozen dataclasses of arrays."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]
+
+    def take(self, at: I64 | Bool) -> Self:
+        """Some of the rows, by position or by mask."""
+        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
+        return type(self)(*(getattr(self, name)[at] for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRows(_Columns):
+    """n predictions in log order.
+
+    `hash` and `check` are two independent hashes of the id, `ts` epoch milliseconds, `key` the code of
+    (model, version), `answer` the code of (segments, predicted category),
+    `value` the predicted number or NaN.
+    """
+
+    hash: U64
+    check: U32
+    ts: I64
+    key: U32
+    answer: U32
+    value: F64
+    score: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRows(_Columns):
+    """n labels in log order.
+
+    `model` is a model code + 1, or 0 for every model of the id; `value` is a number, or a category code where
+    `categorical` says so; `labeler` is a labeler code + 1, or 0 for none.
+    """
+
+    hash: U64
+    check: U32
+    ts: I64
+    model: U32
+    value: F64
+    categorical: Bool
+    labeler: U32
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRows(_Columns):
+    """n feedback signals in log order; `model` as of labels, `signal` below MAX_SIGNALS."""
+
+    hash: U64
+    check: U32
+    ts: I64
+    model: U32
+    signal: U8
+    value: F64
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(_Columns):
+    """One entry an event: which prediction met which item, and with what result.
+
+    In the order in which the rows of the call stand, and for one row in the order of what it met: two calls
+    in a row say the same as one call with both batches. `ts`, `key`, `answer`, `value` and `score` are the
+    prediction's, `item_ts` the label's or signal's. `old` is the label in force before (NaN: none, or the
+    event is a signal); `new` the label's or signal's value; both are category codes where the flag beside
+    them says so.
+    """
+
+    event: U8
+    ts: I64
+    key: U32
+    answer: U32
+    value: F64
+    score: npt.NDArray[np.float32]
+    old: F64
+    old_categorical: Bool
+    new: F64
+    new_categorical: Bool
+    item_ts: I64
+    signal: U8
+
+
+@dataclass(frozen=True, slots=True)
+class Items(_Columns):
+    """Labels or signals about to be applied, aligned with the predictions that they meet."""
+
+    ts: I64
+    model: U32
+    value: F64
+    categorical: Bool
+    labeler: U32
+    signal: U8
+
+    @classmethod
+    def of_labels(cls, rows: LabelRows) -> Items:
+        """Labels as items."""
+        signal = np.full(len(rows), NO_SIGNAL, np.uint8)
+        return cls(rows.ts, rows.model, rows.value, rows.categorical, rows.labeler, signal)
+
+    @classmethod
+    def of_signals(cls, rows: SignalRows) -> Items:
+        """Signals as items."""
+        none = np.zeros(len(rows), np.uint32)
+        return cls(rows.ts, rows.model, rows.value, none.astype(np.bool_), none, rows.signal.astype(np.uint8))
+
+
+def gather(parts: Sequence[Joined]) -> Joined:
+    """Several results as one, in their order; at least one part."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [field.name for field in fields(Joined)]
+    return Joined(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
