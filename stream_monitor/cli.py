@@ -135,17 +135,20 @@ def check(config: Config = None) -> None:
 
 @app.command()
 def schema(
-    name: Annotated[str, typer.Argument(help="prediction, label, feedback, observation, alert, metric or dead-letter")],
+    name: Annotated[
+        str, typer.Argument(help="prediction, label, feedback, observation, alert, metric, dead-letter or profile")
+    ],
 ) -> None:
     """Print the JSON Schema of a record.
 
     Example: `stream-monitor schema alert > alert.schema.json`
     """
+    from stream_monitor.describe.records import profile_schema
     from stream_monitor.events.contracts import CONTRACTS, json_schema
 
-    if name not in CONTRACTS:
-        raise StreamMonitorError(f"no record is called {name!r}; there are {', '.join(CONTRACTS)}")
-    print(json.dumps(json_schema(name), indent=2))
+    if name not in (*CONTRACTS, "profile"):
+        raise StreamMonitorError(f"no record is called {name!r}; there are {', '.join(CONTRACTS)}, profile")
+    print(json.dumps(profile_schema() if name == "profile" else json_schema(name), indent=2))
 
 
 @app.command()

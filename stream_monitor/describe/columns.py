@@ -20,6 +20,9 @@ from stream_monitor.types import F64, I64
 Spec = tuple[str, ...]
 """Fields whose values together name a segment."""
 
+OTHER = "__other__"
+"""The model, and the version, of events that are only counted because there are too many of these."""
+
 
 @dataclass(slots=True)
 class Coded:

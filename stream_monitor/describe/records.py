@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 
@@ -117,6 +119,18 @@ def read(value: bytes) -> Record:
     if record.v != FORMAT:
         raise FormatError(f"a profiles record has format {record.v}, this version reads {FORMAT}: upgrade first")
     return record
+
+
+def profile_schema() -> dict[str, Any]:
+    """The JSON Schema of a delta record as read by `read`; arrays of numbers stand for packed ones."""
+
+    def array(kind: type) -> dict[str, Any]:
+        if kind is np.ndarray:
+            items = {"type": ["number", "array"]}  # counts have two dimensions
+            return {"type": "array", "items": items, "description": "packed as in events/arrays.py"}
+        raise NotImplementedError(kind)
+
+    return msgspec.json.schema(DeltaRecord, schema_hook=array)
 
 
 def write(record: Record) -> bytes:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from stream_monitor.describe import measures
-from stream_monitor.describe.columns import Coded, Columns, Spec
+from stream_monitor.describe.columns import OTHER, Coded, Columns, Spec
 from stream_monitor.events import scan
 from stream_monitor.events.contracts import Prediction
 from stream_monitor.events.decode import MAX_FEATURES
@@ -26,6 +27,8 @@ KEY_BYTES = 1 << 20
 MAX_STRINGS = 1 << 15
 STRING_BYTES = 1 << 22
 """Room for four times the texts of the largest event."""
+MODELS = 4_000
+"""Models that are described at once, the busiest first; a flood of names is only counted, under `__other__`."""
 LEAST_TOKEN = 4
 """Bytes of JSON that a token needs at least: `"":1`."""
 
@@ -179,11 +182,15 @@ class Reel:
         codes = self.tape.model[rows]
         order = np.argsort(codes, kind="stable")
         rows, codes = rows[order], codes[order]
-        names = self.strings.names(scan.MODEL)
+        names = [*self.strings.names(scan.MODEL), "default"]  # no model has the code -1
         starts = np.flatnonzero(np.diff(codes, prepend=-2))
-        for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
-            code = int(codes[start])
-            yield self._columns(names[code] if code >= 0 else "default", rows[start:end])
+        spans = [(names[codes[start]], rows[start:end]) for start, end in itertools.pairwise([*starts, len(rows)])]
+        if len(spans) > MODELS:
+            spans.sort(key=lambda span: (-len(span[1]), xxhash.xxh3_64_intdigest(span[0].encode())))
+            rest = np.sort(np.concatenate([chosen for _, chosen in spans[MODELS:]]))
+            yield Columns(OTHER, self.number[rest], Coded(np.zeros(len(rest), np.int64), [OTHER]))
+        for model, chosen in spans[:MODELS]:
+            yield self._columns(model, chosen)
         self.rows = 0
 
     def _columns(self, model: str, rows: I64) -> Columns:

@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from stream_monitor.describe.cells import ALL
-from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.clocks import END, NEVER
+from stream_monitor.describe.columns import OTHER
 from stream_monitor.describe.edges import Edges
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, Notice
 from stream_monitor.describe.measures import Lane as LaneName
@@ -29,8 +30,6 @@ from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.panes import Ids, Pane, Part, merge, split
 from stream_monitor.judge.windows import Window
 from stream_monitor.types import I64
-
-OTHER = "__other__"
 
 
 class Filler(msgspec.Struct):
@@ -47,6 +46,8 @@ class LaneState(msgspec.Struct):
     windows: list[Window]
     closed: int = NEVER
     """All panes that start before this have closed."""
+    lively: dict[int, int] = {}
+    """By window size: the end of the last window, as long as the one after it may be the first empty one."""
     ids: Ids = msgspec.field(default_factory=lambda: Ids({}, {}))
     open: dict[int, list[Part]] = {}
     filler: Filler = msgspec.field(default_factory=Filler)
@@ -90,7 +91,16 @@ class Closed:
     pane: Pane
 
 
-Happening = Finished | Rang | Learned | Closed
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """The first window without anything after one that had something."""
+
+    lane: Lane
+    start: int
+    size: int
+
+
+Happening = Finished | Emptied | Rang | Learned | Closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +154,16 @@ class Lane:
 
     def _finish(self, until: int) -> Iterator[Happening]:
         ended = [(w.end, w.size, at) for at, w in enumerate(self.state.windows) if not w.empty and w.end <= until]
-        for _, _, at in sorted(ended):
+        for end, size, at in sorted(ended):
             window = self.state.windows[at]
             self.state.windows[at] = window.clear()
+            self.state.lively[size] = end
             yield Finished(self, window)
+        for window in self.state.windows:
+            start = self.state.lively.get(window.size)
+            if start is not None and window.empty and start + window.size <= until < END:
+                del self.state.lively[window.size]  # of a run of empty windows only the first is told
+                yield Emptied(self, start, window.size)
 
     def preview(self) -> Iterator[Finished]:
         """Windows as they stand, open panes included; nothing is changed by looking."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.columns import OTHER
 from stream_monitor.describe.knowledge import Notice
 from stream_monitor.describe.measures import VOLUME, group_of
 from stream_monitor.describe.measures import Lane as LaneName
@@ -19,7 +20,7 @@ from stream_monitor.detect.volume import VolumeRange
 from stream_monitor.events.contracts import Alert, Finding, MeasureSummary, Metric
 from stream_monitor.judge import metrics
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
-from stream_monitor.judge.lane import OTHER, Closed, Finished, Lane, LaneRules, LaneState, Learned, Rang
+from stream_monitor.judge.lane import Closed, Emptied, Finished, Lane, LaneRules, LaneState, Learned, Rang
 from stream_monitor.judge.limits import Limit, broken, parse_limit
 from stream_monitor.judge.performance import Performance, lags_of
 from stream_monitor.judge.verdicts import (
@@ -129,6 +130,9 @@ class ModelJudge:
                 yield from self._alert(lane, group, Verdict(group, measure, "drift", [finding]), moment)
             case Finished(lane=lane, window=window):
                 yield from self._judge(lane, window)
+            case Emptied(lane=lane, start=start, size=size):
+                if lane.state.name == "input" and self.state.model != OTHER:
+                    yield from self._check_volume(lane, {}, Moment(start, start + size, size))
 
     def _count(self, lane: Lane, start: int, counts: Sequence[int]) -> None:
         self.state.last_event = max(self.state.last_event, start)
@@ -146,7 +150,8 @@ class ModelJudge:
                 yield from self._alert(lane, verdict.group, verdict, moment)
             yield from self._check_limits(lane, window, moment)
             if lane.state.name == "input":
-                yield from self._check_volume(lane, window, moment)
+                counts = dict(enumerate(window.counts[:, 0].tolist()))
+                yield from self._check_volume(lane, counts, moment)
         if lane.state.name in ("input", "observation"):
             yield from metrics.of_window(lane, window, subjects, final=True)
 
@@ -194,16 +199,17 @@ class ModelJudge:
         )
         return [finding]
 
-    def _check_volume(self, lane: Lane, window: Window, moment: Moment) -> Iterator[Alert]:
+    def _check_volume(self, lane: Lane, counts: Mapping[int, int], moment: Moment) -> Iterator[Alert]:
+        """Hold each version's count in a window, by group, against its range; one that is not there has none."""
         tolerance = self.settings.detection.tolerance.get("volume", 2.0)
         for group, (version, segment) in enumerate(lane.state.ids.groups):
-            if segment != ALL or group >= len(window.counts):
+            if segment != ALL:
                 continue
-            key = version, segment, window.size
+            key = version, segment, moment.size
             known = self.state.volumes.setdefault(key, VolumeRange())
-            count = int(window.counts[group, 0])
-            finding = known.judge(count, window.size, tolerance)
-            if finding is None and not known.learned(window.size):
+            count = counts.get(group, 0)
+            finding = known.judge(count, moment.size, tolerance)
+            if finding is None and not known.learned(moment.size):
                 known.learn(count)
                 continue
             yield from self._alert(lane, group, Verdict(group, VOLUME, "drift", [finding] if finding else []), moment)

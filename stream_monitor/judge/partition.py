@@ -11,6 +11,7 @@ import xxhash
 
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.columns import OTHER
 from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.describe.records import (
     DeltaRecord,
@@ -23,7 +24,6 @@ from stream_monitor.describe.records import (
 from stream_monitor.detect.pinned import Pin
 from stream_monitor.events.contracts import Alert, Finding, Metric
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
-from stream_monitor.judge.lane import OTHER
 from stream_monitor.judge.model import ModelJudge, ModelState, Said, new_state
 from stream_monitor.judge.watermarks import Watermarks
 from stream_monitor.settings import Settings, in_force

@@ -6,11 +6,15 @@ import json
 from collections import defaultdict
 
 import jsonschema
+import msgspec
 import pytest
 
+from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.records import DeltaRecord, profile_schema, read
+from stream_monitor.describe.stage import Describe, Layout
 from stream_monitor.events.contracts import CONTRACTS, json_schema
-from stream_monitor.replay import replay
-from stream_monitor.stages import Output
+from stream_monitor.replay import Line, replay
+from stream_monitor.stages import Output, Position
 from tests.streams import quick_settings, shop
 
 
@@ -49,3 +53,16 @@ def test_events_that_are_counted_fit_their_schema(role: str, name: str) -> None:
 def test_every_contract_has_a_schema() -> None:
     for name in CONTRACTS:
         jsonschema.Draft202012Validator.check_schema(json_schema(name))
+
+
+def test_the_schema_of_profiles_holds_for_what_describe_writes() -> None:
+    stage = Describe(quick_settings(), Layout(1, 1, 1), Knowledge())
+    stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
+    for at, event in enumerate(shop(1, 50)):
+        stage.step(event.role, [Line(event.raw, at, event.ts + 1_000)])
+    records = [read(output.value) for output in stage.flush({}).outputs if output.role == "profiles"]
+    deltas = [record for record in records if isinstance(record, DeltaRecord)]
+    assert deltas
+    for record in deltas:
+        plain = json.loads(msgspec.json.encode(record, enc_hook=lambda array: array.tolist()))
+        jsonschema.validate(plain, profile_schema())
