@@ -69,13 +69,15 @@ class _Shortener:
         self._places: dict[str, dict[int, int]] = {}
 
     def __call__(self, table: str, codes: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        distinct, inverse = np.unique(codes, return_inverse=True)
+        distinct = np.flatnonzero(np.bincount(codes))
         places = self._places.setdefault(table, {})
-        new = [int(code) for code in distinct if int(code) not in places]
+        new = [code for code in distinct.tolist() if code not in places]
         if new:
             places.update(zip(new, range(len(places), len(places) + len(new)), strict=True))
             self.names.setdefault(table, []).extend(self._codes.export(table, new))
-        return np.array([places[int(code)] for code in distinct], np.int64)[inverse]
+        place = np.zeros(int(distinct[-1]) + 1, np.int64)
+        place[distinct] = [places[code] for code in distinct.tolist()]
+        return place[codes]
 
 
 # --- writing ---
@@ -84,7 +86,7 @@ class _Shortener:
 def export(ring: Ring, start: int, updated: I64, codes: CodeBook, max_bytes: int) -> list[bytes]:
     """Records of the rows from `start` on and of older rows that changed; at least one, to say the tail."""
     start, updated = max(start, ring.tail), updated[updated >= ring.tail]
-    step = max(1, max_bytes // _ROW_BYTES)
+    step = max(1, max_bytes * 9 // (10 * _ROW_BYTES))  # the rest is for the dictionary, that rarely needs more
     payloads: list[bytes] = []
     for at in range(0, max(ring.head - start, len(updated), 1), step):
         first = min(start + at, ring.head)
