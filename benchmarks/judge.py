@@ -48,7 +48,7 @@ def measure_panes_per_s(seconds: int = 180, warm: int = 60) -> float:
         judge.step("profiles", [Line(value, offset + i, START) for i, value in enumerate(values)])
         offset += len(values)
         again = []
-        for output in judge.flush({}).outputs:
+        for output in judge.flush({}):
             if output.role == "baselines":
                 knowledge.learn(output.value)
             elif output.role == "profiles":

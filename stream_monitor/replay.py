@@ -97,10 +97,11 @@ class FileDriver:
 
     def commit(self, ended: bool) -> list[Output]:
         """What describe publishes of what it was fed; after `ended` there will be no more."""
-        flush = self.describe.flush({part: PartitionStatus(ended, False, ended) for part in self._parts})
-        self.describe.offsets(range(len(flush.tracked)))
+        status = {part: PartitionStatus(ended, False, ended) for part in self._parts}
+        outputs = list(self.describe.flush(status))
+        self.describe.offsets(range(sum(output.tracked for output in outputs)))
         self.describe.committed()
-        return flush.outputs
+        return outputs
 
 
 class Replay:
@@ -142,7 +143,7 @@ class Replay:
         self._profiles += 1
 
     def _pass_on(self) -> None:
-        for output in self.judge.flush({}).outputs:
+        for output in self.judge.flush({}):
             if output.role == "profiles":
                 self._judge(output.value)
             elif output.role == "baselines":

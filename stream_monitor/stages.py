@@ -7,8 +7,7 @@ commit was aborted, `drop` and `assign`: the way back is the way of a restart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 Partition = tuple[str, int]
@@ -43,20 +42,13 @@ class Position(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A record to publish; `partition` None lets the key decide."""
+    """A record to publish; `partition` None lets the key decide, `tracked` asks for its offset."""
 
     role: str
     value: bytes
     key: bytes | None = None
     partition: int | None = None
-
-
-@dataclass(slots=True)
-class Flush:
-    """All that one commit publishes, and which outputs' offsets the stage wants to know before it commits."""
-
-    outputs: list[Output] = field(default_factory=list)
-    tracked: list[int] = field(default_factory=list)
+    tracked: bool = False
 
 
 class PartitionStatus(NamedTuple):
@@ -86,8 +78,8 @@ class Stage(Protocol):
     def step(self, role: str, messages: Sequence[Message]) -> None:
         """Take in messages of one topic."""
 
-    def flush(self, status: dict[Partition, PartitionStatus]) -> Flush:
-        """Everything to publish since the last commit."""
+    def flush(self, status: dict[Partition, PartitionStatus]) -> Iterable[Output]:
+        """Everything to publish since the last commit; may be made while it is sent."""
 
     def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
         """Offsets (next to read) that this commit finishes; `delivered` are the offsets of the tracked outputs."""

@@ -7,7 +7,7 @@ partitions, and what the judge said of edges.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any
@@ -30,7 +30,7 @@ from stream_monitor.errors import RestoreError
 from stream_monitor.events.dead_letters import dead_letter
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Flush, Logs, Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
 from stream_monitor.types import I64
 
 _partition = methodcaller("partition")
@@ -240,30 +240,29 @@ class Describe:
 
     # --- the commit ---
 
-    def flush(self, status: Mapping[Partition, PartitionStatus]) -> Flush:
-        """Deltas first, then watermarks, so that no judge closes a pane before its last delta."""
+    def flush(self, status: Mapping[Partition, PartitionStatus]) -> Iterator[Output]:
+        """The change log first, which is sent while the rest is made; watermarks after the deltas that they promise."""
         for partition, told in status.items():
             clock = self._clock(*partition, create=True)
             clock.at_end, clock.idle = told.at_end, told.idle
         ended = {partition for partition, told in status.items() if told.ended}
-        outputs = list(self._dead)
+        yield from self._dead
+        batches = self._traffic()
+        joined = self.joiner.flush(self.clocks, self.settings.time.allowed_lateness)
+        for number, value in joined.changes:
+            yield Output("pending", value, partition=number, tracked=True)
         by_target: dict[int, list[bytes]] = defaultdict(list)
         performance: dict[int, list[bytes]] = defaultdict(list)
-        for batch in self._traffic():
-            self._pack(batch, by_target)
-        joined = self.joiner.flush(self.clocks, self.settings.time.allowed_lateness)
-        for batch in joined.batches:
+        for batch in [*batches, *joined.batches]:
             self._pack(batch, by_target)
         for model, packed in joined.performance:
             performance[self._target(model)].append(packed)
         for target in sorted(by_target.keys() | performance.keys()):
-            records = pack_records(by_target[target], performance[target])
-            outputs += [Output("profiles", record, partition=target) for record in records]
-        tracked = range(len(outputs), len(outputs) + len(joined.changes))
-        outputs += [Output("pending", value, partition=number) for number, value in joined.changes]
+            for record in pack_records(by_target[target], performance[target]):
+                yield Output("profiles", record, partition=target)
         if watermarks := self._watermarks(ended):
-            outputs += [Output("profiles", watermarks, partition=p) for p in range(self.layout.profiles)]
-        return Flush(outputs, list(tracked))
+            for target in range(self.layout.profiles):
+                yield Output("profiles", watermarks, partition=target)
 
     def _pack(self, batch: Batch, by_target: dict[int, list[bytes]]) -> None:
         model = batch.columns.model

@@ -18,7 +18,7 @@ from stream_monitor.judge import metrics
 from stream_monitor.judge.model import ModelState, Said
 from stream_monitor.judge.partition import PartitionJudge, PartitionState
 from stream_monitor.settings import Settings, judged_text
-from stream_monitor.stages import Flush, Logs, Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
 
 SNAPSHOT_FORMAT = 1
 SNAPSHOT_BYTES = 64_000_000
@@ -145,7 +145,7 @@ class Judge:
             key, value = metrics.encode(said)
             self._outputs.append(Output("metrics", value, key))
 
-    def flush(self, status: Mapping[Partition, PartitionStatus]) -> Flush:
+    def flush(self, status: Mapping[Partition, PartitionStatus]) -> list[Output]:
         """What was said since the last commit; settings that the log does not know yet."""
         outputs = self._outputs
         for number, seat in self.seats.items():
@@ -154,7 +154,7 @@ class Judge:
             if caught_up and not seat.settings_sent and (known is None or known.hash != self._hash):
                 outputs.append(Output("profiles", write(SettingsRecord(self._hash, self._text)), partition=number))
                 seat.settings_sent = True
-        return Flush(outputs)
+        return outputs
 
     def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
         """Offsets of partitions that moved, never below what was committed before."""

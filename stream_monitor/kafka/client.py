@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from stream_monitor.errors import BrokerError
-from stream_monitor.stages import Flush, Message, Partition, Position
+from stream_monitor.stages import Message, Output, Partition, Position
 
 Batch = tuple[str, Sequence[Message]]
 OffsetsOf = Callable[[Sequence[int]], dict[Partition, Position]]
@@ -57,7 +57,7 @@ class Client(Protocol):
     def table(self, role: str) -> list[bytes]:
         """New records of a small topic that every worker reads whole; never blocks."""
 
-    def transact(self, flush: Flush, offsets: OffsetsOf) -> None:
+    def transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:
         """One transaction: outputs, flush, offsets, commit."""
 
     def rewind(self, starts: dict[Partition, int]) -> None:

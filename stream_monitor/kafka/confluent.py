@@ -28,7 +28,7 @@ from stream_monitor.errors import BrokerError, CommitUnknown
 from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf
 from stream_monitor.kafka.slots import take_slot
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Flush, Partition, Position
+from stream_monitor.stages import Output, Partition, Position
 
 log = logging.getLogger(__name__)
 
@@ -329,7 +329,7 @@ class KafkaClient:
 
     # --- the transaction ---
 
-    def transact(self, flush: Flush, offsets: OffsetsOf) -> None:
+    def transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:
         """See `loop` for the order and its reasons.
 
         A commit that hangs ends the process with its stacks on stderr: librdkafka's `send_offsets_to_transaction` can
@@ -337,16 +337,15 @@ class KafkaClient:
         """
         faulthandler.dump_traceback_later(HANG_S, exit=True)
         try:
-            self._transact(flush, offsets)
+            self._transact(outputs, offsets)
         finally:
             faulthandler.cancel_dump_traceback_later()
 
-    def _transact(self, flush: Flush, offsets: OffsetsOf) -> None:
+    def _transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:
         producer = self._producer
         try:
             producer.begin_transaction()
-            delivered = self._produce(flush)
-            positions = offsets([delivered[i] for i in flush.tracked])
+            positions = offsets(self._produce(outputs))
             if positions:
                 tps = [
                     TopicPartition(self.settings.topic(role), number, position.offset, position.metadata)
@@ -362,12 +361,14 @@ class KafkaClient:
                 raise CommitUnknown(f"the outcome of a commit is unknown: {error.args[0].str()}") from error
             self._abort(error.args[0])
 
-    def _produce(self, flush: Flush) -> dict[int, int]:
+    def _produce(self, outputs: Iterable[Output]) -> list[int]:
+        """Send the outputs, the first while the next are still made; the offsets of the tracked ones."""
         delivered: dict[int, int] = {}
-        tracked = set(flush.tracked)
-        for at, output in enumerate(flush.outputs):
+        tracked: list[int] = []
+        for at, output in enumerate(outputs):
             options: dict[str, Any] = {} if output.partition is None else {"partition": output.partition}
-            if at in tracked:
+            if output.tracked:
+                tracked.append(at)
 
                 def note(error: KafkaError | None, message: Any, at: int = at) -> None:
                     if error is None:
@@ -384,10 +385,10 @@ class KafkaClient:
         left = self._producer.flush(CALL_S)
         if left:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{left} records were not delivered"))
-        missing = tracked - delivered.keys()
+        missing = len(tracked) - len(delivered)
         if missing:
-            raise KafkaException(KafkaError(KafkaError._STATE, f"{len(missing)} change log records were not delivered"))
-        return delivered
+            raise KafkaException(KafkaError(KafkaError._STATE, f"{missing} change log records were not delivered"))
+        return [delivered[at] for at in tracked]
 
     def _commit(self) -> None:
         for _ in range(10):

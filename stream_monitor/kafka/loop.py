@@ -3,7 +3,7 @@
 The commit, in this order (docs/architecture.md has the same list):
 
  1. begin the transaction
- 2. produce outputs, dead letters, deltas, watermarks, change log
+ 2. produce dead letters, change log, deltas, watermarks, outputs: the first are sent while the next are made
  3. flush, so that a new owner that reads the log's end sees all that can still commit
  4. send our own processed offsets, each with the metadata that a restart needs
  5. commit
@@ -14,14 +14,14 @@ as a restart; an unknown or fenced one ends the process, and the next start lear
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.kafka.client import Aborted, Client
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Partition, PartitionStatus, Stage
+from stream_monitor.stages import Output, Partition, PartitionStatus, Stage
 
 CONSUME = 5_000
 _partition = methodcaller("partition")
@@ -39,6 +39,13 @@ class Report:
     commit_s: float = 0.0
     lag: dict[Partition, int] = field(default_factory=dict)
     aborted: bool = False
+
+    def counted(self, outputs: Iterable[Output]) -> Iterator[Output]:
+        """The outputs as they go by."""
+        for output in outputs:
+            self.outputs[output.role] = self.outputs.get(output.role, 0) + 1
+            self.output_bytes += len(output.value)
+            yield output
 
 
 class Loop:
@@ -104,10 +111,9 @@ class Loop:
             for value in self.client.table("baselines"):
                 self.on_table(value)
         status = self._status(started)
-        flush = self.stage.flush(status)
         report, self._report = self._report, Report()
         try:
-            self.client.transact(flush, self.stage.offsets)
+            self.client.transact(report.counted(self.stage.flush(status)), self.stage.offsets)
         except Aborted:
             report.aborted = True
             self._start_over()
@@ -115,9 +121,6 @@ class Loop:
             self.stage.committed()
             self.client.pause(self.stage.ahead(status))
         self._count, self._last_commit = 0, self.clock()
-        for output in flush.outputs:
-            report.outputs[output.role] = report.outputs.get(output.role, 0) + 1
-            report.output_bytes += len(output.value)
         report.commit_s = self._last_commit - started
         self.on_commit(report)
 

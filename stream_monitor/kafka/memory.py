@@ -15,7 +15,7 @@ import xxhash
 
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.client import Batch, Listener, OffsetsOf
-from stream_monitor.stages import Flush, Partition, Position
+from stream_monitor.stages import Output, Partition, Position
 
 Crash = Callable[[str], None]
 """Called with the name of each step of a commit; raises to crash there."""
@@ -207,19 +207,20 @@ class MemoryClient:
             found += [r.raw for r in records if r.raw is not None]
         return found
 
-    def transact(self, flush: Flush, offsets: OffsetsOf) -> None:
+    def transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:
         """A transaction; `crash` may raise at every step, Aborted included."""
         transaction = self.broker.begin()
         touched: list[Partition] = []
         try:
             self.crash("begun")
             landed = []
-            for output in flush.outputs:
+            for output in outputs:
                 where, at = self.broker._append(output.role, output.value, output.key, output.partition, transaction)
                 touched.append(where)
-                landed.append(at)
+                if output.tracked:
+                    landed.append(at)
             self.crash("produced")
-            positions = offsets([landed[i] for i in flush.tracked])
+            positions = offsets(landed)
             if self._generation != self.group.generation:
                 raise BrokerError("fenced: the group has gone on without us")
             self.crash("offsets sent")

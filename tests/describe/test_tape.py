@@ -85,7 +85,7 @@ def described(lines: list[bytes], way: str, monkeypatch: pytest.MonkeyPatch) -> 
     stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
     for at in range(0, len(lines), 7):
         stage.step("predictions", [Line(line, at + i, T0 + 10_000) for i, line in enumerate(lines[at : at + 7])])
-    outputs = stage.flush({}).outputs
+    outputs = list(stage.flush({}))
     return facts(outputs), [output.value for output in outputs if output.role == "dead-letters"]
 
 

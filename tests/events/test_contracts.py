@@ -60,7 +60,7 @@ def test_the_schema_of_profiles_holds_for_what_describe_writes() -> None:
     stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
     for at, event in enumerate(shop(1, 50)):
         stage.step(event.role, [Line(event.raw, at, event.ts + 1_000)])
-    records = [read(output.value) for output in stage.flush({}).outputs if output.role == "profiles"]
+    records = [read(output.value) for output in stage.flush({}) if output.role == "profiles"]
     deltas = [record for record in records if isinstance(record, DeltaRecord)]
     assert deltas
     for record in deltas:
