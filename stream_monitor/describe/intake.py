@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from stream_monitor.describe import columns as build
 from stream_monitor.describe.columns import Columns
@@ -18,6 +17,7 @@ from stream_monitor.describe.deltas import merge
 from stream_monitor.describe.tape import Reel, Rows
 from stream_monitor.events.contracts import Prediction
 from stream_monitor.events.decode import EARLIEST, Event
+from stream_monitor.events.ids import hash_all, hash_ids
 from stream_monitor.events.scan import PADDING
 from stream_monitor.stages import Message
 from stream_monitor.types import I64
@@ -42,7 +42,7 @@ class Intake:
     partition: list[I64] = field(default_factory=list)
     ts: list[I64] = field(default_factory=list)
     before: list[I64] = field(default_factory=list)
-    ids: list[bytes] = field(default_factory=list)
+    ids: list[npt.NDArray[np.uint64]] = field(default_factory=list)
     columns: dict[str, list[Columns]] = field(default_factory=lambda: defaultdict(list))
     size: int = 0
 
@@ -65,13 +65,13 @@ class Intake:
         done = 0
         while done < len(messages):
             upto, rows = self.reel.scan(buffer, ends, done)
-            self._place(messages[done:upto], rows, joined, admit, generic)
+            self._place(messages[done:upto], rows, buffer, admit, generic)
             if upto < len(messages):
                 self._settle()
                 self.reel.strings.forget()
             done = upto
 
-    def _place(self, messages: Sequence[Message], rows: Rows, joined: bytes, admit: Admit, generic: Generic) -> None:
+    def _place(self, messages: Sequence[Message], rows: Rows, buffer: Any, admit: Admit, generic: Generic) -> None:
         """Number the rows; those that the scanner refused, or whose time cannot be, go the slow way."""
         count, ts = len(messages), rows.ts
         arrived = np.array([stamp for _, stamp in map(_timestamp, messages)], np.int64)
@@ -85,7 +85,7 @@ class Intake:
         partition = np.fromiter(map(_partition, messages), np.int64, count)
         if kept.any():
             self._note(partition[kept], ts[kept], admit)
-            self.ids.append(_hashes(rows, joined, kept, slow))
+            self.ids.append(_hashes(rows, buffer, kept, slow))
         self._build({int(numbers[at]): event for at, event in slow.items()})
         self.size += int(kept.sum())
 
@@ -119,7 +119,7 @@ class Intake:
 
     def hashes(self) -> npt.NDArray[np.uint64]:
         """128-bit hashes of the ids, (n, 2)."""
-        return np.frombuffer(b"".join(self.ids), "<u8").reshape(-1, 2)
+        return np.concatenate(self.ids)
 
     def by_model(self) -> list[Columns]:
         """One set of columns a model, models in order of name."""
@@ -127,11 +127,9 @@ class Intake:
         return [merge(self.columns[model]) for model in sorted(self.columns)]
 
 
-def _hashes(rows: Rows, joined: bytes, kept: Any, slow: dict[int, Prediction]) -> bytes:
-    starts, ends = rows.id_start.tolist(), (rows.id_start + rows.id_length).tolist()
-    ids = [joined[start:end] for start, end in zip(starts, ends, strict=True)]
-    for at, event in slow.items():
-        ids[at] = event.id.encode()
-    if not kept.all():
-        ids = [ids[at] for at in np.flatnonzero(kept).tolist()]
-    return b"".join(map(xxhash.xxh3_128_digest, ids))
+def _hashes(rows: Rows, buffer: Any, kept: Any, slow: dict[int, Prediction]) -> npt.NDArray[np.uint64]:
+    hashes = np.empty((len(kept), 2), np.uint64)
+    hash_all(buffer, rows.id_start, rows.id_start + rows.id_length, hashes)
+    if slow:
+        hashes[list(slow)] = hash_ids([event.id for event in slow.values()])
+    return hashes if kept.all() else hashes[kept]

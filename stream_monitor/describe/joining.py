@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from stream_monitor.describe import measures
 from stream_monitor.describe.clocks import NEVER, PartitionClock
@@ -20,6 +19,7 @@ from stream_monitor.describe.pending.changes import first_of
 from stream_monitor.describe.pending.rows import MAX_SIGNALS, Joined, LabelRows, PredictionRows, SignalRows, gather
 from stream_monitor.describe.pending.store import PendingStore
 from stream_monitor.events.contracts import Feedback, Label
+from stream_monitor.events.ids import hash_ids
 from stream_monitor.settings import Settings
 from stream_monitor.types import F64, I64, Bool
 
@@ -213,12 +213,6 @@ class Joiner:
         """What was written stands."""
         for store in self.stores.values():
             store.settle()
-
-
-def hash_ids(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """128-bit hashes of prediction ids, (n, 2)."""
-    raw = b"".join(xxhash.xxh3_128_digest(name.encode()) for name in ids)
-    return np.frombuffer(raw, "<u8").reshape(-1, 2)
 
 
 def split(ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:

@@ -453,11 +453,11 @@ def note(tape: Tape, row: int, token: int, key: int, kind: int, value: float) ->
 @compiled
 def read_event(keys: Keys, strings: Strings, tape: Tape, buffer: Any, at: int, end: int, row: int, token: int) -> int:
     """The token after those of this event; -1 for an event that is not read here, -2 for a full table of texts."""
+    tape.model[row], tape.version[row], tape.id_length[row] = -1, -1, 0
     if not 2 <= end - at <= MAX_EVENT_BYTES:
         return _NO
     strings.used[2] += 1
     event, limit = strings.used[2], token + MAX_FEATURES
-    tape.model[row], tape.version[row], tape.id_length[row] = -1, -1, 0
     at = skip_space(buffer, at, end)
     if at >= end or buffer[at] != 123:
         return _NO
