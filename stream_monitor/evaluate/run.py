@@ -19,7 +19,7 @@ SECTIONS: dict[str, Callable[[Effort, int], Iterator[Row]]] = {
 
 
 def evaluate(
-    quick: bool, seeds: int | None, only: list[str], own: Path | None, seed: int = 0
+    quick: bool, seeds: int | None, only: list[str], own: Path | None, seed: int = 1
 ) -> Iterator[tuple[str, list[Row]]]:
     """Sections with their rows, as they are done; with a file of the user's own just that one."""
     effort = QUICK if quick else Effort()
