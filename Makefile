@@ -11,7 +11,7 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo test check format bench kafka lock clean
+.PHONY: help setup demo test check format bench evaluate kafka lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ bench: .venv-bench/.ready .venv-quix/.ready  ## speed and memory, side by side w
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
+
+evaluate: $(READY)  ## detection quality: false alarms, delays, labelled streams; ARGS=--quick for a rough look
+	$(BIN)/stream-monitor evaluate $(ARGS)
 
 kafka: $(READY)  ## a real Apache Kafka on this machine, until Ctrl-C
 	$(BIN)/python -m stream_monitor.kafka.local $(ARGS)

@@ -189,6 +189,34 @@ def replay(
     err.print(f"{run.driver.events:,} events: {told}", highlight=False)
 
 
+@app.command()
+def evaluate(
+    file: Annotated[
+        Path | None, typer.Argument(help="your own stream: NDJSON or CSV with value, and change 0/1")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="seconds in place of minutes: rough figures")] = False,
+    seeds: Annotated[int | None, typer.Option(min=2, help="runs of a delay cell")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="a section: null, delay, labelled or windows")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+    plot: Annotated[Path | None, typer.Option(help="draw delay against false alarms here (SVG)")] = None,
+) -> None:
+    """Measure detection quality: false alarms without change, delays, labelled streams, window tests."""
+    from stream_monitor.evaluate.report import picture, tables
+    from stream_monitor.evaluate.run import SECTIONS, evaluate
+
+    if unknown := set(only or []) - set(SECTIONS):
+        raise typer.BadParameter(f"no section {', '.join(sorted(unknown))}; sections are {', '.join(SECTIONS)}")
+    results = {}
+    for section, rows in evaluate(quick, seeds, only or [], file):
+        results[section] = rows
+        for table in tables({section: rows}):
+            Console().print(table)
+    if json_file is not None:
+        json_file.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if plot is not None:
+        plot.write_text(picture(results.get("delay", [])), encoding="utf-8")
+
+
 @topics_app.command("create")
 def topics_create(config: Config = None) -> None:
     """Make the missing topics with the right configuration."""

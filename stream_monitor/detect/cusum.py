@@ -1,0 +1,327 @@
+"""A grid of CUSUMs that keep learning their baseline: the default sequential detector, all measures in one call.
+
+Ten CUSUMs a measure (Page 1954), five sizes of change in both directions. Each is a likelihood ratio on scores (see
+`scores`) between the baseline and the same distribution exponentially tilted; the tilt is such that its cumulant psi is
+size²/2, or the tilt is `size` where that is less. For a normal that shifts the mean by `size` standard deviations; a
+rare error's rate it raises by as much as is as easily told. The mean is not known but learned: a CUSUM's baseline is
+everything before its own start, so it learns until the CUSUM begins to grow, and the ratio has the mean integrated out
+(n values against N before them: division by 1 + n/N), so that a young baseline raises about as many alarms as an old
+one. Dependence of values divides the statistic by the long-run variance ratio (see `dependence`).
+
+Threshold, in closed form: the mean time between false alarms of one CUSUM with threshold x is (e^x - x - 1) / KL, KL =
+psi here; `GRID` pays for ten of them, and larger sizes get smaller shares of all false alarms. Panes of several values
+overshoot more than values one by one, so they may have a lower threshold: by `PANE_STEP` standard deviations of what a
+pane adds.
+
+What is assumed: values whose dependence is shorter than the baseline, no seasons, and of a rare error at least about
+fifty in the baseline. Changes below half the smallest size, .075 standard deviations of the scores, are never found,
+whatever the traffic: that is the tolerance. Memory is 2 kB a row. The last axis of every array is the row. A row's
+results do not depend on which others share its calls.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from stream_monitor.detect.dependence import Blocks
+from stream_monitor.types import F64, I64, Bool
+
+SIZES = np.array([0.15, 0.24, 0.38, 0.61, 0.98])
+"""Changes to look for, in standard deviations of the baseline's scores; each both ways."""
+DIRECTED = np.concatenate([SIZES, -SIZES])[:, None]
+COLUMNS = len(DIRECTED)
+GRID = 23.5
+SIZE_POWER = 1.0
+PANE_STEP = 1.166
+PANE_MOST = 2.5
+LEAST_THRESHOLD = 1.0
+REFRESH = 2.0
+"""Spread, dependence and thresholds are taken anew when the number of values has grown by this factor."""
+
+
+REHEARSAL = 128
+"""Most panes of a rehearsal, see `Cusums.learn`."""
+
+
+class Baselines(NamedTuple):
+    """What rows learn from. `panes_*` (P, R) are the baseline's own panes, oldest first; P may be 0.
+
+    Without panes nothing is known of dependence until the number of values has doubled.
+    """
+
+    counts: I64
+    """(R, B) values in each bin."""
+    scores: F64
+    """(R, B) `scores_of(counts).of_bin`."""
+    arl0: F64
+    """(R,) nominal mean number of values between false alarms."""
+    panes_n: F64
+    panes_s: F64
+
+
+class Alarms(NamedTuple):
+    """One entry a row that rings, all (A,). A row that is not restarted rings again with its next pane."""
+
+    row: I64
+    up: Bool
+    effect: F64
+    """Estimated shift of the mean score, in standard deviations of the baseline; signed."""
+    since: F64
+    """Estimated number of values since the change."""
+    statistic: F64
+    threshold: F64
+
+
+class CusumState(msgspec.Struct):
+    """All that is remembered of R rows; a snapshot writes just this."""
+
+    n: np.ndarray
+    """(COLUMNS, R) values since the start of each CUSUM."""
+    s: np.ndarray
+    """(COLUMNS, R) sum of their scores."""
+    theta: np.ndarray
+    """(COLUMNS, R) the tilt."""
+    psi: np.ndarray
+    """(COLUMNS, R) its cumulant over the baseline."""
+    gain: np.ndarray
+    """(COLUMNS, R) theta / f."""
+    cost: np.ndarray
+    """(COLUMNS, R) cumulant / f, by the spread of all values so far."""
+    bar: np.ndarray
+    """(COLUMNS, R) threshold of a pane of no values."""
+    near: np.ndarray
+    """(COLUMNS, R) no threshold is below this."""
+    total: np.ndarray
+    """(3, R) values, sum and sum of squares of their scores, since the baseline began."""
+    learned: np.ndarray
+    """(3, R) the same when spread and dependence were last taken anew."""
+    f: np.ndarray
+    """(R,) long-run variance ratio."""
+    arl0: np.ndarray
+    """(R,) nominal mean number of values between false alarms."""
+    due: np.ndarray
+    """(R,) number of values at which spread and dependence are taken anew."""
+    blocks: Blocks
+
+    @classmethod
+    def empty(cls, rows: int = 0) -> CusumState:
+        """Rows that have learned nothing yet, and stay quiet."""
+        n, s, theta, psi, gain, cost = (np.zeros((COLUMNS, rows)) for _ in range(6))
+        bar, due = np.full((COLUMNS, rows), np.inf), np.full(rows, np.inf)
+        total = np.repeat([[1.0], [0.0], [0.0]], rows, axis=1)
+        return cls(
+            n,
+            s,
+            theta,
+            psi,
+            gain,
+            cost,
+            bar,
+            bar.copy(),
+            total,
+            total.copy(),
+            np.ones(rows),
+            np.ones(rows),
+            due,
+            Blocks.empty(rows),
+        )
+
+    def __len__(self) -> int:
+        return len(self.f)
+
+    def take(self, rows: I64) -> CusumState:
+        """A copy of these rows."""
+        self.blocks.settle(rows)
+        part = CusumState.empty()
+        for mine, theirs in ((self, part), (self.blocks, part.blocks)):
+            for name in mine.__struct_fields__:
+                if name != "blocks":
+                    setattr(theirs, name, getattr(mine, name)[..., rows])
+        return part
+
+    def put(self, rows: I64, part: CusumState) -> None:
+        """The inverse of `take`."""
+        for mine, theirs in ((self, part), (self.blocks, part.blocks)):
+            for name in mine.__struct_fields__:
+                if name != "blocks":
+                    getattr(mine, name)[..., rows] = getattr(theirs, name)
+
+
+class Cusums:
+    """Behaviour around a `CusumState`."""
+
+    def __init__(self, state: CusumState | None = None) -> None:
+        self.state = CusumState.empty() if state is None else state.take(np.arange(len(state)))
+
+    def grow(self, rows: int) -> None:
+        """Make room for this many rows; new ones are quiet until they learn."""
+        have = len(self.state)
+        if rows > have:
+            room = CusumState.empty(max(rows, 2 * have))
+            room.put(np.arange(have), self.state)
+            self.state = room
+
+    def learn(self, rows: I64, baselines: Baselines) -> None:
+        """Give distinct rows a baseline, and forget all that they knew."""
+        counts, scores = baselines.counts, baselines.scores
+        new, every = CusumState.empty(len(rows)), np.arange(len(rows))
+        new.theta, new.psi = tilts(counts, scores)
+        new.total[0] = np.maximum(counts.sum(axis=1), 1)
+        new.total[1] = (counts * scores).sum(axis=1)
+        new.total[2] = (counts * scores * scores).sum(axis=1)
+        new.arl0 = baselines.arl0.astype(float)
+        new.blocks.begin(baselines.panes_n, baselines.panes_s - baselines.panes_n * (new.total[1] / new.total[0]))
+        refresh(new, every)
+        _rehearse(new, baselines.panes_n, baselines.panes_s)
+        self.state.put(rows, new)
+
+    def step(self, rows: I64, n: F64, s: F64, ss: F64) -> Alarms:
+        """Take in a pane of each of these distinct rows: n > 0 values, the sums of their scores and squared scores."""
+        state, at = self.state, _index(rows, len(self.state))
+        total = state.total[:, at]
+        total += np.stack([n, s, ss])
+        state.blocks.add(rows, n, s - n * (total[1] / total[0]))
+        count, score = state.n[:, at], state.s[:, at]
+        count += n
+        score += s
+        w = _statistic(count, score, total, state.gain[:, at], state.cost[:, at])
+        grows = (w > 0).astype(float)
+        count *= grows
+        score *= grows
+        if not isinstance(at, slice):
+            state.total[:, at], state.n[:, at], state.s[:, at] = total, count, score
+        near = np.unique(np.flatnonzero(w > state.near[:, at]) % len(rows)) if len(rows) else rows
+        alarms = self._alarms(rows[near], n[near], w[:, near])
+        due = np.flatnonzero(total[0] >= state.due[at])
+        if len(due):
+            calm = (w[:, due] <= _thresholds_now(state, rows[due], n[due]) / 2).all(axis=0)
+            if calm.any():
+                refresh(state, rows[due[calm]])
+        return alarms
+
+    def _alarms(self, rows: I64, n: F64, w: F64) -> Alarms:
+        state, h = self.state, _thresholds_now(self.state, rows, n)
+        over = w > h
+        at = np.flatnonzero(over.any(axis=0))
+        column, row = np.where(over, w, -np.inf)[:, at].argmax(axis=0), rows[at]
+        count, score = state.n[column, row], state.s[column, row]
+        before = (state.total[1, row] - score) / (state.total[0, row] - count)
+        return Alarms(row, column < len(SIZES), score / count - before, count, w[column, at], h[column, at])
+
+    def restart(self, rows: I64, keep: bool) -> None:
+        """Start anew after an alarm. With `keep` what came belongs to normal and the baseline goes on from here.
+
+        Else the baseline is again what it was when last taken anew, and a change that lasts rings again. It is not cut
+        at the estimated change: after a false alarm that would leave a baseline without its most unusual values.
+        """
+        state = self.state
+        state.n[:, rows] = 0
+        state.s[:, rows] = 0
+        if not keep:
+            state.total[:, rows] = state.learned[:, rows]
+            state.blocks.drop_waiting(rows)
+
+
+def _rehearse(state: CusumState, panes_n: F64, panes_s: F64) -> None:
+    """Run the CUSUMs over the later half of the baseline, so that they meet the stream as they will live in it.
+
+    One that starts from 0 takes longer to ring. Panes are joined so that there are at most `REHEARSAL`.
+    """
+    each = -(-max(len(panes_n) // 2, 1) // REHEARSAL)
+    first = len(panes_n) - len(panes_n) // 2 // each * each
+    total = state.total.copy()
+    total[0] -= panes_n[first:].sum(axis=0)
+    total[1] -= panes_s[first:].sum(axis=0)
+    for i in range(first, len(panes_n), each):
+        n, s = panes_n[i : i + each].sum(axis=0), panes_s[i : i + each].sum(axis=0)
+        total[0] += n
+        total[1] += s
+        state.n += n
+        state.s += s
+        w = _statistic(state.n, state.s, total, state.gain, state.cost)
+        grows = (w > 0) & (w <= state.bar)
+        state.n *= grows
+        state.s *= grows
+
+
+def _index(rows: I64, size: int) -> slice | I64:
+    """A slice, which needs no copies, when all rows are meant in their order."""
+    if len(rows) == size and size and rows[0] == 0 and bool((np.diff(rows) == 1).all()):
+        return slice(None)
+    return rows
+
+
+def _statistic(n: F64, s: F64, total: F64, gain: F64, cost: F64) -> F64:
+    """Log likelihood ratio of each CUSUM with the baseline's mean integrated out, (COLUMNS, R).
+
+    With N, T the totals it is (theta (s - n mean) - n psi) / f (1 + n / (N - n)), where mean = (T - s) / (N - n);
+    written with the mean of all, T / N, that is theta (s - n T / N) / f - n (1 - n / N) psi / f.
+    """
+    w: F64 = n * (total[1] / total[0])
+    np.subtract(s, w, out=w)
+    w *= gain
+    rest: F64 = n * (1 / total[0])
+    rest -= 1
+    rest *= n
+    rest *= cost
+    w += rest
+    return w
+
+
+def _thresholds_now(state: CusumState, rows: I64, n: F64) -> F64:
+    """(COLUMNS, R): thresholds for panes of n values."""
+    step = PANE_STEP * np.abs(state.theta[:, rows]) * np.sqrt(n / state.f[rows])
+    return np.asarray(np.maximum(state.bar[:, rows] - np.minimum(step, PANE_MOST), LEAST_THRESHOLD))
+
+
+def refresh(state: CusumState, rows: I64) -> None:
+    """Take spread, dependence and thresholds of these rows from all values so far."""
+    n, s, ss = state.learned[:, rows] = state.total[:, rows]
+    mean = s / n
+    variance = np.maximum(ss / n - mean * mean, 0.0)
+    psi, arl0 = state.psi[:, rows] * variance, state.arl0[rows]
+    f = state.blocks.ratio(rows, variance, thresholds(psi, arl0).max(axis=0))
+    state.f[rows], state.due[rows] = f, REFRESH * n
+    state.gain[:, rows], state.cost[:, rows] = state.theta[:, rows] / f, psi / f
+    state.bar[:, rows] = thresholds(psi, arl0 / f)
+    state.near[:, rows] = np.maximum(state.bar[:, rows] - PANE_MOST, LEAST_THRESHOLD)
+
+
+def thresholds(psi: F64, arl0: F64) -> F64:
+    """(COLUMNS, R): the x of e^x - x - 1 = arl0 GRID psi size^SIZE_POWER; below 1 it is not exact."""
+    y = arl0 * GRID * psi * np.abs(DIRECTED) ** SIZE_POWER
+    x = np.log1p(y)
+    for _ in range(12):
+        x = np.log1p(x + y)
+    return np.asarray(x)
+
+
+def tilts(counts: I64, scores: F64) -> tuple[F64, F64]:
+    """Tilts theta and psi(theta) = ln mean exp(theta score), (COLUMNS, R): psi = size²/2 unless |theta| > size then.
+
+    Newton's method on sqrt(2 psi), which for a normal is theta itself. A constant has psi = 0.
+    """
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    theta, psi = np.empty((COLUMNS, len(counts))), np.empty((COLUMNS, len(counts)))
+    for column, size in enumerate(DIRECTED[:, 0]):
+        t = np.full(len(counts), abs(size))
+        for _ in range(12):
+            value, slope = _cumulant(share, scores, np.copysign(t, size))
+            root = np.sqrt(2 * np.maximum(value, 1e-12))
+            slope = np.maximum(np.abs(slope), 1e-12)
+            t = np.clip(t + (abs(size) - root) * root / slope, t / 4, abs(size))
+        theta[column] = np.copysign(t, size)
+        psi[column] = np.maximum(_cumulant(share, scores, theta[column])[0], 0.0)
+    return theta, psi
+
+
+def _cumulant(share: F64, scores: F64, theta: F64) -> tuple[F64, F64]:
+    exponent = theta[:, None] * scores
+    most = exponent.max(axis=1, keepdims=True, initial=0.0)
+    weight = share * np.exp(exponent - most)
+    mass = weight.sum(axis=1)
+    safe = np.maximum(mass, 1e-300)
+    return np.where(mass > 0, np.log(safe) + most[:, 0], 0.0), (weight * scores).sum(axis=1) / safe

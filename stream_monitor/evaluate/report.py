@@ -1,0 +1,87 @@
+"""Results as tables, and as a picture of delay against false alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from math import isfinite, log10
+
+from rich.table import Table
+
+from stream_monitor.evaluate.protocol import Row
+
+Results = dict[str, list[Row]]
+COLUMNS = {
+    "null": ("stream", "pane", "nominal", "arl0", "lower", "alarms"),
+    "delay": (
+        "detector", "baseline", "step", "mean", "lower", "upper", "p95", "found", "dstar_ratio", "false_alarms_per_1e6",
+    ),
+    "labelled": ("detector", "changes", "recall", "f1", "false_per_1e4"),
+    "windows": ("test", "n", "shift", "tolerance", "share", "lower", "upper"),
+}  # fmt: skip
+TITLES = {
+    "null": "A. No change: values between false alarms (lower: 95 % limit)",
+    "delay": "B. Values from a change to its alarm (lower, upper: 95 % limits of the mean of those found)",
+    "labelled": "C. Errors with marked changes",
+    "windows": "Window tests: share of p <= .01 (lower, upper: 95 % limits)",
+}
+HEADINGS = {"dstar_ratio": "/ D*", "false_alarms_per_1e6": "false/1e6", "false_per_1e4": "false/1e4"}
+PALETTE = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
+
+
+def tables(results: Results) -> Iterator[Table]:
+    """A table a section."""
+    for section, rows in results.items():
+        table = Table(title=TITLES[section], title_justify="left")
+        for column in COLUMNS[section]:
+            table.add_column(
+                HEADINGS.get(column, column),
+                no_wrap=True,
+                justify="left" if column in ("detector", "stream", "step", "test") else "right",
+            )
+        for row in rows:
+            table.add_row(*(_cell(row[column]) for column in COLUMNS[section]))
+        yield table
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
+    return str(value)
+
+
+def picture(rows: list[Row], step: str = ".2→.3") -> str:
+    """SVG: mean delay against false alarms per million values, both logarithmic; left and below is better."""
+    points = [row for row in rows if row["step"] == step and isfinite(row["mean"])]
+    marks = "".join(_point(row, PALETTE[i % len(PALETTE)]) for i, row in enumerate(points))
+    grid = "".join(
+        f'<text x="{_x(v):.0f}" y="395" text-anchor="middle">{v:g}</text>'
+        f'<line x1="{_x(v):.0f}" y1="20" x2="{_x(v):.0f}" y2="380" stroke="#ddd"/>'
+        for v in (1, 10, 100, 1_000)
+    ) + "".join(
+        f'<text x="55" y="{_y(v) + 4:.0f}" text-anchor="end">{v:g}</text>'
+        f'<line x1="60" y1="{_y(v):.0f}" x2="580" y2="{_y(v):.0f}" stroke="#ddd"/>'
+        for v in (30, 100, 300, 1_000, 3_000)
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="720" height="430" font-family="sans-serif" font-size="12">'
+        f'<rect width="720" height="430" fill="white"/>{grid}{marks}'
+        f'<text x="320" y="418" text-anchor="middle">false alarms per million values</text>'
+        f'<text x="60" y="14">mean delay in values, {escape(step)}</text></svg>\n'
+    )
+
+
+def _x(rate: float) -> float:
+    return 60 + 520 * (log10(min(max(rate, 0.5), 2_000)) - log10(0.5)) / (log10(2_000) - log10(0.5))
+
+
+def _y(mean: float) -> float:
+    return 380 - 360 * (log10(min(max(mean, 10), 5_000)) - 1) / (log10(5_000) - 1)
+
+
+def _point(row: Row, colour: str) -> str:
+    x, y = _x(row["false_alarms_per_1e6"]), _y(row["mean"])
+    name = escape(f"{row['detector']}, {row['baseline']:,}" if row["detector"] == "cusum" else row["detector"])
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/><text x="{x + 8:.1f}" y="{y + 4:.1f}">{name}</text>'
+    )

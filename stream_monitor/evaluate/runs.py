@@ -1,0 +1,89 @@
+"""Our CUSUMs on many runs at once, each run a row; and one value at a time, for streams of all detectors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stream_monitor.describe.edges import BINS, bin_values, make_edges
+from stream_monitor.detect.cusum import Baselines, Cusums, CusumState
+from stream_monitor.detect.scores import scores_of
+from stream_monitor.evaluate.streams import Source
+from stream_monitor.types import F64
+
+BLOCK = 1_000
+"""Values of every run that are scored at a time."""
+
+
+class Learned:
+    """R runs that have learned from n0 values each."""
+
+    def __init__(self, values: F64, arl0: float, pane: int = 1) -> None:
+        rows = values.shape[1]
+        counts = np.zeros((rows, BINS), np.int64)
+        self.borders = [make_edges(values[:, r]).borders for r in range(rows)]
+        for r, borders in enumerate(self.borders):
+            counts[r] = np.bincount(bin_values(borders, values[:, r]), minlength=BINS)
+        self.scores = scores_of(counts).of_bin
+        self.pane, self.rows = pane, np.arange(rows)
+        s = self._panes(self._scored(values))
+        self.cusums = Cusums(CusumState.empty(rows))
+        sizes = np.full(s.shape, float(pane))
+        self.cusums.learn(self.rows, Baselines(counts, self.scores, np.full(rows, arl0), sizes, s))
+
+    def _scored(self, values: F64) -> F64:
+        scored = np.empty((values.shape[1], values.shape[0]))
+        for r, borders in enumerate(self.borders):
+            scored[r] = self.scores[r][bin_values(borders, values[:, r])]
+        return scored.T
+
+    def _panes(self, scored: F64) -> F64:
+        count = len(scored) // self.pane
+        return np.asarray(scored[: count * self.pane].reshape(count, self.pane, -1).sum(axis=1))
+
+    def false_alarms(self, source: Source, count: int) -> int:
+        """Alarms in `count` values of every run; after each the run goes on with what it knows."""
+        alarms, seen, n = 0, 0, np.full(len(self.rows), float(self.pane))
+        while seen < count:
+            scored = self._scored(source(BLOCK))
+            for s, ss in zip(self._panes(scored), self._panes(scored**2), strict=True):
+                rang = self.cusums.step(self.rows, n, s, ss).row
+                alarms += len(rang)
+                if len(rang):
+                    self.cusums.restart(rang, keep=True)
+            seen += BLOCK
+        return alarms
+
+    def delays(self, source: Source, most: int) -> F64:
+        """Values until each run's first alarm, (R,); NaN when there is none within `most`."""
+        found, live, seen = np.full(len(self.rows), np.nan), self.rows, 0
+        while seen < most and len(live):
+            scored = self._scored(source(BLOCK))
+            for s, ss in zip(self._panes(scored), self._panes(scored**2), strict=True):
+                seen += self.pane
+                rang = self.cusums.step(live, np.full(len(live), float(self.pane)), s[live], ss[live]).row
+                if len(rang):
+                    found[rang] = seen
+                    live = live[np.isnan(found[live])]
+        return found
+
+
+class OneByOne:
+    """The same CUSUMs on a single stream: learn from the first values, ring, learn anew from the next ones."""
+
+    def __init__(self, arl0: float, first: int) -> None:
+        self.arl0, self.first = arl0, first
+        self.waiting: list[float] = []
+        self.learned: Learned | None = None
+
+    def update(self, value: float) -> bool:
+        """Take in a value; whether it rings."""
+        if self.learned is None:
+            self.waiting.append(value)
+            if len(self.waiting) == self.first:
+                self.learned, self.waiting = Learned(np.array(self.waiting)[:, None], self.arl0), []
+            return False
+        score = self.learned.scores[0][bin_values(self.learned.borders[0], np.array([value]))]
+        rang = len(self.learned.cusums.step(self.learned.rows, np.ones(1), score, score**2).row) > 0
+        if rang:
+            self.learned = None
+        return rang
