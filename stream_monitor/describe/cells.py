@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream_monitor.describe.columns import Coded, Spec
+from stream_monitor.describe.columns import Coded, Spec, distinct
 from stream_monitor.describe.profiles import Cells
 from stream_monitor.types import I64
 
@@ -38,7 +38,7 @@ def place(events: Placed) -> Cells:
     row, segment = np.concatenate(rows), np.concatenate(codes)
     pane, panes = _panes(events.pane)
     key = (pane[row] * len(names) + segment) * max(len(versions), 1) + version[row]
-    found, cell = np.unique(key, return_inverse=True)
+    found, cell = distinct(key)
     status = events.status[row]
     counts = np.bincount(cell * 3 + status, minlength=3 * len(found)).reshape(-1, 3)
     accepted = status == ACCEPTED
@@ -53,5 +53,10 @@ def place(events: Placed) -> Cells:
 
 
 def _panes(pane: I64) -> tuple[I64, I64]:
-    panes, code = np.unique(pane, return_inverse=True)
-    return code, panes
+    """(of each event the number of its pane, the panes): starts of panes are multiples of their size."""
+    if not len(pane):
+        return pane, pane
+    past = pane - pane.min()
+    step = max(int(np.gcd.reduce(past)), 1)
+    steps, code = distinct(past // step)
+    return code, pane.min() + steps * step

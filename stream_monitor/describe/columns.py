@@ -24,6 +24,17 @@ OTHER = "__other__"
 """The model, and the version, of events that are only counted because there are too many of these."""
 
 
+def distinct(keys: I64) -> tuple[I64, I64]:
+    """(the keys that occur, ascending; of each key its place among them); keys are not negative."""
+    most = int(keys.max(initial=0))
+    if most > 4 * len(keys) + 1_000:
+        found, place = np.unique(keys, return_inverse=True)
+        return found, place
+    there = np.zeros(most + 1, np.bool_)
+    there[keys] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
+
+
 @dataclass(slots=True)
 class Coded:
     """A column of names: `names[codes[i]]`, or absent where the code is -1."""
@@ -66,7 +77,9 @@ class Coded:
 
     def dense(self) -> Coded:
         """The same column without names that do not occur, in order of code."""
-        used = np.flatnonzero(np.bincount(self.codes[self.codes >= 0], minlength=len(self.names)))
+        used = np.flatnonzero(np.bincount(self.codes + 1, minlength=len(self.names) + 1)[1:])
+        if len(used) == len(self.names):
+            return self
         place = np.full(len(self.names) + 1, -1, np.int64)
         place[used] = np.arange(len(used))
         return Coded(place[self.codes], [self.names[i] for i in used.tolist()])

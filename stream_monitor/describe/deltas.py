@@ -92,7 +92,7 @@ def _delta(batch: Batch, rows: slice, known: Known) -> Delta:
     numbers, categories = summarise(
         cells,
         {name: column[rows] for name, column in columns.numeric.items()},
-        {name: column[rows].dense() for name, column in columns.categorical.items()},
+        {name: column[rows] for name, column in columns.categorical.items()},
         known,
     )
     return Delta(columns.model, batch.lane, cells.version, cells.segment, cells.pane, cells.counts, numbers, categories)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from stream_monitor.describe import measures
 from stream_monitor.describe.clocks import NEVER, PartitionClock
 from stream_monitor.describe.codes import Answer, CodeBook, Key
-from stream_monitor.describe.columns import Coded, Columns
+from stream_monitor.describe.columns import Coded, Columns, distinct
 from stream_monitor.describe.deltas import Batch
 from stream_monitor.describe.outcomes import Outcomes
 from stream_monitor.describe.pending.changes import first_of
@@ -115,10 +115,12 @@ class Joiner:
         combined = np.zeros(len(columns.rows), np.int64)
         for part in parts:
             combined = combined * (len(part.names) + 1) + part.codes + 1
-        _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+        found, inverse = distinct(combined)
+        first = np.empty(len(found), np.int64)
+        first[inverse] = np.arange(len(inverse))  # any row that has the combination
         names = [[*part.names, None] for part in parts]
-        found = [tuple(n[part.codes[row]] for n, part in zip(names, parts, strict=True)) for row in first.tolist()]
-        return self.book.answers.array(Answer(f[:-1], f[-1]) for f in found)[inverse]
+        told = [tuple(n[part.codes[row]] for n, part in zip(names, parts, strict=True)) for row in first.tolist()]
+        return self.book.answers.array(Answer(t[:-1], t[-1]) for t in told)[inverse]
 
     def labels(self, events: Sequence[Label], partition: I64, ts: I64) -> None:
         """Labels of a batch; they are joined at the commit, after its predictions."""

@@ -70,7 +70,7 @@ class Knowledge:
         """Take in what the judge published."""
         known = self._known.setdefault((record.model, record.lane), Known())
         if record.borders is not None:
-            known.edges[record.measure] = Edges(record.version, record.borders)
+            known.add_edges(record.measure, Edges(record.version, record.borders))
         if record.categories is not None:
             known.categories[record.measure] = frozenset(record.categories)
 

@@ -8,26 +8,27 @@ centred sums of squares are merged by the pairwise formula of Chan, Golub and Le
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
-from stream_monitor.describe.columns import Coded
+from stream_monitor.describe.columns import Coded, distinct
 from stream_monitor.describe.edges import Edges
-from stream_monitor.describe.sums import add_up
-from stream_monitor.types import F64, I64
-
-DENSE_LIMIT = 4_000_000
-"""Bin counts are taken in a dense table up to this many places, by sorting above it."""
-
+from stream_monitor.describe.sums import Borders, add_up, tally
+from stream_monitor.types import F64, I64, Bool
 
 NEW_CATEGORIES = 256
 """New categories of a measure that a pane counts by name, beside those of its baseline."""
 
 UNKNOWN_CATEGORIES = 4_096
 """Categories that a delta counts by name while its worker does not know the baseline's."""
+
+KEPT_TABLES = 4
+"""Sets of measures of a lane whose borders are kept laid out."""
 
 
 class NumericRows(msgspec.Struct):
@@ -77,12 +78,28 @@ class Delta(msgspec.Struct):
     categorical: CategoricalRows
 
 
-@dataclass(slots=True)
 class Known:
     """What describe has heard of a model's lane from the judge: edges and baseline categories by measure."""
 
-    edges: dict[str, Edges] = field(default_factory=dict)
-    categories: dict[str, frozenset[str]] = field(default_factory=dict)
+    def __init__(
+        self, edges: Mapping[str, Edges] | None = None, categories: Mapping[str, frozenset[str]] | None = None
+    ) -> None:
+        self.edges, self.categories = dict(edges or {}), dict(categories or {})
+        self._borders: dict[tuple[str, ...], Borders] = {}
+
+    def add_edges(self, measure: str, edges: Edges) -> None:
+        """Take in the edges of a measure."""
+        self.edges[measure] = edges
+        self._borders.clear()
+
+    def borders(self, measures: tuple[str, ...]) -> Borders:
+        """The borders of these measures; kept, for most commits bring the same ones."""
+        made = self._borders.get(measures)
+        if made is None:
+            if len(self._borders) >= KEPT_TABLES:
+                self._borders.clear()
+            made = self._borders[measures] = Borders.of([self.edges.get(name) for name in measures])
+        return made
 
 
 @dataclass(slots=True)
@@ -105,65 +122,73 @@ def summarise(
     if len(cell) and (np.diff(cell) < 0).any():
         order = np.argsort(cell, kind="stable")
         row, cell = row[order], cell[order]
-    return (
-        add_numbers(numeric, row, cell, known.edges),
-        add_categories(categorical, row, cell, known.categories),
-    )
+    return add_numbers(numeric, row, cell, known), add_categories(categorical, row, cell, known.categories)
 
 
-def add_numbers(columns: Mapping[str, F64], row: I64, cell: I64, edges: Mapping[str, Edges]) -> NumericRows:
+def _spans(cell: I64) -> tuple[I64, I64]:
+    """(the cells that occur, where each one's entries begin and the last one's end) of sorted cells."""
+    starts = np.flatnonzero(np.diff(cell, prepend=-1))
+    return cell[starts], np.append(starts, len(cell))
+
+
+def narrow(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Counts or places in the smallest of the wire's types that holds them; readers take any."""
+    most = int(counts.max()) if len(counts) else 0
+    return counts.astype(np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32)
+
+
+def add_numbers(columns: Mapping[str, F64], row: I64, cell: I64, known: Known) -> NumericRows:
     """Rows of all numeric columns; `cell` is sorted."""
     names = list(columns)
     if not names or not len(row):
         return _no_numbers()
     values = np.empty((len(names), len(row)))
-    for i, name in enumerate(names):
-        np.take(columns[name], row, out=values[i])
+    for i, column in enumerate(columns.values()):
+        column.take(row, out=values[i], mode="clip")  # "raise" would copy twice
     values += 0.0  # -0.0 becomes 0.0, as the generic decoder reads an integer -0
-    present, starts = np.unique(cell, return_index=True)
-    bounds = np.append(starts, len(cell))
-    bins = [edges.get(name) for name in names]
-    sums = add_up(values, bounds, bins)
+    present, bounds = _spans(cell)
+    edges = [known.edges.get(name) for name in names]
+    sums = add_up(values, bounds, known.borders(tuple(names)))
     at_cell, at_name = np.nonzero(sums.n.T)
-    dense = np.repeat(np.arange(len(present)), np.diff(bounds))
-    value_ptr, kept = _values(values, dense, bins, (at_cell, at_name))
+    value_ptr, kept = _values(values, bounds, edges, (at_cell, at_name))
     return NumericRows(
         names=names,
-        edges=[e.version if e else 0 for e in bins],
-        cell=present[at_cell].astype(np.uint32),
-        name=at_name.astype(np.uint16),
-        n=sums.n[at_name, at_cell],
+        edges=[e.version if e else 0 for e in edges],
+        cell=narrow(present[at_cell]),
+        name=narrow(at_name),
+        n=narrow(sums.n[at_name, at_cell]),
         mean=sums.mean[at_name, at_cell],
         m2=sums.m2[at_name, at_cell],
         low=sums.low[at_name, at_cell],
         high=sums.high[at_name, at_cell],
-        bin_ptr=np.append(sums.ptr[at_cell * len(names) + at_name], sums.ptr[-1]),
+        bin_ptr=narrow(np.append(sums.ptr[at_cell * len(names) + at_name], sums.ptr[-1])),
         bin_at=sums.bin_at,
-        bin_n=sums.bin_n,
+        bin_n=narrow(sums.bin_n),
         value_ptr=value_ptr,
         values=kept,
     )
 
 
-def _values(values: F64, cell: I64, edges: Sequence[Edges | None], at: tuple[I64, I64]) -> tuple[I64, F64]:
+def _values(values: F64, bounds: I64, edges: Sequence[Edges | None], at: tuple[I64, I64]) -> tuple[I64, F64]:
     """The values themselves of rows whose measure has no edges yet."""
     unknown = np.array([i for i, e in enumerate(edges) if e is None], np.int64)
     keys = at[0] * len(edges) + at[1]
     if not len(unknown):
-        return np.zeros(len(keys) + 1, np.int64), np.empty(0)
+        return np.zeros(len(keys) + 1, np.uint8), np.empty(0)
     kept = values[unknown]
+    cell = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
     key = cell[None, :] * len(edges) + unknown[:, None]
     there = ~np.isnan(kept)
     flat, key = kept[there], key[there]
     order = np.argsort(key, kind="stable")
-    return np.searchsorted(key[order], np.append(keys, np.iinfo(np.int64).max)), flat[order]
+    return narrow(np.searchsorted(key[order], np.append(keys, np.iinfo(np.int64).max))), flat[order]
 
 
 def _no_numbers() -> NumericRows:
-    f, u4, none = np.empty(0), np.empty(0, np.uint32), np.zeros(1, np.int64)
+    f, none, zero = np.empty(0), np.empty(0, np.uint8), np.zeros(1, np.uint8)
     return NumericRows(
-        names=[], edges=[], cell=u4, name=np.empty(0, np.uint16), n=np.empty(0, np.int64), mean=f, m2=f, low=f,
-        high=f, bin_ptr=none, bin_at=np.empty(0, np.uint8), bin_n=u4, value_ptr=none, values=f,
+        names=[], edges=[], cell=none, name=none, n=none, mean=f, m2=f, low=f, high=f, bin_ptr=zero, bin_at=none,
+        bin_n=none, value_ptr=zero, values=f,
     )  # fmt: skip
 
 
@@ -171,48 +196,50 @@ def add_categories(
     columns: Mapping[str, Coded], row: I64, cell: I64, known: Mapping[str, frozenset[str]]
 ) -> CategoricalRows:
     """Rows of all categorical columns; `cell` is sorted; `known` are the categories of the baselines in force."""
-    names, categories = list(columns), list[str]()
-    parts = [np.empty((4, 0), np.int64)]
-    for i, name in enumerate(names):
-        codes, seen = columns[name].codes, columns[name].names
-        tally = _tally(codes[row], cell, len(seen))
-        tally = _bounded(tally, seen, known.get(name))
-        parts.append(np.stack([tally[0], np.full(tally.shape[1], i), tally[1] + len(categories), tally[2]]))
-        categories += seen
-    return _categorical_rows(names, categories, np.concatenate(parts, axis=1))
+    names = list(columns)
+    if not names or not len(row):
+        return _no_categories()
+    codes = np.empty((len(names), len(row)), np.int64)
+    for i, column in enumerate(columns.values()):
+        column.codes.take(row, out=codes[i], mode="clip")
+    widest = max(1, *(len(column.names) for column in columns.values()))
+    present, bounds = _spans(cell)
+    found = tally(codes, bounds, widest)
+    pair = np.repeat(np.arange(len(present) * len(names)), np.diff(found.ptr))
+    cells, name = np.divmod(pair, len(names))
+    counts = _bounded(np.stack([cells, name, found.code, found.count]), list(columns.items()), known)
+    return _categorical_rows(present, list(columns.items()), counts, widest)
 
 
-def _tally(codes: I64, cell: I64, seen: int) -> I64:
-    """(cell, code, count) of the categories seen, by cell: shape (3, m)."""
-    there = codes >= 0
-    if not there.all():
-        codes, cell = codes[there], cell[there]
-    flat = cell * seen + codes
-    if len(flat) and flat[-1] < DENSE_LIMIT:
-        table = np.bincount(flat)
-        places = np.flatnonzero(table)
-        counts = table[places]
-    else:
-        places, counts = np.unique(flat, return_counts=True)
-    return np.stack([places // max(seen, 1), places % max(seen, 1), counts])
+def _bounded(counts: I64, columns: Sequence[tuple[str, Coded]], known: Mapping[str, frozenset[str]]) -> I64:
+    """Of (cell, column, code, count), by cell and column, what is known and of others the smallest by `keep_order`."""
+    kept = np.ones(counts.shape[1], np.bool_)
+    for at, (name, column) in enumerate(columns):
+        cap = UNKNOWN_CATEGORIES if name not in known else NEW_CATEGORIES
+        if len(column.names) <= cap:
+            continue
+        mine = np.flatnonzero(counts[1] == at)
+        codes = np.unique(counts[2, mine])
+        if len(codes) > cap:
+            seen = [column.names[code] for code in codes.tolist()]
+            places = np.searchsorted(codes, counts[2, mine])
+            kept[mine] = _smallest(counts[0, mine], places, seen, known.get(name, frozenset()), cap)
+    return counts if kept.all() else counts[:, kept]
 
 
-def _bounded(tally: I64, seen: Sequence[str], known: frozenset[str] | None) -> I64:
-    """Of each cell the categories of the baseline, and of others those of smallest hash (see `keep_categories`)."""
-    cap = UNKNOWN_CATEGORIES if known is None else NEW_CATEGORIES
-    if len(seen) <= cap:
-        return tally
-    order = keep_order(seen, known or frozenset())
+def _smallest(cell: I64, code: I64, seen: Sequence[str], known: frozenset[str], cap: int) -> Bool:
+    """Which of (cell, code) to keep: what is known, and `cap` others a cell."""
     rank = np.empty(len(seen), np.int64)
-    rank[order] = np.arange(len(seen))
-    always = np.array([category in (known or ()) for category in seen])
-    by = np.lexsort((rank[tally[1]], tally[0]))
-    tally = tally[:, by]
-    new = ~always[tally[1]]
-    starts = np.flatnonzero(np.diff(tally[0], prepend=-1))
+    rank[keep_order(seen, known)] = np.arange(len(seen))
+    always = np.array([category in known for category in seen])
+    by = np.lexsort((rank[code], cell))
+    new = ~always[code[by]]
+    starts = np.flatnonzero(np.diff(cell[by], prepend=-1))
     before = np.cumsum(new) - new
     within = before - np.repeat(before[starts], np.diff(np.append(starts, len(by))))
-    return tally[:, ~new | (within < cap)]
+    kept = np.empty(len(by), np.bool_)
+    kept[by] = ~new | (within < cap)
+    return kept
 
 
 def keep_order(categories: Sequence[str], known: frozenset[str]) -> I64:
@@ -226,20 +253,26 @@ def keep_order(categories: Sequence[str], known: frozenset[str]) -> I64:
     return np.lexsort((hashes, new))
 
 
-def _categorical_rows(names: list[str], categories: list[str], tally: I64) -> CategoricalRows:
-    """Rows sorted by cell, then name, of a tally (cell, name, code, count)."""
-    width = max(len(names), 1)
-    key = tally[0] * width + tally[1]
-    order = np.argsort(key, kind="stable")
-    rows, starts = np.unique(key[order], return_index=True)
-    code, count = tally[2][order], tally[3][order]
+def _categorical_rows(present: I64, columns: Sequence[tuple[str, Coded]], counts: I64, widest: int) -> CategoricalRows:
+    """Rows of counts (cell, column, code, count) that are sorted by cell, then column."""
+    cell, name, code, count = counts
+    used, place = distinct(name * widest + code)
+    rows = np.flatnonzero(np.diff(cell * len(columns) + name, prepend=-1))
+    categories = [columns[at // widest][1].names[at % widest] for at in used.tolist()]
     return CategoricalRows(
-        names=names,
+        names=[name for name, _ in columns],
         categories=categories,
-        cell=(rows // width).astype(np.uint32),
-        name=(rows % width).astype(np.uint16),
-        n=np.add.reduceat(count, starts) if len(rows) else np.empty(0, np.int64),
-        ptr=np.append(starts, len(code)),
-        code=code.astype(np.uint32),
-        count=count.astype(np.uint32),
+        cell=narrow(present[cell[rows]]),
+        name=narrow(name[rows]),
+        n=narrow(np.add.reduceat(count, rows)) if len(rows) else np.empty(0, np.uint8),
+        ptr=narrow(np.append(rows, len(code))),
+        code=narrow(place),
+        count=narrow(count),
+    )
+
+
+def _no_categories() -> CategoricalRows:
+    none = np.empty(0, np.uint8)
+    return CategoricalRows(
+        names=[], categories=[], cell=none, name=none, n=none, ptr=np.zeros(1, np.uint8), code=none, count=none
     )

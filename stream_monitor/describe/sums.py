@@ -1,11 +1,13 @@
-"""Moments and bin counts of columns, cell by cell, in one compiled pass over the values."""
+"""What columns hold, cell by cell, in one compiled pass over their values: moments, bin counts, counts of codes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from stream_monitor.compiling import compiled, inlined
 from stream_monitor.describe.edges import BINS, DOUBLINGS, Edges
@@ -13,8 +15,30 @@ from stream_monitor.types import F64, I64
 
 _LARGEST = np.finfo(np.float64).max
 GUIDES = 256
-GUIDED = 1_000
-"""Values of a column from which on a table that says where to look pays for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """The borders of several measures end to end, with tables that say where in them to look for a value."""
+
+    borders: F64
+    first: I64
+    """(measures + 1,): where each measure's borders begin; a measure without edges has none."""
+    guides: npt.NDArray[np.uint8]
+    """(measures, GUIDES): for even steps over the body of the borders the first border to try."""
+
+    @classmethod
+    def of(cls, edges: Sequence[Edges | None]) -> Borders:
+        """The borders of measures in this order, None for one without edges."""
+        each = [e.borders if e is not None else np.empty(0) for e in edges]
+        table = cls(
+            np.concatenate([*each, np.empty(0)]),
+            np.cumsum([0, *map(len, each)]),
+            np.zeros((len(each), GUIDES), np.uint8),
+        )
+        for measure, borders in enumerate(each):
+            _guide(borders, table.guides[measure])
+        return table
 
 
 @dataclass(slots=True)
@@ -28,37 +52,67 @@ class Sums:
     high: F64
     ptr: I64
     """(cells · measures + 1,): first entry of each pair, cell by cell."""
-    bin_at: np.ndarray[Any, Any]
-    bin_n: np.ndarray[Any, Any]
+    bin_at: npt.NDArray[np.uint8]
+    bin_n: npt.NDArray[np.uint32]
 
 
-def add_up(values: F64, bounds: I64, edges: list[Edges | None]) -> Sums:
+def add_up(values: F64, bounds: I64, table: Borders) -> Sums:
     """Add up the columns `values` (measures, n), of which rows bounds[c] to bounds[c + 1] belong to cell c.
 
     NaN is no value. Bins are counted where there are edges. Sums beyond the largest double stay at it.
     """
     measures, cells = len(values), len(bounds) - 1
-    borders = [e.borders if e is not None else np.empty(0) for e in edges]
-    first = np.cumsum([0, *map(len, borders)])
-    counted = sum(e is not None for e in edges)
+    counted = int(np.count_nonzero(np.diff(table.first)))
     room = min(counted * values.shape[1], counted * cells * BINS)
-    sums = Sums(
-        n=np.zeros((measures, cells), np.int64),
-        mean=np.zeros((measures, cells)),
-        m2=np.zeros((measures, cells)),
-        low=np.zeros((measures, cells)),
-        high=np.zeros((measures, cells)),
-        ptr=np.zeros(measures * cells + 1, np.int64),
-        bin_at=np.empty(room, np.uint8),
-        bin_n=np.empty(room, np.uint32),
-    )
-    moments = (sums.n, sums.mean, sums.m2, sums.low, sums.high)
+    moments = np.zeros((4, measures, cells))
+    n, ptr = np.zeros((measures, cells), np.int64), np.zeros(measures * cells + 1, np.int64)
+    bin_at, bin_n = np.empty(room, np.uint8), np.empty(room, np.uint32)
     used = _add_up(
-        values, bounds, np.concatenate([*borders, np.empty(0)]), first, moments, (sums.ptr, sums.bin_at, sums.bin_n),
-        np.zeros(BINS, np.uint32), np.zeros((measures, GUIDES), np.int64),
+        values, bounds, (table.borders, table.first, table.guides), (n, moments), (ptr, bin_at, bin_n),
+        np.zeros(BINS, np.uint32),
     )  # fmt: skip
-    sums.bin_at, sums.bin_n = sums.bin_at[:used], sums.bin_n[:used]
-    return sums
+    mean, m2, low, high = moments
+    return Sums(n, mean, m2, low, high, ptr, bin_at[:used], bin_n[:used])
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sparse counts of codes: those of (cell, column) lie at ptr[cell, column], in order of first sight."""
+
+    ptr: I64
+    """(cells · columns + 1,): first entry of each pair, cell by cell."""
+    code: I64
+    count: I64
+
+
+def tally(codes: I64, bounds: I64, distinct: int) -> Tally:
+    """Count the codes (columns, n), 0 to `distinct` - 1, of each cell (see `add_up`); -1 is none."""
+    columns, cells = len(codes), len(bounds) - 1
+    room = min(codes.size, columns * cells * distinct)
+    found = Tally(np.zeros(columns * cells + 1, np.int64), np.empty(room, np.int64), np.empty(room, np.int64))
+    used = _tally(codes, bounds, np.zeros(distinct, np.int64), (found.ptr, found.code, found.count))
+    found.code, found.count = found.code[:used], found.count[:used]
+    return found
+
+
+@compiled
+def _tally(codes: Any, bounds: Any, counts: Any, into: Any) -> int:
+    ptr, seen, times = into
+    used = 0
+    for cell in range(len(bounds) - 1):
+        for column in range(len(codes)):
+            first = used
+            for code in codes[column][bounds[cell] : bounds[cell + 1]]:
+                if code >= 0:
+                    if counts[code] == 0:
+                        seen[used] = code
+                        used += 1
+                    counts[code] += 1
+            for place in range(first, used):
+                times[place] = counts[seen[place]]
+                counts[seen[place]] = 0
+            ptr[cell * len(codes) + column + 1] = used
+    return used
 
 
 @inlined
@@ -67,26 +121,17 @@ def _finite(x: float) -> float:
 
 
 @compiled
-def _add_up(
-    values: Any, bounds: Any, borders: Any, first: Any, moments: Any, bins: Any, counts: Any, guides: Any
-) -> int:
-    ns, means, m2s, lows, highs = moments
+def _add_up(values: Any, bounds: Any, table: Any, moments: Any, bins: Any, counts: Any) -> int:
+    borders, first, guides = table
+    ns, (means, m2s, lows, highs) = moments[0], moments[1]
     ptr, bin_at, bin_n = bins
     used = 0
-    guided = values.shape[1] >= GUIDED
-    if guided:
-        for measure in range(len(values)):
-            _guide(borders, first[measure], first[measure + 1], guides[measure])
     for cell in range(len(bounds) - 1):
         for measure in range(len(values)):
             column, at = values[measure][bounds[cell] : bounds[cell + 1]], (measure, cell)
             ns[at], means[at], m2s[at], lows[at], highs[at] = _moments(column)
-            span = first[measure], first[measure + 1]
-            if ns[at] and span[0] < span[1]:
-                if guided and span[1] - span[0] > 1:
-                    _count_guided(column, borders, span, guides[measure], counts)
-                else:
-                    _count(column, borders, span, counts)
+            if ns[at] and first[measure] < first[measure + 1]:
+                _count(column, borders[first[measure] : first[measure + 1]], guides[measure], counts)
                 used = _write(counts, bin_at, bin_n, used)
             ptr[cell * len(values) + measure + 1] = used
     return used
@@ -122,58 +167,51 @@ def _write(counts: Any, bin_at: Any, bin_n: Any, used: int) -> int:
 
 
 @inlined
-def _bin(borders: Any, low: int, high: int, x: float) -> int:
+def _bin(borders: Any, x: float) -> int:
     """The number of borders below x, by halving without a branch that depends on x: nothing is mispredicted."""
-    base, length = low, high - low
+    base, length = 0, len(borders)
     while length > 1:
         half = length >> 1
         base += half if borders[base + half - 1] < x else 0
         length -= half
-    return base - low + (1 if borders[base] < x else 0)
-
-
-@compiled
-def _count(column: Any, borders: Any, span: Any, counts: Any) -> None:
-    """Count values by bin: the bin of x is the number of borders below x."""
-    low, high = span
-    for x in column:
-        if x == x:
-            counts[_bin(borders, low, high, x)] += 1
+    return base + (1 if borders[base] < x else 0)
 
 
 @inlined
-def _body(borders: Any, low: int, high: int) -> Any:
+def _body(borders: Any) -> Any:
     """(least, most) of the borders that are no doubling steps; the guide divides this range evenly."""
-    outer = DOUBLINGS if high - low > 2 * DOUBLINGS + 1 else 0
-    return borders[low + outer], borders[high - 1 - outer]
+    outer = DOUBLINGS if len(borders) > 2 * DOUBLINGS + 1 else 0
+    return borders[outer], borders[len(borders) - 1 - outer]
 
 
 @compiled
-def _guide(borders: Any, low: int, high: int, guide: Any) -> None:
+def _guide(borders: Any, guide: Any) -> None:
     """For each of the even steps the first border that is not below its start, so that a search can begin there."""
-    if high - low < 2:
+    if len(borders) < 2:
         return
-    least, most = _body(borders, low, high)
-    place = low
+    least, most = _body(borders)
+    place = 0
     for step in range(len(guide)):
         start = least + (most - least) / len(guide) * step
-        while place < high and borders[place] < start:
+        while place < len(borders) and borders[place] < start:
             place += 1
         guide[step] = place
 
 
 @compiled
-def _count_guided(column: Any, borders: Any, span: Any, guide: Any, counts: Any) -> None:
-    """As `_count`, for many values: a guide says where to begin, one step early so that rounding cannot matter."""
-    low, high = span
-    least, most = _body(borders, low, high)
+def _count(column: Any, borders: Any, guide: Any, counts: Any) -> None:
+    """Count values by bin: the bin of x is the number of borders below x.
+
+    The guide says where to begin, one step early so that rounding cannot matter; outside of its range by halving.
+    """
+    least, most = _body(borders)
     scale = len(guide) / (most - least)
     for x in column:
         if least < x < most:
             step: Any = np.int64((x - least) * scale)
-            place = guide[max(min(step, len(guide) - 1) - 1, 0)]
+            place: Any = np.int64(guide[max(min(step, len(guide) - 1) - 1, 0)])
             while borders[place] < x:
                 place += 1
-            counts[place - low] += 1
+            counts[place] += 1
         elif x == x:
-            counts[_bin(borders, low, high, x)] += 1
+            counts[_bin(borders, x)] += 1

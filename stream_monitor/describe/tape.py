@@ -97,6 +97,7 @@ class StringTable:
         self._named = 0
         self._names: dict[int, list[str]] = {}
         self._chars: dict[int, list[int]] = {}
+        self._lengths: dict[int, tuple[F64, int]] = {}
 
     def learn(self) -> None:
         """Take over what the scanner has added."""
@@ -110,15 +111,20 @@ class StringTable:
             at = start - starts[0]
             self._names.setdefault(key, []).append(raw[at : at + length].decode())
             self._chars.setdefault(key, []).append(count)
+            self._lengths.pop(key, None)
         self._named = last
 
     def names(self, key: int) -> list[str]:
         """The texts of a key, in order of code."""
         return self._names.get(key, [])
 
-    def lengths(self, key: int) -> F64:
-        """Characters of each text of a key, NaN behind the last."""
-        return np.array([*self._chars.get(key, []), np.nan])
+    def lengths(self, key: int) -> tuple[F64, int]:
+        """(characters of each text of a key, NaN behind the last; the most of them)."""
+        known = self._lengths.get(key)
+        if known is None:
+            chars = self._chars.get(key, [])
+            known = self._lengths[key] = np.array([*chars, np.nan]), max(chars, default=0)
+        return known
 
 
 class Rows:
@@ -300,11 +306,11 @@ class _Writer:
         self.columns.numeric[measure] = column
 
     def _texts(self, measure: str, key: int, column: I64) -> None:
-        lengths = self.strings.lengths(key)
+        lengths, longest = self.strings.lengths(key)
         self._length(measure, lengths[column])
         names = self.strings.names(key)
         coded = Coded(column, names)
-        if np.nanmax(lengths) > measures.MAX_TEXT:
+        if longest > measures.MAX_TEXT:
             coded = Coded.chain([Coded(column, [measures.bounded(name) for name in names])])
         self._category(measure, coded)
 
