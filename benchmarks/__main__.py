@@ -98,7 +98,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--events", type=int, default=300_000, help="events in each topic")
+    parser.add_argument("--events", type=int, default=600_000, help="events in each topic")
     parser.add_argument("--peer-events", type=int, default=60_000, help="events that River and Quix read")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds; medians are printed")
     parser.add_argument("--bootstrap", help="an Apache Kafka that runs already; default: one is started")

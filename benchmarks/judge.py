@@ -25,13 +25,13 @@ def deltas(rng: np.random.Generator, second: int, knowledge: Knowledge) -> list[
     packed: list[bytes] = []
     for model in range(MODELS):
         name = f"model-{model}"
-        columns = Columns(name, np.arange(EVENTS), Coded(np.zeros(EVENTS, np.int64), ["1"]))
+        columns = Columns(Coded.one(name, EVENTS), np.arange(EVENTS), Coded.one("1", EVENTS))
         columns.numeric = {f"n{i}": rng.normal(10, 3, EVENTS) for i in range(NUMBERS)}
         levels = [f"level-{k}" for k in range(20)]
         columns.categorical = {f"c{i}": Coded(rng.integers(0, 20, EVENTS), levels) for i in range(CATEGORIES)}
         pane = np.full(EVENTS, START + second * 1_000)
         batch = Batch("input", columns, pane, np.full(EVENTS, ACCEPTED))
-        packed += pack_deltas(batch, knowledge.of(name, "input"))
+        packed += [raw for _, raw in pack_deltas(batch, lambda model: knowledge.of(model, "input"))]
     return packed
 
 

@@ -1,4 +1,4 @@
-"""Which cells an event falls into: versions × segments × panes, as small integers."""
+"""Which cells an event falls into: models × versions × segments × panes, as small integers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ ACCEPTED, DUPLICATE, LATE = 0, 1, 2
 
 @dataclass(slots=True)
 class Placed:
-    """n events of one model: where each falls in event time, and what became of it."""
+    """n events: where each falls in event time, and what became of it."""
 
+    models: Coded
     versions: Coded
     pane: I64
     status: I64
@@ -26,7 +27,7 @@ class Placed:
 
 
 def place(events: Placed) -> Cells:
-    """Group events into cells; only accepted events are paired with their cells, all are counted there."""
+    """Group events into cells, by model first; only accepted events are paired with their cells, all are counted."""
     version, versions = events.versions.codes, events.versions.names
     rows, codes, names = [np.arange(len(version))], [np.zeros(len(version), np.int64)], [ALL]
     for column in events.segments.values():
@@ -37,15 +38,18 @@ def place(events: Placed) -> Cells:
         names += values
     row, segment = np.concatenate(rows), np.concatenate(codes)
     pane, panes = _panes(events.pane)
-    key = (pane[row] * len(names) + segment) * max(len(versions), 1) + version[row]
+    key = events.models.codes[row] * len(panes) + pane[row]
+    key = (key * len(names) + segment) * max(len(versions), 1) + version[row]
     found, cell = distinct(key)
     status = events.status[row]
     counts = np.bincount(cell * 3 + status, minlength=3 * len(found)).reshape(-1, 3)
     accepted = status == ACCEPTED
+    inner = found // (max(len(versions), 1) * len(names))
     return Cells(
+        model=inner // max(len(panes), 1),
         version=[versions[i] for i in found % max(len(versions), 1)],
         segment=[names[i] for i in found // max(len(versions), 1) % len(names)],
-        pane=panes[found // (max(len(versions), 1) * len(names))],
+        pane=panes[inner % max(len(panes), 1)],
         counts=counts,
         row=row[accepted],
         cell=cell[accepted],

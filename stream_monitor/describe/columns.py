@@ -1,4 +1,4 @@
-"""Events of one model as columns of measures.
+"""Events as columns of measures.
 
 A value's kind is its JSON type: numbers make a numeric column, strings and booleans a categorical one, strings and
 arrays a column of lengths; arrays and objects are counted by kind. Nothing is decided by what came first.
@@ -54,6 +54,11 @@ class Coded:
         return cls(np.fromiter(map(index.__getitem__, values), np.int64, len(values)), names)
 
     @classmethod
+    def one(cls, name: str, size: int) -> Coded:
+        """A column of nothing but this name."""
+        return cls(np.zeros(size, np.int64), [name])
+
+    @classmethod
     def absent(cls, size: int) -> Coded:
         """A column of nothing."""
         return cls(np.full(size, -1, np.int64), [])
@@ -87,9 +92,13 @@ class Coded:
 
 @dataclass(slots=True)
 class Columns:
-    """Measures of n events of one model; NaN is "absent", for JSON has none."""
+    """Measures of n events; NaN is "absent", for JSON has none.
 
-    model: str
+    Several models that have the same measures share their columns, one model's events after the other's: what is done
+    once a column would otherwise be done once a model and column, and cost more than the events.
+    """
+
+    models: Coded
     rows: I64
     versions: Coded
     numeric: dict[str, F64] = field(default_factory=dict)
@@ -159,7 +168,7 @@ def of_predictions(
             built.value(name, at, value)
         _answer(built, at, event)
     return Columns(
-        model=model,
+        models=Coded.one(model, len(events)),
         rows=np.array(rows, np.int64),
         versions=Coded.of([event.version for event in events]),
         numeric=built.arrays(),
@@ -212,4 +221,5 @@ def of_observations(model: str, rows: Sequence[int], events: Sequence[Observatio
         for name, value in event.measures.items():
             if value is not None:
                 built.number(measures.bounded(name), at, value)
-    return Columns(model, np.array(rows, np.int64), Coded.of([e.version for e in events]), built.arrays())
+    models = Coded.one(model, len(events))
+    return Columns(models, np.array(rows, np.int64), Coded.of([e.version for e in events]), built.arrays())

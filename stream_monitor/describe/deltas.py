@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from stream_monitor.describe.cells import Placed, place
 from stream_monitor.describe.columns import Coded, Columns
 from stream_monitor.describe.measures import Lane
-from stream_monitor.describe.profiles import Delta, Known, summarise
+from stream_monitor.describe.profiles import Delta, Known, narrow, summarise
 from stream_monitor.describe.records import MAX_RECORD_BYTES, RawDeltas
 from stream_monitor.events.arrays import pack
 from stream_monitor.types import F64, I64
@@ -25,7 +26,7 @@ VALUES_A_RECORD = MAX_RECORD_BYTES // 10
 
 @dataclass(slots=True)
 class Batch:
-    """All events of one model and lane in one commit: measures, and what became of each event (see `cells`)."""
+    """Events of a lane in one commit, of models that share their columns, and what became of each (see `cells`)."""
 
     lane: Lane
     columns: Columns
@@ -43,7 +44,7 @@ def merge(parts: Sequence[Columns]) -> Columns:
         for name in dict.fromkeys(name for part in parts for name in part.numeric)
     }
     return Columns(
-        model=parts[0].model,
+        models=Coded.chain([part.models for part in parts]),
         rows=np.concatenate([part.rows for part in parts]),
         versions=Coded.chain([part.versions for part in parts]),
         numeric=numeric,
@@ -65,37 +66,45 @@ def _chain(parts: Sequence[dict[Any, Coded]], sizes: Sequence[int]) -> dict[Any,
     }
 
 
-def pack_deltas(batch: Batch, known: Known) -> Iterator[bytes]:
-    """The packed deltas of a batch, added up in blocks of rows; each is below `MAX_RECORD_BYTES`."""
+def pack_deltas(batch: Batch, knowledge: Callable[[str], Known]) -> Iterator[tuple[str, bytes]]:
+    """(model, packed delta) of a batch, added up in blocks of rows; each is below `MAX_RECORD_BYTES`."""
     measures = max(len(batch.columns.numeric), 1)
-    aware = all(name in known.edges for name in batch.columns.numeric)
+    known = {model: knowledge(model) for model in batch.columns.models.names}
+    aware = all(known[model].edges.keys() >= batch.columns.numeric.keys() for model in known)
     size = max(1, (BLOCK_VALUES if aware else VALUES_A_RECORD) // measures)
     for start in range(0, len(batch.pane), size):
         yield from _pack_block(batch, slice(start, start + size), known)
 
 
-def _pack_block(batch: Batch, rows: slice, known: Known) -> Iterator[bytes]:
-    packed = pack(_delta(batch, rows, known))
+def _pack_block(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[tuple[str, bytes]]:
+    packed = [(delta.model, pack(delta)) for delta in _deltas(batch, rows, known)]
     count = len(batch.pane[rows])
-    if len(packed) <= MAX_RECORD_BYTES or count <= 1:
-        yield packed
+    if count <= 1 or all(len(value) <= MAX_RECORD_BYTES for _, value in packed):
+        yield from packed
         return
     middle = rows.start + count // 2
     yield from _pack_block(batch, slice(rows.start, middle), known)
     yield from _pack_block(batch, slice(middle, rows.start + count), known)
 
 
-def _delta(batch: Batch, rows: slice, known: Known) -> Delta:
+def _deltas(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[Delta]:
     columns = batch.columns
+    models = columns.models[rows].dense()
     segments = {spec: column[rows].dense() for spec, column in columns.segments.items()}
-    cells = place(Placed(columns.versions[rows].dense(), batch.pane[rows], batch.status[rows], segments))
-    numbers, categories = summarise(
+    cells = place(Placed(models, columns.versions[rows].dense(), batch.pane[rows], batch.status[rows], segments))
+    summaries = summarise(
         cells,
         {name: column[rows] for name, column in columns.numeric.items()},
         {name: column[rows] for name, column in columns.categorical.items()},
-        known,
+        [known[model] for model in models.names],
     )
-    return Delta(columns.model, batch.lane, cells.version, cells.segment, cells.pane, cells.counts, numbers, categories)
+    starts = np.searchsorted(cells.model, np.arange(len(models.names) + 1)).tolist()
+    for model, (numbers, categories), (first, last) in zip(
+        models.names, summaries, itertools.pairwise(starts), strict=True
+    ):
+        counts, pane = cells.counts[first:last], cells.pane[first:last]
+        version, segment = cells.version[first:last], cells.segment[first:last]
+        yield Delta(model, batch.lane, version, segment, pane, narrow(counts), numbers, categories)
 
 
 def pack_records(deltas: Iterable[bytes], performance: Iterable[bytes] = ()) -> list[bytes]:

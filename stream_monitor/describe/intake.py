@@ -43,7 +43,9 @@ class Intake:
     ts: list[I64] = field(default_factory=list)
     before: list[I64] = field(default_factory=list)
     ids: list[npt.NDArray[np.uint64]] = field(default_factory=list)
-    columns: dict[str, list[Columns]] = field(default_factory=lambda: defaultdict(list))
+    scanned: list[Columns] = field(default_factory=list)
+    decoded: dict[str, list[Columns]] = field(default_factory=lambda: defaultdict(list))
+    """By model: those that were decoded one by one."""
     size: int = 0
 
     def __post_init__(self) -> None:
@@ -67,7 +69,7 @@ class Intake:
             upto, rows = self.reel.scan(buffer, ends, done)
             self._place(messages[done:upto], rows, buffer, admit, generic)
             if upto < len(messages):
-                self._settle()
+                self.scanned += self.reel.columns()
                 self.reel.strings.forget()
             done = upto
 
@@ -101,17 +103,13 @@ class Intake:
             by_model[event.model].append(row)
         for model, rows in by_model.items():
             chosen = [events[row] for row in rows]
-            self.columns[model].append(build.of_predictions(model, rows, chosen, self.reel.specs))
+            self.decoded[model].append(build.of_predictions(model, rows, chosen, self.reel.specs))
         self.reel.learn(list(events.values()))
 
     def _note(self, partition: I64, ts: I64, admit: Admit) -> None:
         self.partition.append(partition)
         self.ts.append(ts)
         self.before.append(admit(partition, ts))
-
-    def _settle(self) -> None:
-        for columns in self.reel.columns():
-            self.columns[columns.model].append(columns)
 
     def clocks(self) -> tuple[I64, I64, I64]:
         """(partition, ts, largest earlier ts of the partition), by row."""
@@ -121,10 +119,10 @@ class Intake:
         """128-bit hashes of the ids, (n, 2)."""
         return np.concatenate(self.ids)
 
-    def by_model(self) -> list[Columns]:
-        """One set of columns a model, models in order of name."""
-        self._settle()
-        return [merge(self.columns[model]) for model in sorted(self.columns)]
+    def columns(self) -> list[Columns]:
+        """All events, each in one of these."""
+        self.scanned += self.reel.columns()
+        return [*self.scanned, *(merge(self.decoded[model]) for model in sorted(self.decoded))]
 
 
 def _hashes(rows: Rows, buffer: Any, kept: Any, slow: dict[int, Prediction]) -> npt.NDArray[np.uint64]:

@@ -80,12 +80,12 @@ class Joiner:
 
     # --- taking in ---
 
-    def predictions(self, clock: tuple[I64, I64, I64], ids: npt.NDArray[np.uint64], by_model: list[Columns]) -> Bool:
+    def predictions(self, clock: tuple[I64, I64, I64], ids: npt.NDArray[np.uint64], parts: list[Columns]) -> Bool:
         """Insert all predictions of a commit, given (partition, ts, largest earlier ts); which are duplicates."""
         partition, ts, before = clock
         key, answer = np.empty(len(ts), np.uint32), np.empty(len(ts), np.uint32)
         value, score = np.full(len(ts), np.nan), np.full(len(ts), np.nan)
-        for columns in by_model:
+        for columns in parts:
             rows = columns.rows
             key[rows], answer[rows] = self._keys(columns), self._answers(columns)
             for target, name in ((value, measures.PREDICTION), (score, measures.SCORE)):
@@ -103,8 +103,10 @@ class Joiner:
         return duplicate
 
     def _keys(self, columns: Columns) -> I64:
-        versions = columns.versions.dense()
-        return self.book.keys.array(Key(columns.model, version) for version in versions.names)[versions.codes]
+        models, versions = columns.models.names, columns.versions.names
+        found, place = distinct(columns.models.codes * len(versions) + columns.versions.codes)
+        keys = [Key(models[at // len(versions)], versions[at % len(versions)]) for at in found.tolist()]
+        return self.book.keys.array(keys)[place]
 
     def _answers(self, columns: Columns) -> I64:
         """Codes of (segments, class): found once for each combination that occurs."""

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from stream_monitor.describe.cells import ACCEPTED, ALL
 from stream_monitor.describe.codes import CodeBook
-from stream_monitor.describe.columns import Coded, Columns, Spec
+from stream_monitor.describe.columns import Coded, Columns, Spec, distinct
 from stream_monitor.describe.deltas import Batch
+from stream_monitor.describe.measures import Lane
 from stream_monitor.describe.pending import rows as pending
 from stream_monitor.describe.pending.rows import Joined
 from stream_monitor.describe.records import PerformanceDelta
@@ -76,43 +77,41 @@ class Outcomes:
             DISAGREEMENT: np.where(second, (joined.event == pending.DISAGREEMENT).astype(float), np.nan),
         }
         labels = self._label_categories(joined, first)
-        yield from self._by_model("label", joined, first | second, numeric, {LABEL: labels})
+        yield from self._batch("label", joined, first | second, numeric, {LABEL: labels})
         signals = joined.event == pending.SIGNALLED
         columns = {
             f"signal.{name}": np.where(signals & (joined.signal == code), joined.new, np.nan)
             for code, name in enumerate(self.book.signals.values)
             if (signals & (joined.signal == code)).any()
         }
-        yield from self._by_model("feedback", joined, signals, columns, {})
+        yield from self._batch("feedback", joined, signals, columns, {})
 
     def _label_categories(self, joined: Joined, first: Bool) -> Coded:
         categorical = first & joined.new_categorical
         return Coded(np.where(categorical, joined.new, -1).astype(np.int64), self.book.categories.values)
 
-    def _by_model(
-        self, lane: str, joined: Joined, chosen: Bool, numeric: dict[str, F64], categorical: dict[str, Coded]
+    def _batch(
+        self, lane: Lane, joined: Joined, chosen: Bool, numeric: dict[str, F64], categorical: dict[str, Coded]
     ) -> Iterator[Batch]:
-        at = np.flatnonzero(chosen)
-        if not len(at):
+        rows = np.flatnonzero(chosen)
+        if not len(rows):
             return
-        models = self.book.model_of_key(joined.key)
-        later = np.maximum(joined.ts, joined.item_ts)
-        pane = later - later % self.pane
-        for model in np.unique(models[at]).tolist():
-            rows = at[models[at] == model]
-            keys, answers = joined.key[rows].tolist(), joined.answer[rows].tolist()
-            columns = Columns(
-                self.book.models.values[model],
-                rows,
-                Coded.of([self.book.keys.values[k].version for k in keys]),
-                {name: column[rows] for name, column in numeric.items() if not np.isnan(column[rows]).all()},
-                {name: column[rows].dense() for name, column in categorical.items()},
-                {
-                    spec: Coded.of([self.book.answers.values[a].segments[i] for a in answers])
-                    for i, spec in enumerate(self.specs)
-                },
-            )
-            yield Batch(lane, columns, pane[rows], np.full(len(rows), ACCEPTED))  # type: ignore[arg-type]
+        model = self.book.model_of_key(joined.key)
+        rows = rows[np.argsort(model[rows], kind="stable")]
+        models, of_model = distinct(model[rows].astype(np.int64))
+        keys, of_key = distinct(joined.key[rows].astype(np.int64))
+        answers, of_answer = distinct(joined.answer[rows].astype(np.int64))
+        told = [self.book.answers.values[answer].segments for answer in answers.tolist()]
+        columns = Columns(
+            Coded(of_model, [self.book.models.values[code] for code in models.tolist()]),
+            rows,
+            Coded.of([self.book.keys.values[key].version for key in keys.tolist()])[of_key],
+            {name: column[rows] for name, column in numeric.items() if not np.isnan(column[rows]).all()},
+            {name: column[rows].dense() for name, column in categorical.items()},
+            {spec: Coded.of([segments[i] for segments in told])[of_answer] for i, spec in enumerate(self.specs)},
+        )
+        later = np.maximum(joined.ts[rows], joined.item_ts[rows])
+        yield Batch(lane, columns, later - later % self.pane, np.full(len(rows), ACCEPTED))
 
     # --- by the prediction's time ---
 

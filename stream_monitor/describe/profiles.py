@@ -7,7 +7,8 @@ centred sums of squares are merged by the pairwise formula of Chan, Golub and Le
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,8 +105,10 @@ class Known:
 
 @dataclass(slots=True)
 class Cells:
-    """The cells of a block of rows: `row` and `cell` pair each event with each of its cells (segments overlap)."""
+    """The cells of a block of rows, by model: `row` and `cell` pair each event with its cells (segments overlap)."""
 
+    model: I64
+    """Place of each cell's model among those of the block."""
     version: list[str]
     segment: list[str]
     pane: I64
@@ -114,21 +117,44 @@ class Cells:
     cell: I64
 
 
+@dataclass(slots=True)
+class _Spans:
+    """The entries of a block of rows, sorted by cell; only cells that occur have a place here."""
+
+    row: I64
+    bounds: I64
+    """(cells + 1,): cell c has the entries bounds[c] to bounds[c + 1]."""
+    model: I64
+    """(cells,): place of the model."""
+    within: I64
+    """(cells,): place of the cell among all of its model."""
+    models: int
+
+    @classmethod
+    def of(cls, cells: Cells, models: int) -> _Spans:
+        row, cell = cells.row, cells.cell
+        if len(cell) and (np.diff(cell) < 0).any():
+            order = np.argsort(cell, kind="stable")
+            row, cell = row[order], cell[order]
+        starts = np.flatnonzero(np.diff(cell, prepend=-1))
+        present = cell[starts]
+        model = cells.model[present]
+        firsts = np.searchsorted(cells.model, np.arange(models))
+        return cls(row, np.append(starts, len(cell)), model, present - firsts[model], models)
+
+    def cuts(self, cell: I64) -> list[int]:
+        """Where in rows with these cells, sorted, each model's begin, and the end."""
+        cuts: list[int] = np.searchsorted(self.model[cell], np.arange(self.models + 1)).tolist()
+        return cuts
+
+
 def summarise(
-    cells: Cells, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], known: Known
-) -> tuple[NumericRows, CategoricalRows]:
-    """Add columns up to rows."""
-    row, cell = cells.row, cells.cell
-    if len(cell) and (np.diff(cell) < 0).any():
-        order = np.argsort(cell, kind="stable")
-        row, cell = row[order], cell[order]
-    return add_numbers(numeric, row, cell, known), add_categories(categorical, row, cell, known.categories)
-
-
-def _spans(cell: I64) -> tuple[I64, I64]:
-    """(the cells that occur, where each one's entries begin and the last one's end) of sorted cells."""
-    starts = np.flatnonzero(np.diff(cell, prepend=-1))
-    return cell[starts], np.append(starts, len(cell))
+    cells: Cells, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], known: Sequence[Known]
+) -> list[tuple[NumericRows, CategoricalRows]]:
+    """Add columns up to rows, for each model of the block."""
+    spans = _Spans.of(cells, len(known))
+    numbers = _add_numbers(numeric, spans, known)
+    return list(zip(numbers, _add_categories(categorical, spans, known), strict=True))
 
 
 def narrow(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -137,51 +163,78 @@ def narrow(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return counts.astype(np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32)
 
 
-def add_numbers(columns: Mapping[str, F64], row: I64, cell: I64, known: Known) -> NumericRows:
-    """Rows of all numeric columns; `cell` is sorted."""
-    names = list(columns)
-    if not names or not len(row):
-        return _no_numbers()
-    values = np.empty((len(names), len(row)))
+def _add_numbers(columns: Mapping[str, F64], spans: _Spans, known: Sequence[Known]) -> Iterator[NumericRows]:
+    """Rows of all numeric columns, model by model."""
+    names = tuple(columns)
+    values = np.empty((len(names), len(spans.row)))
     for i, column in enumerate(columns.values()):
-        column.take(row, out=values[i], mode="clip")  # "raise" would copy twice
+        column.take(spans.row, out=values[i], mode="clip")  # "raise" would copy twice
     values += 0.0  # -0.0 becomes 0.0, as the generic decoder reads an integer -0
-    present, bounds = _spans(cell)
-    edges = [known.edges.get(name) for name in names]
-    sums = add_up(values, bounds, known.borders(tuple(names)))
+    sums = add_up(values, spans.bounds, Borders.chain([k.borders(names) for k in known]), spans.model)
     at_cell, at_name = np.nonzero(sums.n.T)
-    value_ptr, kept = _values(values, bounds, edges, (at_cell, at_name))
-    return NumericRows(
-        names=names,
-        edges=[e.version if e else 0 for e in edges],
-        cell=narrow(present[at_cell]),
-        name=narrow(at_name),
-        n=narrow(sums.n[at_name, at_cell]),
-        mean=sums.mean[at_name, at_cell],
-        m2=sums.m2[at_name, at_cell],
-        low=sums.low[at_name, at_cell],
-        high=sums.high[at_name, at_cell],
-        bin_ptr=narrow(np.append(sums.ptr[at_cell * len(names) + at_name], sums.ptr[-1])),
-        bin_at=sums.bin_at,
-        bin_n=narrow(sums.bin_n),
-        value_ptr=value_ptr,
-        values=kept,
-    )
+    n, mean, m2, low, high = (table[at_name, at_cell] for table in (sums.n, sums.mean, sums.m2, sums.low, sums.high))
+    bins = np.append(sums.ptr[at_cell * len(names) + at_name], sums.ptr[-1])
+    versions = np.array([[e.version if (e := k.edges.get(name)) else 0 for name in names] for k in known], np.int64)
+    ends, values = _values(values, spans, versions == 0, at_cell * len(names) + at_name)
+    index = _Index.of(spans.model[at_cell], at_name, len(names), spans.models)
+    cell, n, name, bin_n = map(narrow, (spans.within[at_cell], n, index.place, sums.bin_n))
+    for model, (first, last) in enumerate(itertools.pairwise(spans.cuts(at_cell))):
+        if first == last:
+            yield _no_numbers()
+            continue
+        used = index.used(model)
+        bin_ptr, value_ptr = bins[first : last + 1], ends[first : last + 1]
+        yield NumericRows(
+            names=[names[at] for at in used.tolist()],
+            edges=versions[model, used].tolist(),
+            cell=cell[first:last],
+            name=name[first:last],
+            n=n[first:last],
+            mean=mean[first:last],
+            m2=m2[first:last],
+            low=low[first:last],
+            high=high[first:last],
+            bin_ptr=narrow(bin_ptr - bin_ptr[0]),
+            bin_at=sums.bin_at[bin_ptr[0] : bin_ptr[-1]],
+            bin_n=bin_n[bin_ptr[0] : bin_ptr[-1]],
+            value_ptr=narrow(value_ptr - value_ptr[0]),
+            values=values[value_ptr[0] : value_ptr[-1]],
+        )
 
 
-def _values(values: F64, bounds: I64, edges: Sequence[Edges | None], at: tuple[I64, I64]) -> tuple[I64, F64]:
-    """The values themselves of rows whose measure has no edges yet."""
-    unknown = np.array([i for i, e in enumerate(edges) if e is None], np.int64)
-    keys = at[0] * len(edges) + at[1]
-    if not len(unknown):
-        return np.zeros(len(keys) + 1, np.uint8), np.empty(0)
-    kept = values[unknown]
-    cell = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
-    key = cell[None, :] * len(edges) + unknown[:, None]
-    there = ~np.isnan(kept)
-    flat, key = kept[there], key[there]
-    order = np.argsort(key, kind="stable")
-    return narrow(np.searchsorted(key[order], np.append(keys, np.iinfo(np.int64).max))), flat[order]
+@dataclass(slots=True)
+class _Index:
+    """Which keys each model of a block uses, and of each entry the place of its key among those of its model."""
+
+    place: I64
+    _keys: I64
+    _cuts: list[int]
+
+    @classmethod
+    def of(cls, model: I64, key: I64, keys: int, models: int) -> _Index:
+        """Of entries that are sorted by model; keys are 0 to `keys` - 1."""
+        found, place = distinct(model * keys + key)
+        cuts = np.searchsorted(found, np.arange(models + 1) * keys)
+        return cls(place - cuts[model], found % max(keys, 1), cuts.tolist())
+
+    def used(self, model: int) -> I64:
+        """The keys of a model, ascending."""
+        return self._keys[self._cuts[model] : self._cuts[model + 1]]
+
+
+def _values(values: F64, spans: _Spans, unknown: Bool, rows: I64) -> tuple[I64, F64]:
+    """The values themselves of rows (cell · measures + measure) whose model has no edges of the measure yet."""
+    ends = np.zeros(len(rows) + 1, np.int64)
+    some = np.flatnonzero(unknown.any(axis=0))
+    if not len(some):
+        return ends, np.empty(0)
+    kept = values[some]
+    cell = np.repeat(np.arange(len(spans.model)), np.diff(spans.bounds))
+    there = ~np.isnan(kept) & unknown.T[some][:, spans.model[cell]]
+    key = np.broadcast_to(cell * unknown.shape[1], kept.shape) + some[:, None]
+    order = np.argsort(key[there], kind="stable")
+    np.cumsum(np.bincount(np.searchsorted(rows, key[there]), minlength=len(rows)), out=ends[1:])
+    return ends, kept[there][order]
 
 
 def _no_numbers() -> NumericRows:
@@ -192,27 +245,27 @@ def _no_numbers() -> NumericRows:
     )  # fmt: skip
 
 
-def add_categories(
-    columns: Mapping[str, Coded], row: I64, cell: I64, known: Mapping[str, frozenset[str]]
-) -> CategoricalRows:
-    """Rows of all categorical columns; `cell` is sorted; `known` are the categories of the baselines in force."""
-    names = list(columns)
-    if not names or not len(row):
-        return _no_categories()
-    codes = np.empty((len(names), len(row)), np.int64)
-    for i, column in enumerate(columns.values()):
-        column.codes.take(row, out=codes[i], mode="clip")
-    widest = max(1, *(len(column.names) for column in columns.values()))
-    present, bounds = _spans(cell)
-    found = tally(codes, bounds, widest)
-    pair = np.repeat(np.arange(len(present) * len(names)), np.diff(found.ptr))
-    cells, name = np.divmod(pair, len(names))
-    counts = _bounded(np.stack([cells, name, found.code, found.count]), list(columns.items()), known)
-    return _categorical_rows(present, list(columns.items()), counts, widest)
+def _add_categories(columns: Mapping[str, Coded], spans: _Spans, known: Sequence[Known]) -> Iterator[CategoricalRows]:
+    """Rows of all categorical columns, model by model."""
+    each = list(columns.items())
+    codes = np.empty((len(each), len(spans.row)), np.int64)
+    for i, (_, column) in enumerate(each):
+        column.codes.take(spans.row, out=codes[i], mode="clip")
+    widest = max((len(column.names) for _, column in each), default=0)
+    found = tally(codes, spans.bounds, widest)
+    pair = np.repeat(np.arange(len(found.ptr) - 1), np.diff(found.ptr))
+    cell, name = np.divmod(pair, max(len(each), 1))
+    counts = np.stack([cell, name, found.code, found.count])
+    if widest > NEW_CATEGORIES:
+        cuts = itertools.pairwise(spans.cuts(cell))
+        counts = np.concatenate(
+            [_bounded(counts[:, a:b], each, k.categories) for k, (a, b) in zip(known, cuts, strict=True)], axis=1
+        )
+    yield from _categorical_rows(spans, each, counts, widest)
 
 
 def _bounded(counts: I64, columns: Sequence[tuple[str, Coded]], known: Mapping[str, frozenset[str]]) -> I64:
-    """Of (cell, column, code, count), by cell and column, what is known and of others the smallest by `keep_order`."""
+    """Of a model's (cell, column, code, count), by cell and column, what is known and the smallest by `keep_order`."""
     kept = np.ones(counts.shape[1], np.bool_)
     for at, (name, column) in enumerate(columns):
         cap = UNKNOWN_CATEGORIES if name not in known else NEW_CATEGORIES
@@ -253,22 +306,33 @@ def keep_order(categories: Sequence[str], known: frozenset[str]) -> I64:
     return np.lexsort((hashes, new))
 
 
-def _categorical_rows(present: I64, columns: Sequence[tuple[str, Coded]], counts: I64, widest: int) -> CategoricalRows:
-    """Rows of counts (cell, column, code, count) that are sorted by cell, then column."""
+def _categorical_rows(
+    spans: _Spans, columns: Sequence[tuple[str, Coded]], counts: I64, widest: int
+) -> Iterator[CategoricalRows]:
+    """Rows of counts (cell, column, code, count), which are sorted by cell, then column, model by model."""
     cell, name, code, count = counts
-    used, place = distinct(name * widest + code)
-    rows = np.flatnonzero(np.diff(cell * len(columns) + name, prepend=-1))
-    categories = [columns[at // widest][1].names[at % widest] for at in used.tolist()]
-    return CategoricalRows(
-        names=[name for name, _ in columns],
-        categories=categories,
-        cell=narrow(present[cell[rows]]),
-        name=narrow(name[rows]),
-        n=narrow(np.add.reduceat(count, rows)) if len(rows) else np.empty(0, np.uint8),
-        ptr=narrow(np.append(rows, len(code))),
-        code=narrow(place),
-        count=narrow(count),
-    )
+    model = spans.model[cell]
+    starts = np.flatnonzero(np.diff(cell * len(columns) + name, prepend=-1))
+    ptr = np.append(starts, len(cell))
+    names = _Index.of(model[starts], name[starts], len(columns), spans.models)
+    categories = _Index.of(model, name * widest + code, len(columns) * widest, spans.models)
+    n = np.add.reduceat(count, starts) if len(starts) else count
+    cells, at_name, n, codes, count = map(narrow, (spans.within[cell[starts]], names.place, n, categories.place, count))
+    for at, (first, last) in enumerate(itertools.pairwise(spans.cuts(cell[starts]))):
+        if first == last:
+            yield _no_categories()
+            continue
+        ends = ptr[first : last + 1]
+        yield CategoricalRows(
+            names=[columns[key][0] for key in names.used(at).tolist()],
+            categories=[columns[key // widest][1].names[key % widest] for key in categories.used(at).tolist()],
+            cell=cells[first:last],
+            name=at_name[first:last],
+            n=n[first:last],
+            ptr=narrow(ends - ends[0]),
+            code=codes[ends[0] : ends[-1]],
+            count=count[ends[0] : ends[-1]],
+        )
 
 
 def _no_categories() -> CategoricalRows:

@@ -24,6 +24,7 @@ from stream_monitor.describe.deltas import Batch, merge, pack_deltas, pack_recor
 from stream_monitor.describe.intake import Intake
 from stream_monitor.describe.joining import Joiner
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.measures import Lane
 from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
 from stream_monitor.describe.tape import Reel
 from stream_monitor.errors import RestoreError
@@ -265,9 +266,8 @@ class Describe:
                 yield Output("profiles", watermarks, partition=target)
 
     def _pack(self, batch: Batch, by_target: dict[int, list[bytes]]) -> None:
-        model = batch.columns.model
-        known = self.knowledge.of(model, batch.lane)
-        by_target[self._target(model)] += pack_deltas(batch, known)
+        for model, packed in pack_deltas(batch, lambda model: self.knowledge.of(model, batch.lane)):
+            by_target[self._target(model)].append(packed)
 
     def _target(self, model: str) -> int:
         return partition_of(model, self.layout.profiles)
@@ -277,26 +277,26 @@ class Describe:
         lateness = self.settings.time.allowed_lateness
         if self._intake.size:
             partition, ts, before = self._intake.clocks()
-            by_model = self._intake.by_model()
+            parts = self._intake.columns()
             late = ts < before - lateness
             status = np.where(late, LATE, ACCEPTED)
-            duplicate = self.joiner.predictions((partition, ts, before), self._intake.hashes(), by_model)
+            duplicate = self.joiner.predictions((partition, ts, before), self._intake.hashes(), parts)
             status[duplicate] = DUPLICATE
-            batches += self._placed("input", by_model, status, np.where(late, before, ts))
+            batches += self._placed("input", parts, status, np.where(late, before, ts))
         if self._observed:
             ts, before = (np.concatenate([seen[i] for seen in self._observed]) for i in (0, 1))
-            parts: dict[str, list[Columns]] = defaultdict(list)
+            by_model: dict[str, list[Columns]] = defaultdict(list)
             for _, _, columns in self._observed:
                 for part in columns:
-                    parts[part.model].append(part)
+                    by_model[part.models.names[0]].append(part)
             status = np.where(ts < before - lateness, LATE, ACCEPTED)
-            merged = [merge(parts[model]) for model in sorted(parts)]
+            merged = [merge(by_model[model]) for model in sorted(by_model)]
             batches += self._placed("observation", merged, status, np.where(status == LATE, before, ts))
         return batches
 
-    def _placed(self, lane: Any, by_model: list[Columns], status: I64, at: I64) -> list[Batch]:
+    def _placed(self, lane: Lane, parts: list[Columns], status: I64, at: I64) -> list[Batch]:
         pane = at - at % self.settings.time.pane
-        return [Batch(lane, columns, pane[columns.rows], status[columns.rows]) for columns in by_model]
+        return [Batch(lane, columns, pane[columns.rows], status[columns.rows]) for columns in parts]
 
     def _watermarks(self, ended: set[Partition]) -> bytes | None:
         lateness, horizon = self.settings.time.allowed_lateness, self.settings.join.label_horizon

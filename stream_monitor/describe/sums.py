@@ -19,7 +19,10 @@ GUIDES = 256
 
 @dataclass(frozen=True, slots=True)
 class Borders:
-    """The borders of several measures end to end, with tables that say where in them to look for a value."""
+    """The borders of several measures end to end, with tables that say where in them to look for a value.
+
+    Those of several models are end to end too, where all have the same measures.
+    """
 
     borders: F64
     first: I64
@@ -40,6 +43,19 @@ class Borders:
             _guide(borders, table.guides[measure])
         return table
 
+    @classmethod
+    def chain(cls, models: Sequence[Borders]) -> Borders:
+        """The borders of several models, in this order."""
+        if len(models) == 1:
+            return models[0]
+        starts = np.cumsum([0, *(len(model.borders) for model in models)])
+        firsts = [model.first[:-1] + start for model, start in zip(models, starts, strict=False)]
+        return cls(
+            np.concatenate([model.borders for model in models]),
+            np.concatenate([*firsts, starts[-1:]]),
+            np.concatenate([model.guides for model in models]),
+        )
+
 
 @dataclass(slots=True)
 class Sums:
@@ -56,20 +72,21 @@ class Sums:
     bin_n: npt.NDArray[np.uint32]
 
 
-def add_up(values: F64, bounds: I64, table: Borders) -> Sums:
+def add_up(values: F64, bounds: I64, table: Borders, model: I64 | None = None) -> Sums:
     """Add up the columns `values` (measures, n), of which rows bounds[c] to bounds[c + 1] belong to cell c.
+
+    The borders are those of model[c], or of the only model there is.
 
     NaN is no value. Bins are counted where there are edges. Sums beyond the largest double stay at it.
     """
     measures, cells = len(values), len(bounds) - 1
-    counted = int(np.count_nonzero(np.diff(table.first)))
-    room = min(counted * values.shape[1], counted * cells * BINS)
+    room = min(values.size, measures * cells * BINS) if len(table.borders) else 0
     moments = np.zeros((4, measures, cells))
     n, ptr = np.zeros((measures, cells), np.int64), np.zeros(measures * cells + 1, np.int64)
     bin_at, bin_n = np.empty(room, np.uint8), np.empty(room, np.uint32)
     used = _add_up(
-        values, bounds, (table.borders, table.first, table.guides), (n, moments), (ptr, bin_at, bin_n),
-        np.zeros(BINS, np.uint32),
+        values, bounds, np.zeros(cells, np.int64) if model is None else model,
+        (table.borders, table.first, table.guides), (n, moments), (ptr, bin_at, bin_n), np.zeros(BINS, np.uint32),
     )  # fmt: skip
     mean, m2, low, high = moments
     return Sums(n, mean, m2, low, high, ptr, bin_at[:used], bin_n[:used])
@@ -121,7 +138,7 @@ def _finite(x: float) -> float:
 
 
 @compiled
-def _add_up(values: Any, bounds: Any, table: Any, moments: Any, bins: Any, counts: Any) -> int:
+def _add_up(values: Any, bounds: Any, models: Any, table: Any, moments: Any, bins: Any, counts: Any) -> int:
     borders, first, guides = table
     ns, (means, m2s, lows, highs) = moments[0], moments[1]
     ptr, bin_at, bin_n = bins
@@ -129,9 +146,10 @@ def _add_up(values: Any, bounds: Any, table: Any, moments: Any, bins: Any, count
     for cell in range(len(bounds) - 1):
         for measure in range(len(values)):
             column, at = values[measure][bounds[cell] : bounds[cell + 1]], (measure, cell)
+            edge = models[cell] * len(values) + measure
             ns[at], means[at], m2s[at], lows[at], highs[at] = _moments(column)
-            if ns[at] and first[measure] < first[measure + 1]:
-                _count(column, borders[first[measure] : first[measure + 1]], guides[measure], counts)
+            if ns[at] and first[edge] < first[edge + 1]:
+                _count(column, borders[first[edge] : first[edge + 1]], guides[edge], counts)
                 used = _write(counts, bin_at, bin_n, used)
             ptr[cell * len(values) + measure + 1] = used
     return used

@@ -8,10 +8,12 @@ and when the texts are too many the rows so far become columns and the table beg
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from stream_monitor.describe import measures
@@ -29,8 +31,13 @@ STRING_BYTES = 1 << 22
 """Room for four times the texts of the largest event."""
 MODELS = 4_000
 """Models that are described at once, the busiest first; a flood of names is only counted, under `__other__`."""
+FAMILY_BYTES = 1 << 24
+"""Room for telling which models have the same measures."""
 LEAST_TOKEN = 4
 """Bytes of JSON that a token needs at least: `"":1`."""
+
+Span = tuple[str, I64]
+"""A model and its rows."""
 
 _NUMBERS, _TEXTS, _FLAGS, _ARRAYS = range(4)
 _FLAG_NAMES = ["false", "true"]
@@ -148,6 +155,7 @@ class Reel:
         self.number = np.full(len(self.tape.first), -1, np.int64)
         """Of each row its place in the commit, -1 for one that was not scanned."""
         self._slots = np.full(4 * MAX_KEYS, -1, np.int32)
+        self._places = np.zeros(4 * MAX_KEYS, np.int32)
         self._found = np.empty(4 * MAX_KEYS, np.int32)
 
     def learn(self, events: Sequence[Prediction]) -> None:
@@ -182,7 +190,7 @@ class Reel:
         self.number[rows.first : rows.last] = numbers
 
     def columns(self) -> Iterator[Columns]:
-        """The columns of each model of the rows so far, which are forgotten then."""
+        """The columns of the rows so far, which are forgotten then; models of the same measures together."""
         self.strings.learn()
         rows = np.flatnonzero(self.number[: self.rows] >= 0)
         codes = self.tape.model[rows]
@@ -194,22 +202,60 @@ class Reel:
         if len(spans) > MODELS:
             spans.sort(key=lambda span: (-len(span[1]), xxhash.xxh3_64_intdigest(span[0].encode())))
             rest = np.sort(np.concatenate([chosen for _, chosen in spans[MODELS:]]))
-            yield Columns(OTHER, self.number[rest], Coded(np.zeros(len(rest), np.int64), [OTHER]))
-        for model, chosen in spans[:MODELS]:
-            yield self._columns(model, chosen)
+            yield Columns(Coded.one(OTHER, len(rest)), self.number[rest], Coded.one(OTHER, len(rest)))
+            spans = spans[:MODELS]
+        for found, family in self._families(spans):
+            yield self._columns(found, family)
         self.rows = 0
 
-    def _columns(self, model: str, rows: I64) -> Columns:
-        count = int(scan.groups_of(self.tape, rows, self._slots, self._found))
-        found = self._found[:count].copy()
+    def _families(self, spans: Sequence[Span]) -> Iterator[tuple[npt.NDArray[np.int32], list[Span]]]:
+        """Models with the same (key, group) pairs, and these pairs; group: see `scan.groups_of`."""
+        if not spans:
+            return
+        rows = np.concatenate([chosen for _, chosen in spans])
+        rows = rows[self._order(rows)]
+        found = self._found[: int(scan.groups_of(self.tape, rows, self._slots, self._found))].copy()
+        step = max(1, FAMILY_BYTES // max(len(found), 1))
+        for first in range(0, len(spans), step):
+            some = spans[first : first + step]
+            families: dict[bytes, list[int]] = defaultdict(list)
+            has = self._pairs(some, len(found))
+            for model, pairs in enumerate(has):
+                families[pairs.tobytes()].append(model)
+            for members in families.values():
+                yield found[has[members[0]]], [some[member] for member in members]
+        self._slots[found] = -1
+
+    def _pairs(self, spans: Sequence[Span], pairs: int) -> Bool:
+        """(models, pairs): which a model has."""
+        has = np.ones((len(spans), pairs), np.bool_)
+        if len(spans) > 1:
+            has[:] = False
+            rows = np.concatenate([chosen for _, chosen in spans])
+            model = np.repeat(np.arange(len(spans)), [len(chosen) for _, chosen in spans])
+            order = self._order(rows)
+            scan.mark(self.tape, rows[order], model[order], self._slots, has)
+        return has
+
+    def _order(self, rows: I64) -> I64:
+        """The order of rows in which they lie on the tape: reading it otherwise misses the cache at each of them."""
+        if len(rows) * 16 < self.rows:
+            return np.argsort(rows)
+        place = np.full(self.rows, -1)
+        place[rows] = np.arange(len(rows))
+        return place[place >= 0]
+
+    def _columns(self, found: npt.NDArray[np.int32], family: Sequence[Span]) -> Columns:
+        rows = np.concatenate([chosen for _, chosen in family])
+        models = Coded(np.repeat(np.arange(len(family)), [len(chosen) for _, chosen in family]), [m for m, _ in family])
         dense = np.isin(found & 3, (_NUMBERS, _ARRAYS))
         place = np.where(dense, np.cumsum(dense), np.cumsum(~dense)) - 1
-        self._slots[found] = place
+        slots = self._places
+        slots[found] = place
         numbers = np.full((int(dense.sum()), len(rows)), np.nan)
         codes = np.full((int((~dense).sum()), len(rows)), -1, np.int64)
-        scan.spread(self.tape, rows, self._slots, numbers, codes)
-        self._slots[found] = -1
-        columns = Columns(model, self.number[rows], self._versions(rows))
+        scan.spread(self.tape, rows, self._order(rows), slots, numbers, codes)
+        columns = Columns(models, self.number[rows], self._versions(rows))
         writer = _Writer(columns, self.strings)
         for at, row in zip(found.tolist(), place.tolist(), strict=True):
             key, group = at >> 2, at & 3

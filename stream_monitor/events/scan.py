@@ -559,9 +559,23 @@ def groups_of(tape: Tape, rows: Any, slots: Any, found: Any) -> int:
 
 
 @compiled
-def spread(tape: Tape, rows: Any, slots: Any, numbers: Any, codes: Any) -> None:
-    """Values of some rows into dense blocks (pairs, rows): codes of groups 1 and 2, numbers of the others."""
+def mark(tape: Tape, rows: Any, models: Any, slots: Any, has: Any) -> None:
+    """Set `has` at the model of each row and the places of the row's (key, group) pairs."""
     for i in range(len(rows)):
+        r = rows[i]
+        for t in range(tape.first[r], tape.first[r + 1]):
+            kind = tape.kind[t]
+            at = tape.key[t] * 4 + (0 if kind <= INTEGER else 1 if kind == TEXT else 2 if kind <= TRUE else 3)
+            has[models[i], slots[at]] = True
+
+
+@compiled
+def spread(tape: Tape, rows: Any, order: Any, slots: Any, numbers: Any, codes: Any) -> None:
+    """Values of some rows into dense blocks (pairs, rows): codes of groups 1 and 2, numbers of the others.
+
+    Row rows[i] has the place i in the blocks; `order` is that in which they are read, best as they lie on the tape.
+    """
+    for i in order:
         r = rows[i]
         for t in range(tape.first[r], tape.first[r + 1]):
             kind = tape.kind[t]

@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 from stream_monitor.describe import profiles
 from stream_monitor.describe.cells import ACCEPTED, ALL, DUPLICATE, LATE
 from stream_monitor.describe.columns import Coded, Columns
-from stream_monitor.describe.deltas import Batch, pack_deltas
+from stream_monitor.describe.deltas import Batch, merge, pack_deltas
 from stream_monitor.describe.edges import BINS, Edges, bin_values, make_edges
-from stream_monitor.describe.profiles import Delta, Known, add_categories, keep_order
+from stream_monitor.describe.profiles import (
+    CategoricalRows,
+    Cells,
+    Delta,
+    Known,
+    NumericRows,
+    keep_order,
+    summarise,
+)
 from stream_monitor.describe.records import MAX_RECORD_BYTES
 from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
@@ -25,6 +33,18 @@ from stream_monitor.types import I64
 PANE = 1_000
 N = 400
 EDGES = make_edges(np.random.default_rng(0).normal(1e4, 3, 500), limits=(1e4,))
+
+
+def rows_of(
+    numeric: dict[str, Any], categorical: dict[str, Coded], row: I64, cell: I64, known: Known
+) -> tuple[NumericRows, CategoricalRows]:
+    """The rows of one model, whose cells are only numbers."""
+    size = int(cell.max(initial=0)) + 1
+    zeros = np.zeros(size, np.int64)
+    (rows,) = summarise(
+        Cells(zeros, ["1"] * size, [ALL] * size, zeros, zeros, row, cell), numeric, categorical, [known]
+    )
+    return rows
 
 
 class Table:
@@ -54,7 +74,7 @@ class Table:
 
     def batch(self, rows: I64) -> Batch:
         columns = Columns(
-            "m",
+            Coded.one("m", len(rows)),
             np.arange(len(rows)),
             Coded.of([self.versions[r] for r in rows]),
             {name: column[rows] for name, column in self.numeric.items()},
@@ -64,7 +84,7 @@ class Table:
         return Batch("input", columns, self.pane[rows], self.status[rows])
 
     def deltas(self, parts: list[I64], known: Known) -> list[Delta]:
-        packed = [raw for rows in parts if len(rows) for raw in pack_deltas(self.batch(rows), known)]
+        packed = [raw for rows in parts if len(rows) for _, raw in pack_deltas(self.batch(rows), lambda _: known)]
         return [unpack(raw, Delta) for raw in packed]
 
     def mask(self, version: str, segment: str, pane: int) -> Any:
@@ -209,9 +229,12 @@ def test_groups_that_are_left_out_leave_nothing_behind() -> None:
 
 def test_no_rows_and_no_columns_make_an_empty_delta() -> None:
     batch = Batch(
-        "input", Columns("m", np.arange(2), Coded.of(["1", "1"])), np.zeros(2, np.int64), np.array([ACCEPTED, LATE])
+        "input",
+        Columns(Coded.one("m", 2), np.arange(2), Coded.one("1", 2)),
+        np.zeros(2, np.int64),
+        np.array([ACCEPTED, LATE]),
     )
-    (delta,) = (unpack(raw, Delta) for raw in pack_deltas(batch, KNOWN))
+    (delta,) = (unpack(raw, Delta) for _, raw in pack_deltas(batch, lambda _: KNOWN))
     assert delta.counts.tolist() == [[1, 0, 1]]
     ((pane, _),) = merged([delta]).values()
     assert len(pane.numbers.n) == 0
@@ -225,8 +248,8 @@ def test_many_cells_are_counted_as_few_are() -> None:
     columns["b"][::3] = np.nan
     cell, row = np.repeat(np.arange(cells), 2), rng.permutation(2 * cells)
     edges = {"a": EDGES, "b": EDGES}
-    many = profiles.add_numbers(columns, row, cell, Known(edges))
-    first = profiles.add_numbers(columns, row[:200], cell[:200], Known(edges))
+    many = rows_of(columns, {}, row, cell, Known(edges))[0]
+    first = rows_of(columns, {}, row[:200], cell[:200], Known(edges))[0]
     end = len(first.n)
     np.testing.assert_array_equal(many.bin_ptr[: end + 1], first.bin_ptr)
     np.testing.assert_array_equal(many.bin_at[: len(first.bin_at)], first.bin_at)
@@ -234,12 +257,40 @@ def test_many_cells_are_counted_as_few_are() -> None:
     np.testing.assert_array_equal(np.add.reduceat(many.bin_n, many.bin_ptr[:-1]), many.n)
 
 
+def test_models_that_share_their_columns_have_the_deltas_of_each_alone() -> None:
+    """Each with edges and categories of its own, or none; one has no numbers in the block, one no accepted event."""
+    parts = [Table(seed).batch(np.arange(N)) for seed in (3, 4, 5, 6)]
+    names = ["aware", "ignorant", "empty", "late"]
+    for column in parts[2].columns.numeric.values():
+        column[:] = np.nan
+    parts[3].status[:] = LATE
+    for name, part in zip(names, parts, strict=True):
+        part.columns.models = Coded.one(name, N)
+    known = {"aware": KNOWN, "empty": Known({"far": EDGES}), "late": KNOWN}
+    together = Batch("input", merge([part.columns for part in parts]), *map(np.concatenate, zip(
+        *[(part.pane, part.status) for part in parts], strict=True)))  # fmt: skip
+
+    def deltas(batch: Batch) -> list[tuple[str, bytes]]:
+        return list(pack_deltas(batch, lambda model: known.get(model, Known())))
+
+    alone = [delta for part in parts for delta in deltas(part)]
+    found = deltas(together)
+    assert [name for name, _ in found] == [name for name, _ in alone] == names
+    for (name, one), (_, other) in zip(alone, found, strict=True):
+        expected, mine = unpack(one, Delta), unpack(other, Delta)
+        assert mine.model == name
+        assert set(mine.numeric.names) == set(expected.numeric.names)
+        edges = dict(zip(expected.numeric.names, expected.numeric.edges, strict=True))
+        assert dict(zip(mine.numeric.names, mine.numeric.edges, strict=True)) == edges
+        assert_same(merged([mine]), merged([expected]))
+
+
 def test_a_record_that_is_split_carries_only_its_own_names() -> None:
     n = 4_000
     names = [f"{i:0500d}" for i in range(n)]
-    columns = Columns("m", np.arange(n), Coded.of(["1"] * n), {}, {"x": Coded.of(names)})
+    columns = Columns(Coded.one("m", n), np.arange(n), Coded.one("1", n), {}, {"x": Coded.of(names)})
     batch = Batch("input", columns, np.zeros(n, np.int64), np.full(n, ACCEPTED))
-    sizes = [len(raw) for _, raw in zip(range(100), pack_deltas(batch, KNOWN), strict=False)]
+    sizes = [len(raw) for _, (_, raw) in zip(range(100), pack_deltas(batch, lambda _: KNOWN), strict=False)]
     assert len(sizes) < 20
     assert max(sizes) <= MAX_RECORD_BYTES
 
@@ -250,9 +301,8 @@ def test_a_record_that_is_split_carries_only_its_own_names() -> None:
 def kept(categories: list[str], known: frozenset[str] | None) -> dict[str, int]:
     """Category counts of one cell of one delta."""
     zeros = np.zeros(len(categories), np.int64)
-    rows = add_categories(
-        {"x": Coded.of(categories)}, np.arange(len(categories)), zeros, {} if known is None else {"x": known}
-    )
+    told = Known({}, {} if known is None else {"x": known})
+    _, rows = rows_of({}, {"x": Coded.of(categories)}, np.arange(len(categories)), zeros, told)
     return {rows.categories[code]: int(n) for code, n in zip(rows.code, rows.count, strict=True)}
 
 
@@ -288,7 +338,7 @@ def test_every_cell_has_its_own_bound() -> None:
     names = [f"n{i}" for i in range(2 * cap)]
     column: list[str | None] = [*names, *names[: cap // 2], "k", *[None] * 10]
     cell = np.repeat([0, 3], [len(names), len(column) - len(names)])
-    rows = add_categories({"x": Coded.of(column)}, np.arange(len(column)), cell, {"x": frozenset({"k"})})
+    _, rows = rows_of({}, {"x": Coded.of(column)}, np.arange(len(column)), cell, Known({}, {"x": frozenset({"k"})}))
     assert rows.cell.tolist() == [0, 3]
     assert np.diff(rows.ptr).tolist() == [cap, cap // 2 + 1]
     assert rows.n.tolist() == [cap, cap // 2 + 1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -90,26 +92,59 @@ def described(lines: list[bytes], way: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def facts(outputs: list[Any]) -> dict[Any, Any]:
-    """What deltas say; moments to nine digits, for they are summed in the order in which columns were made."""
-    found: dict[Any, Any] = {}
+    """What deltas say together; moments to nine digits, for they are summed in the order in which columns were made."""
+    counts: dict[Any, Any] = defaultdict(lambda: np.zeros(3, np.int64))
+    moments: dict[Any, list[tuple[float, ...]]] = defaultdict(list)
+    values: dict[Any, list[float]] = defaultdict(list)
+    categories: dict[Any, Counter[str]] = defaultdict(Counter)
     for output in outputs:
         record = read(output.value) if output.role == "profiles" else None
         for delta in record.deltas if isinstance(record, DeltaRecord) else ():
             cells = list(zip(delta.version, delta.segment, delta.pane.tolist(), strict=True))
-            for cell, counts in zip(cells, delta.counts.tolist(), strict=True):
-                found[delta.model, cell] = counts
+            for cell, count in zip(cells, delta.counts, strict=True):
+                counts[delta.model, cell] += count
             rows = delta.numeric
             for r, (cell, name) in enumerate(zip(rows.cell.tolist(), rows.name.tolist(), strict=True)):
-                span = slice(int(rows.value_ptr[r]), int(rows.value_ptr[r + 1]))
-                moments = [float(f"{c[r]:.9g}") for c in (rows.n, rows.mean, rows.m2, rows.low, rows.high)]
-                found[delta.model, cells[cell], rows.names[name]] = moments, sorted(rows.values[span].tolist())
+                key = delta.model, cells[cell], rows.names[name]
+                moments[key].append(tuple(float(c[r]) for c in (rows.n, rows.mean, rows.m2, rows.low, rows.high)))
+                values[key] += rows.values[int(rows.value_ptr[r]) : int(rows.value_ptr[r + 1])].tolist()
             kinds = delta.categorical
             for r, (cell, name) in enumerate(zip(kinds.cell.tolist(), kinds.name.tolist(), strict=True)):
                 span = slice(int(kinds.ptr[r]), int(kinds.ptr[r + 1]))
-                pairs = zip(kinds.code[span].tolist(), kinds.count[span].tolist(), strict=True)
-                counted = {kinds.categories[code]: n for code, n in pairs}
-                found[delta.model, cells[cell], kinds.names[name], "c"] = int(kinds.n[r]), counted
-    return found
+                assert kinds.n[r] == kinds.count[span].sum()
+                for code, n in zip(kinds.code[span].tolist(), kinds.count[span].tolist(), strict=True):
+                    categories[delta.model, cells[cell], kinds.names[name]][kinds.categories[code]] += n
+    return {
+        "counts": {key: count.tolist() for key, count in counts.items()},
+        "moments": {key: Moments.of(parts) for key, parts in moments.items()},
+        "values": {key: sorted(each) for key, each in values.items()},
+        "categories": dict(categories),
+    }
+
+
+@dataclass
+class Moments:
+    """Those of several parts together; equal to nine digits of the largest value, for sums depend on their order."""
+
+    n: float
+    mean: float
+    m2: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, parts: list[tuple[float, ...]]) -> Moments:
+        n, means, squares, low, high = np.array(parts).T
+        mean = float((n / n.sum() * means).sum())
+        with np.errstate(over="ignore"):
+            return cls(n.sum(), mean, squares.sum() + (n * (means - mean) ** 2).sum(), low.min(), high.max())
+
+    def __eq__(self, other: object) -> bool:
+        assert isinstance(other, Moments)
+        scale = max(abs(self.low), abs(self.high))
+        squares = scale > 1e150 or self.m2 == pytest.approx(other.m2, rel=1e-9, abs=1e-9 * scale * scale)
+        exact = (self.n, self.low, self.high) == (other.n, other.low, other.high)
+        return exact and squares and self.mean == pytest.approx(other.mean, rel=1e-9, abs=1e-9 * scale)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
