@@ -26,6 +26,7 @@ from stream_monitor.settings import ROLES_IN, Settings
 from stream_monitor.telemetry import logs
 from stream_monitor.telemetry.metrics import Telemetry
 from stream_monitor.telemetry.server import serve
+from stream_monitor.warm import warm_up
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ def run_stage(settings: Settings, layout: Layout, role: str, worker: int) -> int
     faulthandler.register(signal.SIGUSR1)  # kill -USR1 shows where a worker hangs
     stop = StopSignal()
     try:
+        if role == "describe":
+            warm_up()
         client = KafkaClient(settings, role)
         loop = LOOPS[role](client, settings, layout, time.monotonic)
         telemetry = Telemetry(role)

@@ -1,0 +1,31 @@
+"""What is compiled, compiled before the first event needs it.
+
+On a machine that never ran this version numba takes some seconds, in which events would wait; where its cache can be
+written, later starts take a fraction of one. The container image has it done (deploy/Dockerfile).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from stream_monitor.replay import Replay
+from stream_monitor.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_EVENT = b'{"id":"%d","model":"m%d","ts":%d,"features":{"x":%d.5,"y":"a"},"tags":{"t":"b"},"prediction":1}'
+_SLOW_S = 2.0
+
+
+def warm_up() -> None:
+    """Describe some events of two models before and after their edges are known."""
+    started = time.monotonic()
+    run = Replay(Settings.model_validate({"baseline": {"first": 100}, "segments": [["t"]]}), lambda output: None)
+    first = 1_700_000_000_000
+    for start in (first, first + 60_000):
+        run.feed(("predictions", _EVENT % (at, at % 2, start + at * 100, at % 7)) for at in range(300))
+    run.finish()
+    spent = time.monotonic() - started
+    if spent > _SLOW_S:
+        log.info("compiled in %.1f s", spent)
