@@ -318,7 +318,7 @@ def baseline_show(
     measure: Annotated[str | None, typer.Option(help="Only this measure.")] = None,
 ) -> None:
     """Show baselines: those in force in the app, or those of a file."""
-    from stream_monitor.baseline.show import in_force, table_of
+    from stream_monitor.baseline.show import in_force, tables_of
     from stream_monitor.detect.pinned import read_file
     from stream_monitor.kafka.tail import tail
 
@@ -327,7 +327,8 @@ def baseline_show(
     console = Console(highlight=False)
     for baseline in shown:
         baseline.measures = [m for m in baseline.measures if measure in (None, m.measure)]
-        console.print(table_of(baseline))
+        for table in tables_of(baseline):
+            console.print(table)
     if not shown:
         err.print("no baseline: a measure has one when its first values have come (`baseline.first` of the settings)")
         raise typer.Exit(1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from stream_monitor.describe.cells import ALL
@@ -15,7 +16,7 @@ from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
 from stream_monitor.events.arrays import unpack
 from stream_monitor.pictures import bars
 
-BARS = 24
+BARS = 12
 NAMES = 3
 
 
@@ -43,18 +44,27 @@ def _name(measures: Iterable[PinnedMeasure]) -> str:
     return ", ".join(sorted({m.baseline.name for m in measures}))
 
 
-def table_of(baseline: PinnedBaseline) -> Table:
-    """One row a measure and segment."""
+def tables_of(baseline: PinnedBaseline) -> Iterator[Table]:
+    """The numbers, and the categories: one row a measure and segment; both fit into 80 columns."""
     of = f"{baseline.model} {baseline.version}" if baseline.version else f"{baseline.model}, all versions"
-    table = Table(title=f"{of}: baseline {baseline.name}", title_justify="left")
-    for heading in ("measure", "segment"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("values", "missing", "mean", "std", "p50", "p99"):
-        table.add_column(heading, justify="right")
-    table.add_column("distribution, or the most frequent", overflow="fold")
+    title = f"{of}: baseline {baseline.name}"
     lanes = ("input", "label", "feedback", "observation")
-    for pinned in sorted(baseline.measures, key=lambda m: (lanes.index(m.lane), m.segment != ALL, m.segment)):
-        table.add_row(pinned.measure, pinned.segment, *_cells(pinned))
+    rows = sorted(baseline.measures, key=lambda m: (lanes.index(m.lane), m.segment != ALL, m.segment))
+    numbers = [row for row in rows if row.baseline.counts is not None and row.borders is not None]
+    if numbers:
+        yield _table(title, ("mean ± std", "p50", "p99"), "distribution", numbers)
+    if categories := [row for row in rows if row not in numbers]:
+        yield _table("" if numbers else title, (), "most frequent", categories)
+
+
+def _table(title: str, figures: Sequence[str], last: str, rows: Iterable[PinnedMeasure]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("measure", overflow="fold")
+    for heading in ("values", "missing", *figures):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(last, overflow="fold")
+    for row in rows:
+        table.add_row(row.measure if row.segment == ALL else f"{row.measure} · {row.segment}", *_cells(row))
     return table
 
 
@@ -65,18 +75,18 @@ def _cells(pinned: PinnedMeasure) -> list[str]:
     if pinned.lane == "input" and baseline.events:
         missing = f"{max(baseline.events - values, 0) / baseline.events:.1%}"
     if baseline.counts is None or pinned.borders is None:
-        return [f"{baseline.n:,}", missing, "", "", "", "", _names(baseline)]
+        return [f"{baseline.n:,}", missing, _names(baseline)]
     ends = baseline.low, baseline.high
     cuts = [quantile(baseline.counts, pinned.borders, share, *ends) for share in (0.5, 0.99)]
-    numbers = [f"{x:.4g}" for x in (baseline.mean, baseline.std, *cuts)]
-    return [f"{baseline.n:,}", missing, *numbers, _bars(baseline, pinned.borders)]
+    spread = f"{baseline.mean:.4g} ± {baseline.std:.3g}"
+    return [f"{baseline.n:,}", missing, spread, *(f"{x:.4g}" for x in cuts), _bars(baseline, pinned.borders)]
 
 
 def _names(baseline: Baseline) -> str:
     names = baseline.categories or {}
     told = [f"{name} {count / max(baseline.n, 1):.0%}" for name, count in list(names.items())[:NAMES]]
     rest = len(names) - len(told)
-    return ", ".join(told) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(told) + (f", +{rest}" if rest > 0 else "")
 
 
 def _bars(baseline: Baseline, borders: Sequence[float] | np.ndarray) -> str:
