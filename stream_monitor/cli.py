@@ -46,6 +46,8 @@ Config = Annotated[
     ),
 ]
 err = Console(stderr=True)
+SHOWN = 20
+"""Differences that `verify` prints."""
 
 
 class Role(StrEnum):
@@ -131,6 +133,38 @@ def check(config: Config = None) -> None:
     if not problems:
         err.print("[green]✓[/green] settings, broker and topics are fine")
     raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def verify(
+    config: Config = None,
+    settled: Annotated[
+        bool, typer.Option("--settled", help="Producers have stopped and all is quiet: open windows must be right too.")
+    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Print every difference, not the first 20.")] = False,
+) -> None:
+    """Recompute an app's output from its input, and demand exactly that.
+
+    Reads the input topics up to the offsets that the workers have committed, counts and joins every event again in
+    plain Python, and holds profiles, windows, dead letters and alerts against it: nothing missing, extra or twice.
+    Needs the whole input still on its topics, and memory for every prediction of it. Exits with 1 if anything differs.
+    """
+    from stream_monitor.verify.run import verify as run
+
+    with Progress(*Progress.get_default_columns(), console=err, transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+        report = run(load(config), settled, lambda done, total: progress.update(task, completed=done, total=total))
+    told = ", ".join(f"{count:,} {role}" for role, count in report.events.items()) or "no events"
+    print(f"{told}: {report.cells:,} cells, {report.windows:,} windows, {report.alerts:,} alert records")
+    if report.unread:
+        print(f"{report.unread:,} events are on the input topics that the app has not committed yet")
+    for problem in report.problems if every else report.problems[:SHOWN]:
+        err.print(f"[red]✗[/red] {problem}", highlight=False, soft_wrap=True)
+    if len(report.problems) > SHOWN and not every:
+        err.print(f"and {len(report.problems) - SHOWN:,} more; --all prints them")
+    if not report.problems:
+        err.print("[green]✓[/green] the output is exactly what the input says")
+    raise typer.Exit(1 if report.problems else 0)
 
 
 @app.command()

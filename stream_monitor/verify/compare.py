@@ -1,0 +1,198 @@
+"""What the topics say, held against what the input says."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from stream_monitor.describe.columns import OTHER
+from stream_monitor.events.contracts import Metric
+from stream_monitor.settings import Settings
+from stream_monitor.verify.told import Told
+from stream_monitor.verify.truth import ALL, Cell, Counts, Performance, Truth, Values
+
+DIGITS = 1e-9
+"""Sums depend on the order of adding; everything else is exact."""
+
+T = TypeVar("T")
+Window = tuple[str, str, str, int, int]
+
+
+def compare(settings: Settings, truth: Truth, told: Told, settled: bool) -> Iterator[str]:
+    """One line for each thing that is missing, extra, doubled or wrong.
+
+    `settled`: nothing comes any more and all partitions are idle, so open windows must be right too.
+    """
+    yield from _dead_letters(truth, told)
+    yield from _traffic(truth, told)
+    if not _folded(told):
+        yield from _performance(truth, told)
+    yield from _doubles(told)
+    yield from _windows(settings, truth, told, settled)
+
+
+def _folded(told: Told) -> bool:
+    """Whether there were more models or versions than an app describes, so that some count under `__other__`."""
+    return any(OTHER in cell[:2] for cell in told.traffic) or any(OTHER in key[:2] for key in told.metrics)
+
+
+def _at(millis: int) -> str:
+    return datetime.fromtimestamp(millis / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _name(cell: tuple[str, str, str, int] | Window) -> str:
+    model, version, segment, start, *_ = cell
+    return f"{model} {version} {segment} {_at(start)}"
+
+
+def _dead_letters(truth: Truth, told: Told) -> Iterator[str]:
+    for key in sorted(truth.rejected.keys() | told.letters.keys()):
+        wanted = [truth.rejected[key]] if key in truth.rejected else []
+        found = told.letters.get(key, [])
+        if found != wanted:
+            topic, partition, offset = key
+            yield f"dead letters of {topic}/{partition}/{offset}: {found or 'none'}, expected {wanted or 'none'}"
+
+
+def _differing(
+    wanted: Mapping[Cell, T], found: Mapping[Cell, T], none: T, same: Callable[[T, T], bool]
+) -> Iterator[Cell]:
+    return (
+        cell for cell in sorted(wanted.keys() | found.keys()) if not same(wanted.get(cell, none), found.get(cell, none))
+    )
+
+
+def _traffic(truth: Truth, told: Told) -> Iterator[str]:
+    """Deltas: added up they are the input."""
+    wanted, found = truth.traffic, told.traffic
+    if any(OTHER in cell[:2] for cell in found):
+        wanted, found = _by_pane(wanted), _by_pane(found)
+    for cell in _differing(wanted, found, Counts(), Counts.__eq__):
+        yield f"profiles of {_name(cell)}: {found.get(cell, Counts())}, expected {wanted.get(cell, Counts())}"
+
+
+def _by_pane(cells: Mapping[Cell, Counts]) -> dict[Cell, Counts]:
+    summed: dict[Cell, Counts] = defaultdict(Counts)
+    for (_, _, segment, pane), counts in cells.items():
+        if segment == ALL:
+            into = summed["*", "*", ALL, pane]
+            into.accepted += counts.accepted
+            into.duplicates += counts.duplicates
+            into.late += counts.late
+    return summed
+
+
+def _performance(truth: Truth, told: Told) -> Iterator[str]:
+    """Outcome deltas: added up they are the joins."""
+    for cell in _differing(truth.performance, told.performance, Performance(), _same_performance):
+        wanted, found = (side.get(cell, Performance()) for side in (truth.performance, told.performance))
+        names = sorted(name for name in wanted.n.keys() | found.n.keys() if not _same_sum(wanted, found, name))
+        what = "; ".join(
+            f"{name}: n {found.n.get(name, 0)} sum {found.total.get(name, 0.0):.9g}, expected "
+            f"n {wanted.n.get(name, 0)} sum {wanted.total.get(name, 0.0):.9g}"
+            for name in names
+        )
+        yield f"joins of {_name(cell)}: {found.labelled} labelled, expected {wanted.labelled}" + (what and f"; {what}")
+
+
+def _same_performance(wanted: Performance, found: Performance) -> bool:
+    pairs = {pair: n for pair, n in wanted.pairs.items() if n} == {pair: n for pair, n in found.pairs.items() if n}
+    sums = all(_same_sum(wanted, found, name) for name in wanted.n.keys() | found.n.keys())
+    return pairs and sums and wanted.labelled == found.labelled
+
+
+def _same_sum(wanted: Performance, found: Performance, name: str) -> bool:
+    totals = wanted.total.get(name, 0.0), found.total.get(name, 0.0)
+    return wanted.n.get(name, 0) == found.n.get(name, 0) and _close(*totals, max(map(abs, totals)))
+
+
+def _close(a: float, b: float, scale: float) -> bool:
+    return math.isclose(a, b, rel_tol=DIGITS, abs_tol=DIGITS * max(scale, 1.0))
+
+
+def _doubles(told: Told) -> Iterator[str]:
+    for (alert, status, revision), times in sorted(told.alerts.items()):
+        if times > 1:
+            yield f"alert {alert} {status} revision {revision} is there {times} times"
+    for key, records in told.metrics.items():
+        finals = sum(record.final for record in records)
+        if finals > 1:
+            yield f"{key[5]} of {_name(key[:5])}: {finals} final records"
+        elif finals and not records[-1].final:
+            yield f"{key[5]} of {_name(key[:5])}: a record came after the final one"
+
+
+# --- windows ---
+
+
+def _windows(settings: Settings, truth: Truth, told: Told, settled: bool) -> Iterator[str]:
+    """Metrics: each final window is the sum of its panes, and no window that must be closed is missing."""
+    last = {key[:5]: records[-1] for key, records in told.metrics.items() if key[5] == "traffic" and key[6] == 1}
+    parts: dict[Window, list[Metric]] = defaultdict(list)
+    for key, records in told.metrics.items():
+        if key[5] == "traffic":
+            parts[key[:5]].append(records[-1])
+    wanted = _sum_up(truth, settings.time.windows)
+    if _folded(told) or any(record.after_idle for record in last.values()):
+        yield from _totals(settings, truth, last.values(), settled)
+        return
+    closed = min(truth.watermarks.values(), default=0)
+    for window in sorted(wanted.keys() | last.keys()):
+        counts, values = wanted.get(window, (Counts(), {}))
+        record = last.get(window)
+        if record is None:
+            if window[4] <= closed or settled:
+                yield f"window {_name(window)}: no record, expected {counts}"
+        elif record.final or settled:
+            yield from _window(_name(window), counts, values, parts[window], settings.caps.measures)
+
+
+def _sum_up(truth: Truth, sizes: Iterable[int]) -> dict[Window, tuple[Counts, dict[str, Values]]]:
+    windows: dict[Window, tuple[Counts, dict[str, Values]]] = defaultdict(lambda: (Counts(), defaultdict(Values)))
+    for size in sizes:
+        for (model, version, segment, pane), counts in truth.traffic.items():
+            start = pane - pane % size
+            sums, values = windows[model, version, segment, start, start + size]
+            sums.accepted += counts.accepted
+            sums.duplicates += counts.duplicates
+            sums.late += counts.late
+            for measure, found in truth.values.get((model, version, segment, pane), {}).items():
+                values[measure].merge(found)
+    return windows
+
+
+def _window(name: str, counts: Counts, values: Mapping[str, Values], parts: list[Metric], cap: int) -> Iterator[str]:
+    found = Counts(parts[0].count, parts[0].duplicates, parts[0].late)
+    if found != counts:
+        yield f"window {name}: {found}, expected {counts}"
+    summaries = {measure: summary for part in parts for measure, summary in part.measures.items()}
+    if len(parts) != parts[0].parts:
+        yield f"window {name}: {len(parts)} of {parts[0].parts} parts are there"
+    for measure, wanted in values.items():
+        summary = summaries.get(measure)
+        if summary is None:
+            if wanted.n and len(summaries) < cap:
+                yield f"window {name}: nothing of {measure}, expected {wanted.n} values"
+        elif summary.n != wanted.n:
+            yield f"window {name}: {summary.n} values of {measure}, expected {wanted.n}"
+        elif wanted.numbers and not _same_numbers(summary.sum, summary.min, summary.max, wanted):
+            yield f"window {name}: {measure} has sum {summary.sum} in {summary.min} … {summary.max}, expected {wanted}"
+
+
+def _same_numbers(total: float | None, low: float | None, high: float | None, wanted: Values) -> bool:
+    if total is None or (low, high) != (wanted.low, wanted.high):
+        return False
+    return _close(total, wanted.total, wanted.numbers * max(abs(wanted.low), abs(wanted.high)))
+
+
+def _totals(settings: Settings, truth: Truth, records: Iterable[Metric], settled: bool) -> Iterator[str]:
+    """What came after its window was final, or of too many models, is counted elsewhere: only the whole must agree."""
+    wanted = sum(counts.total for cell, counts in truth.traffic.items() if cell[2] == ALL)
+    for size in settings.time.windows:
+        chosen = [r for r in records if r.segment == ALL and r.window_end - r.window_start == size]
+        found = sum(r.count + r.duplicates + r.late + r.after_idle for r in chosen)
+        if found > wanted or (settled and found != wanted):
+            yield f"windows of {size} ms: {found} events in all, expected {wanted}"

@@ -1,0 +1,92 @@
+"""Read an app's topics and hold its output against its input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from stream_monitor.errors import BrokerError
+from stream_monitor.kafka.audit import Audit, Span
+from stream_monitor.settings import ROLES_IN, Settings
+from stream_monitor.verify.compare import compare
+from stream_monitor.verify.told import Told
+from stream_monitor.verify.truth import Truth
+
+OUTPUT = ("profiles", "metrics", "alerts", "dead-letters")
+PATIENCE_S = 120.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What was held against each other, and what differs."""
+
+    events: dict[str, int]
+    """Input records by topic role, up to the committed offsets."""
+    cells: int = 0
+    windows: int = 0
+    alerts: int = 0
+    unread: int = 0
+    """Input records that no stage has committed yet."""
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(
+    settings: Settings, settled: bool, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Report:
+    """Recompute the output from the input up to the committed offsets, and compare; `settled`: see there.
+
+    `progress` hears of records read, and of how many there are.
+
+    Raises:
+        BrokerError: no answer, the input has expired, or the app did not stand still long enough to be read.
+    """
+    audit = Audit(settings)
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        report = _verify(audit, settled, progress)
+        if report is not None:
+            return report
+        if time.monotonic() > deadline:
+            raise BrokerError(
+                f"the app went on counting for {PATIENCE_S:.0f} s while its topics were read: stop its producers, and "
+                "verify again"
+            )
+        time.sleep(0.2)
+
+
+def _verify(audit: Audit, settled: bool, progress: Callable[[int, int], None]) -> Report | None:
+    """None when the app moved meanwhile."""
+    inputs = [partition for role in ROLES_IN for partition in audit.partitions(role)]
+    committed = audit.committed("describe", inputs)
+    judged = audit.committed("judge", audit.partitions("profiles"))
+    written = audit.decided([partition for role in OUTPUT for partition in audit.partitions(role)])
+    held = audit.spans(inputs)
+    read = {p: Span(span.first, committed.get(p, span.first)) for p, span in held.items()}
+    expired = [p for p, span in (held | written).items() if span.first > 0]
+    if expired:
+        names = ", ".join(f"{audit.settings.topic(role)}/{number}" for role, number in expired)
+        raise BrokerError(f"{names}: the oldest records have expired, so the output cannot be recomputed")
+    truth, told = Truth(audit.settings), Told()
+    total = sum(span.end - span.first for span in [*read.values(), *written.values()])
+    done = 0
+    for role, message in audit.read(read):
+        truth.feed(role, message.partition(), message.offset(), message.timestamp()[1], message.value())
+        done += 1
+        progress(done, total)
+    for role, message in audit.read(written):
+        counted = told.feed(role, message.value())
+        if counted and message.offset() >= judged.get((role, message.partition()), 0):
+            return None  # the judge has not heard of it yet
+        done += 1
+        progress(done, total)
+    if audit.committed("describe", inputs) != committed:
+        return None
+    return Report(
+        events=dict(truth.events),
+        cells=len(truth.traffic) + len(truth.performance),
+        windows=len(told.metrics),
+        alerts=len(told.alerts),
+        unread=sum(span.end - read[p].end for p, span in held.items()),
+        problems=list(compare(audit.settings, truth, told, settled)),
+    )
