@@ -181,12 +181,19 @@ def test_a_cluster_finds_what_a_replay_finds(partitions: int) -> None:
     assert by_cluster(events, rules, (partitions, 1), 7, 0.0) == (metrics, alerts)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.integers(0, 10_000), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02]))
-def test_no_schedule_of_batches_partitions_crashes_and_rebalances_shows(
-    seed: int, partitions: int, workers: int, crashes: float
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([1, 2, 3]),
+    st.sampled_from([1, 2]),
+    st.sampled_from([0.0, 0.02]),
+    st.sampled_from(["1ms", "2s", "1m"]),
+)
+def test_no_schedule_of_batches_partitions_crashes_snapshots_and_rebalances_shows(
+    seed: int, partitions: int, workers: int, crashes: float, snapshots: str
 ) -> None:
-    rules = quick_settings(segments=[["country"]])
+    """A snapshot every commit, now and then, or never: then a restart reads all profiles again."""
+    rules = quick_settings(segments=[["country"]], commit={"snapshot_interval": snapshots})
     events = shop(3)
     assert by_cluster(events, rules, (partitions, workers), seed, crashes) == by_replay(events, rules)
 

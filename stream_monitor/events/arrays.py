@@ -40,6 +40,10 @@ def _decode_array(code: int, data: memoryview) -> np.ndarray[Any, Any]:
     return np.frombuffer(data, _BY_CODE[dtype], offset=2 + 4 * ndim).reshape(shape)
 
 
+def _copy_array(code: int, data: memoryview) -> np.ndarray[Any, Any]:
+    return _decode_array(code, data).copy()
+
+
 def _accept(wanted: type, value: Any) -> Any:
     if isinstance(value, wanted):
         return value
@@ -55,11 +59,15 @@ def pack(record: Any) -> bytes:
     return _encoder.encode(record)
 
 
-def unpack(data: bytes, kind: type[T]) -> T:
-    """The inverse of `pack`; arrays are read-only views of `data`. FormatError if it is not a `kind`."""
-    decoder = _decoders.get(kind)
+def unpack(data: bytes, kind: type[T], own: bool = False) -> T:
+    """The inverse of `pack`. FormatError if it is not a `kind`.
+
+    Arrays are read-only views of `data`, or with `own` copies, for state that goes on changing.
+    """
+    decoder = _decoders.get((kind, own))
     if decoder is None:
-        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind, dec_hook=_accept, ext_hook=_decode_array)
+        hook = _copy_array if own else _decode_array
+        decoder = _decoders[kind, own] = msgspec.msgpack.Decoder(kind, dec_hook=_accept, ext_hook=hook)
     try:
         return decoder.decode(data)  # type: ignore[no-any-return]
     except msgspec.MsgspecError as error:

@@ -232,8 +232,8 @@ def read_snapshot(log: Sequence[bytes], offset: int) -> tuple[PartitionState, di
         if log:
             raise RestoreError(f"the state topic has snapshots, but none of profiles offset {offset}")
         return PartitionState(), {}
-    head = unpack(_joined(found, ""), SnapshotHead)
-    return head.state, {name: unpack(_joined(found, name), ModelState) for name in head.models}
+    head = unpack(_joined(found, ""), SnapshotHead, own=True)
+    return head.state, {name: unpack(_joined(found, name), ModelState, own=True) for name in head.models}
 
 
 def _joined(found: Mapping[tuple[str, int], SnapshotPart], name: str) -> bytes:
