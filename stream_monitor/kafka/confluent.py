@@ -83,6 +83,8 @@ class KafkaClient:
         self._consumer: Consumer | None = None
         self._next_generation = True
         self._paused: set[Partition] = set()
+        self._starts: dict[Partition, int] = {}
+        """Where reading began, or began again, in each partition."""
         self._table: dict[str, Consumer] = {}
         self._admin = admin(settings)
         self._producer = self._new_producer()
@@ -137,6 +139,7 @@ class KafkaClient:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         starts = self._listener.assigned(self._parts(partitions))
+        self._starts |= starts
         placed = [
             TopicPartition(tp.topic, tp.partition, starts.get((self._roles[tp.topic], tp.partition), OFFSET_BEGINNING))
             for tp in partitions
@@ -257,12 +260,11 @@ class KafkaClient:
         return self._list_offsets(partitions, OffsetSpec.latest())
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Read positions; before the first fetch the place at which reading started."""
+        """Read positions; where nothing was fetched since reading started there is none, and the start is told."""
         parts = sorted(partitions)
         positions = self._call(self._group.position, self._tps(parts))
-        assigned = {(self._roles[tp.topic], tp.partition): tp.offset for tp in self._group.assignment()}
         return {
-            part: tp.offset if tp.offset >= 0 else max(assigned.get(part, 0), 0)
+            part: tp.offset if tp.offset >= 0 else self._starts.get(part, 0)
             for part, tp in zip(parts, positions, strict=True)
         }
 
@@ -316,6 +318,7 @@ class KafkaClient:
 
     def rewind(self, starts: dict[Partition, int]) -> None:
         """Seek back."""
+        self._starts |= starts
         for (role, number), offset in starts.items():
             self._call(self._group.seek, TopicPartition(self.settings.topic(role), number, offset))
 
