@@ -11,7 +11,7 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo test check format bench evaluate kafka lock clean
+.PHONY: help setup demo test failures check format bench evaluate kafka lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ demo: $(READY)  ## a year of real flights through the whole product, on an embed
 
 test: $(READY)  ## all tests, real Apache Kafka included
 	$(BIN)/pytest $(ARGS)
+
+failures: $(READY)  ## break workers and brokers on purpose, and verify from the input; ARGS="--seeds 100" for more
+	$(BIN)/pytest tests/failures $(ARGS)
 
 check: $(READY)  ## lint, format, types and the direction of imports
 	$(BIN)/ruff check .

@@ -1,0 +1,193 @@
+"""Workers that can be broken, traffic that has everything in it, and the wait until the output is exactly right."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stream_monitor.describe.stage import Layout
+from stream_monitor.errors import BrokerError
+from stream_monitor.kafka.feed import Feed
+from stream_monitor.kafka.topics import ready
+from stream_monitor.settings import Settings, parse
+from stream_monitor.verify.run import Report, verify
+from tests.failures.worker import Fault
+
+PATIENCE_S = 120.0
+NO_FAULT = Fault()
+
+
+def settings_for(bootstrap: str, **sections: Any) -> Settings:
+    """An app of its own, with everything quick."""
+    kafka = {"bootstrap_servers": bootstrap, "transaction_timeout": "4s"} | sections.pop("kafka", {})
+    quick = {
+        "app": f"f{uuid.uuid4().hex[:10]}",
+        "kafka": kafka,
+        "http": {"enabled": False},
+        "topics": {"partitions": 4},
+        "commit": {"interval": "200ms", "snapshot_interval": "1s"},
+        "time": {"windows": ["10s"], "idle_after": "1s", "allowed_lateness": "5s"},
+        "baseline": {"first": 500},
+        "segments": [["country"]],
+    }
+    return parse(quick | sections)
+
+
+@dataclass
+class Worker:
+    """A process of one stage."""
+
+    role: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def signal(self, number: int) -> None:
+        if self.running():
+            self.process.send_signal(number)
+
+    def ended(self, timeout_s: float = PATIENCE_S) -> int:
+        """Its exit code, once it has come to an end by itself."""
+        return self.process.wait(timeout_s)
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@dataclass
+class Fleet:
+    """The workers of an app on this machine."""
+
+    rules: Settings
+    layout: Layout
+    folder: Path
+    workers: list[Worker] = field(default_factory=list)
+    started: int = 0
+
+    def start(self, role: str, fault: Fault = NO_FAULT, worker_id: str | None = None, **kafka: Any) -> Worker:
+        """Start one; None lets it take the first free slot of this machine."""
+        rules = self.rules
+        if worker_id is not None or kafka:
+            changed = rules.kafka.model_copy(update={"worker_id": worker_id} | kafka)
+            rules = rules.model_copy(update={"kafka": changed})
+        command = [sys.executable, "-m", "tests.failures.worker", role, rules.model_dump_json()]
+        self.started += 1
+        log = self.folder / f"{role}-{self.started}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, json.dumps(asdict(self.layout)), fault.dumps()], stdout=output, stderr=output,
+                env=os.environ | {"PYTHONPATH": os.getcwd()},
+            )  # fmt: skip
+        worker = Worker(role, process, log)
+        self.workers.append(worker)
+        return worker
+
+    def running(self, role: str) -> list[Worker]:
+        return [worker for worker in self.workers if worker.role == role and worker.running()]
+
+    def heal(self) -> None:
+        """What a supervisor does: at least one worker of each stage runs."""
+        for role in ("describe", "judge"):
+            if not self.running(role):
+                self.start(role)
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            worker.signal(signal.SIGCONT)
+            worker.signal(signal.SIGKILL)
+            worker.process.wait()
+
+    def said(self) -> str:
+        return "\n".join(f"--- {worker.log.name}\n{worker.said()[-1_500:]}" for worker in self.workers[-6:])
+
+
+@contextmanager
+def fleet_of(rules: Settings, folder: Path) -> Iterator[Fleet]:
+    fleet = Fleet(rules, ready(rules), folder)
+    try:
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+class Traffic:
+    """Seeded events of all kinds: duplicates, late ones, dead letters; labels early, corrected, contradicting."""
+
+    def __init__(self, rules: Settings, seed: int) -> None:
+        self.feed, self.rng, self.sent = Feed(rules), random.Random(seed), 0
+        self._next = 0
+
+    def send(self, count: int) -> None:
+        """That many predictions and what belongs to them; returns when all are with the broker."""
+        for _ in range(count):
+            self._one(f"e{self._next}")
+            self._next += 1
+        self.feed.flush()
+
+    def _send(self, role: str, key: str, event: Any) -> None:
+        self.feed.send(role, key, event if isinstance(event, bytes) else json.dumps(event).encode())
+        self.sent += 1
+
+    def _one(self, key: str) -> None:
+        rng, now = self.rng, int(time.time() * 1000)
+        ts = now - rng.choice([0, 0, 0, 0, rng.randrange(4_000), 60_000])
+        country = rng.choice(["DE", "FR"])
+        model = rng.choice(["fraud", "churn", "price"])
+        answer = rng.gauss(10, 2) if model == "price" else rng.random() < 0.3
+        event = {
+            "id": key, "model": model, "ts": ts, "features": {"amount": rng.gauss(50, 9), "country": country},
+            "prediction": answer, "latency_ms": rng.expovariate(0.1),
+        }  # fmt: skip
+        label = {"id": key, "ts": ts, "label": rng.gauss(10, 2) if model == "price" else rng.random() < 0.3}
+        if rng.random() < 0.05:
+            self._send("labels", key, label)
+        if rng.random() < 0.02:
+            bad = [b"{", b"", b'{"id":"x"}', json.dumps(event | {"ts": now + 10**9}).encode()]
+            self._send("predictions", key, rng.choice(bad))
+        self._send("predictions", key, event)
+        if rng.random() < 0.03:
+            self._send("predictions", key, event | {"ts": ts + 5})
+        for chance, change in (
+            (0.5, {}),
+            (0.05, {"labeler": "a"}),
+            (0.05, {"labeler": "b", "label": "true"}),
+            (0.05, {"label": 3.5 if model == "price" else "false"}),
+        ):
+            if rng.random() < chance:
+                self._send("labels", key, label | change)
+        if rng.random() < 0.1:
+            self._send("feedback", key, {"id": key, "ts": ts, "signals": {"click": 1, "redo": rng.randrange(2)}})
+
+
+def settle(fleet: Fleet, traffic: Traffic, until: Callable[[Report], bool] = lambda report: True) -> Report:
+    """Wait until all that was sent is counted and open windows are shown; then the output must be exactly right.
+
+    What is missing may still come, so this asks again and again; what is doubled or wrong never heals.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    told = "nothing"
+    while time.monotonic() < deadline:
+        fleet.heal()
+        try:
+            report = verify(fleet.rules, settled=True)
+        except BrokerError as error:
+            told = str(error)
+            continue
+        sent = sum(report.events.values())
+        told = f"{sent} of {traffic.sent} events counted; {report.problems[:5]}"
+        if sent == traffic.sent and not report.unread and not report.problems and until(report):
+            return report
+    raise AssertionError(f"{told}\n{fleet.said()}")

@@ -1,0 +1,110 @@
+"""Workers that hang, are too slow, or come and go (failure tests 2, 3, 5 and 10)."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import pytest
+
+from stream_monitor.verify.run import verify
+from tests.failures.fleet import Fleet, Traffic, settle
+from tests.failures.worker import STEPS, Fault
+
+pytestmark = pytest.mark.kafka
+ROLES = ("describe", "judge")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_frozen_worker_that_wakes_up_after_its_successor_adds_nothing(fleet: Fleet, role: str) -> None:
+    """Its commit is refused, and its output stays invisible: the group has a new generation."""
+    traffic = Traffic(fleet.rules, 11)
+    fleet.heal()
+    traffic.send(500)
+    settle(fleet, traffic)
+    (frozen,) = fleet.running(role)
+    frozen.signal(signal.SIGSTOP)
+    fleet.start(role)
+    traffic.send(500)
+    settle(fleet, traffic)  # so the successor owns all partitions
+    frozen.signal(signal.SIGCONT)
+    traffic.send(500)
+    settle(fleet, traffic)
+
+
+@pytest.mark.parametrize(("role", "method"), [("describe", "step"), ("judge", "step"), ("describe", "flush")])
+def test_slower_than_max_poll_interval(fleet: Fleet, role: str, method: str) -> None:
+    """The group goes on without the worker; what it comes back with is not committed, and nothing is counted twice."""
+    options = {"max.poll.interval.ms": 6_000}
+    traffic = Traffic(fleet.rules, 12)
+    traffic.send(500)
+    slow = fleet.start(role, Fault(slow=method, slow_s=9.0), options=options)
+    fleet.heal()
+    fleet.start(role)
+    settle(fleet, traffic)
+    assert slow.running() or "Error" not in slow.said(), slow.said()
+
+
+def test_storms(fleet: Fleet, seeds: int) -> None:
+    """Up to four workers of each stage start, stop, freeze, are killed, or die within a commit, at seeded moments."""
+    for seed in range(seeds):
+        rng = random.Random(seed)
+        traffic = Traffic(fleet.rules, seed) if seed == 0 else traffic  # noqa: F821
+        for _ in range(12):
+            traffic.send(rng.randrange(50, 300))
+            storm(fleet, rng)
+            time.sleep(rng.random() * 0.5)  # the moment is the point
+        for worker in fleet.workers:
+            worker.signal(signal.SIGCONT)
+        settle(fleet, traffic)
+
+
+def storm(fleet: Fleet, rng: random.Random) -> None:
+    role = rng.choice(ROLES)
+    running = fleet.running(role)
+    blow = rng.choice(["start", "stop", "kill", "freeze", "thaw", "fault"])
+    if blow == "start" and len(running) < 4:
+        fleet.start(role)
+    elif blow == "fault" and len(running) < 4:
+        fleet.start(role, Fault(rng.choice(STEPS), rng.randrange(1, 5), rng.choice(["kill", "unknown", "abort"])))
+    elif running and blow in ("stop", "kill", "freeze", "thaw"):
+        numbers = {"stop": signal.SIGTERM, "kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "thaw": signal.SIGCONT}
+        rng.choice(running).signal(numbers[blow])
+
+
+def test_killed_while_it_restores(fleet: Fleet) -> None:
+    """The change log has aborted records and markers at its end then; the next one restores the same."""
+    traffic = Traffic(fleet.rules, 13)
+    fleet.heal()
+    traffic.send(2_000)
+    settle(fleet, traffic)
+    for role in ROLES:
+        for worker in fleet.running(role):
+            worker.signal(signal.SIGKILL)
+            worker.ended()
+    dying = [fleet.start(role, Fault("offsets sent", nth=1)) for role in ROLES]
+    for worker in dying:
+        assert worker.ended() == -9
+    restoring = [fleet.start(role, Fault(slow="assign", slow_s=30.0)) for role in ROLES]
+    traffic.send(500)
+    deadline = time.monotonic() + 30
+    while not all("running" in worker.said() for worker in restoring) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for worker in restoring:
+        worker.signal(signal.SIGKILL)
+        worker.ended()
+    settle(fleet, traffic)
+
+
+def test_a_graceful_stop_loses_nothing_and_leaves_nothing_behind(fleet: Fleet) -> None:
+    traffic = Traffic(fleet.rules, 14)
+    fleet.heal()
+    traffic.send(1_000)
+    for role in ROLES:
+        for worker in fleet.running(role):
+            worker.signal(signal.SIGTERM)
+            assert worker.ended() == 0, worker.said()
+    report = verify(fleet.rules, settled=False)  # whatever was committed is right, with nobody running
+    assert report.problems == []
+    settle(fleet, traffic)

@@ -1,0 +1,130 @@
+"""A worker process with a fault in it: `python -m tests.failures.worker ROLE SETTINGS LAYOUT FAULT`.
+
+The fault is put around the clients from outside; the product has no hooks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_monitor import app
+from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.errors import RestoreError
+from stream_monitor.judge.stage import Judge
+from stream_monitor.kafka.confluent import KafkaClient
+from stream_monitor.settings import Settings
+
+STEPS = ("before begin", "produced", "flushed", "offsets sent", "before commit", "committed")
+ACTIONS = ("kill", "unknown", "abort")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong, and when.
+
+    At `step` of transaction number `nth`, or of the next one that comes so far: SIGKILL, an answer that never came, or
+    an abort. Or the first call of a stage's method raises (`broken`), or takes `slow_s` longer (`slow`).
+    """
+
+    step: str = ""
+    nth: int = 1
+    action: str = "kill"
+    broken: str = ""
+    slow: str = ""
+    slow_s: float = 0.0
+
+    def dumps(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class FaultyProducer:
+    """A producer that fails at one step of one transaction."""
+
+    def __init__(self, real: Any, fault: Fault) -> None:
+        self._real, self._fault, self._transactions = real, fault, 0
+        self._produced = self._failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def _reach(self, step: str) -> None:
+        if step != self._fault.step or self._transactions < self._fault.nth or self._failed:
+            return
+        self._failed = True
+        if self._fault.action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        abort = self._fault.action == "abort"
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the fault of this test", False, False, abort))
+
+    def begin_transaction(self) -> None:
+        self._transactions += 1
+        self._produced = False
+        self._reach("before begin")
+        self._real.begin_transaction()
+
+    def produce(self, *args: Any, **options: Any) -> None:
+        self._real.produce(*args, **options)
+        if not self._produced:
+            self._produced = True
+            self._real.poll(0)
+            self._reach("produced")
+
+    def flush(self, timeout_s: float) -> Any:
+        left = self._real.flush(timeout_s)
+        self._reach("flushed")
+        return left
+
+    def send_offsets_to_transaction(self, *args: Any) -> None:
+        self._real.send_offsets_to_transaction(*args)
+        self._reach("offsets sent")
+
+    def commit_transaction(self, timeout_s: float) -> None:
+        self._reach("before commit")
+        self._real.commit_transaction(timeout_s)
+        self._reach("committed")
+
+
+def first_call(cls: type, name: str, before: Callable[[], None]) -> None:
+    """Do something before the first call of a method."""
+    method, called = getattr(cls, name), []
+
+    def wrapped(self: Any, *args: Any) -> Any:
+        if not called:
+            called.append(True)
+            before()
+        return method(self, *args)
+
+    setattr(cls, name, wrapped)
+
+
+def main() -> None:
+    role, settings, layout, told = sys.argv[1:]
+    fault = Fault(**json.loads(told))
+    stage: type = {"describe": Describe, "judge": Judge}[role]
+
+    class FaultyClient(KafkaClient):
+        def _new_producer(self) -> Any:
+            return FaultyProducer(super()._new_producer(), fault)
+
+    def fail() -> None:
+        raise RestoreError("the fault of this test")
+
+    app.KafkaClient = FaultyClient  # type: ignore[misc]
+    if fault.broken:
+        first_call(stage, fault.broken, fail)
+    if fault.slow:
+        first_call(stage, fault.slow, lambda: time.sleep(fault.slow_s))
+    sys.exit(app.run_stage(Settings.model_validate_json(settings), Layout(**json.loads(layout)), role, 0))
+
+
+if __name__ == "__main__":
+    main()
