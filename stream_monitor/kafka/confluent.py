@@ -36,8 +36,8 @@ CALL_S = 30.0
 PATIENCE_S = 60.0
 """A broker that restarts is waited for this long; after that the worker stops, and says so."""
 TELL_AGAIN_S = 10.0
-HANG_S = 90.0
-"""A commit that takes longer hangs."""
+HANG_S = 15.0
+"""A commit that takes so much longer than a transaction may hangs: the broker has aborted it long since."""
 FETCH = {
     "fetch.wait.max.ms": 100,
     "fetch.queue.backoff.ms": 20,  # the default of a second stalls a partition whose queue was full
@@ -107,7 +107,8 @@ class KafkaClient:
         try:
             producer.init_transactions(60)
         except KafkaException as error:
-            raise BrokerError(f"cannot begin as {self.transactional_id}: {error.args[0].str()}") from error
+            where = self.settings.kafka.bootstrap_servers
+            raise BrokerError(f"cannot begin as {self.transactional_id} on {where}: {error.args[0].str()}") from error
         return producer
 
     def _group_config(self) -> dict[str, Any]:
@@ -338,7 +339,7 @@ class KafkaClient:
         A commit that hangs ends the process with its stacks on stderr: librdkafka's `send_offsets_to_transaction` can
         ignore its time-out when the group's coordinator went down (librdkafka issues 5456 and 5511).
         """
-        faulthandler.dump_traceback_later(HANG_S, exit=True)
+        faulthandler.dump_traceback_later(self.settings.kafka.transaction_timeout / 1000 + HANG_S, exit=True)
         try:
             self._transact(outputs, offsets)
         finally:

@@ -8,9 +8,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -104,6 +105,24 @@ class Fleet:
             if not self.running(role):
                 self.start(role)
 
+    @contextmanager
+    def supervised(self) -> Iterator[None]:
+        """Heal again and again meanwhile."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.2):
+                self.heal()
+
+        watcher = threading.Thread(target=watch)
+        self.heal()
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
     def stop(self) -> None:
         for worker in self.workers:
             worker.signal(signal.SIGCONT)
@@ -172,22 +191,22 @@ class Traffic:
             self._send("feedback", key, {"id": key, "ts": ts, "signals": {"click": 1, "redo": rng.randrange(2)}})
 
 
-def settle(fleet: Fleet, traffic: Traffic, until: Callable[[Report], bool] = lambda report: True) -> Report:
+def settle(fleet: Fleet, traffic: Traffic) -> Report:
     """Wait until all that was sent is counted and open windows are shown; then the output must be exactly right.
 
     What is missing may still come, so this asks again and again; what is doubled or wrong never heals.
     """
     deadline = time.monotonic() + PATIENCE_S
     told = "nothing"
-    while time.monotonic() < deadline:
-        fleet.heal()
-        try:
-            report = verify(fleet.rules, settled=True)
-        except BrokerError as error:
-            told = str(error)
-            continue
-        sent = sum(report.events.values())
-        told = f"{sent} of {traffic.sent} events counted; {report.problems[:5]}"
-        if sent == traffic.sent and not report.unread and not report.problems and until(report):
-            return report
+    with fleet.supervised():
+        while time.monotonic() < deadline:
+            try:
+                report = verify(fleet.rules, settled=True)
+            except BrokerError as error:
+                told = str(error)
+                continue
+            sent = sum(report.events.values())
+            told = f"{sent} of {traffic.sent} events counted; {report.problems[:5]}"
+            if sent == traffic.sent and not report.unread and not report.problems:
+                return report
     raise AssertionError(f"{told}\n{fleet.said()}")
