@@ -31,7 +31,7 @@ test: $(READY)  ## all tests, real Apache Kafka included
 	$(BIN)/pytest $(ARGS)
 
 failures: $(READY)  ## break workers and brokers on purpose, and verify from the input; ARGS="--seeds 100" for more
-	$(BIN)/pytest tests/failures $(ARGS)
+	$(BIN)/pytest -m "long or not long" tests/failures $(ARGS)
 
 check: $(READY)  ## lint, format, types and the direction of imports
 	$(BIN)/ruff check .

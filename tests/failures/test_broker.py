@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kafka
 ROLES = ("describe", "judge")
 
 
-@pytest.mark.parametrize("blow", ["kill", "stop", "freeze"])
+@pytest.mark.parametrize("blow", ["kill", pytest.param("stop", marks=pytest.mark.long), "freeze"])
 def test_a_broker_that_comes_back(broker: LocalKafka, fleet: Fleet, blow: str) -> None:
     """Workers wait for it or end loudly, and then a supervisor starts them; either way nothing is lost or doubled."""
     traffic = Traffic(fleet.rules, 31)
@@ -30,6 +30,7 @@ def test_a_broker_that_comes_back(broker: LocalKafka, fleet: Fleet, blow: str) -
     settle(fleet, traffic)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("role", ROLES)
 def test_no_broker_at_the_start_is_said(tmp_path: Path, broker: LocalKafka, role: str) -> None:
     with fleet_of(settings_for(broker.bootstrap), tmp_path) as fleet:
@@ -41,6 +42,7 @@ def test_no_broker_at_the_start_is_said(tmp_path: Path, broker: LocalKafka, role
         assert "127.0.0.1:1" in worker.said()
 
 
+@pytest.mark.long
 def test_a_worker_that_stops_while_the_broker_is_away_ends(broker: LocalKafka, fleet: Fleet) -> None:
     traffic = Traffic(fleet.rules, 32)
     fleet.heal()

@@ -24,7 +24,7 @@ def test_killed_at_each_step_of_a_commit(fleet: Fleet, role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("step", ["before commit", "committed"])
+@pytest.mark.parametrize("step", [pytest.param("before commit", marks=pytest.mark.long), "committed"])
 def test_an_unknown_outcome_ends_the_worker_and_the_next_one_learns_the_truth(
     fleet: Fleet, role: str, step: str
 ) -> None:

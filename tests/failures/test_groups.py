@@ -16,7 +16,7 @@ pytestmark = pytest.mark.kafka
 ROLES = ("describe", "judge")
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", ["describe", pytest.param("judge", marks=pytest.mark.long)])
 def test_a_frozen_worker_that_wakes_up_after_its_successor_adds_nothing(fleet: Fleet, role: str) -> None:
     """Its commit is refused, and its output stays invisible: the group has a new generation."""
     traffic = Traffic(fleet.rules, 11)
@@ -34,6 +34,7 @@ def test_a_frozen_worker_that_wakes_up_after_its_successor_adds_nothing(fleet: F
 
 
 @pytest.mark.parametrize(("role", "method"), [("describe", "step"), ("judge", "step"), ("describe", "flush")])
+@pytest.mark.long
 def test_slower_than_max_poll_interval(fleet: Fleet, role: str, method: str) -> None:
     """The group goes on without the worker; what it comes back with is not committed, and nothing is counted twice."""
     options = {"max.poll.interval.ms": 6_000}
@@ -83,11 +84,10 @@ def test_killed_while_it_restores(fleet: Fleet) -> None:
         for worker in fleet.running(role):
             worker.signal(signal.SIGKILL)
             worker.ended()
-    dying = [fleet.start(role, Fault("offsets sent", nth=1)) for role in ROLES]
-    for worker in dying:
-        assert worker.ended() == -9
-    restoring = [fleet.start(role, Fault(slow="assign", slow_s=30.0)) for role in ROLES]
     traffic.send(500)
+    dying = fleet.start("describe", Fault("offsets sent", nth=1))
+    assert dying.ended() == -9
+    restoring = [fleet.start(role, Fault(slow="assign", slow_s=30.0)) for role in ROLES]
     deadline = time.monotonic() + 30
     while not all("running" in worker.said() for worker in restoring) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -100,6 +100,8 @@ def test_killed_while_it_restores(fleet: Fleet) -> None:
 def test_a_graceful_stop_loses_nothing_and_leaves_nothing_behind(fleet: Fleet) -> None:
     traffic = Traffic(fleet.rules, 14)
     fleet.heal()
+    traffic.send(1_000)
+    settle(fleet, traffic)
     traffic.send(1_000)
     for role in ROLES:
         for worker in fleet.running(role):
