@@ -70,6 +70,7 @@ class KafkaSettings(Section):
 ROLES_IN = ("predictions", "labels", "feedback", "observations")
 ROLES_OUT = ("alerts", "metrics", "decisions", "dead-letters")
 ROLES_INTERNAL = ("profiles", "pending", "state", "baselines")
+ROLES = (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT)
 
 
 class TopicSettings(Section):
@@ -82,10 +83,9 @@ class TopicSettings(Section):
 
     @model_validator(mode="after")
     def _known(self) -> TopicSettings:
-        roles = ROLES_IN + ROLES_OUT + ROLES_INTERNAL
         for role in self.names:
-            if role not in roles:
-                raise ValueError(f"no topic role {role!r}; roles are {', '.join(roles)}")
+            if role not in ROLES:
+                raise ValueError(f"no topic role {role!r}; roles are {', '.join(ROLES)}")
         return self
 
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from stream_monitor.errors import RestoreError
+from stream_monitor.settings import Settings
+
 Partition = tuple[str, int]
 """(topic role, partition number); a role such as `predictions` stands for the topic's name."""
 
@@ -39,6 +42,23 @@ class Position(NamedTuple):
 
     offset: int
     metadata: str
+
+
+def demand_offset(
+    settings: Settings, partition: Partition, position: Position, log: tuple[str, Sequence[tuple[int, bytes]]]
+) -> None:
+    """RestoreError where the change log (its role, its records) holds what was committed, but no offset says so.
+
+    Whoever read from the beginning then would count everything a second time.
+    """
+    role, records = log
+    if position.metadata or not records:
+        return
+    topic, number = settings.topic(partition[0]), partition[1]
+    raise RestoreError(
+        f"{topic}/{number}: the committed offset is gone, but {settings.topic(role)}/{number} holds what was committed "
+        "with it. The group's offsets have expired, or the topic was made anew. Choose another app name to begin anew."
+    )
 
 
 class Output(NamedTuple):

@@ -31,7 +31,7 @@ from stream_monitor.errors import RestoreError
 from stream_monitor.events.dead_letters import dead_letter
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position, demand_offset
 from stream_monitor.types import I64
 
 _partition = methodcaller("partition")
@@ -84,10 +84,10 @@ class Describe:
         return "pending"
 
     def log_start(self, partition: Partition, position: Position) -> int | None:
-        """Where the oldest row that still waited at the last commit lies in the change log."""
+        """Where the oldest row that still waited at the last commit lies in the change log; 0 before the first."""
         if partition[0] != "predictions":
             return None
-        return self._metadata(*partition, position).low
+        return self._metadata(*partition, position).low if position.metadata else 0
 
     def assign(self, positions: dict[Partition, Position], logs: Logs) -> dict[Partition, int]:
         """Own these partitions; RestoreError when what a commit left is not ours or of another layout."""
@@ -98,7 +98,9 @@ class Describe:
             self.next_offset[role, number] = position.offset
             self._saved[role, number] = position.offset
             if role == "predictions":
-                self.joiner.assign(number, logs.get(number, []))
+                log = logs.get(number, [])
+                demand_offset(self.settings, (role, number), position, (self.changelog, log))
+                self.joiner.assign(number, log)
             elif role != "observations" and number not in self.joiner.stores:
                 raise RestoreError(
                     f"{role}/{number} was assigned without predictions/{number}: the group's assignor does not keep "

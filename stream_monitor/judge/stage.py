@@ -18,7 +18,7 @@ from stream_monitor.judge import metrics
 from stream_monitor.judge.model import ModelState, Said
 from stream_monitor.judge.partition import PartitionJudge, PartitionState
 from stream_monitor.settings import Settings, judged_text
-from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position, demand_offset
 
 SNAPSHOT_FORMAT = 1
 SNAPSHOT_BYTES = 64_000_000
@@ -84,13 +84,15 @@ class Judge:
 
     def log_start(self, partition: Partition, position: Position) -> int | None:
         """Snapshots are read from the beginning: the topic is compacted."""
-        return 0 if position.metadata else None
+        return 0
 
     def assign(self, positions: dict[Partition, Position], logs: Logs) -> dict[Partition, int]:
         """Restore each partition from its snapshot; what follows it up to the committed offset is read silently."""
         starts: dict[Partition, int] = {}
         for (role, number), position in positions.items():
-            low, state, models = self._restore(number, position, logs.get(number, []))
+            log = logs.get(number, [])
+            demand_offset(self.settings, (role, number), position, (self.changelog, log))
+            low, state, models = self._restore(number, position, log)
             self.seats[number] = _Seat(PartitionJudge(number, self.settings, state, models), low, position.offset)
             starts[role, number] = low
         return starts

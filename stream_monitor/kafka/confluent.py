@@ -27,7 +27,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from stream_monitor.errors import BrokerError, CommitUnknown
 from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf
 from stream_monitor.kafka.slots import take_slot
-from stream_monitor.settings import Settings
+from stream_monitor.settings import ROLES, Settings
 from stream_monitor.stages import Output, Partition, Position
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ CALL_S = 30.0
 PATIENCE_S = 60.0
 """A broker that restarts is waited for this long; after that the worker stops, and says so."""
 TELL_AGAIN_S = 10.0
+OPEN_S = 30.0
+"""A transaction stays open so much longer than it may only where the broker has lost it."""
 HANG_S = 15.0
 """A commit that takes so much longer than a transaction may hangs: the broker has aborted it long since."""
 FETCH = {
@@ -222,10 +224,10 @@ class KafkaClient:
             for part, offset in self._list_offsets(chosen, at).items():
                 found[part] = Position(offset, "")
         for part, position in found.items():
-            if position.offset > 0 and not position.metadata and part not in fresh:
+            if not position.metadata and part not in fresh:
                 raise BrokerError(
                     f"{self.settings.topic(part[0])}/{part[1]} has the committed offset {position.offset} without our "
-                    "metadata: a tool moved the group. Reset it to the earliest offset, or choose another app name."
+                    "metadata: a tool moved the group. Choose another app name to begin anew."
                 )
         return {part: found[part] for part in partitions}
 
@@ -280,16 +282,29 @@ class KafkaClient:
                 "Labels of predictions before that would be lost; raise its retention, or choose another app name."
             )
         at = max(start, begin)
+        return self._read_span(TopicPartition(topic, number, at), end) if at < end else []
+
+    def _read_span(self, tp: TopicPartition, end: int) -> list[tuple[int, bytes]]:
+        """Committed records from the offset of `tp` on; `end` counts open transactions, which this waits for."""
         found: list[tuple[int, bytes]] = []
-        consumer = self._reader([TopicPartition(topic, number, at)])
+        at, moved = tp.offset, time.monotonic()
+        patience = self.settings.kafka.transaction_timeout / 1000 + OPEN_S
+        consumer = self._reader([tp])
         try:
             while at < end:
                 for message in consumer.consume(1_000, 0.5):
                     self._check_errors([message])
                     if message.error() is None and message.value() is not None:
                         found.append((message.offset(), message.value()))
-                position = consumer.position([TopicPartition(topic, number)])[0].offset
-                at = max(at, position)
+                position = consumer.position([tp])[0].offset
+                if position > at:
+                    at, moved = position, time.monotonic()
+                elif time.monotonic() - moved > patience:
+                    raise BrokerError(
+                        f"{tp.topic}/{tp.partition} brings nothing after offset {at}, and its end is {end}: a "
+                        "transaction is open there that the broker does not end. `kafka-transactions.sh find-hanging` "
+                        "shows it; ending it, or restarting that broker, sets the app free."
+                    )
         finally:
             consumer.close()
         return found
@@ -406,18 +421,33 @@ class KafkaClient:
 
     def _abort(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FENCED:
-            hint = (
-                " (another worker uses the same transactional id: set kafka.worker_id)"
-                if error.code() == KafkaError._FENCED
-                else ""
-            )
-            raise BrokerError(f"fatal: {error.str()}{hint}")
+            raise BrokerError(f"fatal: {error.str()}{self._hint(error)}")
         log.warning("transaction aborted: %s", error.str())
         try:
             self._producer.abort_transaction(CALL_S)
         except KafkaException as failure:
-            raise BrokerError(f"cannot abort: {failure.args[0].str()}") from failure
+            cause = failure.args[0]
+            raise BrokerError(f"cannot abort: {cause.str()}, after: {error.str()}{self._hint(cause)}") from failure
         raise Aborted(error.str())
+
+    def _hint(self, error: KafkaError) -> str:
+        """What lies behind an error that ends a worker, where it can be told.
+
+        Records for a topic that is gone wait until the broker ends the transaction, and that looks like a fence.
+        """
+        try:
+            known = self._admin.list_topics(timeout=CALL_S).topics
+        except KafkaException as failure:
+            return f" (no broker answers: {failure.args[0].str()})"
+        gone = [name for role in ROLES if (name := self.settings.topic(role)) not in known]
+        if gone:
+            return f" (missing topics: {', '.join(gone)})"
+        if error.code() != KafkaError._FENCED:
+            return ""
+        return (
+            " (another worker uses the same transactional id: set kafka.worker_id; or the broker ended a commit that "
+            "took longer than kafka.transaction_timeout)"
+        )
 
     def close(self) -> None:
         """Leave the group at once, so that others need not wait for a time-out."""

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 from stream_monitor.describe.stage import Layout
 from stream_monitor.errors import BrokerError, TopicsError
 from stream_monitor.kafka.confluent import admin
-from stream_monitor.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OUT, Settings
+from stream_monitor.settings import ROLES, Settings
 
 CALL_S = 30.0
 DAY = 86_400_000
@@ -49,8 +49,7 @@ def inspect(settings: Settings, client: AdminClient | None = None) -> TopicRepor
             f"no answer from {settings.kafka.bootstrap_servers}: {error.args[0].str()}. Is Kafka there? "
             "Set kafka.bootstrap_servers, and kafka.options for TLS and SASL."
         ) from error
-    roles = (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT)
-    partitions = {role: len(known[settings.topic(role)].partitions) for role in roles if settings.topic(role) in known}
+    partitions = {role: len(known[settings.topic(role)].partitions) for role in ROLES if settings.topic(role) in known}
     return TopicReport(
         partitions, _count_problems(settings, partitions) + _config_problems(settings, client, partitions)
     )
@@ -97,7 +96,7 @@ def create(settings: Settings) -> list[str]:
     counts = dict.fromkeys((*JOINED, "pending"), inputs) | {"observations": inputs}
     counts |= {"state": existing.get("profiles", inputs), "profiles": existing.get("state", inputs)}
     config = wanted_config(settings)
-    missing = [role for role in (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT) if role not in existing]
+    missing = [role for role in ROLES if role not in existing]
     topics = [
         NewTopic(
             settings.topic(role),
@@ -142,7 +141,7 @@ def ready(settings: Settings) -> Layout:
     if settings.topics.create:
         create(settings)
     report = inspect(settings)
-    missing = [settings.topic(r) for r in (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT) if r not in report.partitions]
+    missing = [settings.topic(r) for r in ROLES if r not in report.partitions]
     problems = ([f"missing topics: {', '.join(missing)}"] if missing else []) + report.problems
     if problems:
         raise TopicsError("\n".join(problems))
