@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLev
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.confluent import FETCH, admin, common
+from stream_monitor.kafka.config import FETCH, admin, common
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Partition
 

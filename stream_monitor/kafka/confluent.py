@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
-import socket
-import time
-import uuid
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from typing import IO, Any
@@ -15,62 +11,26 @@ from typing import IO, Any
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Producer,
     TopicPartition,
 )
 from confluent_kafka import Message as KafkaMessage
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from stream_monitor.errors import BrokerError, CommitUnknown
 from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf
+from stream_monitor.kafka.config import CALL_S, FETCH, common
+from stream_monitor.kafka.logs import Logs
 from stream_monitor.kafka.slots import take_slot
 from stream_monitor.settings import ROLES, Settings
 from stream_monitor.stages import Output, Partition, Position
 
 log = logging.getLogger(__name__)
 
-CALL_S = 30.0
-PATIENCE_S = 60.0
-"""A broker that restarts is waited for this long; after that the worker stops, and says so."""
-TELL_AGAIN_S = 10.0
-OPEN_S = 30.0
-"""A transaction stays open so much longer than it may only where the broker has lost it."""
 HANG_S = 15.0
 """A commit that takes so much longer than a transaction may hangs: the broker has aborted it long since."""
-FETCH = {
-    "fetch.wait.max.ms": 100,
-    "fetch.queue.backoff.ms": 20,  # the default of a second stalls a partition whose queue was full
-    "queued.min.messages": 20_000,
-    "queued.max.messages.kbytes": 65_536,
-}
-
-
-def common(settings: Settings, name: str) -> dict[str, Any]:
-    """Configuration that every client shares; each has an id of its own, for equal ones can loop the assignor."""
-    told: dict[str, float] = {}
-
-    def on_error(error: KafkaError) -> None:
-        # The true reason of "only time-outs" (a wrong password, say) comes here and nowhere else; over and over.
-        now = time.monotonic()
-        if now - told.get(error.name(), -TELL_AGAIN_S) >= TELL_AGAIN_S:
-            told[error.name()] = now
-            log.warning("kafka: %s", error.str(), extra={"code": error.name()})
-
-    return {
-        "bootstrap.servers": settings.kafka.bootstrap_servers,
-        "client.id": f"{settings.app}-{name}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
-        "error_cb": on_error,
-        "log_level": 0,
-        **settings.kafka.options,
-    }
-
-
-def admin(settings: Settings) -> AdminClient:
-    """An admin client."""
-    return AdminClient(common(settings, "admin"))
 
 
 class KafkaClient:
@@ -87,8 +47,7 @@ class KafkaClient:
         self._paused: set[Partition] = set()
         self._starts: dict[Partition, int] = {}
         """Where reading began, or began again, in each partition."""
-        self._table: dict[str, Consumer] = {}
-        self._admin = admin(settings)
+        self._logs = Logs(settings, role, self._end_lost)
         self._producer = self._new_producer()
 
     # --- clients ---
@@ -221,7 +180,7 @@ class KafkaClient:
         spec = OffsetSpec.earliest() if self.settings.kafka.start == "earliest" else OffsetSpec.latest()
         roles_in = {p for p in fresh if p[0] != "profiles"}
         for chosen, at in ((roles_in, spec), (set(fresh) - roles_in, OffsetSpec.earliest())):
-            for part, offset in self._list_offsets(chosen, at).items():
+            for part, offset in self._logs.offsets(chosen, at).items():
                 found[part] = Position(offset, "")
         for part, position in found.items():
             if not position.metadata and part not in fresh:
@@ -237,30 +196,17 @@ class KafkaClient:
         except KafkaException as error:
             raise BrokerError(f"kafka: {error.args[0].str()}") from error
 
-    def _list_offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
-        if not partitions:
-            return {}
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                return self._list_offsets_once(partitions, spec)
-            except KafkaException as error:
-                if time.monotonic() > deadline:
-                    raise BrokerError(f"no answer for {PATIENCE_S:.0f} s: {error.args[0].str()}") from error
-                time.sleep(0.5)
-                self._admin = admin(self.settings)  # the old one keeps the leader epochs of before the restart
-
-    def _list_offsets_once(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
-        wanted = {TopicPartition(self.settings.topic(r), n): spec for r, n in partitions}
-        roles = {self.settings.topic(role): role for role, _ in partitions}
-        futures = self._admin.list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=CALL_S
-        )
-        return {(roles[tp.topic], tp.partition): future.result().offset for tp, future in futures.items()}
-
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Log ends, open transactions included: the last stable offset would be a lie."""
-        return self._list_offsets(partitions, OffsetSpec.latest())
+        """Log ends, open transactions included."""
+        return self._logs.ends(partitions)
+
+    def read_log(self, role: str, number: int, start: int) -> list[tuple[int, bytes]]:
+        """Read a change log partition to its end."""
+        return self._logs.read(role, number, start)
+
+    def table(self, role: str) -> list[bytes]:
+        """New records of a topic that is read whole."""
+        return self._logs.table(role)
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Read positions; where nothing was fetched since reading started there is none, and the start is told."""
@@ -271,66 +217,20 @@ class KafkaClient:
             for part, tp in zip(parts, positions, strict=True)
         }
 
-    def read_log(self, role: str, number: int, start: int) -> list[tuple[int, bytes]]:
-        """Read a change log partition to its end with a consumer of its own."""
-        topic = self.settings.topic(role)
-        begin = self._list_offsets([(role, number)], OffsetSpec.earliest())[role, number]
-        end = self.ends([(role, number)])[role, number]
-        if start < begin and role == "pending":
-            raise BrokerError(
-                f"{topic}/{number} begins at {begin}, but a restore needs {start}: the change log has expired. "
-                "Labels of predictions before that would be lost; raise its retention, or choose another app name."
-            )
-        at = max(start, begin)
-        return self._read_span(TopicPartition(topic, number, at), end) if at < end else []
+    def _end_lost(self, tp: TopicPartition) -> None:
+        """Abort a transaction of ours on a partition: its marker ends any of ours that the broker lost there.
 
-    def _read_span(self, tp: TopicPartition, end: int) -> list[tuple[int, bytes]]:
-        """Committed records from the offset of `tp` on; `end` counts open transactions, which this waits for."""
-        found: list[tuple[int, bytes]] = []
-        at, moved = tp.offset, time.monotonic()
-        patience = self.settings.kafka.transaction_timeout / 1000 + OPEN_S
-        consumer = self._reader([tp])
+        A broker that was killed can call a transaction ended and never write its marker to some partition; nobody but
+        the same transactional id, or a person with `kafka-transactions.sh`, ends that one.
+        """
+        log.warning("%s/%s: a transaction is open; ending it if it was ours", tp.topic, tp.partition)
         try:
-            while at < end:
-                for message in consumer.consume(1_000, 0.5):
-                    self._check_errors([message])
-                    if message.error() is None and message.value() is not None:
-                        found.append((message.offset(), message.value()))
-                position = consumer.position([tp])[0].offset
-                if position > at:
-                    at, moved = position, time.monotonic()
-                elif time.monotonic() - moved > patience:
-                    raise BrokerError(
-                        f"{tp.topic}/{tp.partition} brings nothing after offset {at}, and its end is {end}: a "
-                        "transaction is open there that the broker does not end. `kafka-transactions.sh find-hanging` "
-                        "shows it; ending it, or restarting that broker, sets the app free."
-                    )
-        finally:
-            consumer.close()
-        return found
-
-    def _reader(self, partitions: list[TopicPartition]) -> Consumer:
-        consumer = Consumer(
-            common(self.settings, f"{self.role}-reader")
-            | FETCH
-            | {
-                "group.id": f"{self.settings.app}.{self.role}.reader",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-            }
-        )
-        consumer.assign(partitions)
-        return consumer
-
-    def table(self, role: str) -> list[bytes]:
-        """New records of a topic that is read whole."""
-        if role not in self._table:
-            topic = self.settings.topic(role)
-            numbers = self._call(self._admin.list_topics, topic, CALL_S).topics[topic].partitions
-            self._table[role] = self._reader([TopicPartition(topic, n, OFFSET_BEGINNING) for n in numbers])
-        messages = self._table[role].consume(10_000, 0)
-        return [m.value() for m in messages if m.error() is None and m.value() is not None]
+            self._producer.begin_transaction()
+            self._producer.produce(tp.topic, b"", partition=tp.partition)
+            self._producer.flush(CALL_S)
+            self._producer.abort_transaction(CALL_S)
+        except KafkaException as error:
+            raise BrokerError(f"cannot end a transaction on {tp.topic}: {error.args[0].str()}") from error
 
     def rewind(self, starts: dict[Partition, int]) -> None:
         """Seek back."""
@@ -436,7 +336,7 @@ class KafkaClient:
         Records for a topic that is gone wait until the broker ends the transaction, and that looks like a fence.
         """
         try:
-            known = self._admin.list_topics(timeout=CALL_S).topics
+            known = self._logs.admin.list_topics(timeout=CALL_S).topics
         except KafkaException as failure:
             return f" (no broker answers: {failure.args[0].str()})"
         gone = [name for role in ROLES if (name := self.settings.topic(role)) not in known]
@@ -452,7 +352,6 @@ class KafkaClient:
     def close(self) -> None:
         """Leave the group at once, so that others need not wait for a time-out."""
         self._group.close()
-        for consumer in self._table.values():
-            consumer.close()
+        self._logs.close()
         if self._slot is not None:
             self._slot.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import Producer
 
-from stream_monitor.kafka.confluent import common
+from stream_monitor.kafka.config import common
 from stream_monitor.settings import Settings
 
 

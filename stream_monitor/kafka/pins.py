@@ -10,7 +10,7 @@ from stream_monitor.describe.records import write
 from stream_monitor.describe.stage import partition_of
 from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.confluent import common
+from stream_monitor.kafka.config import common
 from stream_monitor.kafka.topics import ready
 from stream_monitor.settings import Settings
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from stream_monitor.errors import BrokerError, TopicsError
-from stream_monitor.kafka.confluent import common
+from stream_monitor.kafka.config import common
 from stream_monitor.settings import Settings
 
 CALL_S = 30.0

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from stream_monitor.describe.stage import Layout
 from stream_monitor.errors import BrokerError, TopicsError
-from stream_monitor.kafka.confluent import admin
+from stream_monitor.kafka.config import admin
 from stream_monitor.settings import ROLES, Settings
 
 CALL_S = 30.0

@@ -89,22 +89,23 @@ def replace(rules: Settings, layout: Layout, workers: list[app.Worker], at: int)
     workers[at] = app.Worker(victim.role, victim.number, process)
 
 
-def test_a_run_without_settings_counts_what_a_plain_producer_sends(kafka: str) -> None:
+@pytest.mark.parametrize("count", [20_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_a_run_without_settings_counts_what_a_plain_producer_sends(kafka: str, count: int) -> None:
     rules = settings_for(kafka)
     layout = ready(rules)
     watcher, feed = Watcher(rules), Feed(rules)
     with workers_of(rules, layout, 1):
-        for i in range(20_000):
+        for i in range(count):
             event = {"id": f"{i}", "ts": int(time.time() * 1000), "features": {"x": i % 7}, "prediction": True}
             feed.send("predictions", f"{i}", json.dumps(event).encode())
         feed.flush()
-        watcher.until(lambda: watcher.total("count") >= 20_000)
-    assert watcher.total("count") == 20_000
+        watcher.until(lambda: watcher.total("count") >= count)
+    assert watcher.total("count") == count
     assert watcher.total("duplicates", "late", "after_idle") == 0
 
 
-def test_workers_killed_at_any_moment_lose_nothing_and_double_nothing(kafka: str) -> None:
-    count, kills = 60_000, 6
+@pytest.mark.parametrize(("count", "kills"), [(60_000, 6), pytest.param(200_000, 10, marks=pytest.mark.long)])
+def test_workers_killed_at_any_moment_lose_nothing_and_double_nothing(kafka: str, count: int, kills: int) -> None:
     rules = settings_for(kafka)
     layout = ready(rules)
     watcher, feed, rng = Watcher(rules), Feed(rules), random.Random(5)

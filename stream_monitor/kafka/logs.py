@@ -1,0 +1,135 @@
+"""Reading what lies on topics, beside the group: log ends, change logs to their end, small topics whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from stream_monitor.errors import BrokerError
+from stream_monitor.kafka.config import CALL_S, FETCH, admin, common
+from stream_monitor.settings import Settings
+from stream_monitor.stages import Partition
+
+PATIENCE_S = 60.0
+"""A broker that restarts is waited for this long; after that the worker stops, and says so."""
+LOST_S = 5.0
+"""A transaction of a worker's own id that is open so long after its start is one that the broker has lost."""
+OPEN_S = 30.0
+"""A transaction stays open so much longer than it may only where the broker has lost it."""
+
+
+class Logs:
+    """Topics as a worker of one role reads them, each with a consumer of its own.
+
+    `end_lost` is called with a partition on which a transaction stays open that may be one of ours.
+    """
+
+    def __init__(self, settings: Settings, role: str, end_lost: Callable[[TopicPartition], None]) -> None:
+        self.settings, self.role, self._end_lost = settings, role, end_lost
+        self.admin = admin(settings)
+        self._tables: dict[str, Consumer] = {}
+
+    def offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+        """Offsets of partitions, open transactions included; a broker that restarts is waited for."""
+        if not partitions:
+            return {}
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._offsets_once(partitions, spec)
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise BrokerError(f"no answer for {PATIENCE_S:.0f} s: {error.args[0].str()}") from error
+                time.sleep(0.5)
+                self.admin = admin(self.settings)  # the old one keeps the leader epochs of before the restart
+
+    def _offsets_once(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+        wanted = {TopicPartition(self.settings.topic(r), n): spec for r, n in partitions}
+        roles = {self.settings.topic(role): role for role, _ in partitions}
+        futures = self.admin.list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=CALL_S
+        )
+        return {(roles[tp.topic], tp.partition): future.result().offset for tp, future in futures.items()}
+
+    def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Log ends, open transactions included: the last stable offset would be a lie."""
+        return self.offsets(partitions, OffsetSpec.latest())
+
+    def read(self, role: str, number: int, start: int) -> list[tuple[int, bytes]]:
+        """Read a change log partition to its end with a consumer of its own."""
+        topic = self.settings.topic(role)
+        begin = self.offsets([(role, number)], OffsetSpec.earliest())[role, number]
+        end = self.ends([(role, number)])[role, number]
+        if start < begin and role == "pending":
+            raise BrokerError(
+                f"{topic}/{number} begins at {begin}, but a restore needs {start}: the change log has expired. "
+                "Labels of predictions before that would be lost; raise its retention, or choose another app name."
+            )
+        at = max(start, begin)
+        return self._read_span(TopicPartition(topic, number, at), end) if at < end else []
+
+    def _read_span(self, tp: TopicPartition, end: int) -> list[tuple[int, bytes]]:
+        """Committed records from the offset of `tp` on; `end` counts open transactions, which this waits for."""
+        found: list[tuple[int, bytes]] = []
+        at, moved = tp.offset, time.monotonic()
+        patience = self.settings.kafka.transaction_timeout / 1000 + OPEN_S
+        consumer, ended = self._reader([tp]), False
+        try:
+            while at < end:
+                for message in consumer.consume(1_000, 0.5):
+                    if message.error() is None:
+                        found += [] if message.value() is None else [(message.offset(), message.value())]
+                    elif not message.error().retriable():
+                        raise BrokerError(f"cannot read {tp.topic}/{tp.partition}: {message.error().str()}")
+                position, waited = consumer.position([tp])[0].offset, time.monotonic() - moved
+                if position > at:
+                    at, moved = position, time.monotonic()
+                elif waited > LOST_S and not ended:
+                    self._end_lost(tp)
+                    ended = True
+                elif waited > patience:
+                    raise BrokerError(
+                        f"{tp.topic}/{tp.partition} brings nothing after offset {at}, and its end is {end}: a "
+                        "transaction is open there that the broker does not end. `kafka-transactions.sh find-hanging` "
+                        "shows it, and `kafka-transactions.sh abort` sets the app free."
+                    )
+        finally:
+            consumer.close()
+        return found
+
+    def _reader(self, partitions: list[TopicPartition]) -> Consumer:
+        consumer = Consumer(
+            common(self.settings, f"{self.role}-reader")
+            | FETCH
+            | {
+                "group.id": f"{self.settings.app}.{self.role}.reader",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        consumer.assign(partitions)
+        return consumer
+
+    def table(self, role: str) -> list[bytes]:
+        """New records of a topic that is read whole."""
+        if role not in self._tables:
+            topic = self.settings.topic(role)
+            numbers = self._partitions(topic)
+            self._tables[role] = self._reader([TopicPartition(topic, n, OFFSET_BEGINNING) for n in numbers])
+        messages = self._tables[role].consume(10_000, 0)
+        return [m.value() for m in messages if m.error() is None and m.value() is not None]
+
+    def _partitions(self, topic: str) -> list[int]:
+        try:
+            return list(self.admin.list_topics(topic, CALL_S).topics[topic].partitions)
+        except KafkaException as error:
+            raise BrokerError(f"kafka: {error.args[0].str()}") from error
+
+    def close(self) -> None:
+        """Close what is open."""
+        for consumer in self._tables.values():
+            consumer.close()
