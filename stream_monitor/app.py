@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from types import FrameType
 
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.rekey import TARGET, Rekey
 from stream_monitor.describe.stage import Describe, Layout
-from stream_monitor.errors import StreamMonitorError
+from stream_monitor.errors import SettingsError, StreamMonitorError
 from stream_monitor.judge.stage import Judge
 from stream_monitor.kafka.client import Client
 from stream_monitor.kafka.confluent import KafkaClient
 from stream_monitor.kafka.embedded import EmbeddedBroker
-from stream_monitor.kafka.loop import Loop
+from stream_monitor.kafka.loop import Loop, Report
 from stream_monitor.kafka.topics import ready
 from stream_monitor.settings import ROLES_IN, Settings
 from stream_monitor.telemetry import logs
@@ -31,6 +32,8 @@ from stream_monitor.warm import warm_up
 log = logging.getLogger(__name__)
 
 STAGES = ("describe", "judge")
+ROLES = ("describe", "judge", "rekey")
+"""All stages, in the order of their HTTP ports."""
 
 
 def describe_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
@@ -46,7 +49,17 @@ def judge_loop(client: Client, settings: Settings, layout: Layout, clock: Callab
     return Loop(client, Judge(settings, layout.profiles), ["profiles"], settings, clock)
 
 
-LOOPS = {"describe": describe_loop, "judge": judge_loop}
+def rekey_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
+    """The rekey stage on a client."""
+    return Loop(client, Rekey(), list(TARGET), settings, clock)
+
+
+LOOPS = {"describe": describe_loop, "judge": judge_loop, "rekey": rekey_loop}
+
+
+def stages_of(layout: Layout) -> tuple[str, ...]:
+    """The stages that an app with these topics consists of."""
+    return ("rekey", *STAGES) if layout.rekey else STAGES
 
 
 def run_stage(settings: Settings, layout: Layout, role: str, worker: int) -> int:
@@ -54,13 +67,15 @@ def run_stage(settings: Settings, layout: Layout, role: str, worker: int) -> int
     logs.configure(role, worker)
     faulthandler.register(signal.SIGUSR1)  # kill -USR1 shows where a worker hangs
     stop = StopSignal()
+    if role == "describe" and layout.rekey:
+        settings = settings.behind_rekey()
     try:
         if role == "describe":
             warm_up()
         client = KafkaClient(settings, role)
         loop = LOOPS[role](client, settings, layout, time.monotonic)
         telemetry = Telemetry(role)
-        loop.on_commit = telemetry.observe(loop)
+        loop.on_commit = tell_once(loop, telemetry.observe(loop))
         if settings.http.enabled:
             serve(settings.http, _offset(role, worker), loop)
         tune_collector()
@@ -73,9 +88,23 @@ def run_stage(settings: Settings, layout: Layout, role: str, worker: int) -> int
     return 0
 
 
+def tell_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report], None]:
+    """A listener for commits that also warns, once, of a problem which the stage has seen."""
+    told: list[str] = []
+
+    def also_warn(report: Report) -> None:
+        listen(report)
+        problem = loop.stage.vitals().get("problem")
+        if problem is not None and not told:
+            told.append(problem)
+            log.warning("%s", problem)
+
+    return also_warn
+
+
 def _offset(role: str, worker: int) -> int:
     """Each process of one command serves its own port."""
-    return 2 * worker + STAGES.index(role)
+    return len(ROLES) * worker + ROLES.index(role)
 
 
 def tune_collector() -> None:
@@ -133,17 +162,21 @@ def _worker_main(settings: str, layout: Layout, role: str, number: int) -> None:
     sys.exit(run_stage(Settings.model_validate_json(settings), layout, role, number))
 
 
-def run(settings: Settings, roles: Sequence[str], workers: int, embedded: bool = False) -> int:
-    """Run until a signal, or until a worker fails; the exit code is the worst of the workers'."""
+def run(
+    settings: Settings, role: str | None, workers: int, embedded: bool = False, accept_repartition: bool = False
+) -> int:
+    """Run a stage, or all (None), until a signal or a worker's failure; the exit code is the worst of the workers'."""
     if embedded:
         with EmbeddedBroker() as broker:
             print(f"embedded broker for trying things out: bootstrap servers {broker.bootstrap}", file=sys.stderr)
             settings = broker.reached_by(settings)
-            return _supervise(settings, broker.layout(settings), roles, workers)
-    layout = ready(settings)
-    if len(roles) == 1 and workers == 1:
-        return run_stage(settings, layout, roles[0], 0)
-    return _supervise(settings, layout, roles, workers)
+            return _supervise(settings, broker.layout(settings), STAGES if role is None else (role,), workers)
+    layout = ready(settings, accept_repartition)
+    if role == "rekey" and not layout.rekey:
+        raise SettingsError("there is nothing to rekey: set join.rekey if labels or feedback are not keyed by id")
+    if role is not None and workers == 1:
+        return run_stage(settings, layout, role, 0)
+    return _supervise(settings, layout, stages_of(layout) if role is None else (role,), workers)
 
 
 def _supervise(settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> int:

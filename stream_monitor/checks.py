@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import yaml
 
+from stream_monitor.describe.placing import problem
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.judge.limits import parse_limit
+from stream_monitor.kafka.keys import sample
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.settings import Settings
 
@@ -21,7 +23,10 @@ def check(settings: Settings) -> tuple[str, list[str]]:
         except StreamMonitorError as error:
             problems.append(str(error))
     try:
-        problems += inspect(settings).problems
+        report = inspect(settings)
+        problems += report.problems
+        misplaced = problem(sample(settings), settings.topics.partitioner, report.rekey)
+        problems += [misplaced] if misplaced else []
     except StreamMonitorError as error:
         problems.append(str(error))
     return yaml.safe_dump(masked(settings), sort_keys=False, allow_unicode=True), problems

@@ -55,6 +55,7 @@ class Role(StrEnum):
 
     describe = "describe"
     judge = "judge"
+    rekey = "rekey"
     all = "all"
 
 
@@ -92,6 +93,13 @@ def run(
     embedded: Annotated[
         bool, typer.Option(help="Bring a small broker along, to try things out; keeps little.")
     ] = False,
+    accept_repartition: Annotated[
+        bool,
+        typer.Option(
+            "--accept-repartition",
+            help="Go on after the input topics got more partitions: labels miss predictions whose ids have moved.",
+        ),
+    ] = False,
 ) -> None:
     """Read events from Kafka and publish alerts and metrics, exactly once.
 
@@ -100,10 +108,10 @@ def run(
 
     Example: `STREAM_MONITOR__KAFKA__BOOTSTRAP_SERVERS=broker:9092 stream-monitor run`
     """
-    from stream_monitor.app import STAGES, run
+    from stream_monitor.app import run
 
-    roles = STAGES if role is Role.all else (role.value,)
-    raise typer.Exit(run(load(config), roles, workers, embedded))
+    chosen = None if role is Role.all else role.value
+    raise typer.Exit(run(load(config), chosen, workers, embedded, accept_repartition))
 
 
 @app.command()

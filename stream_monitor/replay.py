@@ -45,6 +45,9 @@ class Line(NamedTuple):
         """Line number."""
         return self.at
 
+    def key(self) -> None:
+        """A line has none."""
+
     def timestamp(self) -> tuple[int, int]:
         """The replay's start: what is after it comes from the future."""
         return 1, self.arrived

@@ -70,7 +70,9 @@ class KafkaSettings(Section):
 ROLES_IN = ("predictions", "labels", "feedback", "observations")
 ROLES_OUT = ("alerts", "metrics", "decisions", "dead-letters")
 ROLES_INTERNAL = ("profiles", "pending", "state", "baselines")
-ROLES = (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT)
+ROLES_REKEYED = ("labels-by-id", "feedback-by-id")
+"""Only where a rekey stage comes first."""
+ROLES = (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT, *ROLES_REKEYED)
 
 
 class TopicSettings(Section):
@@ -79,6 +81,11 @@ class TopicSettings(Section):
     create: bool = Field(True, description="make missing topics at the start")
     partitions: Annotated[int, Field(ge=1, le=10_000, description="of new input topics, unless predictions exists")] = 8
     replication_factor: int = Field(-1, description="-1: the broker's default")
+    partitioner: Literal["murmur2", "crc32"] = Field(
+        "murmur2",
+        description="how producers of predictions place ids: murmur2 (Java; the README's example) or crc32 "
+        "(librdkafka's default)",
+    )
     names: dict[str, str] = Field({}, description="role: name, for example {predictions: ml.inference}")
 
     @model_validator(mode="after")
@@ -122,6 +129,11 @@ class JoinSettings(Section):
 
     label_horizon: Duration = Field(ms("7d"), description="how long a prediction waits for its label")
     early_horizon: Duration = Field(ms("1h"), description="how much earlier than its prediction a label may be")
+    rekey: bool = Field(
+        False,
+        description="labels and feedback are not keyed by id: a stage of its own puts them where ids belong; on by "
+        "itself where these topics have other partition counts than predictions",
+    )
     grain: Duration = Field(ms("5m"), description="smallest window by prediction time; fixed for an app")
     revisions: tuple[Duration, ...] = (
         ms("0ms"),
@@ -211,6 +223,12 @@ class Settings(Section):
     def topic(self, role: str) -> str:
         """The name of the topic with this role."""
         return self.topics.names.get(role, f"{self.app}.{role}")
+
+    def behind_rekey(self) -> Settings:
+        """The settings of a describe stage that reads what a rekey stage has put in its place."""
+        names = {role.removesuffix("-by-id"): self.topic(role) for role in ROLES_REKEYED}
+        topics = self.topics.model_copy(update={"names": {**self.topics.names, **names}})
+        return self.model_copy(update={"topics": topics})
 
     def structure(self) -> str:
         """A hash of what cannot change under one app name, for panes and windows in flight would lose their meaning."""

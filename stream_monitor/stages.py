@@ -33,6 +33,9 @@ class Message(Protocol):
     def offset(self) -> int:
         """Offset in its partition."""
 
+    def key(self) -> bytes | None:
+        """The record's key."""
+
     def timestamp(self) -> tuple[int, int]:
         """(type, epoch ms)."""
 
@@ -62,13 +65,17 @@ def demand_offset(
 
 
 class Output(NamedTuple):
-    """A record to publish; `partition` None lets the key decide, `tracked` asks for its offset."""
+    """A record to publish.
+
+    `partition` None lets the key decide, `tracked` asks for its offset, `timestamp` None is the time of sending.
+    """
 
     role: str
     value: bytes
     key: bytes | None = None
     partition: int | None = None
     tracked: bool = False
+    timestamp: int | None = None
 
 
 class PartitionStatus(NamedTuple):
@@ -77,6 +84,8 @@ class PartitionStatus(NamedTuple):
     at_end: bool
     idle: bool
     ended: bool = False
+    position: int = 0
+    """Where reading goes on, past markers of transactions; told of a partition that is at its end."""
 
 
 class Stage(Protocol):

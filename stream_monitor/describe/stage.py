@@ -25,9 +25,10 @@ from stream_monitor.describe.intake import Intake
 from stream_monitor.describe.joining import Joiner
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.measures import Lane
+from stream_monitor.describe.placing import Placed, problem
 from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
 from stream_monitor.describe.tape import Reel
-from stream_monitor.errors import RestoreError
+from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.dead_letters import dead_letter
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.settings import Settings
@@ -45,6 +46,10 @@ class Layout:
     inputs: int
     observations: int
     profiles: int
+    rekey: bool = False
+    """A rekey stage comes first."""
+    accept_repartition: bool = False
+    """Go on although ids have moved away from their predictions."""
 
 
 class OffsetMetadata(msgspec.Struct, omit_defaults=True):
@@ -67,6 +72,7 @@ class Describe:
         self.next_offset: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
         self._reel = Reel(settings.segments)
+        self._placed_keys = {role: Placed() for role in JOINED_ROLES}
         self._vitals: dict[str, Any] = {}
         self._reset_overlay()
 
@@ -96,7 +102,8 @@ class Describe:
             clock = self._clock(role, number, create=True)
             clock.largest = metadata.ts
             self.next_offset[role, number] = position.offset
-            self._saved[role, number] = position.offset
+            if metadata.n in (0, self._expected(role)):  # else the new count is committed at once
+                self._saved[role, number] = position.offset
             if role == "predictions":
                 log = logs.get(number, [])
                 demand_offset(self.settings, (role, number), position, (self.changelog, log))
@@ -112,13 +119,19 @@ class Describe:
         if not position.metadata:
             return OffsetMetadata()
         metadata = msgspec.json.decode(position.metadata, type=OffsetMetadata)
-        expected = self.layout.observations if role == "observations" else self.layout.inputs
-        if metadata.n != expected:
+        if metadata.v > OffsetMetadata().v:
+            raise FormatError(f"{role}/{number} was committed by a newer version of stream_monitor: upgrade first")
+        expected = self._expected(role)
+        if metadata.n != expected and not self.layout.accept_repartition:
             raise RestoreError(
                 f"{role} had {metadata.n} partitions at the last commit and has {expected} now: ids have moved away "
-                "from their predictions. Choose another app name to begin anew."
+                "from their predictions. `run --accept-repartition` goes on, and labels miss the predictions whose ids "
+                "have moved; or choose another app name to begin anew."
             )
         return metadata
+
+    def _expected(self, role: str) -> int:
+        return self.layout.observations if role == "observations" else self.layout.inputs
 
     def _clock(self, role: str, number: int, create: bool = False) -> TopicClock:
         if role == "observations":
@@ -144,6 +157,8 @@ class Describe:
 
     def step(self, role: str, messages: Sequence[Message]) -> None:
         """Decode a batch of one topic."""
+        if self.layout.inputs > 1 and role in self._placed_keys:
+            self._placed_keys[role].look(messages, self.layout.inputs)
         if role == "predictions":
             self._intake.take(messages, self._admit_predictions, self._decode_prediction)
         else:
@@ -248,6 +263,8 @@ class Describe:
         for partition, told in status.items():
             clock = self._clock(*partition, create=True)
             clock.at_end, clock.idle = told.at_end, told.idle
+            if told.at_end:  # past the markers of a transactional producer, or they would look like lag for ever
+                self.next_offset[partition] = max(self.next_offset.get(partition, 0), told.position)
         ended = {partition for partition, told in status.items() if told.ended}
         yield from self._dead
         batches = self._traffic()
@@ -336,8 +353,8 @@ class Describe:
         }
 
     def _describe_offset(self, role: str, number: int, low: int | None) -> str:
-        n = self.layout.observations if role == "observations" else self.layout.inputs
-        metadata = OffsetMetadata(self._clock(role, number).largest, low if role == "predictions" else None, n)
+        low = low if role == "predictions" else None
+        metadata = OffsetMetadata(self._clock(role, number).largest, low, self._expected(role))
         return msgspec.json.encode(metadata).decode()
 
     def committed(self) -> None:
@@ -347,6 +364,8 @@ class Describe:
             "rejects": dict(self.rejects),
             "pending": sum(len(store) for store in self.joiner.stores.values()),
             "evicted": self.joiner.evicted,
+            "misplaced_keys": {r: p.misplaced(self.settings.topics.partitioner) for r, p in self._placed_keys.items()},
+            "problem": problem(self._placed_keys, self.settings.topics.partitioner, self.layout.rekey),
         }
         self._saved = dict(self.next_offset)
         self._reset_overlay()

@@ -21,6 +21,7 @@ from stream_monitor.settings import Settings, judged_text
 from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position, demand_offset
 
 SNAPSHOT_FORMAT = 1
+METADATA_FORMAT = 1
 SNAPSHOT_BYTES = 64_000_000
 
 
@@ -48,7 +49,7 @@ class JudgeMetadata(msgspec.Struct):
 
     low: int
     n: int
-    v: int = 1
+    v: int = METADATA_FORMAT
 
 
 class _Seat:
@@ -103,6 +104,8 @@ class Judge:
         if not position.metadata:
             return position.offset, PartitionState(), {}
         metadata = msgspec.json.decode(position.metadata, type=JudgeMetadata)
+        if metadata.v > METADATA_FORMAT:
+            raise FormatError(f"profiles/{number} was committed by a newer version of stream_monitor: upgrade first")
         if metadata.n != self.partitions:
             raise RestoreError(
                 f"profiles had {metadata.n} partitions at the last commit and has {self.partitions} now: models have "
@@ -151,6 +154,9 @@ class Judge:
         """What was said since the last commit; settings that the log does not know yet."""
         outputs = self._outputs
         for number, seat in self.seats.items():
+            told = status.get(("profiles", number))
+            if told is not None and told.at_end:
+                seat.next = max(seat.next, told.position)  # past the markers of describe's transactions
             known = seat.judge.state.settings
             caught_up = seat.next >= seat.published_until
             if caught_up and not seat.settings_sent and (known is None or known.hash != self._hash):

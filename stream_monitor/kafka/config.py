@@ -24,6 +24,8 @@ FETCH = {
     "queued.min.messages": 20_000,
     "queued.max.messages.kbytes": 65_536,
 }
+PARTITIONER = {"murmur2": "murmur2_random", "crc32": "consistent_random"}
+"""librdkafka's names for `topics.partitioner`."""
 
 
 def common(settings: Settings, name: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from stream_monitor.errors import BrokerError, CommitUnknown
 from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf
-from stream_monitor.kafka.config import CALL_S, FETCH, common
+from stream_monitor.kafka.config import CALL_S, FETCH, PARTITIONER, common
 from stream_monitor.kafka.logs import Logs
 from stream_monitor.kafka.slots import take_slot
 from stream_monitor.settings import ROLES, Settings
@@ -60,7 +60,7 @@ class KafkaClient:
                 "transaction.timeout.ms": self.settings.kafka.transaction_timeout,
                 "linger.ms": 20,
                 "compression.type": "lz4",  # a commit waits for it
-                "partitioner": "murmur2_random",  # Java's, so that keys meet those of other producers
+                "partitioner": PARTITIONER[self.settings.topics.partitioner],
                 "queue.buffering.max.messages": 1_000_000,
                 "queue.buffering.max.kbytes": 1_048_576,
             }
@@ -286,6 +286,8 @@ class KafkaClient:
         tracked: list[int] = []
         for at, output in enumerate(outputs):
             options: dict[str, Any] = {} if output.partition is None else {"partition": output.partition}
+            if output.timestamp is not None:
+                options["timestamp"] = output.timestamp
             if output.tracked:
                 tracked.append(at)
 

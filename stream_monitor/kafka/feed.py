@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import Producer
 
-from stream_monitor.kafka.config import common
+from stream_monitor.kafka.config import PARTITIONER, common
 from stream_monitor.settings import Settings
 
 
@@ -13,7 +13,9 @@ class Feed:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._producer = Producer(common(settings, "feed") | {"partitioner": "murmur2_random", "linger.ms": 5})
+        self._producer = Producer(
+            common(settings, "feed") | {"partitioner": PARTITIONER[settings.topics.partitioner], "linger.ms": 5}
+        )
 
     def send(self, role: str, key: str, value: bytes) -> None:
         """Queue an event; waits when the queue is full."""

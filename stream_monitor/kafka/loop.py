@@ -26,6 +26,8 @@ from stream_monitor.stages import Output, Partition, PartitionStatus, Stage
 CONSUME = 5_000
 _partition = methodcaller("partition")
 POLL_S = 0.2
+UNTOLD = PartitionStatus(at_end=False, idle=False)
+"""Of a partition whose client has taken messages that it has not handed out: its position is ahead of us."""
 
 
 @dataclass(slots=True)
@@ -104,13 +106,13 @@ class Loop:
         rules = self.settings.commit
         return bool(self.owned) and (self._count >= rules.events or (now - self._last_commit) * 1000 >= rules.interval)
 
-    def commit(self) -> None:
-        """One transaction of everything since the last."""
+    def commit(self, within: bool = False) -> None:
+        """One transaction of everything since the last; `within` a call of consume, which may hold messages back."""
         started = self.clock()
         if self.on_table is not None:
             for value in self.client.table("baselines"):
                 self.on_table(value)
-        status = self._status(started)
+        status = dict.fromkeys(self.owned, UNTOLD) if within else self._status(started)
         report, self._report = self._report, Report()
         try:
             self.client.transact(report.counted(self.stage.flush(status)), self.stage.offsets)
@@ -133,7 +135,7 @@ class Loop:
             lag = ends[partition] - positions[partition]
             self._report.lag[partition] = max(lag, 0)
             quiet = now - self._last_seen.setdefault(partition, now) >= idle_after
-            status[partition] = PartitionStatus(lag <= 0, lag <= 0 and quiet)
+            status[partition] = PartitionStatus(lag <= 0, lag <= 0 and quiet, position=positions[partition])
         return status
 
     def _start_over(self, lost: Sequence[Partition] = ()) -> None:
@@ -175,7 +177,7 @@ class Loop:
         """Commit what is finished, then forget."""
         try:
             if self.failure is None and self.owned:
-                self.commit()
+                self.commit(within=True)
         except StreamMonitorError as error:
             self.failure = error
         self.owned -= set(partitions)

@@ -28,7 +28,7 @@ class Record(NamedTuple):
     number: int
     at: int
     arrived: int
-    key: bytes | None
+    label: bytes | None
     transaction: int | None
 
     def value(self) -> bytes | None:
@@ -42,6 +42,10 @@ class Record(NamedTuple):
     def offset(self) -> int:
         """Offset."""
         return self.at
+
+    def key(self) -> bytes | None:
+        """The key."""
+        return self.label
 
     def timestamp(self) -> tuple[int, int]:
         """Broker time."""
@@ -108,7 +112,7 @@ class MemoryBroker:
     def values(self, role: str) -> list[tuple[bytes | None, bytes]]:
         """All committed (key, value) of a topic, as a subscriber sees them."""
         return [
-            (record.key, record.raw)
+            (record.label, record.raw)
             for number in range(self.partitions[role])
             for record in self.visible((role, number), 0, 1 << 60)[0]
             if record.raw is not None

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
 
 from stream_monitor.describe.stage import Layout
 from stream_monitor.errors import BrokerError, TopicsError
 from stream_monitor.kafka.config import admin
-from stream_monitor.settings import ROLES, Settings
+from stream_monitor.settings import ROLES, ROLES_REKEYED, Settings
 
 CALL_S = 30.0
 DAY = 86_400_000
@@ -37,6 +37,18 @@ class TopicReport:
     partitions: dict[str, int]
     """By role; missing topics are absent."""
     problems: list[str]
+    rekey: bool
+    """A rekey stage must come first: by the settings, or because partition counts differ."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of all topics that the app needs."""
+        return ROLES if self.rekey else tuple(role for role in ROLES if role not in ROLES_REKEYED)
+
+    @property
+    def missing(self) -> list[str]:
+        """Roles of topics that do not exist."""
+        return [role for role in self.roles if role not in self.partitions]
 
 
 def inspect(settings: Settings, client: AdminClient | None = None) -> TopicReport:
@@ -50,13 +62,14 @@ def inspect(settings: Settings, client: AdminClient | None = None) -> TopicRepor
             "Set kafka.bootstrap_servers, and kafka.options for TLS and SASL."
         ) from error
     partitions = {role: len(known[settings.topic(role)].partitions) for role in ROLES if settings.topic(role) in known}
-    return TopicReport(
-        partitions, _count_problems(settings, partitions) + _config_problems(settings, client, partitions)
-    )
+    rekey = settings.join.rekey or len({partitions[role] for role in JOINED if role in partitions}) > 1
+    problems = _count_problems(settings, partitions, rekey) + _config_problems(settings, client, partitions)
+    return TopicReport(partitions, problems, rekey)
 
 
-def _count_problems(settings: Settings, partitions: dict[str, int]) -> list[str]:
-    counts = {role: partitions[role] for role in (*JOINED, "pending") if role in partitions}
+def _count_problems(settings: Settings, partitions: dict[str, int], rekey: bool) -> list[str]:
+    joined = ("predictions", *(ROLES_REKEYED if rekey else JOINED[1:]), "pending")
+    counts = {role: partitions[role] for role in joined if role in partitions}
     problems = []
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{settings.topic(role)} {count}" for role, count in counts.items())
@@ -91,12 +104,13 @@ def _config_problems(settings: Settings, client: AdminClient, partitions: dict[s
 def create(settings: Settings) -> list[str]:
     """Make the missing topics; returns their names."""
     client = admin(settings)
-    existing = inspect(settings, client).partitions
-    inputs = existing.get("predictions", settings.topics.partitions)
-    counts = dict.fromkeys((*JOINED, "pending"), inputs) | {"observations": inputs}
+    report = inspect(settings, client)
+    existing = report.partitions
+    inputs = next((existing[role] for role in JOINED if role in existing), settings.topics.partitions)
+    counts = dict.fromkeys((*JOINED, *ROLES_REKEYED, "pending", "observations"), inputs)
     counts |= {"state": existing.get("profiles", inputs), "profiles": existing.get("state", inputs)}
     config = wanted_config(settings)
-    missing = [role for role in ROLES if role not in existing]
+    missing = report.missing
     topics = [
         NewTopic(
             settings.topic(role),
@@ -136,13 +150,33 @@ def _await(settings: Settings, client: AdminClient, roles: list[str]) -> None:
     raise TopicsError("created topics are not served by their leaders")
 
 
-def ready(settings: Settings) -> Layout:
+def grow(settings: Settings) -> list[str]:
+    """Give the topics that belong to ids as many partitions as predictions has; returns those that grew."""
+    client = admin(settings)
+    counts = inspect(settings, client).partitions
+    wanted = counts.get("predictions", 0)
+    short = [role for role in (*ROLES_REKEYED, "pending") if 0 < counts.get(role, 0) < wanted]
+    made = [NewPartitions(settings.topic(role), wanted) for role in short]
+    if made:
+        for name, future in client.create_partitions(made, operation_timeout=CALL_S).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                raise TopicsError(f"cannot grow {name}: {error.args[0].str()}") from error
+        _await(settings, client, short)
+    return [settings.topic(role) for role in short]
+
+
+def ready(settings: Settings, accept_repartition: bool = False) -> Layout:
     """Topics that can be worked with, made if the settings allow it; TopicsError with everything that is wrong."""
     if settings.topics.create:
         create(settings)
+    if accept_repartition:
+        grow(settings)
     report = inspect(settings)
-    missing = [settings.topic(r) for r in ROLES if r not in report.partitions]
+    missing = [settings.topic(role) for role in report.missing]
     problems = ([f"missing topics: {', '.join(missing)}"] if missing else []) + report.problems
     if problems:
         raise TopicsError("\n".join(problems))
-    return Layout(report.partitions["predictions"], report.partitions["observations"], report.partitions["profiles"])
+    counts = report.partitions
+    return Layout(counts["predictions"], counts["observations"], counts["profiles"], report.rekey, accept_repartition)

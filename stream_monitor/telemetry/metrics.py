@@ -51,6 +51,7 @@ class Telemetry:
         self.lag = gauge("lag", "Records not read yet, by topic role, all partitions of this worker.", "topic")
         self.partitions = gauge("partitions", "Topic partitions that this worker owns.")
         self.pending = gauge("pending_rows", "Predictions, labels and signals that wait to be joined.")
+        self.misplaced = gauge("misplaced_keys", "Keys of a sample that lie in another partition than theirs.", "topic")
         self.evicted = gauge("pending_evicted", "Unlabelled predictions dropped because join.pending_rows was reached.")
         self.watermark = gauge(
             "watermark_ms", "Event time up to which panes are closed, by profiles partition.", "partition"
@@ -79,6 +80,8 @@ class Telemetry:
             for name in ("pending", "evicted", "models", "open_alerts"):
                 if name in state:
                     getattr(self, name).set(state[name])
+            for topic, count in state.get("misplaced_keys", {}).items():
+                self.misplaced.labels(topic).set(count)
             for partition, watermark in state.get("watermarks", {}).items():
                 self.watermark.labels(str(partition)).set(watermark)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from stream_monitor.describe.rekey import TARGET, id_of
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.audit import Audit, Span
+from stream_monitor.kafka.topics import inspect
 from stream_monitor.settings import ROLES_IN, Settings
 from stream_monitor.verify.compare import compare
 from stream_monitor.verify.told import Told
@@ -41,11 +44,14 @@ def verify(
     Raises:
         BrokerError: no answer, the input has expired, or the app did not stand still long enough to be read.
     """
-    audit = Audit(settings)
+    rekeyed = inspect(settings).rekey
+    moved = rekeyed_wrongly(Audit(settings)) if rekeyed else []
+    audit = Audit(settings.behind_rekey() if rekeyed else settings)
     deadline = time.monotonic() + PATIENCE_S
     while True:
         report = _verify(audit, settled, progress)
         if report is not None:
+            report.problems[:0] = moved
             return report
         if time.monotonic() > deadline:
             raise BrokerError(
@@ -53,6 +59,24 @@ def verify(
                 "verify again"
             )
         time.sleep(0.2)
+
+
+def rekeyed_wrongly(audit: Audit) -> list[str]:
+    """Labels and feedback up to the rekey stage's offsets, held against what it has put under their ids."""
+    sources = [partition for role in TARGET for partition in audit.partitions(role)]
+    written = audit.decided([partition for role in TARGET.values() for partition in audit.partitions(role)])
+    committed = audit.committed("rekey", sources)
+    read = {p: Span(span.first, committed.get(p, span.first)) for p, span in audit.spans(sources).items()}
+    balance: Counter[tuple[str, bytes, bytes]] = Counter()
+    for role, message in audit.read(read):
+        value = message.value() or b""
+        balance[TARGET[role], id_of(value), value] += 1
+    for role, message in audit.read(written):
+        balance[role, message.key() or b"", message.value()] -= 1
+    wrong = [(role, key, n) for (role, key, _), n in balance.items() if n]
+    return [
+        f"{role}: the record of id {key!r} is {'missing' if n > 0 else 'there too often'}" for role, key, n in wrong
+    ]
 
 
 def _verify(audit: Audit, settled: bool, progress: Callable[[int, int], None]) -> Report | None:

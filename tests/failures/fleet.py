@@ -13,10 +13,11 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from stream_monitor.app import stages_of
 from stream_monitor.describe.stage import Layout
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.feed import Feed
@@ -78,8 +79,11 @@ class Fleet:
     workers: list[Worker] = field(default_factory=list)
     started: int = 0
 
-    def start(self, role: str, fault: Fault = NO_FAULT, worker_id: str | None = None, **kafka: Any) -> Worker:
+    def start(
+        self, role: str, fault: Fault = NO_FAULT, worker_id: str | None = None, accept: bool = True, **kafka: Any
+    ) -> Worker:
         """Start one; None lets it take the first free slot of this machine."""
+        layout = self.layout if accept else replace(self.layout, accept_repartition=False)
         rules = self.rules
         if worker_id is not None or kafka:
             changed = rules.kafka.model_copy(update={"worker_id": worker_id} | kafka)
@@ -89,7 +93,7 @@ class Fleet:
         log = self.folder / f"{role}-{self.started}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*command, json.dumps(asdict(self.layout)), fault.dumps()], stdout=output, stderr=output,
+                [*command, json.dumps(asdict(layout)), fault.dumps()], stdout=output, stderr=output,
                 env=os.environ | {"PYTHONPATH": os.getcwd()},
             )  # fmt: skip
         worker = Worker(role, process, log)
@@ -101,7 +105,7 @@ class Fleet:
 
     def heal(self) -> None:
         """What a supervisor does: at least one worker of each stage runs."""
-        for role in ("describe", "judge"):
+        for role in stages_of(self.layout):
             if not self.running(role):
                 self.start(role)
 

@@ -17,6 +17,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_monitor import app
+from stream_monitor.describe.rekey import Rekey
 from stream_monitor.describe.stage import Describe, Layout
 from stream_monitor.errors import RestoreError
 from stream_monitor.judge.stage import Judge
@@ -109,7 +110,7 @@ def first_call(cls: type, name: str, before: Callable[[], None]) -> None:
 def main() -> None:
     role, settings, layout, told = sys.argv[1:]
     fault = Fault(**json.loads(told))
-    stage: type = {"describe": Describe, "judge": Judge}[role]
+    stage: type = {"describe": Describe, "judge": Judge, "rekey": Rekey}[role]
 
     class FaultyClient(KafkaClient):
         def _new_producer(self) -> Any:
