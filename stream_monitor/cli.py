@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -196,8 +197,9 @@ def schema(
 @app.command()
 def replay(
     files: Annotated[
-        list[Path], typer.Argument(exists=True, dir_okay=False, help="NDJSON events, each file in order of event time.")
-    ],
+        list[Path] | None,
+        typer.Argument(exists=True, dir_okay=False, help="NDJSON events, each file in order of event time."),
+    ] = None,
     config: Config = None,
     out: Annotated[
         Path | None, typer.Option(help="Write alerts and metrics here, one JSON a line; default: standard output.")
@@ -205,30 +207,34 @@ def replay(
     baseline: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Judge by this file of `baseline build --out`.")
     ] = None,
+    topics: Annotated[
+        bool,
+        typer.Option("--topics", help="Replay the app's input topics, no files; the app may go on running."),
+    ] = False,
+    since: Annotated[
+        datetime | None, typer.Option("--from", help="With --topics: records that Kafka got at or after this, UTC.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--to", help="With --topics: records that Kafka got before this, UTC.")
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="With --topics: write to APP.replay.alerts, .metrics and .dead-letters.")
+    ] = False,
 ) -> None:
-    """Run files of events through the same code as `run`, without Kafka: the same alerts, the same metrics.
+    """Run files, or a range of the input topics, through the same code as `run`: the same alerts, the same metrics.
 
-    Example: `stream-monitor replay predictions.ndjson labels.ndjson --out result.ndjson`
+    Nothing is committed, and nothing is written to the app's own topics.
+
+    Examples: `stream-monitor replay predictions.ndjson labels.ndjson --out result.ndjson`;
+    `stream-monitor replay --topics --from 2026-11-01 --config other.yaml --out what-if.ndjson`
     """
-    from stream_monitor.detect.pinned import read_file
-    from stream_monitor.replay import read_files, replay
+    from stream_monitor.commands.replay import Wanted, run
 
-    settings = load(config)
-    pinned = read_file(baseline) if baseline else []
-    counts: dict[str, int] = {}
-    total = sum(file.stat().st_size for file in files)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with out.open("w") if out else sys.stdout as target, Progress(*columns, console=err) as progress:
-        task = progress.add_task("replay", total=total)
-
-        def publish(output: Any) -> None:
-            counts[output.role] = counts.get(output.role, 0) + 1
-            if output.role in ("alerts", "metrics", "dead-letters"):
-                target.write(f'{{"topic":"{output.role}","value":{output.value.decode()}}}\n')
-
-        run = replay(settings, read_files(files, lambda size: progress.advance(task, size)), publish, pinned)
-    told = ", ".join(f"{counts.get(role, 0):,} {role}" for role in ("alerts", "metrics", "dead-letters"))
-    err.print(f"{run.driver.events:,} events: {told}", highlight=False)
+    if bool(files) == topics:
+        raise typer.BadParameter("name files, or --topics")
+    if not topics and (since or until or publish):
+        raise typer.BadParameter("--from, --to and --publish go with --topics")
+    run(load(config), Wanted(files or [], baseline, out, since, until, publish), err)
 
 
 @app.command()

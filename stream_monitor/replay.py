@@ -1,4 +1,4 @@
-"""Replay of files: the two stages driven in one process, by the same code that runs on Kafka.
+"""Replay: the two stages driven in one process, by the same code that runs on Kafka, on files or a range of topics.
 
 Files are newline-delimited JSON events of any kind (a kind is told by its fields), each in order of event time, or at
 most `allowed_lateness` out of it. Several files are merged by event time, as predictions and labels usually are two.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +22,10 @@ from stream_monitor.describe.stage import Describe, Layout
 from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.judge.stage import Judge
 from stream_monitor.settings import ROLES_IN, Settings
-from stream_monitor.stages import Output, Partition, PartitionStatus, Position
+from stream_monitor.stages import Message, Output, Partition, PartitionStatus, Position
 
 BATCH = 20_000
+ONE = Layout(1, 1, 1)
 
 
 class Line(NamedTuple):
@@ -76,17 +78,17 @@ def role_of(line: bytes) -> tuple[str, int | None]:
     return "predictions", ts
 
 
-class FileDriver:
-    """The describe stage fed with lines in place of a consumer's messages."""
+class Driver:
+    """The describe stage fed by hand in place of a loop: with lines of files, or with messages of a range of topics."""
 
-    def __init__(self, settings: Settings, knowledge: Knowledge) -> None:
-        self.settings = settings
-        self.describe = Describe(settings, Layout(1, 1, 1), knowledge)
+    def __init__(self, settings: Settings, knowledge: Knowledge, layout: Layout = ONE) -> None:
+        self.describe = Describe(settings, layout, knowledge)
         self.started = int(time.time() * 1000)
         self.events = 0
-        self._parts: list[Partition] = [(role, 0) for role in ROLES_IN]
+        counts = {role: layout.observations if role == "observations" else layout.inputs for role in ROLES_IN}
+        self.parts: list[Partition] = [(role, number) for role, count in counts.items() for number in range(count)]
         self._offsets: dict[str, int] = defaultdict(int)
-        self.describe.assign({part: Position(0, "") for part in self._parts}, {})
+        self.describe.assign({part: Position(0, "") for part in self.parts}, {})
 
     def feed(self, lines: Iterable[tuple[str, bytes]]) -> None:
         """Take in a batch of (role, raw event)."""
@@ -95,27 +97,41 @@ class FileDriver:
             by_role[role].append(Line(raw, self._offsets[role], self.started))
             self._offsets[role] += 1
         for role, batch in by_role.items():
-            self.describe.step(role, batch)
-            self.events += len(batch)
+            self.take(role, batch)
 
-    def commit(self, ended: bool) -> list[Output]:
-        """What describe publishes of what it was fed; after `ended` there will be no more."""
-        status = {part: PartitionStatus(ended, False, ended) for part in self._parts}
-        outputs = list(self.describe.flush(status))
+    def take(self, role: str, messages: Sequence[Message]) -> None:
+        """Take in messages of one topic."""
+        self.describe.step(role, messages)
+        self.events += len(messages)
+
+    def commit(self, ended: Collection[Partition]) -> list[Output]:
+        """What describe publishes of what it was fed; the partitions that have ended will bring no more."""
+        outputs = list(self.describe.flush(self._status(ended)))
         self.describe.offsets(range(sum(output.tracked for output in outputs)))
         self.describe.committed()
         return outputs
 
+    def ahead(self, ended: Collection[Partition]) -> set[Partition]:
+        """Partitions that should wait for slower ones."""
+        return self.describe.ahead(self._status(ended))
+
+    def _status(self, ended: Collection[Partition]) -> dict[Partition, PartitionStatus]:
+        return {part: PartitionStatus(part in ended, False, part in ended) for part in self.parts}
+
 
 class Replay:
-    """Describe and judge without a broker; what they publish goes to `publish`."""
+    """Describe and judge without a loop; what they publish goes to `publish`."""
 
     def __init__(
-        self, settings: Settings, publish: Callable[[Output], None], pinned: Iterable[PinnedBaseline] = ()
+        self,
+        settings: Settings,
+        publish: Callable[[Output], None],
+        pinned: Iterable[PinnedBaseline] = (),
+        layout: Layout = ONE,
     ) -> None:
         self.publish = publish
         self.knowledge = Knowledge()
-        self.driver = FileDriver(settings, self.knowledge)
+        self.driver = Driver(settings, self.knowledge, replace(layout, profiles=1))
         self.judge = Judge(settings, 1)
         self._profiles = 0
         self.judge.assign({("profiles", 0): Position(0, "")}, {})
@@ -127,13 +143,14 @@ class Replay:
     def feed(self, lines: Iterable[tuple[str, bytes]]) -> None:
         """Take in a batch of (role, raw event)."""
         self.driver.feed(lines)
-        self._commit(ended=False)
+        self.commit()
 
     def finish(self) -> None:
         """There will be no more: every window becomes final."""
-        self._commit(ended=True)
+        self.commit(self.driver.parts)
 
-    def _commit(self, ended: bool) -> None:
+    def commit(self, ended: Collection[Partition] = ()) -> None:
+        """Judge what was taken in since the last time; `ended` are partitions that will bring no more."""
         for output in self.driver.commit(ended):
             if output.role == "profiles":
                 self._judge(output.value)

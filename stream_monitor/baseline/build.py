@@ -17,7 +17,7 @@ from stream_monitor.errors import TableError
 from stream_monitor.events.contracts import DeadLetter
 from stream_monitor.events.tables import SUFFIXES, read_table
 from stream_monitor.judge.model import ModelJudge, new_state
-from stream_monitor.replay import BATCH, FileDriver, read_files
+from stream_monitor.replay import BATCH, Driver, read_files
 from stream_monitor.settings import BaselineSettings, Settings, TimeSettings, ms
 
 EVER = ms("36500d")
@@ -78,14 +78,14 @@ class _Making:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.driver = FileDriver(settings, Knowledge())
+        self.driver = Driver(settings, Knowledge())
         self.models: dict[str, ModelJudge] = {}
         self.built = Built([])
 
     def take(self, batch: list[tuple[str, bytes]], ended: bool = False) -> None:
         self.driver.feed(batch)
         self.built.events = self.driver.events
-        for output in self.driver.commit(ended):
+        for output in self.driver.commit(self.driver.parts if ended else ()):
             if output.role == "dead-letters":
                 self._reject(msgspec.json.decode(output.value, type=DeadLetter))
             elif output.role == "profiles":

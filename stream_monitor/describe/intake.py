@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from operator import methodcaller
+from operator import itemgetter, methodcaller
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ SLICE = 2_000
 """Events scanned together, so that what the generic way learns of the first is of use for the next."""
 
 _value, _partition, _timestamp = methodcaller("value"), methodcaller("partition"), methodcaller("timestamp")
+_stamp = itemgetter(1)
 
 Admit = Callable[[I64, I64], I64]
 """(partition, ts) in log order to the largest earlier ts of each event's partition."""
@@ -76,7 +77,7 @@ class Intake:
     def _place(self, messages: Sequence[Message], rows: Rows, buffer: Any, admit: Admit, generic: Generic) -> None:
         """Number the rows; those that the scanner refused, or whose time cannot be, go the slow way."""
         count, ts = len(messages), rows.ts
-        arrived = np.array([stamp for _, stamp in map(_timestamp, messages)], np.int64)
+        arrived = np.fromiter(map(_stamp, map(_timestamp, messages)), np.int64, count)
         fast = rows.fast & (ts >= EARLIEST) & (ts <= arrived + self.max_skew)
         slow = self._decode(messages, np.flatnonzero(~fast), generic)
         kept = fast.copy()

@@ -73,6 +73,12 @@ class Audit:
                 raise BrokerError(f"a transaction on {', '.join(waiting)} stays open: is a worker dead or hanging?")
             time.sleep(0.05)
 
+    def at_time(self, partitions: Sequence[Partition], millis: int) -> dict[Partition, int]:
+        """The first offset whose record time is at or after this (epoch ms); the end where there is none."""
+        found = self._offsets(partitions, OffsetSpec.for_timestamp(millis), IsolationLevel.READ_UNCOMMITTED)
+        none = [partition for partition, offset in found.items() if offset < 0]
+        return found | self._offsets(none, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+
     def _offsets(
         self, partitions: Sequence[Partition], at: OffsetSpec, isolation: IsolationLevel
     ) -> dict[Partition, int]:

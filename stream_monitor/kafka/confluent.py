@@ -143,11 +143,11 @@ class KafkaClient:
         batches: list[Batch] = []
         for topic, group in groupby(messages, key=KafkaMessage.topic):
             found = list(group)
-            good = [message for message in found if message.error() is None]
-            if len(good) < len(found):
+            if any(map(KafkaMessage.error, found)):
                 self._check_errors(found)
-            if good:
-                batches.append((self._roles[topic], good))
+                found = [message for message in found if message.error() is None]
+            if found:
+                batches.append((self._roles[topic], found))
         return batches
 
     def _check_errors(self, messages: Sequence[Any]) -> None:

@@ -127,6 +127,14 @@ def create(settings: Settings) -> list[str]:
     return [topic.topic for topic in topics]
 
 
+def create_plain(settings: Settings, names: list[str]) -> None:
+    """Make topics of one partition that are not among the app's own, where they are missing."""
+    client = admin(settings)
+    wanted = [NewTopic(name, 1, settings.topics.replication_factor) for name in names]
+    for name, future in client.create_topics(wanted, operation_timeout=CALL_S).items():
+        _result(name, future)
+
+
 def _result(name: str, future: Any) -> None:
     try:
         future.result()

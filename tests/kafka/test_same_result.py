@@ -16,8 +16,8 @@ from stream_monitor.cli import app as command_line
 from stream_monitor.detect.pinned import PinnedBaseline, write_file
 from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.pins import pin
-from stream_monitor.kafka.tail import Tail
-from stream_monitor.kafka.topics import ready
+from stream_monitor.kafka.tail import Tail, tail
+from stream_monitor.kafka.topics import inspect, ready
 from stream_monitor.replay import replay
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Output
@@ -120,6 +120,37 @@ def test_live_finds_what_a_replay_finds(
         found = read_until(rules, lambda f: len(f.metrics) >= len(expected.metrics) and f.alerts == expected.alerts)
     assert found.metrics == expected.metrics
     assert found.alerts == expected.alerts
+
+
+def test_a_replay_of_the_topics_finds_what_a_replay_of_files_finds(kafka: str, tmp_path: Path) -> None:
+    """Over eight partitions; the clock of the topics is that of the broker, and the app itself never ran."""
+    rules, events = rules_for(kafka, 8), events_of_a_day(8)
+    config, out = tmp_path / "settings.yaml", tmp_path / "out.ndjson"
+    config.write_text(rules.model_dump_json())
+    ready(rules)
+    feed = Feed(rules)
+    for event in events:
+        feed.send(event.role, event.id, event.raw)
+    feed.flush()
+    run = CliRunner().invoke
+    done = run(command_line, ["replay", "--topics", "--publish", "--out", str(out), "-c", str(config)])
+    assert done.exit_code == 0, done.output
+    found, published = Found(), Found()
+    for line in out.read_text().splitlines():
+        record = json.loads(line)
+        found.add(record["topic"], json.dumps(record["value"]).encode())
+    expected = by_replay(events, rules, [])
+    assert (found.metrics, found.alerts) == (expected.metrics, expected.alerts)
+    names = {role: f"{rules.app}.replay.{role}" for role in ("metrics", "alerts")}
+    for role, name in names.items():
+        there = rules.model_copy(update={"topics": rules.topics.model_copy(update={"names": {role: name}})})
+        for value in tail(there, role, follow=False):
+            published.add(role, value)
+    assert (published.metrics, published.alerts) == (expected.metrics, expected.alerts)
+    later = run(command_line, ["replay", "--topics", "--from", "2100-01-01", "-c", str(config)])
+    assert later.exit_code == 0 and "0 events" in later.output
+    assert inspect(rules).partitions["alerts"] == 8
+    assert list(tail(rules, "alerts", follow=False)) == []
 
 
 def test_a_baseline_is_built_pinned_and_shown_from_the_command_line(kafka: str, tmp_path: Path) -> None:
