@@ -230,6 +230,15 @@ class Settings(Section):
         topics = self.topics.model_copy(update={"names": {**self.topics.names, **names}})
         return self.model_copy(update={"topics": topics})
 
+    @property
+    def align(self) -> int:
+        """How far (ms) a partition may run ahead of the slowest one that still has something to read.
+
+        The label watermark follows the predictions at a horizon's distance: half a horizon is the most that predictions
+        may run ahead of labels that are there already but unread.
+        """
+        return min(max(3_600_000, 1_000 * self.time.pane), self.join.label_horizon // 2)
+
     def structure(self) -> str:
         """A hash of what cannot change under one app name, for panes and windows in flight would lose their meaning."""
         fixed = {"time": self.time.model_dump(include={"pane", "windows"}), "segments": self.segments,

@@ -45,7 +45,21 @@ class BaselineRecord(msgspec.Struct, tag="baseline"):
         return "\x1f".join((self.model, self.lane, self.measure, self.segment, self.version or "", "b")).encode()
 
 
-Notice = EdgesRecord | BaselineRecord
+class ProgressRecord(msgspec.Struct, tag="progress"):
+    """A record of the same topic: how far the slowest source partition of the whole app had come, now and then.
+
+    A worker that is far ahead of it waits, or the judges would hold all that lies between in open panes.
+    """
+
+    watermark: int
+    """The least input watermark (epoch ms) of all partitions that are not idle."""
+
+    def key(self) -> bytes:
+        """The record's key on the topic."""
+        return b"\x1fprogress"
+
+
+Notice = EdgesRecord | BaselineRecord | ProgressRecord
 
 
 def read_notice(value: bytes) -> Notice:
@@ -59,12 +73,16 @@ class Knowledge:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Known] = {}
+        self.progress: int | None = None
+        """The least input watermark of the app, as last told."""
 
     def learn(self, value: bytes) -> None:
         """Take in a record of the `baselines` topic."""
         notice = read_notice(value)
         if isinstance(notice, EdgesRecord):
             self.add(notice)
+        elif isinstance(notice, ProgressRecord):
+            self.progress = notice.watermark
 
     def add(self, record: EdgesRecord) -> None:
         """Take in what the judge published."""

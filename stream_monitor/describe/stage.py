@@ -377,14 +377,12 @@ class Describe:
     def ahead(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
         """Partitions that have run further than `align` ahead of the slowest that still has something to read.
 
-        The label watermark follows the predictions at a horizon's distance: half a horizon is the most that predictions
-        may run ahead of labels that are there already but unread.
+        Here or at any other worker: of those the judge tells, and what it tells is at most an eighth of `align` old.
         """
         behind = [self._clock(*p).largest for p, told in status.items() if not told.at_end and p in self.next_offset]
-        if not behind:
-            return set()
-        align = min(max(3_600_000, 1_000 * self.settings.time.pane), self.settings.join.label_horizon // 2)
-        limit = min(behind) + align
+        if self.knowledge.progress is not None:
+            behind.append(self.knowledge.progress + self.settings.time.allowed_lateness + self.settings.align // 8)
+        limit = min(behind, default=END) + self.settings.align
         return {p for p in self.next_offset if self._clock(*p).largest > limit}
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import xxhash
 
 from stream_monitor.describe.cells import ALL
-from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.columns import OTHER
+from stream_monitor.describe.knowledge import ProgressRecord
 from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.describe.records import (
     DeltaRecord,
@@ -58,6 +59,8 @@ class PartitionState(msgspec.Struct):
     incoming: dict[tuple[str, str], Pin] = {}
     """Those of which not all parts have come."""
     alerts: AlertBook = msgspec.field(default_factory=AlertBook)
+    told_progress: int = NEVER
+    """The watermark that describe was told last."""
     fresh: bool = False
     """Something came since open windows were last shown."""
 
@@ -84,7 +87,16 @@ class PartitionJudge:
             case WatermarkRecord():
                 self.state.watermarks.update(record, arrived)
                 yield from self._advance()
+                yield from self._tell_progress()
                 yield from self._idle(arrived)
+
+    def _tell_progress(self) -> Iterator[Said]:
+        """One judge tells the workers how far the slowest partition has come, when it has come some way since."""
+        least = self.state.watermarks.of("input")
+        told = self.state.told_progress
+        if self.number == 0 and NEVER < least < END and least - told >= self.settings.align // 8:
+            self.state.told_progress = least
+            yield ProgressRecord(least)
 
     def _feed(self, record: DeltaRecord) -> None:
         for delta in record.deltas:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, notice_output
+from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, ProgressRecord, notice_output
 from stream_monitor.describe.records import MAX_RECORD_BYTES, SettingsRecord, read, write
 from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.arrays import pack, unpack
@@ -143,7 +143,7 @@ class Judge:
     def _say(self, said: Said) -> None:
         if isinstance(said, Alert):
             self._outputs.append(Output("alerts", msgspec.json.encode(said), said.id.encode()))
-        elif isinstance(said, EdgesRecord | BaselineRecord):
+        elif isinstance(said, EdgesRecord | BaselineRecord | ProgressRecord):
             key, value = notice_output(said)
             self._outputs.append(Output("baselines", value, key))
         else:

@@ -1,0 +1,49 @@
+"""A worker that is far ahead of the slowest partition waits, its own or another worker's."""
+
+from __future__ import annotations
+
+import json
+
+from stream_monitor.describe.knowledge import Knowledge, ProgressRecord, notice_output
+from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.kafka.memory import Record
+from stream_monitor.settings import parse
+from stream_monitor.stages import Partition, PartitionStatus, Position
+from tests.streams import T0
+
+HOUR = 3_600_000
+PARTS: list[Partition] = [("predictions", 0), ("predictions", 1)]
+READING = dict.fromkeys(PARTS, PartitionStatus(at_end=False, idle=False))
+
+
+def describe_at(*times: int) -> Describe:
+    """A worker that owns two partitions and has read them up to these times."""
+    stage = Describe(parse({}), Layout(2, 2, 1), Knowledge())
+    stage.assign(dict.fromkeys(PARTS, Position(0, "")), {})
+    for number, ts in enumerate(times):
+        event = {"id": f"e{number}", "ts": ts, "features": {}}
+        stage.step("predictions", [Record(json.dumps(event).encode(), number, 0, ts, b"k", None)])
+    return stage
+
+
+def tell(stage: Describe, watermark: int) -> None:
+    stage.knowledge.learn(notice_output(ProgressRecord(watermark))[1])
+
+
+def test_a_partition_far_ahead_of_a_slower_one_of_the_same_worker_waits() -> None:
+    assert describe_at(T0, T0 + 2 * HOUR).ahead(READING) == {("predictions", 1)}
+    assert describe_at(T0, T0 + HOUR // 2).ahead(READING) == set()
+
+
+def test_a_partition_that_has_nothing_to_read_holds_nobody_back() -> None:
+    at_end = READING | {("predictions", 0): PartitionStatus(at_end=True, idle=False)}
+    assert describe_at(T0, T0 + 2 * HOUR).ahead(at_end) == set()
+
+
+def test_a_slower_partition_of_another_worker_holds_all_back_until_it_has_come_on() -> None:
+    stage = describe_at(T0 + 2 * HOUR, T0 + 2 * HOUR)
+    assert stage.ahead(READING) == set()
+    tell(stage, T0)
+    assert stage.ahead(READING) == set(PARTS)
+    tell(stage, T0 + HOUR)
+    assert stage.ahead(READING) == set()
