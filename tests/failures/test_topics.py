@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from typing import Any
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from stream_monitor.kafka.audit import Audit
 from stream_monitor.kafka.config import admin
 from stream_monitor.kafka.topics import ready
 from stream_monitor.stages import Partition
@@ -94,6 +97,36 @@ def test_a_recreated_input_topic_is_a_loud_stop(fleet: Fleet) -> None:
         assert time.monotonic() < deadline
     ready(fleet.rules)
     refuses(fleet, "describe", "the committed offset")
+
+
+@pytest.mark.long
+def test_snapshots_on_a_topic_that_was_compacted_to_its_end_restore_the_same(fleet: Fleet) -> None:
+    """The end offset of a compacted topic is no record's any more, and most parts of old snapshots are gone."""
+    client, topic = admin(fleet.rules), fleet.rules.topic("state")
+    quick = {"segment.ms": "500", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "500"}
+    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in quick.items()]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    client.incremental_alter_configs([resource])[resource].result(30)
+    traffic = Traffic(fleet.rules, 27)
+    fleet.heal()
+    audit, deadline = Audit(fleet.rules), time.monotonic() + 90
+    while not compacted(audit):
+        assert time.monotonic() < deadline
+        traffic.send(200)
+    settle(fleet, traffic)
+    for worker in fleet.running("judge"):
+        worker.signal(signal.SIGKILL)
+        worker.ended()
+    traffic.send(500)
+    settle(fleet, traffic)
+
+
+def compacted(audit: Audit) -> bool:
+    """Whether the first records of some partition of `state` are gone."""
+    first: dict[int, int] = {}
+    for _, message in audit.read(audit.decided(audit.partitions("state"))):
+        first.setdefault(message.partition(), message.offset())
+    return any(offset > 0 for offset in first.values())
 
 
 def test_a_missing_dead_letter_topic_stops_the_worker_and_loses_nothing(fleet: Fleet) -> None:
