@@ -116,21 +116,24 @@ class Worker:
 
 
 def start_workers(settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> list[Worker]:
-    """Start processes (spawned: librdkafka does not survive a fork)."""
+    """Start processes (spawned: librdkafka does not survive a fork).
+
+    The settings, and the secrets among them, go to a worker through a pipe: its command line does not show them.
+    """
     context = multiprocessing.get_context("spawn")
     started = []
     for number in range(workers):
         for role in roles:
             process = context.Process(
-                target=_worker_main, args=(settings.model_dump_json(), layout, role, number), name=f"{role}-{number}"
+                target=_worker_main, args=(settings, layout, role, number), name=f"{role}-{number}"
             )
             process.start()
             started.append(Worker(role, number, process))
     return started
 
 
-def _worker_main(settings: str, layout: Layout, role: str, number: int) -> None:
-    sys.exit(run_stage(Settings.model_validate_json(settings), layout, role, number))
+def _worker_main(settings: Settings, layout: Layout, role: str, number: int) -> None:
+    sys.exit(run_stage(settings, layout, role, number))
 
 
 def run(settings: Settings, roles: Sequence[str], workers: int, embedded: bool = False) -> int:

@@ -16,8 +16,18 @@ from typing import Annotated, Any, Literal
 
 import orjson
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
+from stream_monitor import secrets
 from stream_monitor.errors import SettingsError
 
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -62,9 +72,17 @@ class KafkaSettings(Section):
         ms("30s"), description="a dead worker's open transaction holds readers this long"
     )
     worker_id: str | None = Field(None, description="unique name of this worker; default: host name and a free slot")
-    options: dict[str, str | int | float | bool] = Field(
-        {}, description="passed to librdkafka as it is: security.protocol, sasl.username, ssl.ca.location …"
+    options: Annotated[dict[str, str | int | float | bool | SecretStr], BeforeValidator(secrets.hidden_options)] = (
+        Field(
+            {},
+            description="passed to librdkafka as it is: security.protocol, sasl.username, ssl.ca.location …; "
+            "`file:/run/secrets/x` reads a value from a file",
+        )
     )
+
+    def client_options(self) -> dict[str, Any]:
+        """The options with their secrets in clear text, for a client and nothing else."""
+        return {name: secrets.reveal(value) for name, value in self.options.items()}
 
 
 ROLES_IN = ("predictions", "labels", "feedback", "observations")
@@ -227,13 +245,26 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
     raw: Any = {}
     if path is not None:
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"cannot read settings from {path}: {error}") from error
+        raw = _yaml(text, str(path)) or {}
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: the settings must be a mapping of sections")
     _override(raw, os.environ if environ is None else environ)
+    secrets.read_files(raw)
     return parse(raw, str(path or "defaults"))
+
+
+def _yaml(text: str, source: str) -> Any:
+    """YAML, or a SettingsError that says where the mistake is and quotes nothing, for it may stand in a password."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), str(getattr(error, "problem", None) or "a character")
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        told = problem.partition("'")[0].strip()
+        raise SettingsError(f"{source} is no YAML: {where}{told}; quote texts with special characters") from None
 
 
 def parse(raw: Mapping[str, Any], source: str = "settings") -> Settings:
@@ -246,7 +277,7 @@ def parse(raw: Mapping[str, Any], source: str = "settings") -> Settings:
 
 
 def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
-    for name, text in environ.items():
+    for name in sorted(environ):  # so that a whole section comes before its keys
         if not name.startswith("STREAM_MONITOR__"):
             continue
         *sections, key = name.removeprefix("STREAM_MONITOR__").lower().split("__")
@@ -255,7 +286,10 @@ def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
                 raise SettingsError(f"{name}: {section} is no section")
-        place[key] = yaml.safe_load(text)
+        if tuple(sections) == secrets.OPTIONS:
+            key = secrets.option_name(key)
+        # A secret is taken to the letter: YAML would read 0123 as 83, and refuse @.
+        place[key] = environ[name] if secrets.is_secret((*sections, key)) else _yaml(environ[name], name)
 
 
 def _explain(problem: Any) -> str:
@@ -288,7 +322,7 @@ def judged_text(settings: Settings) -> str:
 
 def in_force(base: Settings, text: str) -> Settings:
     """The settings with the judged sections that the log says; SettingsError when the structure differs."""
-    recorded = parse({**base.model_dump(mode="json", exclude=_JUDGED), **orjson.loads(text)}, "recorded settings")
+    recorded = parse({**base.model_dump(exclude=_JUDGED), **orjson.loads(text)}, "recorded settings")
     if recorded.structure() != base.structure():
         raise SettingsError(
             "pane, windows, segments or grain differ from those of the running app "

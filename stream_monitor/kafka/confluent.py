@@ -62,7 +62,7 @@ def common(settings: Settings, name: str) -> dict[str, Any]:
         "client.id": f"{settings.app}-{name}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
         "error_cb": on_error,
         "log_level": 0,
-        **settings.kafka.options,
+        **settings.kafka.client_options(),
     }
 
 
