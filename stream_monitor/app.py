@@ -15,7 +15,7 @@ from types import FrameType
 
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.stage import Describe, Layout
-from stream_monitor.errors import StreamMonitorError
+from stream_monitor.errors import SettingsError, StreamMonitorError
 from stream_monitor.judge.stage import Judge
 from stream_monitor.kafka.client import Client
 from stream_monitor.kafka.confluent import KafkaClient
@@ -25,7 +25,7 @@ from stream_monitor.kafka.topics import ready
 from stream_monitor.settings import ROLES_IN, Settings
 from stream_monitor.telemetry import logs
 from stream_monitor.telemetry.metrics import Telemetry
-from stream_monitor.telemetry.server import serve
+from stream_monitor.telemetry.server import problems, serve
 from stream_monitor.warm import warm_up
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,12 @@ def _worker_main(settings: Settings, layout: Layout, role: str, number: int) -> 
 
 
 def run(settings: Settings, roles: Sequence[str], workers: int, embedded: bool = False) -> int:
-    """Run until a signal, or until a worker fails; the exit code is the worst of the workers'."""
+    """Run until a signal, or until a worker fails; the exit code is the worst of the workers'.
+
+    SettingsError before anything starts when the endpoints would be open to other machines without being guarded.
+    """
+    if wrong := problems(settings.http):
+        raise SettingsError("\n".join(wrong))
     if embedded:
         with EmbeddedBroker() as broker:
             print(f"embedded broker for trying things out: bootstrap servers {broker.bootstrap}", file=sys.stderr)

@@ -8,6 +8,7 @@ from stream_monitor.errors import StreamMonitorError
 from stream_monitor.judge.limits import parse_limit
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.settings import Settings
+from stream_monitor.telemetry import server
 
 
 def check(settings: Settings) -> tuple[str, list[str]]:
@@ -18,6 +19,7 @@ def check(settings: Settings) -> tuple[str, list[str]]:
             parse_limit(limit)
         except StreamMonitorError as error:
             problems.append(str(error))
+    problems += server.problems(settings.http)
     try:
         problems += inspect(settings).problems
     except StreamMonitorError as error:

@@ -6,6 +6,7 @@ only the client that needs the text asks for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ FILE = "file:"
 MAX_BYTES = 65_536
 """More than a certificate chain with its key has; a larger file is some other one."""
 
+_TOKEN = re.compile(r"[!-~]{16,}")
 _WORDS = ("password", "passphrase", "secret", "token", "jaas", "credential", "key.pem", "ssl_key", "oauthbearer.config")
 _PLACES = (".url", ".location", ".file")
 _WITH_UNDERSCORE = frozenset({"log_level", "ssl_key", "ssl_certificate", "ssl_ca"})
@@ -100,6 +102,13 @@ def _read(file: Path) -> str:
     if not text:
         raise ValueError("it is empty")
     return text
+
+
+def checked_token(token: SecretStr | None) -> SecretStr | None:
+    """A token that can stand in a header and cannot be guessed."""
+    if token is not None and not _TOKEN.fullmatch(token.get_secret_value()):
+        raise ValueError("must have at least 16 letters, digits or punctuation marks of ASCII, and no blanks")
+    return token
 
 
 def reveal(value: Any) -> Any:

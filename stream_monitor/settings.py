@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import orjson
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -195,11 +196,23 @@ class CommitSettings(Section):
 
 
 class HttpSettings(Section):
-    """Where /metrics, /healthz and /readyz are served; loopback unless told otherwise."""
+    """Where /metrics, /healthz and /readyz are served, and to whom: see security.md."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    host: str = Field("127.0.0.1", description="beyond loopback token and TLS are demanded, or `open`")
+    port: Annotated[int, Field(ge=0, le=65535, description="of the first process; the next ones take the next")] = 9464
     enabled: bool = True
+    token: Annotated[SecretStr | None, AfterValidator(secrets.checked_token)] = Field(
+        None, description="that /metrics demands (`Authorization: Bearer …`); at least 16 characters"
+    )
+    tls_certificate: str | None = Field(None, description="file of the certificate chain (PEM): serve HTTPS")
+    tls_key: str | None = Field(None, description="file of its key, not encrypted; default: in the certificate's file")
+    open: bool = Field(False, description="true: serve other machines without token or TLS, for something else guards")
+
+    @model_validator(mode="after")
+    def _key_has_certificate(self) -> HttpSettings:
+        if self.tls_key and not self.tls_certificate:
+            raise ValueError("tls_key is the key of a tls_certificate, and none is given")
+        return self
 
 
 class Settings(Section):

@@ -114,3 +114,10 @@ def test_broken_yaml_is_told_by_its_place_and_not_quoted(tmp_path: Path, text: s
         with pytest.raises(SettingsError, match=r"is no YAML: line \d") as told:
             load(path, environ)
         assert "hunter2" not in str(told.value)
+
+
+def test_a_token_comes_from_a_file_or_a_variable_to_the_letter(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("0123456789012345\n")
+    for value in (f"file:{tmp_path / 'token'}", "0123456789012345"):
+        token = load(None, {"STREAM_MONITOR__HTTP__TOKEN": value}).http.token
+        assert token is not None and token.get_secret_value() == "0123456789012345"
