@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
-import socket
 import time
-import uuid
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from typing import IO, Any
@@ -22,53 +19,21 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka import Message as KafkaMessage
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from stream_monitor.errors import BrokerError, CommitUnknown
 from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf
+from stream_monitor.kafka.clients import CALL_S, FETCH, Reasons, admin, common, made
 from stream_monitor.kafka.slots import take_slot
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Output, Partition, Position
 
 log = logging.getLogger(__name__)
 
-CALL_S = 30.0
 PATIENCE_S = 60.0
 """A broker that restarts is waited for this long; after that the worker stops, and says so."""
-TELL_AGAIN_S = 10.0
 HANG_S = 15.0
 """A commit that takes so much longer than a transaction may hangs: the broker has aborted it long since."""
-FETCH = {
-    "fetch.wait.max.ms": 100,
-    "fetch.queue.backoff.ms": 20,  # the default of a second stalls a partition whose queue was full
-    "queued.min.messages": 20_000,
-    "queued.max.messages.kbytes": 65_536,
-}
-
-
-def common(settings: Settings, name: str) -> dict[str, Any]:
-    """Configuration that every client shares; each has an id of its own, for equal ones can loop the assignor."""
-    told: dict[str, float] = {}
-
-    def on_error(error: KafkaError) -> None:
-        # The true reason of "only time-outs" (a wrong password, say) comes here and nowhere else; over and over.
-        now = time.monotonic()
-        if now - told.get(error.name(), -TELL_AGAIN_S) >= TELL_AGAIN_S:
-            told[error.name()] = now
-            log.warning("kafka: %s", error.str(), extra={"code": error.name()})
-
-    return {
-        "bootstrap.servers": settings.kafka.bootstrap_servers,
-        "client.id": f"{settings.app}-{name}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
-        "error_cb": on_error,
-        "log_level": 0,
-        **settings.kafka.client_options(),
-    }
-
-
-def admin(settings: Settings) -> AdminClient:
-    """An admin client."""
-    return AdminClient(common(settings, "admin"))
 
 
 class KafkaClient:
@@ -86,14 +51,16 @@ class KafkaClient:
         self._starts: dict[Partition, int] = {}
         """Where reading began, or began again, in each partition."""
         self._table: dict[str, Consumer] = {}
-        self._admin = admin(settings)
+        self._reasons = Reasons()
+        self._admin = admin(settings, self._reasons)
         self._producer = self._new_producer()
 
     # --- clients ---
 
     def _new_producer(self) -> Producer:
-        producer = Producer(
-            common(self.settings, f"{self.role}-producer")
+        producer = made(
+            Producer,
+            common(self.settings, f"{self.role}-producer", self._reasons)
             | {
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": self.settings.kafka.transaction_timeout,
@@ -102,17 +69,21 @@ class KafkaClient:
                 "partitioner": "murmur2_random",  # Java's, so that keys meet those of other producers
                 "queue.buffering.max.messages": 1_000_000,
                 "queue.buffering.max.kbytes": 1_048_576,
-            }
+            },
         )
         try:
             producer.init_transactions(60)
         except KafkaException as error:
             where = self.settings.kafka.bootstrap_servers
-            raise BrokerError(f"cannot begin as {self.transactional_id} on {where}: {error.args[0].str()}") from error
+            raise BrokerError(f"cannot begin as {self.transactional_id} on {where}: {self._why(error)}") from error
         return producer
 
+    def _why(self, error: KafkaException) -> str:
+        self._admin.poll(0)  # so that what its connections met is heard
+        return self._reasons.of(error)
+
     def _group_config(self) -> dict[str, Any]:
-        config = common(self.settings, self.role) | FETCH | {
+        config = common(self.settings, self.role, self._reasons) | FETCH | {
             "group.id": f"{self.settings.app}.{self.role}",
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
@@ -127,7 +98,7 @@ class KafkaClient:
         """Join the group; `range` keeps the partition numbers of all topics together."""
         self._listener = listener
         self._roles = {self.settings.topic(role): role for role in roles}
-        self._consumer = Consumer(self._group_config())
+        self._consumer = made(Consumer, self._group_config())
         self._consumer.subscribe(
             list(self._roles), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -178,7 +149,7 @@ class KafkaClient:
         try:
             messages = self._group.consume(limit, timeout_s)
         except KafkaException as error:
-            raise BrokerError(f"cannot consume: {error.args[0].str()}") from error
+            raise BrokerError(f"cannot consume: {self._why(error)}") from error
         batches: list[Batch] = []
         for topic, group in groupby(messages, key=KafkaMessage.topic):
             found = list(group)
@@ -233,7 +204,7 @@ class KafkaClient:
         try:
             return call(*args)
         except KafkaException as error:
-            raise BrokerError(f"kafka: {error.args[0].str()}") from error
+            raise BrokerError(f"kafka: {self._why(error)}") from error
 
     def _list_offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         if not partitions:
@@ -244,9 +215,11 @@ class KafkaClient:
                 return self._list_offsets_once(partitions, spec)
             except KafkaException as error:
                 if time.monotonic() > deadline:
-                    raise BrokerError(f"no answer for {PATIENCE_S:.0f} s: {error.args[0].str()}") from error
+                    raise BrokerError(f"no answer for {PATIENCE_S:.0f} s: {self._why(error)}") from error
                 time.sleep(0.5)
-                self._admin = admin(self.settings)  # the old one keeps the leader epochs of before the restart
+                self._admin = admin(
+                    self.settings, self._reasons
+                )  # the old one keeps the leader epochs of before the restart
 
     def _list_offsets_once(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         wanted = {TopicPartition(self.settings.topic(r), n): spec for r, n in partitions}
@@ -295,15 +268,16 @@ class KafkaClient:
         return found
 
     def _reader(self, partitions: list[TopicPartition]) -> Consumer:
-        consumer = Consumer(
-            common(self.settings, f"{self.role}-reader")
+        consumer = made(
+            Consumer,
+            common(self.settings, f"{self.role}-reader", self._reasons)
             | FETCH
             | {
                 "group.id": f"{self.settings.app}.{self.role}.reader",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-            }
+            },
         )
         consumer.assign(partitions)
         return consumer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import Producer
 
-from stream_monitor.kafka.confluent import common
+from stream_monitor.kafka.clients import common, made
 from stream_monitor.settings import Settings
 
 
@@ -13,7 +13,7 @@ class Feed:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._producer = Producer(common(settings, "feed") | {"partitioner": "murmur2_random", "linger.ms": 5})
+        self._producer = made(Producer, common(settings, "feed") | {"partitioner": "murmur2_random", "linger.ms": 5})
 
     def send(self, role: str, key: str, value: bytes) -> None:
         """Queue an event; waits when the queue is full."""

@@ -11,10 +11,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from stream_monitor.describe.stage import Layout
 from stream_monitor.errors import BrokerError, TopicsError
-from stream_monitor.kafka.confluent import admin
+from stream_monitor.kafka.clients import CALL_S, connected
 from stream_monitor.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OUT, Settings
 
-CALL_S = 30.0
 DAY = 86_400_000
 JOINED = ("predictions", "labels", "feedback")
 
@@ -41,14 +40,11 @@ class TopicReport:
 
 def inspect(settings: Settings, client: AdminClient | None = None) -> TopicReport:
     """What exists, and what is wrong with it; BrokerError when no broker answers."""
-    client = client or admin(settings)
+    client = client or connected(settings)
     try:
         known = client.list_topics(timeout=CALL_S).topics
     except KafkaException as error:
-        raise BrokerError(
-            f"no answer from {settings.kafka.bootstrap_servers}: {error.args[0].str()}. Is Kafka there? "
-            "Set kafka.bootstrap_servers, and kafka.options for TLS and SASL."
-        ) from error
+        raise BrokerError(f"no answer from {settings.kafka.bootstrap_servers}: {error.args[0].str()}") from error
     roles = (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT)
     partitions = {role: len(known[settings.topic(role)].partitions) for role in roles if settings.topic(role) in known}
     return TopicReport(
@@ -91,7 +87,7 @@ def _config_problems(settings: Settings, client: AdminClient, partitions: dict[s
 
 def create(settings: Settings) -> list[str]:
     """Make the missing topics; returns their names."""
-    client = admin(settings)
+    client = connected(settings)
     existing = inspect(settings, client).partitions
     inputs = existing.get("predictions", settings.topics.partitions)
     counts = dict.fromkeys((*JOINED, "pending"), inputs) | {"observations": inputs}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
-from stream_monitor.kafka.confluent import admin
+from stream_monitor.kafka.clients import admin
 from stream_monitor.kafka.topics import ready
 from stream_monitor.stages import Partition
 from tests.failures.fleet import Fleet, Traffic, settle
