@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import yaml
 
+from stream_monitor.describe.measures import feature_measure
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.judge.limits import parse_limit
 from stream_monitor.kafka.topics import inspect
@@ -13,15 +14,29 @@ from stream_monitor.telemetry import server
 
 def check(settings: Settings) -> tuple[str, list[str]]:
     """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics)."""
-    problems: list[str] = []
-    for limit in settings.detection.limits:
-        try:
-            parse_limit(limit)
-        except StreamMonitorError as error:
-            problems.append(str(error))
+    problems = limit_problems(settings)
     problems += server.problems(settings.http)
     try:
         problems += inspect(settings).problems
     except StreamMonitorError as error:
         problems.append(str(error))
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems
+
+
+def limit_problems(settings: Settings) -> list[str]:
+    """Limits that cannot be read, and those that can never be broken because privacy hides their measure."""
+    problems: list[str] = []
+    hashed, dropped = (set(map(feature_measure, names)) for names in (settings.privacy.hash, settings.privacy.drop))
+    for text in settings.detection.limits:
+        try:
+            limit = parse_limit(text)
+        except StreamMonitorError as error:
+            problems.append(str(error))
+            continue
+        if limit.measure in dropped:
+            problems.append(f"detection.limits: {text!r} watches what privacy.drop leaves out")
+        elif limit.measure in hashed and limit.statistic not in ("n", "missing"):
+            problems.append(
+                f"detection.limits: {text!r} watches numbers that privacy.hash hashes; n and missing remain"
+            )
+    return problems

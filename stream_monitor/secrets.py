@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from stream_monitor.errors import SettingsError
 
 OPTIONS = ("kafka", "options")
-KEYS = (("http", "token"),)
+KEYS = (("http", "token"), ("privacy", "key"))
 """Settings that are secret; options of the client are so by their names."""
 FILE = "file:"
 MAX_BYTES = 65_536
@@ -109,6 +109,13 @@ def checked_token(token: SecretStr | None) -> SecretStr | None:
     if token is not None and not _TOKEN.fullmatch(token.get_secret_value()):
         raise ValueError("must have at least 16 letters, digits or punctuation marks of ASCII, and no blanks")
     return token
+
+
+def checked_key(key: SecretStr | None) -> SecretStr | None:
+    """A key that nobody finds by trying."""
+    if key is not None and len(key.get_secret_value()) < 16:
+        raise ValueError("must have at least 16 characters, best random ones")
+    return key
 
 
 def reveal(value: Any) -> Any:

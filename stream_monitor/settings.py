@@ -30,6 +30,8 @@ from pydantic import (
 
 from stream_monitor import secrets
 from stream_monitor.errors import SettingsError
+from stream_monitor.events.dead_letters import Kept, LetterWriter
+from stream_monitor.events.privacy import Privacy
 
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -151,6 +153,38 @@ class JoinSettings(Section):
     pending_rows: Annotated[int, Field(ge=1000, le=500_000_000, description="that a worker keeps waiting")] = 10_000_000
 
 
+class PrivacySettings(Section):
+    """Features and tags of which nothing may be kept as it is: see security.md."""
+
+    hash: tuple[str, ...] = Field(
+        (), description="features and tags of which a keyed hash is kept in place of the value"
+    )
+    drop: tuple[str, ...] = Field((), description="features and tags that are left out as if they were not there")
+    key: Annotated[SecretStr | None, AfterValidator(secrets.checked_key)] = Field(
+        None, description="of the hashes, needed for `hash`; at least 16 characters; another key makes other hashes"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PrivacySettings:
+        if self.hash and self.key is None:
+            raise ValueError("hash needs a key: set privacy.key (a file, or STREAM_MONITOR__PRIVACY__KEY)")
+        if both := set(self.hash) & set(self.drop):
+            raise ValueError(f"{', '.join(sorted(both))}: either hash or drop")
+        return self
+
+    def rules(self) -> Privacy:
+        """What replaces values by these settings."""
+        return Privacy(self.hash, self.drop, None if self.key is None else self.key.get_secret_value())
+
+
+class DeadLetterSettings(Section):
+    """What is kept of events that could not be counted."""
+
+    raw: Kept | None = Field(
+        None, description="full, redacted (JSON without private fields) or none; default: full, redacted with `privacy`"
+    )
+
+
 class BaselineSettings(Section):
     """What "normal" is: the first N values, unless a baseline is pinned."""
 
@@ -223,6 +257,8 @@ class Settings(Section):
     topics: TopicSettings = TopicSettings()
     time: TimeSettings = TimeSettings()
     segments: tuple[tuple[str, ...], ...] = Field((), description="fields that split a model's events")
+    privacy: PrivacySettings = PrivacySettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
     join: JoinSettings = JoinSettings()
     baseline: BaselineSettings = BaselineSettings()
     detection: DetectionSettings = DetectionSettings()
@@ -238,6 +274,20 @@ class Settings(Section):
                     f"window {format_duration(window)} is no multiple of join.grain {format_duration(self.join.grain)}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _segments_are_kept(self) -> Settings:
+        for spec in self.segments:
+            for name in set(spec) & set(self.privacy.drop):
+                raise ValueError(
+                    f"segments has {name!r}, which privacy.drop leaves out: hash it, or leave out the segment"
+                )
+        return self
+
+    def letters(self) -> LetterWriter:
+        """What writes dead letters by these settings."""
+        privacy = self.privacy.rules()
+        return LetterWriter(self.dead_letters.raw or ("redacted" if privacy else "full"), privacy)
 
     def topic(self, role: str) -> str:
         """The name of the topic with this role."""

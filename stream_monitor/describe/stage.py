@@ -28,7 +28,6 @@ from stream_monitor.describe.measures import Lane
 from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
 from stream_monitor.describe.tape import Reel
 from stream_monitor.errors import RestoreError
-from stream_monitor.events.dead_letters import dead_letter
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
@@ -66,7 +65,8 @@ class Describe:
         self.joiner = Joiner(settings)
         self.next_offset: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
-        self._reel = Reel(settings.segments)
+        self._reel = Reel(settings.segments, settings.privacy.rules())
+        self._letters = settings.letters()
         self._vitals: dict[str, Any] = {}
         self._reset_overlay()
 
@@ -185,7 +185,7 @@ class Describe:
 
     def _reject(self, reject: Reject, role: str, message: Message) -> None:
         topic, partition, offset = self.settings.topic(role), message.partition(), message.offset()
-        value = dead_letter(reject, message.value(), topic, partition, offset)
+        value = self._letters.write(reject, message.value(), topic, partition, offset)
         self._dead.append(Output("dead-letters", value, f"{topic}/{partition}/{offset}".encode()))
         self.rejects[reject.reason] += 1
 

@@ -151,8 +151,10 @@ class DeadLetter(Struct, kw_only=True, omit_defaults=True):
     reason: Annotated[str, Meta(description="a word from a bounded set, fit for a metric's label")]
     error: Annotated[str, Meta(description="what exactly is wrong, and where")]
     length: int
-    sha256: str
-    bytes: Annotated[str, Meta(description="the first 64 KB of the raw event, base64")]
+    sha256: Annotated[str, Meta(description="of the raw event; with private fields HMAC-SHA256 with a key, or empty")]
+    bytes: Annotated[
+        str, Meta(description="the first 64 KB of the raw event, base64; with private fields without these, or empty")
+    ]
 
 
 CONTRACTS: dict[str, type[Struct]] = {
