@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from stream_monitor.settings import Duration, Settings, format_duration
+from stream_monitor.durations import Duration, format_duration
+from stream_monitor.settings import Settings
 
 HEAD = """# Settings
 

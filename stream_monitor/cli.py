@@ -214,7 +214,8 @@ def replay(
         task = progress.add_task("replay", total=total)
 
         def publish(output: Any) -> None:
-            counts[output.role] = counts.get(output.role, 0) + 1
+            stands_for = json.loads(output.value).get("count", 1) if output.role == "dead-letters" else 1
+            counts[output.role] = counts.get(output.role, 0) + stands_for
             if output.role in ("alerts", "metrics", "dead-letters"):
                 target.write(f'{{"topic":"{output.role}","value":{output.value.decode()}}}\n')
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,42 +21,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     SecretStr,
     ValidationError,
     model_validator,
 )
 
 from stream_monitor import secrets
+from stream_monitor.durations import Duration, format_duration, ms
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.dead_letters import Kept, LetterWriter
 from stream_monitor.events.privacy import Privacy
-
-_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-
-
-def ms(value: Any) -> int:
-    """Milliseconds of `500ms`, `10s`, `5m`, `6h` or `7d`; ValueError for anything else."""
-    match = _DURATION.fullmatch(str(value).strip())
-    if match is None:
-        raise ValueError(f"{value!r} is not a duration; write 500ms, 10s, 5m, 6h or 7d")
-    return round(float(match[1]) * _UNITS[match[2]])
-
-
-def format_duration(millis: int) -> str:
-    """The shortest exact way to write a duration."""
-    for unit, size in reversed(_UNITS.items()):
-        if millis % size == 0 and (millis or unit == "ms"):
-            return f"{millis // size}{unit}"
-    raise AssertionError("every integer is a multiple of 1 ms")
-
-
-Duration = Annotated[
-    int,
-    BeforeValidator(lambda v: v if isinstance(v, int) and not isinstance(v, bool) and v == 0 else ms(v)),
-    PlainSerializer(format_duration, return_type=str),
-]
 
 
 class Section(BaseModel):
@@ -182,6 +155,13 @@ class DeadLetterSettings(Section):
 
     raw: Kept | None = Field(
         None, description="full, redacted (JSON without private fields) or none; default: full, redacted with `privacy`"
+    )
+    limit: Annotated[float, Field(gt=0, le=1, description="share of a topic partition's records that are kept so")] = (
+        0.1
+    )
+    burst: Annotated[int, Field(ge=1, le=10**9, description="dead letters beside this share that are kept so")] = 10_000
+    above: Literal["count", "stop"] = Field(
+        "count", description="count: only their number goes to the topic; stop: the worker ends and says so"
     )
 
 

@@ -26,6 +26,7 @@ from stream_monitor.describe.joining import Joiner
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.measures import Lane
 from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
+from stream_monitor.describe.rejected import Allowance, Rejected
 from stream_monitor.describe.tape import Reel
 from stream_monitor.errors import RestoreError
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
@@ -53,6 +54,7 @@ class OffsetMetadata(msgspec.Struct, omit_defaults=True):
     low: int | None = None
     n: int = 0
     v: int = 1
+    dead: Allowance | None = None
 
 
 class Describe:
@@ -66,15 +68,14 @@ class Describe:
         self.next_offset: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
         self._reel = Reel(settings.segments, settings.privacy.rules())
-        self._letters = settings.letters()
+        self._rejected = Rejected(settings)
         self._vitals: dict[str, Any] = {}
         self._reset_overlay()
 
     def _reset_overlay(self) -> None:
         self._intake = Intake(self._reel, self.settings.time.max_skew)
         self._observed: list[tuple[I64, I64, list[Columns]]] = []
-        self._dead: list[Output] = []
-        self.rejects: dict[str, int] = defaultdict(int)
+        self._rejected.forget()
 
     # --- partitions ---
 
@@ -95,6 +96,7 @@ class Describe:
             metadata = self._metadata(role, number, position)
             clock = self._clock(role, number, create=True)
             clock.largest = metadata.ts
+            self._rejected.restore((role, number), metadata.dead)
             self.next_offset[role, number] = position.offset
             self._saved[role, number] = position.offset
             if role == "predictions":
@@ -127,6 +129,7 @@ class Describe:
 
     def drop(self, partitions: Sequence[Partition]) -> None:
         """Forget partitions that another worker owns now."""
+        self._rejected.drop(partitions)
         for role, number in partitions:
             self.next_offset.pop((role, number), None)
             self._saved.pop((role, number), None)
@@ -168,7 +171,7 @@ class Describe:
     def _decode(self, role: str, message: Message) -> Event | None:
         event = self._admissible(role, message)
         if isinstance(event, Reject):
-            self._reject(event, role, message)
+            self._rejected.add(event, role, message)
             return None
         return event
 
@@ -182,12 +185,6 @@ class Describe:
         if event.ts > arrived + self.settings.time.max_skew:
             return Reject("future", f"ts {event.ts} is more than max_skew after the record's own time {arrived}")
         return event
-
-    def _reject(self, reject: Reject, role: str, message: Message) -> None:
-        topic, partition, offset = self.settings.topic(role), message.partition(), message.offset()
-        value = self._letters.write(reject, message.value(), topic, partition, offset)
-        self._dead.append(Output("dead-letters", value, f"{topic}/{partition}/{offset}".encode()))
-        self.rejects[reject.reason] += 1
 
     def _take_observations(self, events: list[Any], where: list[tuple[int, int]]) -> None:
         _, ts, before = self._admit("observations", events, where)
@@ -247,7 +244,7 @@ class Describe:
             clock = self._clock(*partition, create=True)
             clock.at_end, clock.idle = told.at_end, told.idle
         ended = {partition for partition, told in status.items() if told.ended}
-        yield from self._dead
+        yield from self._rejected.outputs()
         batches = self._traffic()
         joined = self.joiner.flush(self.clocks, self.settings.time.allowed_lateness)
         for number, value in joined.changes:
@@ -335,14 +332,19 @@ class Describe:
 
     def _describe_offset(self, role: str, number: int, low: int | None) -> str:
         n = self.layout.observations if role == "observations" else self.layout.inputs
-        metadata = OffsetMetadata(self._clock(role, number).largest, low if role == "predictions" else None, n)
+        metadata = OffsetMetadata(
+            self._clock(role, number).largest,
+            low if role == "predictions" else None,
+            n,
+            dead=self._rejected.allowance((role, number)),
+        )
         return msgspec.json.encode(metadata).decode()
 
     def committed(self) -> None:
         """Start from zero."""
         self.joiner.committed()
         self._vitals = {
-            "rejects": dict(self.rejects),
+            **self._rejected.vitals(),
             "pending": sum(len(store) for store in self.joiner.stores.values()),
             "evicted": self.joiner.evicted,
         }
