@@ -229,10 +229,10 @@ def _value(kind: int, value: float, texts: Mapping[int, Sequence[str]]) -> str |
             return texts[kind >> 3][int(value)]
         case scan.TRUE | scan.FALSE:
             return bool(value)
-        case scan.FLOAT:
-            return value
-        case _:
+        case scan.INTEGER if kind >> 3 == FEATURE:
             return int(value)
+        case _:  # a tag's number is a float in the contract
+            return value
 
 
 class _Writer:

@@ -37,6 +37,7 @@ values = st.one_of(
 steady = {"amount": st.floats(-5, 5), "country": st.sampled_from(["DE", "FR"]), "vip": st.booleans()}
 odd = st.dictionaries(st.sampled_from(["amount", "country", "score", "x)"]), values, max_size=3)
 features = st.one_of(st.fixed_dictionaries(steady), st.fixed_dictionaries(steady), odd)
+tags = st.sampled_from(["IT", "5", 5, 5.0, -3, 0.5, True, None])
 events = st.fixed_dictionaries(
     {
         "id": st.sampled_from([f"e{i}" for i in range(300)]),
@@ -50,7 +51,7 @@ events = st.fixed_dictionaries(
         "probabilities": st.one_of(st.floats(0, 1), st.just([0.2, 0.8]), st.just({"true": 0.7}), st.none()),
         "latency_ms": st.one_of(st.floats(0, 9), st.none()),
         "human_prediction": st.one_of(st.booleans(), st.none()),
-        "tags": st.just({"country": "IT"}),
+        "tags": st.dictionaries(st.sampled_from(["country", "vip"]), tags, max_size=2),
         "unknown": st.just(1),
     },
 )
