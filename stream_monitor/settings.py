@@ -156,12 +156,12 @@ class DeadLetterSettings(Section):
     raw: Kept | None = Field(
         None, description="full, redacted (JSON without private fields) or none; default: full, redacted with `privacy`"
     )
-    limit: Annotated[float, Field(gt=0, le=1, description="share of a topic partition's records that are kept so")] = (
+    limit: Annotated[float, Field(gt=0, le=1, description="share of a partition's records that get a letter each")] = (
         0.1
     )
-    burst: Annotated[int, Field(ge=1, le=10**9, description="dead letters beside this share that are kept so")] = 10_000
+    burst: Annotated[int, Field(ge=1, le=10**9, description="and so many besides, at once or over time")] = 10_000
     above: Literal["count", "stop"] = Field(
-        "count", description="count: only their number goes to the topic; stop: the worker ends and says so"
+        "count", description="what follows beyond: count (only their number is published) or stop (the worker ends)"
     )
 
 
