@@ -11,7 +11,7 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo test failures check format bench evaluate kafka lock clean
+.PHONY: help setup demo test failures check format bench evaluate kafka sbom audit lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,11 +57,20 @@ evaluate: $(READY)  ## detection quality: false alarms, delays, labelled streams
 kafka: $(READY)  ## a real Apache Kafka on this machine, until Ctrl-C
 	$(BIN)/python -m stream_monitor.kafka.local $(ARGS)
 
+sbom: .venv-audit/.ready  ## what the runtime is made of, as CycloneDX JSON with hashes, in build/sbom.json
+	mkdir -p build
+	.venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON \
+		-o build/sbom.json requirements/runtime.txt
+
+audit: .venv-audit/.ready  ## known vulnerabilities of the runtime requirements; fails with NOT AUDITED if nobody can tell
+	.venv-audit/bin/python requirements/audit.py $(ARGS)
+
 lock:  ## pin what is not pinned yet, with hashes; ARGS=--upgrade for everything anew (needs uv, UV=… names it)
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
 	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --group bench -o requirements/bench.txt
 	printf "quixstreams>=3.20\nriver\n" | $(LOCK) - -o requirements/quix.txt
+	printf "cyclonedx-bom>=7\npip-audit>=2.9\n" | $(LOCK) - -o requirements/audit.txt
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venv-bench .venv-quix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf .venv .venv-audit .venv-bench .venv-quix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -88,7 +88,7 @@ def judge(rules: Settings, count: int) -> dict[str, Any]:
 def _consumer(rules: Settings) -> Any:
     from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-    from stream_monitor.kafka.config import FETCH, common
+    from stream_monitor.kafka.clients import FETCH, common
 
     options = {"group.id": uuid.uuid4().hex, "isolation.level": "read_committed", "enable.auto.commit": False}
     consumer = Consumer(common(rules, "bench") | FETCH | options)

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from stream_monitor.settings import Duration, Settings, format_duration
+from stream_monitor.durations import Duration, format_duration
+from stream_monitor.settings import Settings
 
 HEAD = """# Settings
 
@@ -17,8 +18,13 @@ Unknown keys are refused with the nearest known one named; `stream-monitor check
 
     kafka:                       # TLS and SASL go to librdkafka as they are
       bootstrap_servers: broker:9093
-      options: {security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: app}
-      # the password from the environment: STREAM_MONITOR__KAFKA__OPTIONS='{sasl.password: …}' or a file that you mount
+      options:
+        security.protocol: SASL_SSL
+        sasl.mechanism: PLAIN
+        sasl.username: app
+        sasl.password: file:/run/secrets/kafka  # or STREAM_MONITOR__KAFKA__OPTIONS__SASL_PASSWORD in the environment
+
+[security.md](security.md) says how secrets are given and kept.
 
 This page is made by `python docs/make_settings.py`.
 """

@@ -26,7 +26,7 @@ from stream_monitor.kafka.topics import ready
 from stream_monitor.settings import ROLES_IN, Settings
 from stream_monitor.telemetry import logs
 from stream_monitor.telemetry.metrics import Telemetry
-from stream_monitor.telemetry.server import serve
+from stream_monitor.telemetry.server import problems, serve
 from stream_monitor.warm import warm_up
 
 log = logging.getLogger(__name__)
@@ -145,27 +145,35 @@ class Worker:
 
 
 def start_workers(settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> list[Worker]:
-    """Start processes (spawned: librdkafka does not survive a fork)."""
+    """Start processes (spawned: librdkafka does not survive a fork).
+
+    The settings, and the secrets among them, go to a worker through a pipe: its command line does not show them.
+    """
     context = multiprocessing.get_context("spawn")
     started = []
     for number in range(workers):
         for role in roles:
             process = context.Process(
-                target=_worker_main, args=(settings.model_dump_json(), layout, role, number), name=f"{role}-{number}"
+                target=_worker_main, args=(settings, layout, role, number), name=f"{role}-{number}"
             )
             process.start()
             started.append(Worker(role, number, process))
     return started
 
 
-def _worker_main(settings: str, layout: Layout, role: str, number: int) -> None:
-    sys.exit(run_stage(Settings.model_validate_json(settings), layout, role, number))
+def _worker_main(settings: Settings, layout: Layout, role: str, number: int) -> None:
+    sys.exit(run_stage(settings, layout, role, number))
 
 
 def run(
     settings: Settings, role: str | None, workers: int, embedded: bool = False, accept_repartition: bool = False
 ) -> int:
-    """Run a stage, or all (None), until a signal or a worker's failure; the exit code is the worst of the workers'."""
+    """Run a stage, or all (None), until a signal or a worker's failure; the exit code is the worst of the workers'.
+
+    SettingsError before anything starts when the endpoints would be open to other machines without being guarded.
+    """
+    if wrong := problems(settings.http):
+        raise SettingsError("\n".join(wrong))
     if embedded:
         with EmbeddedBroker() as broker:
             print(f"embedded broker for trying things out: bootstrap servers {broker.bootstrap}", file=sys.stderr)

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import yaml
 
+from stream_monitor.describe.measures import feature_measure
 from stream_monitor.describe.placing import problem
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.judge.limits import parse_limit
 from stream_monitor.kafka.keys import sample
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.settings import Settings
-
-SECRET = ("password", "secret", "key.pem", "token")
+from stream_monitor.telemetry import server
 
 
 def check(settings: Settings) -> tuple[str, list[str]]:
-    """(the settings in force as YAML, secrets masked; problems of settings, broker and topics)."""
-    problems: list[str] = []
-    for limit in settings.detection.limits:
-        try:
-            parse_limit(limit)
-        except StreamMonitorError as error:
-            problems.append(str(error))
+    """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics)."""
+    problems = limit_problems(settings)
+    problems += server.problems(settings.http)
     try:
         report = inspect(settings)
         problems += report.problems
@@ -29,14 +25,23 @@ def check(settings: Settings) -> tuple[str, list[str]]:
         problems += [misplaced] if misplaced else []
     except StreamMonitorError as error:
         problems.append(str(error))
-    return yaml.safe_dump(masked(settings), sort_keys=False, allow_unicode=True), problems
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems
 
 
-def masked(settings: Settings) -> dict[str, object]:
-    """The settings without secrets."""
-    dumped = settings.model_dump(mode="json")
-    options = dumped["kafka"]["options"]
-    for name in options:
-        if any(word in name for word in SECRET):
-            options[name] = "***"
-    return dumped
+def limit_problems(settings: Settings) -> list[str]:
+    """Limits that cannot be read, and those that can never be broken because privacy hides their measure."""
+    problems: list[str] = []
+    hashed, dropped = (set(map(feature_measure, names)) for names in (settings.privacy.hash, settings.privacy.drop))
+    for text in settings.detection.limits:
+        try:
+            limit = parse_limit(text)
+        except StreamMonitorError as error:
+            problems.append(str(error))
+            continue
+        if limit.measure in dropped:
+            problems.append(f"detection.limits: {text!r} watches what privacy.drop leaves out")
+        elif limit.measure in hashed and limit.statistic not in ("n", "missing"):
+            problems.append(
+                f"detection.limits: {text!r} watches numbers that privacy.hash hashes; n and missing remain"
+            )
+    return problems

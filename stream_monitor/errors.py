@@ -4,11 +4,12 @@
     ├── SettingsError      the settings file or an override is wrong: mend it and start again
     ├── TopicsError        topics are missing or configured in a way that would lose data
     ├── RestoreError       a restart cannot prove that nothing is lost: a person must decide
+    ├── QuarantineError    too many events of a topic partition cannot be counted, and the settings stop at that
     ├── BrokerError        Kafka refused or does not answer
     │   └── CommitUnknown  nobody knows whether the last transaction committed: restart, and read the offsets
     └── FormatError        a record of ours has a layout that this version cannot read
 
-A bad *event* is never an exception: it is a dead letter.
+A bad *event* is never an exception: it is a dead letter. Only too many of them are one, where the settings say so.
 """
 
 
@@ -26,6 +27,10 @@ class TopicsError(StreamMonitorError):
 
 class RestoreError(StreamMonitorError):
     """State cannot be restored to exactly where the last commit left it."""
+
+
+class QuarantineError(StreamMonitorError):
+    """A source floods us with events that cannot be counted, and `dead_letters.above` is `stop`."""
 
 
 class BrokerError(StreamMonitorError):

@@ -9,42 +9,28 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
+from stream_monitor import secrets
+from stream_monitor.durations import Duration, format_duration, ms
 from stream_monitor.errors import SettingsError
-
-_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-
-
-def ms(value: Any) -> int:
-    """Milliseconds of `500ms`, `10s`, `5m`, `6h` or `7d`; ValueError for anything else."""
-    match = _DURATION.fullmatch(str(value).strip())
-    if match is None:
-        raise ValueError(f"{value!r} is not a duration; write 500ms, 10s, 5m, 6h or 7d")
-    return round(float(match[1]) * _UNITS[match[2]])
-
-
-def format_duration(millis: int) -> str:
-    """The shortest exact way to write a duration."""
-    for unit, size in reversed(_UNITS.items()):
-        if millis % size == 0 and (millis or unit == "ms"):
-            return f"{millis // size}{unit}"
-    raise AssertionError("every integer is a multiple of 1 ms")
-
-
-Duration = Annotated[
-    int,
-    BeforeValidator(lambda v: v if isinstance(v, int) and not isinstance(v, bool) and v == 0 else ms(v)),
-    PlainSerializer(format_duration, return_type=str),
-]
+from stream_monitor.events.dead_letters import Kept, LetterWriter
+from stream_monitor.events.privacy import Privacy
 
 
 class Section(BaseModel):
@@ -62,9 +48,17 @@ class KafkaSettings(Section):
         ms("30s"), description="a dead worker's open transaction holds readers this long"
     )
     worker_id: str | None = Field(None, description="unique name of this worker; default: host name and a free slot")
-    options: dict[str, str | int | float | bool] = Field(
-        {}, description="passed to librdkafka as it is: security.protocol, sasl.username, ssl.ca.location …"
+    options: Annotated[dict[str, str | int | float | bool | SecretStr], BeforeValidator(secrets.hidden_options)] = (
+        Field(
+            {},
+            description="passed to librdkafka as it is: security.protocol, sasl.username, ssl.ca.location …; "
+            "`file:/run/secrets/x` reads a value from a file",
+        )
     )
+
+    def client_options(self) -> dict[str, Any]:
+        """The options with their secrets in clear text, for a client and nothing else."""
+        return {name: secrets.reveal(value) for name, value in self.options.items()}
 
 
 ROLES_IN = ("predictions", "labels", "feedback", "observations")
@@ -144,6 +138,45 @@ class JoinSettings(Section):
     pending_rows: Annotated[int, Field(ge=1000, le=500_000_000, description="that a worker keeps waiting")] = 10_000_000
 
 
+class PrivacySettings(Section):
+    """Features and tags of which nothing may be kept as it is: see security.md."""
+
+    hash: tuple[str, ...] = Field(
+        (), description="features and tags of which a keyed hash is kept in place of the value"
+    )
+    drop: tuple[str, ...] = Field((), description="features and tags that are left out as if they were not there")
+    key: Annotated[SecretStr | None, AfterValidator(secrets.checked_key)] = Field(
+        None, description="of the hashes, needed for `hash`; at least 16 characters; another key makes other hashes"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PrivacySettings:
+        if self.hash and self.key is None:
+            raise ValueError("hash needs a key: set privacy.key (a file, or STREAM_MONITOR__PRIVACY__KEY)")
+        if both := set(self.hash) & set(self.drop):
+            raise ValueError(f"{', '.join(sorted(both))}: either hash or drop")
+        return self
+
+    def rules(self) -> Privacy:
+        """What replaces values by these settings."""
+        return Privacy(self.hash, self.drop, None if self.key is None else self.key.get_secret_value())
+
+
+class DeadLetterSettings(Section):
+    """What is kept of events that could not be counted."""
+
+    raw: Kept | None = Field(
+        None, description="full, redacted (JSON without private fields) or none; default: full, redacted with `privacy`"
+    )
+    limit: Annotated[float, Field(gt=0, le=1, description="share of a partition's records that get a letter each")] = (
+        0.1
+    )
+    burst: Annotated[int, Field(ge=1, le=10**9, description="and so many besides, at once or over time")] = 10_000
+    above: Literal["count", "stop"] = Field(
+        "count", description="what follows beyond: count (only their number is published) or stop (the worker ends)"
+    )
+
+
 class BaselineSettings(Section):
     """What "normal" is: the first N values, unless a baseline is pinned."""
 
@@ -189,11 +222,23 @@ class CommitSettings(Section):
 
 
 class HttpSettings(Section):
-    """Where /metrics, /healthz and /readyz are served; loopback unless told otherwise."""
+    """Where /metrics, /healthz and /readyz are served, and to whom: see security.md."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    host: str = Field("127.0.0.1", description="beyond loopback token and TLS are demanded, or `open`")
+    port: Annotated[int, Field(ge=0, le=65535, description="of the first process; the next ones take the next")] = 9464
     enabled: bool = True
+    token: Annotated[SecretStr | None, AfterValidator(secrets.checked_token)] = Field(
+        None, description="that /metrics demands (`Authorization: Bearer …`); at least 16 characters"
+    )
+    tls_certificate: str | None = Field(None, description="file of the certificate chain (PEM): serve HTTPS")
+    tls_key: str | None = Field(None, description="file of its key, not encrypted; default: in the certificate's file")
+    open: bool = Field(False, description="true: serve other machines without token or TLS, for something else guards")
+
+    @model_validator(mode="after")
+    def _key_has_certificate(self) -> HttpSettings:
+        if self.tls_key and not self.tls_certificate:
+            raise ValueError("tls_key is the key of a tls_certificate, and none is given")
+        return self
 
 
 class Settings(Section):
@@ -204,6 +249,8 @@ class Settings(Section):
     topics: TopicSettings = TopicSettings()
     time: TimeSettings = TimeSettings()
     segments: tuple[tuple[str, ...], ...] = Field((), description="fields that split a model's events")
+    privacy: PrivacySettings = PrivacySettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
     join: JoinSettings = JoinSettings()
     baseline: BaselineSettings = BaselineSettings()
     detection: DetectionSettings = DetectionSettings()
@@ -219,6 +266,20 @@ class Settings(Section):
                     f"window {format_duration(window)} is no multiple of join.grain {format_duration(self.join.grain)}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _segments_are_kept(self) -> Settings:
+        for spec in self.segments:
+            for name in set(spec) & set(self.privacy.drop):
+                raise ValueError(
+                    f"segments has {name!r}, which privacy.drop leaves out: hash it, or leave out the segment"
+                )
+        return self
+
+    def letters(self) -> LetterWriter:
+        """What writes dead letters by these settings."""
+        privacy = self.privacy.rules()
+        return LetterWriter(self.dead_letters.raw or ("redacted" if privacy else "full"), privacy)
 
     def topic(self, role: str) -> str:
         """The name of the topic with this role."""
@@ -254,13 +315,26 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
     raw: Any = {}
     if path is not None:
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"cannot read settings from {path}: {error}") from error
+        raw = _yaml(text, str(path)) or {}
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: the settings must be a mapping of sections")
     _override(raw, os.environ if environ is None else environ)
+    secrets.read_files(raw)
     return parse(raw, str(path or "defaults"))
+
+
+def _yaml(text: str, source: str) -> Any:
+    """YAML, or a SettingsError that says where the mistake is and quotes nothing, for it may stand in a password."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), str(getattr(error, "problem", None) or "a character")
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        told = problem.partition("'")[0].strip()
+        raise SettingsError(f"{source} is no YAML: {where}{told}; quote texts with special characters") from None
 
 
 def parse(raw: Mapping[str, Any], source: str = "settings") -> Settings:
@@ -273,7 +347,7 @@ def parse(raw: Mapping[str, Any], source: str = "settings") -> Settings:
 
 
 def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
-    for name, text in environ.items():
+    for name in sorted(environ):  # so that a whole section comes before its keys
         if not name.startswith("STREAM_MONITOR__"):
             continue
         *sections, key = name.removeprefix("STREAM_MONITOR__").lower().split("__")
@@ -282,7 +356,10 @@ def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
                 raise SettingsError(f"{name}: {section} is no section")
-        place[key] = yaml.safe_load(text)
+        if tuple(sections) == secrets.OPTIONS:
+            key = secrets.option_name(key)
+        # A secret is taken to the letter: YAML would read 0123 as 83, and refuse @.
+        place[key] = environ[name] if secrets.is_secret((*sections, key)) else _yaml(environ[name], name)
 
 
 def _explain(problem: Any) -> str:
@@ -315,7 +392,7 @@ def judged_text(settings: Settings) -> str:
 
 def in_force(base: Settings, text: str) -> Settings:
     """The settings with the judged sections that the log says; SettingsError when the structure differs."""
-    recorded = parse({**base.model_dump(mode="json", exclude=_JUDGED), **orjson.loads(text)}, "recorded settings")
+    recorded = parse({**base.model_dump(exclude=_JUDGED), **orjson.loads(text)}, "recorded settings")
     if recorded.structure() != base.structure():
         raise SettingsError(
             "pane, windows, segments or grain differ from those of the running app "

@@ -1,8 +1,9 @@
 """The contract between the two pure stages and whatever drives them: the Kafka loop, a replay, a test.
 
-A stage never blocks, reads no clock and raises only for broken records of our own. Its driver promises that the
-messages of one topic partition come in offset order, and that after `flush` either `committed` follows or, when the
-commit was aborted, `drop` and `assign`: the way back is the way of a restart.
+A stage never blocks, reads no clock and raises only for broken records of our own, and where the settings stop it at
+too many events that cannot be counted. Its driver promises that the messages of one topic partition come in offset
+order, and that after `flush` either `committed` follows or, when the commit was aborted, `drop` and `assign`: the way
+back is the way of a restart.
 """
 
 from __future__ import annotations

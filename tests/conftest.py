@@ -38,3 +38,4 @@ def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", type=int, default=3, help="schedules of crashes in the failure suite")
+    parser.addoption("--first-seed", type=int, default=0, help="where they begin")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from stream_monitor.durations import format_duration, ms
 from stream_monitor.errors import SettingsError
-from stream_monitor.settings import format_duration, in_force, judged_text, load, ms, parse
+from stream_monitor.settings import in_force, judged_text, load, parse
 
 
 def test_no_file_at_all_is_fine() -> None:

@@ -13,12 +13,13 @@ from stream_monitor.describe.clocks import END
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.records import DeltaRecord, read
 from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
+from stream_monitor.durations import ms
 from stream_monitor.errors import TableError
 from stream_monitor.events.contracts import DeadLetter
 from stream_monitor.events.tables import SUFFIXES, read_table
 from stream_monitor.judge.model import ModelJudge, new_state
 from stream_monitor.replay import BATCH, Driver, read_files
-from stream_monitor.settings import BaselineSettings, Settings, TimeSettings, ms
+from stream_monitor.settings import BaselineSettings, Settings, TimeSettings
 
 EVER = ms("36500d")
 
@@ -95,7 +96,7 @@ class _Making:
 
     def _reject(self, letter: DeadLetter) -> None:
         self.built.first_reject = self.built.first_reject or letter.error
-        self.built.rejects[letter.reason] = self.built.rejects.get(letter.reason, 0) + 1
+        self.built.rejects[letter.reason] = self.built.rejects.get(letter.reason, 0) + letter.count
 
     def _feed(self, record: DeltaRecord) -> None:
         for delta in record.deltas:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,8 +44,9 @@ class Tally:
     counts: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, output: Output) -> None:
-        """Take a record."""
-        self.counts[output.role] = self.counts.get(output.role, 0) + 1
+        """Take a record; a dead letter may stand for many."""
+        stands_for = json.loads(output.value).get("count", 1) if output.role == "dead-letters" else 1
+        self.counts[output.role] = self.counts.get(output.role, 0) + stands_for
         if output.role in REPLAYED:
             self.target(output)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from stream_monitor.describe import measures
 from stream_monitor.events.contracts import Observation, Prediction
+from stream_monitor.events.privacy import Privacy
 from stream_monitor.types import F64, I64
 
 Spec = tuple[str, ...]
@@ -145,6 +146,13 @@ class Builder:
         elif value is not None:
             self.category(measures.kind_of(name), at, "object")
 
+    def hidden(self, name: str, at: int, value: Any) -> None:
+        """A value of a hashed feature: a category, or counted by its kind; no length, which tells too."""
+        if isinstance(value, str):
+            self.category(name, at, value)
+        elif value is not None:
+            self.category(measures.kind_of(name), at, "array" if isinstance(value, list) else "object")
+
     def coded(self) -> dict[str, Coded]:
         """The categorical columns."""
         return {name: Coded.of(column) for name, column in self.categories.items()}
@@ -155,7 +163,7 @@ class Builder:
 
 
 def of_predictions(
-    model: str, rows: Sequence[int], events: Sequence[Prediction], specs: Collection[Spec] = ()
+    model: str, rows: Sequence[int], events: Sequence[Prediction], specs: Collection[Spec], privacy: Privacy
 ) -> Columns:
     """Columns of predictions of one model; `rows` are their positions in the slice."""
     built = Builder(len(events))
@@ -165,7 +173,10 @@ def of_predictions(
             name = names.get(feature)
             if name is None:
                 name = names[feature] = measures.feature_measure(feature)
-            built.value(name, at, value)
+            if feature in privacy.hashed:
+                built.hidden(name, at, privacy.hide(feature, value))
+            elif feature not in privacy.dropped:
+                built.value(name, at, value)
         _answer(built, at, event)
     return Columns(
         models=Coded.one(model, len(events)),
@@ -173,7 +184,7 @@ def of_predictions(
         versions=Coded.of([event.version for event in events]),
         numeric=built.arrays(),
         categorical=built.coded(),
-        segments={spec: Coded.of([segment_of(spec, e.tags, e.features) for e in events]) for spec in specs},
+        segments={spec: Coded.of([segment_of(spec, e.tags, e.features, privacy) for e in events]) for spec in specs},
     )
 
 
@@ -203,11 +214,11 @@ def score_of(event: Prediction) -> float | None:
     return score if score is not None else max(given.values(), default=None)
 
 
-def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any]) -> str | None:
+def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any], privacy: Privacy) -> str | None:
     """The segment of an event, its values from the tags or the features; None where there is none."""
     parts = []
     for name in spec:
-        value = tags.get(name, features.get(name))
+        value = privacy.hide(name, tags.get(name, features.get(name)))
         if value is None or isinstance(value, list | dict):
             return None
         parts.append(f"{name}={('false', 'true')[value] if isinstance(value, bool) else value}")

@@ -27,9 +27,9 @@ from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.measures import Lane
 from stream_monitor.describe.placing import Placed, problem
 from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
+from stream_monitor.describe.rejected import Allowance, Rejected
 from stream_monitor.describe.tape import Reel
 from stream_monitor.errors import FormatError, RestoreError
-from stream_monitor.events.dead_letters import dead_letter
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position, demand_offset
@@ -59,6 +59,7 @@ class OffsetMetadata(msgspec.Struct, omit_defaults=True):
     low: int | None = None
     n: int = 0
     v: int = 1
+    dead: Allowance | None = None
 
 
 class Describe:
@@ -71,7 +72,8 @@ class Describe:
         self.joiner = Joiner(settings)
         self.next_offset: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
-        self._reel = Reel(settings.segments)
+        self._reel = Reel(settings.segments, settings.privacy.rules())
+        self._rejected = Rejected(settings)
         self._placed_keys = {role: Placed() for role in JOINED_ROLES}
         self._vitals: dict[str, Any] = {}
         self._reset_overlay()
@@ -79,8 +81,7 @@ class Describe:
     def _reset_overlay(self) -> None:
         self._intake = Intake(self._reel, self.settings.time.max_skew)
         self._observed: list[tuple[I64, I64, list[Columns]]] = []
-        self._dead: list[Output] = []
-        self.rejects: dict[str, int] = defaultdict(int)
+        self._rejected.forget()
 
     # --- partitions ---
 
@@ -101,6 +102,7 @@ class Describe:
             metadata = self._metadata(role, number, position)
             clock = self._clock(role, number, create=True)
             clock.largest = metadata.ts
+            self._rejected.restore((role, number), metadata.dead)
             self.next_offset[role, number] = position.offset
             if metadata.n in (0, self._expected(role)):  # else the new count is committed at once
                 self._saved[role, number] = position.offset
@@ -142,6 +144,7 @@ class Describe:
 
     def drop(self, partitions: Sequence[Partition]) -> None:
         """Forget partitions that another worker owns now."""
+        self._rejected.drop(partitions)
         for role, number in partitions:
             self.next_offset.pop((role, number), None)
             self._saved.pop((role, number), None)
@@ -185,7 +188,7 @@ class Describe:
     def _decode(self, role: str, message: Message) -> Event | None:
         event = self._admissible(role, message)
         if isinstance(event, Reject):
-            self._reject(event, role, message)
+            self._rejected.add(event, role, message)
             return None
         return event
 
@@ -199,12 +202,6 @@ class Describe:
         if event.ts > arrived + self.settings.time.max_skew:
             return Reject("future", f"ts {event.ts} is more than max_skew after the record's own time {arrived}")
         return event
-
-    def _reject(self, reject: Reject, role: str, message: Message) -> None:
-        topic, partition, offset = self.settings.topic(role), message.partition(), message.offset()
-        value = dead_letter(reject, message.value(), topic, partition, offset)
-        self._dead.append(Output("dead-letters", value, f"{topic}/{partition}/{offset}".encode()))
-        self.rejects[reject.reason] += 1
 
     def _take_observations(self, events: list[Any], where: list[tuple[int, int]]) -> None:
         _, ts, before = self._admit("observations", events, where)
@@ -266,7 +263,7 @@ class Describe:
             if told.at_end:  # past the markers of a transactional producer, or they would look like lag for ever
                 self.next_offset[partition] = max(self.next_offset.get(partition, 0), told.position)
         ended = {partition for partition, told in status.items() if told.ended}
-        yield from self._dead
+        yield from self._rejected.outputs()
         batches = self._traffic()
         joined = self.joiner.flush(self.clocks, self.settings.time.allowed_lateness)
         for number, value in joined.changes:
@@ -353,15 +350,19 @@ class Describe:
         }
 
     def _describe_offset(self, role: str, number: int, low: int | None) -> str:
-        low = low if role == "predictions" else None
-        metadata = OffsetMetadata(self._clock(role, number).largest, low, self._expected(role))
+        metadata = OffsetMetadata(
+            self._clock(role, number).largest,
+            low if role == "predictions" else None,
+            self._expected(role),
+            dead=self._rejected.allowance((role, number)),
+        )
         return msgspec.json.encode(metadata).decode()
 
     def committed(self) -> None:
         """Start from zero."""
         self.joiner.committed()
         self._vitals = {
-            "rejects": dict(self.rejects),
+            **self._rejected.vitals(),
             "pending": sum(len(store) for store in self.joiner.stores.values()),
             "evicted": self.joiner.evicted,
             "misplaced_keys": {r: p.misplaced(self.settings.topics.partitioner) for r, p in self._placed_keys.items()},

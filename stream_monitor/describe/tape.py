@@ -18,17 +18,14 @@ import xxhash
 
 from stream_monitor.describe import measures
 from stream_monitor.describe.columns import OTHER, Coded, Columns, Spec
+from stream_monitor.describe.scan_tables import MAX_KEYS, KeyTable, StringTable
 from stream_monitor.events import scan
 from stream_monitor.events.contracts import Prediction
 from stream_monitor.events.decode import MAX_FEATURES
+from stream_monitor.events.privacy import Privacy
 from stream_monitor.events.scan import ARRAY, FEATURE, TAG, TOP
 from stream_monitor.types import F64, I64, Bool
 
-MAX_KEYS = 1 << 14
-KEY_BYTES = 1 << 20
-MAX_STRINGS = 1 << 15
-STRING_BYTES = 1 << 22
-"""Room for four times the texts of the largest event."""
 MODELS = 4_000
 """Models that are described at once, the busiest first; a flood of names is only counted, under `__other__`."""
 FAMILY_BYTES = 1 << 24
@@ -41,97 +38,6 @@ Span = tuple[str, I64]
 
 _NUMBERS, _TEXTS, _FLAGS, _ARRAYS = range(4)
 _FLAG_NAMES = ["false", "true"]
-
-
-class KeyTable:
-    """Names of fields, features and tags as numbers."""
-
-    def __init__(self) -> None:
-        self.names: list[tuple[int, str]] = []
-        self.numbers: dict[tuple[int, str], int] = {}
-        self._used = 0
-        self.arrays = scan.Keys(
-            slots=np.full(4 * MAX_KEYS, -1, np.int32),
-            start=np.zeros(MAX_KEYS, np.int32),
-            length=np.zeros(MAX_KEYS, np.int32),
-            place=np.zeros(MAX_KEYS, np.int8),
-            arena=np.zeros(KEY_BYTES + scan.PADDING, np.uint8),
-            follower=np.zeros(MAX_KEYS + 1, np.int32),
-            seen=np.zeros(MAX_KEYS, np.int64),
-        )
-        for name in scan.FIELDS:
-            self.add(TOP, name)
-
-    def add(self, place: int, name: str) -> None:
-        """Learn a name, as long as there is room."""
-        raw = np.frombuffer(name.encode() + bytes(scan.PADDING), np.uint8)[: -scan.PADDING]
-        number, used, arrays = len(self.names), self._used, self.arrays
-        if (place, name) in self.numbers or number >= MAX_KEYS or used + len(raw) > KEY_BYTES:
-            return
-        slot = int(scan.hash_bytes(raw, 0, len(raw), place)) % len(arrays.slots)
-        while arrays.slots[slot] >= 0:
-            slot = (slot + 1) % len(arrays.slots)
-        arrays.slots[slot] = number
-        arrays.start[number], arrays.length[number], arrays.place[number] = used, len(raw), place
-        arrays.arena[used : used + len(raw)] = raw
-        self.names.append((place, name))
-        self.numbers[place, name] = number
-        self._used += len(raw)
-
-
-class StringTable:
-    """Texts of each key as codes, with their names and numbers of characters."""
-
-    def __init__(self) -> None:
-        self.arrays = scan.Strings(
-            slots=np.empty(2 * MAX_STRINGS, np.int32),
-            key=np.zeros(MAX_STRINGS, np.int32),
-            start=np.zeros(MAX_STRINGS, np.int32),
-            length=np.zeros(MAX_STRINGS, np.int32),
-            code=np.zeros(MAX_STRINGS, np.int32),
-            chars=np.zeros(MAX_STRINGS, np.int32),
-            arena=np.zeros(STRING_BYTES + scan.PADDING, np.uint8),
-            codes=np.empty(MAX_KEYS, np.int32),
-            used=np.zeros(3, np.int64),
-        )
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self.arrays.slots[:] = -1
-        self.arrays.codes[:] = 0
-        self.arrays.used[:2] = 0
-        self._named = 0
-        self._names: dict[int, list[str]] = {}
-        self._chars: dict[int, list[int]] = {}
-        self._lengths: dict[int, tuple[F64, int]] = {}
-
-    def learn(self) -> None:
-        """Take over what the scanner has added."""
-        arrays, first, last = self.arrays, self._named, int(self.arrays.used[0])
-        if first == last:
-            return
-        keys, chars = arrays.key[first:last].tolist(), arrays.chars[first:last].tolist()
-        starts, lengths = arrays.start[first:last].tolist(), arrays.length[first:last].tolist()
-        raw = arrays.arena[starts[0] : starts[-1] + lengths[-1]].tobytes()
-        for key, start, length, count in zip(keys, starts, lengths, chars, strict=True):
-            at = start - starts[0]
-            self._names.setdefault(key, []).append(raw[at : at + length].decode())
-            self._chars.setdefault(key, []).append(count)
-            self._lengths.pop(key, None)
-        self._named = last
-
-    def names(self, key: int) -> list[str]:
-        """The texts of a key, in order of code."""
-        return self._names.get(key, [])
-
-    def lengths(self, key: int) -> tuple[F64, int]:
-        """(characters of each text of a key, NaN behind the last; the most of them)."""
-        known = self._lengths.get(key)
-        if known is None:
-            chars = self._chars.get(key, [])
-            known = self._lengths[key] = np.array([*chars, np.nan]), max(chars, default=0)
-        return known
 
 
 class Rows:
@@ -147,9 +53,10 @@ class Rows:
 class Reel:
     """A tape of predictions, the tables of its keys and texts, and its columns by model."""
 
-    def __init__(self, specs: Sequence[Spec]) -> None:
-        self.specs = specs
-        self.keys, self.strings = KeyTable(), StringTable()
+    def __init__(self, specs: Sequence[Spec], privacy: Privacy) -> None:
+        self.specs, self.privacy = specs, privacy
+        self.keys = KeyTable(privacy)
+        self.strings = StringTable(self.keys, privacy)
         self.tape = _tape(1024, 1024)
         self.rows = 0
         self.number = np.full(len(self.tape.first), -1, np.int64)
@@ -256,7 +163,7 @@ class Reel:
         codes = np.full((int((~dense).sum()), len(rows)), -1, np.int64)
         scan.spread(self.tape, rows, self._order(rows), slots, numbers, codes)
         columns = Columns(models, self.number[rows], self._versions(rows))
-        writer = _Writer(columns, self.strings)
+        writer = _Writer(columns, self.strings, self.privacy)
         for at, row in zip(found.tolist(), place.tolist(), strict=True):
             key, group = at >> 2, at & 3
             writer.put(self.keys.names[key], key, group, codes[row] if group in (_TEXTS, _FLAGS) else numbers[row])
@@ -300,31 +207,39 @@ class Reel:
                 texts[place] = self.strings.names(key)
         kinds[kinds & 7 == ARRAY] = 0
         told, inverse = np.unique(np.stack([kinds, values]), axis=1, return_inverse=True)
-        names = [_segment(name, int(kind), value, texts) for kind, value in told.T.tolist()]
+        names = [self._segment(name, _value(int(kind), value, texts)) for kind, value in told.T.tolist()]
         coded = Coded.of(names)
         return Coded(coded.codes[inverse.ravel()], coded.names)
 
+    def _segment(self, name: str, value: str | bool | float | None) -> str | None:
+        """What a value looks like in a segment; texts of hashed fields are tokens already."""
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            value = self.privacy.hide(name, value)
+        return f"{name}={_FLAG_NAMES[value] if isinstance(value, bool) else value}"
 
-def _segment(name: str, kind: int, value: float, texts: Mapping[int, Sequence[str]]) -> str | None:
-    """What a value looks like in a segment; `kind` has the place above its three bits."""
+
+def _value(kind: int, value: float, texts: Mapping[int, Sequence[str]]) -> str | bool | float | None:
+    """The value that was scanned, or the token of a text; `kind` has the place above its three bits."""
     match kind & 7:
         case 0:
             return None
         case scan.TEXT:
-            return f"{name}={texts[kind >> 3][int(value)]}"
+            return texts[kind >> 3][int(value)]
         case scan.TRUE | scan.FALSE:
-            return f"{name}={_FLAG_NAMES[int(value)]}"
-        case scan.FLOAT:
-            return f"{name}={value}"
-        case _:
-            return f"{name}={int(value)}"
+            return bool(value)
+        case scan.INTEGER if kind >> 3 == FEATURE:
+            return int(value)
+        case _:  # a tag's number is a float in the contract
+            return value
 
 
 class _Writer:
     """Puts dense columns where the generic way would put them."""
 
-    def __init__(self, columns: Columns, strings: StringTable) -> None:
-        self.columns, self.strings = columns, strings
+    def __init__(self, columns: Columns, strings: StringTable, privacy: Privacy) -> None:
+        self.columns, self.strings, self.privacy = columns, strings, privacy
         self.null: Bool = np.ones(len(columns.rows), np.bool_)
 
     def null_answers(self) -> F64:
@@ -334,12 +249,15 @@ class _Writer:
     def put(self, name: tuple[int, str], key: int, group: int, column: Any) -> None:
         """A column of one key and one group of kinds."""
         place, text = name
-        if place == TAG:
+        if place == TAG or (place == FEATURE and text in self.privacy.dropped):
             return
         if place == TOP and key != scan.PREDICTION:
             self.columns.numeric[measures.SCORE if key == scan.PROBABILITIES else measures.LATENCY] = column
             return
         measure = measures.feature_measure(text) if place == FEATURE else measures.PREDICTION
+        if place == FEATURE and text in self.privacy.hashed:
+            self._hidden(measure, text, group, column, self.strings.names(key))
+            return
         _PUT[group](self, measure, key, column)
         if place == TOP:
             self.null &= column < 0 if group in (_TEXTS, _FLAGS) else np.isnan(column)
@@ -347,6 +265,20 @@ class _Writer:
                 self.null |= column == self.strings.names(key).index("")
             elif group == _ARRAYS:
                 self.null |= column == 0
+
+    def _hidden(self, measure: str, name: str, group: int, column: Any, texts: Sequence[str]) -> None:
+        """A column of a hashed feature: categories without lengths, as `Builder.hidden` has them."""
+        if group == _TEXTS:
+            self._category(measure, Coded(column, list(texts)))
+        elif group == _FLAGS:
+            self._category(measure, Coded(column, [self.privacy.hide(name, flag) for flag in (False, True)]))
+        elif group == _ARRAYS:
+            self._kind(measure, column)
+        else:
+            found, place = np.unique(column[~np.isnan(column)], return_inverse=True)
+            codes = np.full(len(column), -1, np.int64)
+            codes[~np.isnan(column)] = place
+            self._category(measure, Coded(codes, [self.privacy.hide(name, number) for number in found.tolist()]))
 
     def _numbers(self, measure: str, key: int, column: F64) -> None:
         self.columns.numeric[measure] = column
@@ -365,6 +297,9 @@ class _Writer:
 
     def _arrays(self, measure: str, key: int, column: F64) -> None:
         self._length(measure, column)
+        self._kind(measure, column)
+
+    def _kind(self, measure: str, column: F64) -> None:
         self._category(measures.kind_of(measure), Coded(np.where(np.isnan(column), -1, 0), ["array"]))
 
     def _length(self, measure: str, column: F64) -> None:

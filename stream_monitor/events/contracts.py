@@ -143,16 +143,20 @@ class Metric(Struct, kw_only=True, omit_defaults=True):
 
 
 class DeadLetter(Struct, kw_only=True, omit_defaults=True):
-    """An event that could not be counted, and why."""
+    """An event that could not be counted, and why; above `dead_letters.limit` the number of such events."""
 
     topic: str
     partition: int
     offset: int
     reason: Annotated[str, Meta(description="a word from a bounded set, fit for a metric's label")]
     error: Annotated[str, Meta(description="what exactly is wrong, and where")]
+    count: Annotated[int, Meta(description="events that this record stands for, from offset to last_offset")] = 1
+    last_offset: int | None = None
     length: int
-    sha256: str
-    bytes: Annotated[str, Meta(description="the first 64 KB of the raw event, base64")]
+    sha256: Annotated[str, Meta(description="of the raw event; with private fields HMAC-SHA256 with a key, or empty")]
+    bytes: Annotated[
+        str, Meta(description="the first 64 KB of the raw event, base64; with private fields without these, or empty")
+    ]
 
 
 CONTRACTS: dict[str, type[Struct]] = {

@@ -10,11 +10,10 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLev
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.config import FETCH, admin, common
+from stream_monitor.kafka.clients import CALL_S, FETCH, common, connected, made
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Partition
 
-CALL_S = 30.0
 STUCK_S = 60.0
 
 
@@ -30,7 +29,7 @@ class Audit:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._admin: AdminClient = admin(settings)
+        self._admin: AdminClient = connected(settings)
 
     def partitions(self, role: str) -> list[Partition]:
         """The partitions of a topic; none when it does not exist."""
@@ -94,7 +93,8 @@ class Audit:
 
     def read(self, spans: Mapping[Partition, Span]) -> Iterator[tuple[str, Any]]:
         """(role, message) of committed records, partition by partition, each in log order."""
-        consumer = Consumer(
+        consumer = made(
+            Consumer,
             common(self.settings, "audit")
             | FETCH
             | {
@@ -102,7 +102,7 @@ class Audit:
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
-            }
+            },
         )
         try:
             for (role, number), span in spans.items():

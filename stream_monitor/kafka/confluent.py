@@ -21,7 +21,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from stream_monitor.errors import BrokerError, CommitUnknown
 from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf
-from stream_monitor.kafka.config import CALL_S, FETCH, PARTITIONER, common
+from stream_monitor.kafka.clients import CALL_S, FETCH, PARTITIONER, Reasons, common, made
 from stream_monitor.kafka.logs import Logs
 from stream_monitor.kafka.slots import take_slot
 from stream_monitor.settings import ROLES, Settings
@@ -47,14 +47,16 @@ class KafkaClient:
         self._paused: set[Partition] = set()
         self._starts: dict[Partition, int] = {}
         """Where reading began, or began again, in each partition."""
-        self._logs = Logs(settings, role, self._end_lost)
+        self._reasons = Reasons()
+        self._logs = Logs(settings, role, self._reasons, self._end_lost)
         self._producer = self._new_producer()
 
     # --- clients ---
 
     def _new_producer(self) -> Producer:
-        producer = Producer(
-            common(self.settings, f"{self.role}-producer")
+        producer = made(
+            Producer,
+            common(self.settings, f"{self.role}-producer", self._reasons)
             | {
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": self.settings.kafka.transaction_timeout,
@@ -63,17 +65,21 @@ class KafkaClient:
                 "partitioner": PARTITIONER[self.settings.topics.partitioner],
                 "queue.buffering.max.messages": 1_000_000,
                 "queue.buffering.max.kbytes": 1_048_576,
-            }
+            },
         )
         try:
             producer.init_transactions(60)
         except KafkaException as error:
             where = self.settings.kafka.bootstrap_servers
-            raise BrokerError(f"cannot begin as {self.transactional_id} on {where}: {error.args[0].str()}") from error
+            raise BrokerError(f"cannot begin as {self.transactional_id} on {where}: {self._why(error)}") from error
         return producer
 
+    def _why(self, error: KafkaException) -> str:
+        self._logs.admin.poll(0)  # so that what its connections met is heard
+        return self._reasons.of(error)
+
     def _group_config(self) -> dict[str, Any]:
-        config = common(self.settings, self.role) | FETCH | {
+        config = common(self.settings, self.role, self._reasons) | FETCH | {
             "group.id": f"{self.settings.app}.{self.role}",
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
@@ -88,7 +94,7 @@ class KafkaClient:
         """Join the group; `range` keeps the partition numbers of all topics together."""
         self._listener = listener
         self._roles = {self.settings.topic(role): role for role in roles}
-        self._consumer = Consumer(self._group_config())
+        self._consumer = made(Consumer, self._group_config())
         self._consumer.subscribe(
             list(self._roles), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -139,7 +145,7 @@ class KafkaClient:
         try:
             messages = self._group.consume(limit, timeout_s)
         except KafkaException as error:
-            raise BrokerError(f"cannot consume: {error.args[0].str()}") from error
+            raise BrokerError(f"cannot consume: {self._why(error)}") from error
         batches: list[Batch] = []
         for topic, group in groupby(messages, key=KafkaMessage.topic):
             found = list(group)
@@ -194,7 +200,7 @@ class KafkaClient:
         try:
             return call(*args)
         except KafkaException as error:
-            raise BrokerError(f"kafka: {error.args[0].str()}") from error
+            raise BrokerError(f"kafka: {self._why(error)}") from error
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Log ends, open transactions included."""
@@ -230,7 +236,7 @@ class KafkaClient:
             self._producer.flush(CALL_S)
             self._producer.abort_transaction(CALL_S)
         except KafkaException as error:
-            raise BrokerError(f"cannot end a transaction on {tp.topic}: {error.args[0].str()}") from error
+            raise BrokerError(f"cannot end a transaction on {tp.topic}: {self._why(error)}") from error
 
     def rewind(self, starts: dict[Partition, int]) -> None:
         """Seek back."""

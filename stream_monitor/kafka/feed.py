@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import Producer
 
-from stream_monitor.kafka.config import PARTITIONER, common
+from stream_monitor.kafka.clients import PARTITIONER, common, made
 from stream_monitor.settings import Settings
 
 
@@ -13,9 +13,8 @@ class Feed:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._producer = Producer(
-            common(settings, "feed") | {"partitioner": PARTITIONER[settings.topics.partitioner], "linger.ms": 5}
-        )
+        config = {"partitioner": PARTITIONER[settings.topics.partitioner], "linger.ms": 5}
+        self._producer = made(Producer, common(settings, "feed") | config)
 
     def send(self, role: str, key: str, value: bytes) -> None:
         """Queue an event; waits when the queue is full."""

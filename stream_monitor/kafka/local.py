@@ -125,9 +125,11 @@ class LocalKafka:
 
     def __init__(self, folder: Path, port: int | None = None, properties: Mapping[str, str] | None = None) -> None:
         self.folder = folder.absolute()
-        spare, self._controller = _free_ports(2)
+        spare, self.controller, self.inner = _free_ports(3)
+        """Ports of the controller, and of a listener for the broker's own use where `properties` set one up."""
         self.port = port or spare
-        self._extra = dict(properties or {})
+        self.properties = dict(properties or {})
+        """Go above ours; read at each start."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -139,8 +141,8 @@ class LocalKafka:
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{self._controller}",
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self._controller}",
+            "controller.quorum.bootstrap.servers": f"127.0.0.1:{self.controller}",
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self.controller}",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.folder / "data"),
             "auto.create.topics.enable": "false",
@@ -153,7 +155,7 @@ class LocalKafka:
             "share.coordinator.state.topic.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
             "log.cleaner.backoff.ms": "500",
-        } | self._extra
+        } | self.properties
 
     def start(self) -> LocalKafka:
         """Format on the first start, run, and return when clients can connect."""

@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaExc
 from confluent_kafka.admin import OffsetSpec
 
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.config import CALL_S, FETCH, admin, common
+from stream_monitor.kafka.clients import CALL_S, FETCH, Reasons, admin, common, made
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Partition
 
@@ -27,9 +27,11 @@ class Logs:
     `end_lost` is called with a partition on which a transaction stays open that may be one of ours.
     """
 
-    def __init__(self, settings: Settings, role: str, end_lost: Callable[[TopicPartition], None]) -> None:
-        self.settings, self.role, self._end_lost = settings, role, end_lost
-        self.admin = admin(settings)
+    def __init__(
+        self, settings: Settings, role: str, reasons: Reasons, end_lost: Callable[[TopicPartition], None]
+    ) -> None:
+        self.settings, self.role, self.reasons, self._end_lost = settings, role, reasons, end_lost
+        self.admin = admin(settings, reasons)
         self._tables: dict[str, Consumer] = {}
 
     def offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
@@ -42,9 +44,10 @@ class Logs:
                 return self._offsets_once(partitions, spec)
             except KafkaException as error:
                 if time.monotonic() > deadline:
-                    raise BrokerError(f"no answer for {PATIENCE_S:.0f} s: {error.args[0].str()}") from error
+                    raise BrokerError(f"no answer for {PATIENCE_S:.0f} s: {self.reasons.of(error)}") from error
                 time.sleep(0.5)
-                self.admin = admin(self.settings)  # the old one keeps the leader epochs of before the restart
+                # the old one keeps the leader epochs of before the restart
+                self.admin = admin(self.settings, self.reasons)
 
     def _offsets_once(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         wanted = {TopicPartition(self.settings.topic(r), n): spec for r, n in partitions}
@@ -101,15 +104,16 @@ class Logs:
         return found
 
     def _reader(self, partitions: list[TopicPartition]) -> Consumer:
-        consumer = Consumer(
-            common(self.settings, f"{self.role}-reader")
+        consumer = made(
+            Consumer,
+            common(self.settings, f"{self.role}-reader", self.reasons)
             | FETCH
             | {
                 "group.id": f"{self.settings.app}.{self.role}.reader",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-            }
+            },
         )
         consumer.assign(partitions)
         return consumer
@@ -127,7 +131,7 @@ class Logs:
         try:
             return list(self.admin.list_topics(topic, CALL_S).topics[topic].partitions)
         except KafkaException as error:
-            raise BrokerError(f"kafka: {error.args[0].str()}") from error
+            raise BrokerError(f"kafka: {self.reasons.of(error)}") from error
 
     def close(self) -> None:
         """Close what is open."""

@@ -10,11 +10,9 @@ from stream_monitor.describe.records import write
 from stream_monitor.describe.stage import partition_of
 from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.config import common
+from stream_monitor.kafka.clients import CALL_S, common, made
 from stream_monitor.kafka.topics import ready
 from stream_monitor.settings import Settings
-
-CALL_S = 30.0
 
 
 def pin(settings: Settings, baselines: Sequence[PinnedBaseline]) -> int:
@@ -29,7 +27,8 @@ def pin(settings: Settings, baselines: Sequence[PinnedBaseline]) -> int:
         if error is not None:
             failed.append(error)
 
-    producer = Producer(common(settings, "pin") | {"enable.idempotence": True, "compression.type": "zstd"})
+    config = common(settings, "pin") | {"enable.idempotence": True, "compression.type": "zstd"}
+    producer = made(Producer, config)
     sent = 0
     try:
         for baseline in baselines:

@@ -13,7 +13,7 @@ from confluent_kafka import Message as KafkaMessage
 from stream_monitor.errors import BrokerError, TopicsError
 from stream_monitor.kafka.audit import STUCK_S, Audit, Span
 from stream_monitor.kafka.client import Batch
-from stream_monitor.kafka.config import CALL_S, FETCH, PARTITIONER, common
+from stream_monitor.kafka.clients import CALL_S, FETCH, PARTITIONER, common, made
 from stream_monitor.kafka.topics import create_plain
 from stream_monitor.settings import ROLES_IN, Settings
 from stream_monitor.stages import Output, Partition
@@ -40,7 +40,8 @@ class TopicRange:
         self._roles = {settings.topic(role): role for role in ROLES_IN}
         self._at = {part: span.first for part, span in self.spans.items() if span.first < span.end}
         self._paused: set[Partition] = set()
-        self._consumer = Consumer(
+        self._consumer = made(
+            Consumer,
             common(settings, "replay") | FETCH | {
                 "group.id": f"{settings.app}.replay", "isolation.level": "read_committed",
                 "enable.auto.commit": False, "auto.offset.reset": "error",
@@ -124,7 +125,7 @@ class ReplayTopics:
         self.names = {role: f"{settings.app}.replay.{role}" for role in REPLAYED}
         create_plain(settings, list(self.names.values()))
         config = {"enable.idempotence": True, "partitioner": PARTITIONER[settings.topics.partitioner]}
-        self._producer = Producer(common(settings, "replay") | config)
+        self._producer = made(Producer, common(settings, "replay") | config)
         self._failed: list[str] = []
 
     def publish(self, output: Output) -> None:

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from stream_monitor.errors import BrokerError, TopicsError
-from stream_monitor.kafka.config import common
+from stream_monitor.kafka.clients import CALL_S, common, connected, made
 from stream_monitor.settings import Settings
-
-CALL_S = 30.0
 
 
 class Tail:
@@ -18,14 +16,16 @@ class Tail:
 
     def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
         self._roles = {settings.topic(role): role for role in roles}
-        self._consumer = Consumer(
+        connected(settings)  # says why, where a consumer would only time out
+        self._consumer = made(
+            Consumer,
             common(settings, "tail")
             | {
                 "group.id": f"{settings.app}.tail",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-            }
+            },
         )
         try:
             self._ends = self._find_ends()

@@ -11,10 +11,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 
 from stream_monitor.describe.stage import Layout
 from stream_monitor.errors import BrokerError, TopicsError
-from stream_monitor.kafka.config import admin
+from stream_monitor.kafka.clients import CALL_S, admin, connected
 from stream_monitor.settings import ROLES, ROLES_REKEYED, Settings
 
-CALL_S = 30.0
 DAY = 86_400_000
 JOINED = ("predictions", "labels", "feedback")
 
@@ -53,14 +52,11 @@ class TopicReport:
 
 def inspect(settings: Settings, client: AdminClient | None = None) -> TopicReport:
     """What exists, and what is wrong with it; BrokerError when no broker answers."""
-    client = client or admin(settings)
+    client = client or connected(settings)
     try:
         known = client.list_topics(timeout=CALL_S).topics
     except KafkaException as error:
-        raise BrokerError(
-            f"no answer from {settings.kafka.bootstrap_servers}: {error.args[0].str()}. Is Kafka there? "
-            "Set kafka.bootstrap_servers, and kafka.options for TLS and SASL."
-        ) from error
+        raise BrokerError(f"no answer from {settings.kafka.bootstrap_servers}: {error.args[0].str()}") from error
     partitions = {role: len(known[settings.topic(role)].partitions) for role in ROLES if settings.topic(role) in known}
     rekey = settings.join.rekey or len({partitions[role] for role in JOINED if role in partitions}) > 1
     problems = _count_problems(settings, partitions, rekey) + _config_problems(settings, client, partitions)
@@ -103,7 +99,7 @@ def _config_problems(settings: Settings, client: AdminClient, partitions: dict[s
 
 def create(settings: Settings) -> list[str]:
     """Make the missing topics; returns their names."""
-    client = admin(settings)
+    client = connected(settings)
     report = inspect(settings, client)
     existing = report.partitions
     inputs = next((existing[role] for role in JOINED if role in existing), settings.topics.partitions)

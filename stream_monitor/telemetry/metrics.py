@@ -47,6 +47,7 @@ class Telemetry:
         self.outputs = counter("outputs", "Records published, by topic role.", "topic")
         self.output_bytes = counter("output_bytes", "Bytes published before compression.")
         self.rejects = counter("rejects", "Events that became dead letters, by reason.", "reason")
+        self.summed = counter("rejects_summed", "Of these, those above dead_letters.limit: no letter of their own.")
         self.aborts = counter("aborts", "Transactions that were aborted and tried again.")
         self.lag = gauge("lag", "Records not read yet, by topic role, all partitions of this worker.", "topic")
         self.partitions = gauge("partitions", "Topic partitions that this worker owns.")
@@ -77,6 +78,7 @@ class Telemetry:
             state: Mapping[str, Any] = loop.stage.vitals()
             for reason, count in state.get("rejects", {}).items():
                 self.rejects.labels(reason).inc(count)
+            self.summed.inc(state.get("summed", 0))
             for name in ("pending", "evicted", "models", "open_alerts"):
                 if name in state:
                     getattr(self, name).set(state[name])

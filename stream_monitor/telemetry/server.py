@@ -1,45 +1,187 @@
-"""/metrics, /healthz and /readyz of one worker."""
+"""/metrics, /healthz and /readyz of one worker.
+
+Beyond loopback the port is served with a token and TLS, or by a word of the settings that something else guards it.
+The newest connection is always served: above the bound the oldest is cut, so nobody who holds connections open can
+hide a worker from its supervisor.
+"""
 
 from __future__ import annotations
 
+import hmac
+import ipaddress
+import logging
+import socket
+import ssl
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from stream_monitor.errors import SettingsError
 from stream_monitor.settings import HttpSettings
 from stream_monitor.telemetry.metrics import Running
 
+log = logging.getLogger(__name__)
 
-def serve(settings: HttpSettings, offset: int, loop: Running) -> ThreadingHTTPServer:
-    """Serve in a thread at port + `offset`, for workers share a machine; port 0 takes any free one."""
+CONNECTIONS = 32
+"""Connections at once."""
+IDLE_S = 10.0
+"""A connection that says nothing this long is cut."""
+TELL_AGAIN_S = 10.0
+
+
+def problems(settings: HttpSettings) -> list[str]:
+    """What is wrong with where and how the endpoints are to be served."""
+    if not settings.enabled:
+        return []
+    found = []
+    lacking = [
+        name for name, value in (("token", settings.token), ("tls_certificate", settings.tls_certificate)) if not value
+    ]
+    if lacking and not settings.open and not _is_loopback(settings.host):
+        missing = " and ".join(f"http.{name}" for name in lacking)
+        found.append(
+            f"http.host {settings.host!r} is open to other machines: set {missing}, or `http.open: true` if something "
+            "else guards the port (docs/security.md)"
+        )
+    try:
+        _tls(settings)
+    except SettingsError as error:
+        found.append(str(error))
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
+
+
+def _tls(settings: HttpSettings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # An encrypted key fails with this password; without one OpenSSL would ask for it on the terminal.
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "is the key encrypted?"
+        files = " and ".join(name for name in (settings.tls_certificate, settings.tls_key) if name)
+        raise SettingsError(f"http: no TLS with {files}: {reason}") from error
+    return context
+
+
+class Server(ThreadingHTTPServer):
+    """A thread a connection, the newest of them; a handshake in its own thread, so that a slow one delays nobody."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None):
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._tls = tls
+        self._open: list[Any] = []
+        self._lock = threading.Lock()
+        self._told = -TELL_AGAIN_S
+        super().__init__(address, handler)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """A connection, not yet shaken hands with."""
+        connection, address = super().get_request()
+        connection.settimeout(IDLE_S)
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._open.append(connection)
+            if len(self._open) > CONNECTIONS:
+                self._cut(self._open.pop(0))
+        return connection, address
+
+    @staticmethod
+    def _cut(connection: Any) -> None:
+        """Wake the thread of a connection, which then closes it; past the TLS layer, which is that thread's."""
+        try:
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        except OSError as error:  # the other side was faster
+            log.debug("a connection was gone before it was cut: %s", error)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Shake hands, and answer."""
+        if self._tls is not None:
+            request.do_handshake()
+        super().finish_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection; under the lock, so that its number is not cut when another one has it already."""
+        with self._lock:
+            if request in self._open:
+                self._open.remove(request)
+            super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Scanners and cut connections are daily business: a line, not a traceback, and not one for each."""
+        now = time.monotonic()
+        if now - self._told >= TELL_AGAIN_S:
+            self._told = now
+            log.warning("http: a request of %s failed: %s", client_address[0], sys.exc_info()[1])
+
+
+def serve(settings: HttpSettings, offset: int, loop: Running) -> Server:
+    """Serve in a thread at port + `offset`, for workers share a machine; port 0 takes any free one.
+
+    SettingsError when certificate or address cannot be had.
+    """
     port = settings.port + offset if settings.port else 0
-    server = ThreadingHTTPServer((settings.host, port), _handler(loop))
-    server.daemon_threads = True
+    tls = _tls(settings)
+    try:
+        server = Server((settings.host, port), _handler(loop, settings), tls)
+    except (OSError, OverflowError) as error:
+        raise SettingsError(f"http: cannot listen on {settings.host}:{port}: {error}") from error
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
 
 
-def _handler(loop: Running) -> type[BaseHTTPRequestHandler]:
+def _admitted(authorization: str, settings: HttpSettings) -> bool:
+    """Compared in constant time: how long it takes says nothing of how much of the token is right."""
+    if settings.token is None:
+        return True
+    scheme, _, given = authorization.partition(" ")
+    expected = settings.token.get_secret_value().encode()
+    return hmac.compare_digest(given.strip().encode("utf-8", "replace"), expected) and scheme.lower() == "bearer"
+
+
+def _handler(loop: Running, settings: HttpSettings) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path == "/metrics":
-                self._answer(200, generate_latest(), CONTENT_TYPE_LATEST)
-            elif self.path == "/healthz":
-                self._answer(200, b"ok\n", "text/plain")
-            elif self.path == "/readyz":
-                self._answer(
-                    200 if loop.ready else 503, b"ready\n" if loop.ready else b"no partitions yet\n", "text/plain"
-                )
-            else:
-                self._answer(404, b"/metrics, /healthz, /readyz\n", "text/plain")
+            match self.path.partition("?")[0]:
+                case "/metrics" if not _admitted(self.headers.get("Authorization", ""), settings):
+                    self._answer(401, b"a bearer token is needed\n", "text/plain")
+                case "/metrics":
+                    self._answer(200, generate_latest(), CONTENT_TYPE_LATEST)
+                case "/healthz":
+                    self._answer(200, b"ok\n", "text/plain")
+                case "/readyz":
+                    told = b"ready\n" if loop.ready else b"no partitions yet\n"
+                    self._answer(200 if loop.ready else 503, told, "text/plain")
+                case _:
+                    self._answer(404, b"/metrics, /healthz, /readyz\n", "text/plain")
 
         def _answer(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
+            if status == 401:
+                self.send_header("WWW-Authenticate", 'Bearer realm="metrics"')
             self.end_headers()
             self.wfile.write(body)
+
+        def version_string(self) -> str:
+            """Without the versions of Python and its server."""
+            return "stream-monitor"
 
         def log_message(self, format: str, *args: object) -> None:
             """Scrapes are not worth a line."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from stream_monitor.describe.columns import OTHER
-from stream_monitor.events.contracts import Metric
+from stream_monitor.events.contracts import DeadLetter, Metric
 from stream_monitor.settings import Settings
 from stream_monitor.verify.told import Told
 from stream_monitor.verify.truth import ALL, Cell, Counts, Performance, Truth, Values
@@ -49,12 +49,26 @@ def _name(cell: tuple[str, str, str, int] | Window) -> str:
 
 
 def _dead_letters(truth: Truth, told: Told) -> Iterator[str]:
-    for key in sorted(truth.rejected.keys() | told.letters.keys()):
+    summed: set[tuple[str, int, int]] = set()
+    for letter in told.sums:
+        place = f"{letter.topic}/{letter.partition}/{letter.offset} to {letter.last_offset}"
+        found = _summed(truth, letter) - told.letters.keys()
+        if len(found) != letter.count or found & summed:
+            yield f"dead letters of {place}: {letter.count} {letter.reason}, expected {len(found - summed)}"
+        summed |= found
+    for key in sorted((truth.rejected.keys() | told.letters.keys()) - summed):
         wanted = [truth.rejected[key]] if key in truth.rejected else []
-        found = told.letters.get(key, [])
-        if found != wanted:
+        reasons = told.letters.get(key, [])
+        if reasons != wanted:
             topic, partition, offset = key
-            yield f"dead letters of {topic}/{partition}/{offset}: {found or 'none'}, expected {wanted or 'none'}"
+            yield f"dead letters of {topic}/{partition}/{offset}: {reasons or 'none'}, expected {wanted or 'none'}"
+
+
+def _summed(truth: Truth, letter: DeadLetter) -> set[tuple[str, int, int]]:
+    """The events that a letter for several may stand for."""
+    offsets = range(letter.offset, (letter.last_offset or letter.offset) + 1)
+    places = ((letter.topic, letter.partition, offset) for offset in offsets)
+    return {place for place in places if truth.rejected.get(place) == letter.reason}
 
 
 def _differing(

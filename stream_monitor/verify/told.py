@@ -29,6 +29,8 @@ class Told:
         """How often by id, status and revision."""
         self.letters: dict[tuple[str, int, int], list[str]] = defaultdict(list)
         """Reasons by topic, partition and offset."""
+        self.sums: list[DeadLetter] = []
+        """Those that stand for several events."""
 
     def feed(self, role: str, value: bytes) -> bool:
         """Take in a record of `profiles`, `metrics`, `alerts` or `dead-letters`; whether the judge must count it."""
@@ -50,6 +52,9 @@ class Told:
                 self.alerts[alert.id, alert.status, alert.revision] += 1
             case "dead-letters":
                 letter = _letter.decode(value)
+                if letter.last_offset is not None:
+                    self.sums.append(letter)
+                    return False
                 self.letters[letter.topic, letter.partition, letter.offset].append(letter.reason)
         return False
 

@@ -99,6 +99,7 @@ class Truth:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._privacy = settings.privacy.rules()
         self.traffic: dict[Cell, Counts] = defaultdict(Counts)
         self.values: dict[Cell, dict[str, Values]] = defaultdict(lambda: defaultdict(Values))
         """By measure: features, the prediction and its latency."""
@@ -144,7 +145,7 @@ class Truth:
         horizon = self.settings.join.label_horizon
         oldest = -math.inf if before is None else before - rules.allowed_lateness - horizon
         duplicate = any((w.model, w.version) == (event.model, event.version) and w.ts >= oldest for w in known)
-        found = [segment_of(spec, event.tags, event.features) for spec in self.settings.segments]
+        found = [segment_of(spec, event.tags, event.features, self._privacy) for spec in self.settings.segments]
         segments = [ALL, *(segment for segment in found if segment is not None)]
         at = before if late and before is not None else event.ts
         kind: Literal["duplicates", "late", "accepted"]
@@ -155,7 +156,8 @@ class Truth:
             if kind == "accepted":
                 values = self.values[event.model, event.version, segment, at - at % rules.pane]
                 for feature, value in event.features.items():
-                    values[measures.feature_measure(feature)].add(value)
+                    if feature not in self._privacy.dropped:
+                        values[measures.feature_measure(feature)].add(self._privacy.hide(feature, value))
                 values[measures.PREDICTION].add(event.prediction)
                 values[measures.LATENCY].add(event.latency_ms)
         if not duplicate:

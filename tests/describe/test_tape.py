@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_monitor.describe import tape
+from stream_monitor.describe import scan_tables, tape
 from stream_monitor.describe.records import DeltaRecord, read
 from stream_monitor.describe.stage import Describe, Knowledge, Layout
 from stream_monitor.events import scan
 from stream_monitor.events.contracts import Prediction
+from stream_monitor.events.privacy import Privacy
 from stream_monitor.replay import Line
 from stream_monitor.stages import Position
 from tests.streams import T0, quick_settings
@@ -36,6 +37,7 @@ values = st.one_of(
 steady = {"amount": st.floats(-5, 5), "country": st.sampled_from(["DE", "FR"]), "vip": st.booleans()}
 odd = st.dictionaries(st.sampled_from(["amount", "country", "score", "x)"]), values, max_size=3)
 features = st.one_of(st.fixed_dictionaries(steady), st.fixed_dictionaries(steady), odd)
+tags = st.sampled_from(["IT", "5", 5, 5.0, -3, 0.5, True, None])
 events = st.fixed_dictionaries(
     {
         "id": st.sampled_from([f"e{i}" for i in range(300)]),
@@ -49,7 +51,7 @@ events = st.fixed_dictionaries(
         "probabilities": st.one_of(st.floats(0, 1), st.just([0.2, 0.8]), st.just({"true": 0.7}), st.none()),
         "latency_ms": st.one_of(st.floats(0, 9), st.none()),
         "human_prediction": st.one_of(st.booleans(), st.none()),
-        "tags": st.just({"country": "IT"}),
+        "tags": st.dictionaries(st.sampled_from(["country", "vip"]), tags, max_size=2),
         "unknown": st.just(1),
     },
 )
@@ -79,11 +81,17 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(line)
 
 
-def described(lines: list[bytes], way: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[bytes]]:
+PRIVATE = {"hash": ["amount", "country", "vip"], "drop": ["score"], "key": "0123456789abcdef"}
+
+
+def described(
+    lines: list[bytes], way: str, monkeypatch: pytest.MonkeyPatch, **sections: Any
+) -> tuple[Any, list[bytes]]:
     """(everything in the deltas, dead letters), by model; batches of 7 so that keys are learned on the way."""
     if way == "generic":
         monkeypatch.setattr(tape.Reel, "learn", lambda self, events: None)
-    stage = Describe(quick_settings(segments=[["country"], ["vip", "amount"]]), Layout(1, 1, 1), Knowledge())
+    rules = quick_settings(segments=[["country"], ["vip", "amount"]], **sections)
+    stage = Describe(rules, Layout(1, 1, 1), Knowledge())
     stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
     for at in range(0, len(lines), 7):
         stage.step("predictions", [Line(line, at + i, T0 + 10_000) for i, line in enumerate(lines[at : at + 7])])
@@ -165,6 +173,17 @@ def test_damaged_events_are_described_alike(lines: list[bytes]) -> None:
     assert fast == slow
 
 
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.lists(st.one_of(raw, raw, damaged()), max_size=60))
+def test_private_fields_are_described_alike(lines: list[bytes]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        fast = described(lines, "scanned", patch, privacy=PRIVATE)
+        slow = described(lines, "generic", patch, privacy=PRIVATE)
+    assert fast == slow
+    measures = {key[2] for kind in ("moments", "categories") for key in fast[0][kind]}
+    assert not measures & {"feature.score", "length(feature.score)", "length(country)", "length(amount)"}
+
+
 def scanned(reel: tape.Reel, lines: list[bytes]) -> list[bool]:
     ends = np.cumsum([0, *map(len, lines)])
     upto, rows = reel.scan(np.frombuffer(b"".join(lines) + bytes(scan.PADDING), np.uint8), ends, 0)
@@ -173,7 +192,7 @@ def scanned(reel: tape.Reel, lines: list[bytes]) -> list[bool]:
 
 
 def test_steady_events_are_scanned_and_odd_ones_are_not() -> None:
-    reel = tape.Reel(())
+    reel = tape.Reel((), Privacy())
     event: dict[str, Any] = {"id": "a", "ts": T0, "model": "m", "version": "é", "features": {"x": 1.5, "c": "München"}}
     event |= {"prediction": True, "probabilities": [0.1, 0.9], "latency_ms": 3, "tags": {"t": "u"}}
     good = json.dumps(event, ensure_ascii=False).encode()
@@ -201,7 +220,7 @@ def test_numbers_are_read_to_the_nearest_double() -> None:
 
 
 def test_more_texts_than_there_is_room_for_are_described_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tape, "MAX_STRINGS", 64)
+    monkeypatch.setattr(scan_tables, "MAX_STRINGS", 64)
     lines = [
         json.dumps({"id": f"{i}", "ts": T0 + i, "features": {"c": f"word{i % 150}", "d": f"{i % 7}"}}).encode()
         for i in range(1_000)

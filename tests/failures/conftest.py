@@ -34,3 +34,8 @@ def fleet(broker: LocalKafka, tmp_path: Path) -> Iterator[Fleet]:
 @pytest.fixture
 def seeds(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--seeds"))
+
+
+@pytest.fixture
+def first_seed(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--first-seed"))

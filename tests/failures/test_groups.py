@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
+from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.verify.run import verify
-from tests.failures.fleet import Fleet, Traffic, settle
+from tests.failures.fleet import Fleet, Traffic, fleet_of, settings_for, settle
 from tests.failures.worker import STEPS, Fault
 
 pytestmark = pytest.mark.kafka
@@ -47,18 +49,28 @@ def test_slower_than_max_poll_interval(fleet: Fleet, role: str, method: str) -> 
     assert slow.running() or "Error" not in slow.said(), slow.said()
 
 
-def test_storms(fleet: Fleet, seeds: int) -> None:
-    """Up to four workers of each stage start, stop, freeze, are killed, or die within a commit, at seeded moments."""
-    for seed in range(seeds):
-        rng = random.Random(seed)
-        traffic = Traffic(fleet.rules, seed) if seed == 0 else traffic  # noqa: F821
-        for _ in range(12):
-            traffic.send(rng.randrange(50, 300))
-            storm(fleet, rng)
-            time.sleep(rng.random() * 0.5)  # the moment is the point
-        for worker in fleet.workers:
-            worker.signal(signal.SIGCONT)
-        settle(fleet, traffic)
+def test_storms(broker: LocalKafka, tmp_path: Path, seeds: int, first_seed: int) -> None:
+    """Up to four workers of each stage start, stop, freeze, are killed, or die within a commit, at seeded moments.
+
+    An app lives through twenty schedules, then a new one begins: every check reads the whole of it.
+    """
+    for first in range(first_seed, first_seed + seeds, 20):
+        folder = tmp_path / str(first)
+        folder.mkdir()
+        with fleet_of(settings_for(broker.bootstrap), folder) as fleet:
+            traffic = Traffic(fleet.rules, first)
+            for seed in range(first, min(first + 20, first_seed + seeds)):
+                weather(fleet, traffic, random.Random(seed))
+                settle(fleet, traffic)
+
+
+def weather(fleet: Fleet, traffic: Traffic, rng: random.Random) -> None:
+    for _ in range(12):
+        traffic.send(rng.randrange(50, 300))
+        storm(fleet, rng)
+        time.sleep(rng.random() * 0.5)  # the moment is the point
+    for worker in fleet.workers:
+        worker.signal(signal.SIGCONT)
 
 
 def storm(fleet: Fleet, rng: random.Random) -> None:

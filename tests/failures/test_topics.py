@@ -12,7 +12,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from stream_monitor.kafka.audit import Audit
-from stream_monitor.kafka.config import admin
+from stream_monitor.kafka.clients import admin
 from stream_monitor.kafka.topics import ready
 from stream_monitor.stages import Partition
 from tests.failures.fleet import Fleet, Traffic, settle

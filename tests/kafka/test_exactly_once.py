@@ -83,7 +83,7 @@ def replace(rules: Settings, layout: Layout, workers: list[app.Worker], at: int)
     os.kill(victim.process.pid, signal.SIGKILL)
     victim.process.join()
     process = multiprocessing.get_context("spawn").Process(
-        target=app._worker_main, args=(rules.model_dump_json(), layout, victim.role, victim.number)
+        target=app._worker_main, args=(rules, layout, victim.role, victim.number)
     )
     process.start()
     workers[at] = app.Worker(victim.role, victim.number, process)

@@ -1,0 +1,34 @@
+"""Durations as people write them: `500ms`, `10s`, `5m`, `6h`, `7d`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer
+
+_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+
+
+def ms(value: Any) -> int:
+    """Milliseconds of `500ms`, `10s`, `5m`, `6h` or `7d`; ValueError for anything else."""
+    match = _DURATION.fullmatch(str(value).strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration; write 500ms, 10s, 5m, 6h or 7d")
+    return round(float(match[1]) * _UNITS[match[2]])
+
+
+def format_duration(millis: int) -> str:
+    """The shortest exact way to write a duration."""
+    for unit, size in reversed(_UNITS.items()):
+        if millis % size == 0 and (millis or unit == "ms"):
+            return f"{millis // size}{unit}"
+    raise AssertionError("every integer is a multiple of 1 ms")
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(lambda v: v if isinstance(v, int) and not isinstance(v, bool) and v == 0 else ms(v)),
+    PlainSerializer(format_duration, return_type=str),
+]

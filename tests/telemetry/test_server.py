@@ -1,0 +1,163 @@
+"""The endpoints: open on this machine, and beyond it to those who have the token, over TLS."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_monitor.app import run
+from stream_monitor.errors import SettingsError
+from stream_monitor.settings import HttpSettings, parse
+from stream_monitor.telemetry import server
+from tests.certificates import certificate_of
+
+TOKEN = "0123456789abcdef-hunter2"
+
+
+@dataclass
+class Worker:
+    """As much of a loop as the endpoints look at."""
+
+    ready: bool = False
+    stage: Any = None
+    owned: set[tuple[str, int]] = field(default_factory=set)
+
+
+def settings_for(**http: Any) -> HttpSettings:
+    return parse({"http": {"port": 0} | http}).http
+
+
+@contextmanager
+def serving(worker: Worker | None = None, **http: Any) -> Iterator[int]:
+    """The port of a server with these settings."""
+    running = server.serve(settings_for(**http), 0, worker or Worker())
+    try:
+        yield int(running.server_address[1])
+    finally:
+        running.shutdown()
+        running.server_close()
+
+
+def get(port: int, path: str, tls: ssl.SSLContext | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """(status, headers, body)."""
+    connection = (
+        http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=tls)
+        if tls
+        else http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    )
+    with closing(connection):
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.headers), answer.read()
+
+
+def test_without_a_token_this_machine_may_read_everything() -> None:
+    with serving() as port:
+        assert get(port, "/metrics?name=x")[0] == 200
+        assert get(port, "/healthz")[0] == 200
+        assert get(port, "/other")[0] == 404
+
+
+def test_readiness_is_that_of_the_worker() -> None:
+    worker = Worker()
+    with serving(worker) as port:
+        assert get(port, "/readyz")[0] == 503
+        worker.ready = True
+        assert get(port, "/readyz")[0] == 200
+
+
+def test_the_metrics_demand_the_token_and_the_probes_do_not() -> None:
+    with serving(token=TOKEN) as port:
+        status, headers, body = get(port, "/metrics")
+        assert (status, headers["WWW-Authenticate"]) == (401, 'Bearer realm="metrics"')
+        assert b"python" not in body and "Python" not in headers["Server"]
+        for wrong in ("", TOKEN, "Bearer", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", "Bearer \xe9"):
+            assert get(port, "/metrics", Authorization=wrong)[0] == 401
+        assert get(port, "/metrics", Authorization=f"bearer {TOKEN}")[0] == 200
+        assert (get(port, "/healthz")[0], get(port, "/readyz")[0]) == (200, 503)
+
+
+def test_with_a_certificate_the_endpoints_speak_tls_only(tmp_path: Path) -> None:
+    files = certificate_of(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(files.certificate))
+    with serving(tls_certificate=str(files.certificate), tls_key=str(files.key), token=TOKEN) as port:
+        assert get(port, "/metrics", trusting, Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert get(port, "/metrics", trusting)[0] == 401
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            get(port, "/healthz")
+        assert get(port, "/healthz", trusting)[0] == 200
+
+
+def test_certificate_and_key_may_be_one_file(tmp_path: Path) -> None:
+    files = certificate_of(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(files.certificate))
+    with serving(tls_certificate=str(files.both)) as port:
+        assert get(port, "/healthz", trusting)[0] == 200
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_who_holds_connections_open_hides_nothing(tmp_path: Path, tls: bool) -> None:
+    files = certificate_of(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(files.certificate)) if tls else None
+    with serving(**({"tls_certificate": str(files.both)} if tls else {})) as port:
+        held = [socket.create_connection(("127.0.0.1", port)) for _ in range(server.CONNECTIONS)]
+        assert get(port, "/healthz", trusting)[0] == 200
+        held[0].settimeout(10)
+        assert held[0].recv(1) == b"", "the oldest is cut"
+        for connection in held:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("http", "told"),
+    [
+        ({}, None),
+        ({"host": "localhost"}, None),
+        ({"host": "::1"}, None),
+        ({"host": "127.8.8.8"}, None),
+        ({"host": "0.0.0.0"}, "set http.token and http.tls_certificate"),
+        ({"host": ""}, "set http.token and http.tls_certificate"),
+        ({"host": "monitor.example"}, "set http.token and http.tls_certificate"),
+        ({"host": "::", "token": TOKEN}, "set http.tls_certificate, or `http.open: true`"),
+        ({"host": "0.0.0.0", "open": True}, None),
+        ({"host": "0.0.0.0", "enabled": False}, None),
+        ({"tls_certificate": "/nowhere.pem"}, "no TLS with /nowhere.pem: No such file"),
+    ],
+)
+def test_beyond_this_machine_token_and_tls_are_demanded(http: dict[str, Any], told: str | None) -> None:
+    found = server.problems(settings_for(**http))
+    assert found == [] if told is None else told in found[0]
+    if told is not None:
+        with pytest.raises(SettingsError):
+            run(parse({"http": http}), ["describe"], 1)
+
+
+def test_an_encrypted_key_is_refused_and_not_asked_about(tmp_path: Path) -> None:
+    files = certificate_of(tmp_path, password=b"hunter2")
+    (found,) = server.problems(settings_for(tls_certificate=str(files.certificate), tls_key=str(files.key)))
+    assert f"no TLS with {files.certificate} and {files.key}" in found
+
+
+@pytest.mark.parametrize("token", ["short", "with a blank in it 12345", "ünlesbar-0123456789"])
+def test_a_token_that_cannot_be_one_is_refused_without_being_told(token: str) -> None:
+    with pytest.raises(SettingsError, match=r"http\.token: must have at least 16") as told:
+        settings_for(token=token)
+    assert token not in str(told.value)
+
+
+def test_a_key_without_a_certificate_is_a_mistake() -> None:
+    with pytest.raises(SettingsError, match="none is given"):
+        settings_for(tls_key="key.pem")
+
+
+def test_an_address_in_use_is_told() -> None:
+    with serving() as port, pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1:{port}"):
+        server.serve(settings_for(port=port), 0, Worker())
