@@ -47,6 +47,27 @@ Duration = Annotated[
 ]
 
 
+_PERIODS = {"hour": 3_600_000, "day": 86_400_000, "week": 7 * 86_400_000, "month": 30 * 86_400_000}
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:per\s|/)\s*(hour|day|week|month)")
+
+
+def _rate(value: Any) -> str:
+    match = _RATE.fullmatch(str(value).strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"{value!r} is no rate above 0; write 1 per week, 0.5 per day or 2/month")
+    return f"{float(match[1]):g} per {match[2]}"
+
+
+Rate = Annotated[str, BeforeValidator(_rate)]
+"""`NUMBER per hour|day|week|month`, also `NUMBER/week`; a month is 30 days."""
+
+
+def per_ms(rate: str) -> float:
+    """How often a millisecond; ValueError for what is no rate."""
+    number, _, period = _rate(rate).split()
+    return float(number) / _PERIODS[period]
+
+
 class Section(BaseModel):
     """Base of all sections: unknown keys are mistakes."""
 
@@ -138,13 +159,20 @@ class BaselineSettings(Section):
     first: Annotated[int, Field(ge=100, le=1_000_000, description="values that make a measure's baseline")] = 10_000
 
 
+SequentialName = Literal["cusum", "adwin", "page_hinkley"]
+
+
 class DetectionSettings(Section):
     """What rings, and when; a judge reads these from its own topic, so that a replay judges alike."""
 
     numeric: tuple[Literal["psi", "ks", "js", "wasserstein"], ...] = ("psi", "ks")
     categorical: tuple[Literal["psi", "js", "chi2"], ...] = ("psi",)
-    outcome: tuple[Literal["adwin", "page_hinkley"], ...] = ("adwin",)
-    false_discovery_rate: Annotated[float, Field(gt=0, lt=0.5, description="over the measures of a window")] = 0.01
+    input: tuple[SequentialName, ...] = Field((), description="sequential detectors of what predictions say")
+    outcome: tuple[SequentialName, ...] = Field(("cusum",), description="sequential detectors of what labels say")
+    false_alarms: Rate = Field("1 per week", description="that a model may give; half for cusum, half for window tests")
+    false_discovery_rate: float | None = Field(
+        None, gt=0, lt=0.5, description="over the measures of a window, in place of the share of `false_alarms`"
+    )
     min_count: Annotated[int, Field(ge=10, description="values below which a window is not judged")] = 50
     tolerance: dict[str, float] = Field(
         {}, description="effect that is still no drift, by test: psi, ks, js, wasserstein, chi2, missing, …"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from scipy import special
+
 from stream_monitor.detect.adwin import Adwin, Change
-from stream_monitor.detect.baselines import Baseline
+from stream_monitor.detect.baselines import Baseline, as_evidence
+from stream_monitor.detect.grid import Turn
+from stream_monitor.detect.numbers import quantile
 from stream_monitor.detect.page_hinkley import PageHinkley
 from stream_monitor.events.contracts import Finding
 from stream_monitor.settings import DetectionSettings
+from stream_monitor.types import F64
 
 Sequential = Adwin | PageHinkley
 
@@ -17,6 +22,9 @@ DETECTORS: dict[str, Callable[[DetectionSettings], Sequential]] = {
     "page_hinkley": lambda settings: PageHinkley(settings.page_hinkley_threshold, settings.page_hinkley_delta),
 }
 """A new detector is one file with `update(n, mean, m2, ts)`, one line here, one row in docs/detection.md."""
+
+CUSUM = "cusum"
+"""The detector that is no object of its own but rows of a `detect.grid.Grid`."""
 
 
 def advance(detector: Sequential, baseline: Baseline, row: tuple[int, float, float], start: int) -> Change | None:
@@ -41,3 +49,31 @@ def finding_of(name: str, change: Change, baseline: Baseline) -> Finding:
             "baseline": {"n": baseline.n, "mean": baseline.mean, "std": baseline.std},
         },
     )
+
+
+def turn_finding(turn: Turn, baseline: Baseline, borders: F64) -> Finding:
+    """A change that a CUSUM found, with its size in baseline standard deviations and in the measure's own unit."""
+    return Finding(
+        detector=CUSUM,
+        score=turn.statistic,
+        threshold=turn.threshold,
+        direction="up" if turn.up else "down",
+        change_ts=turn.began,
+        evidence={
+            "shift": {"sigmas": turn.effect, "value": shift_of(turn.effect, baseline, borders), "n": turn.values},
+            "baseline": as_evidence(baseline),
+        },
+    )
+
+
+def shift_of(sigmas: float, baseline: Baseline, borders: F64) -> float:
+    """A shift of the scores as one of the values: by how much it moves the median.
+
+    Where the baseline has two values, by how much it moves the mean.
+    """
+    counts = baseline.counts
+    if counts is None or (counts > 0).sum() <= 2:
+        return sigmas * baseline.std
+    ends = baseline.low, baseline.high
+    moved, median = (quantile(counts, borders, float(special.ndtr(x)), *ends) for x in (sigmas, 0.0))
+    return moved - median
