@@ -130,10 +130,12 @@ def share(base: tuple[I64, I64], now: tuple[I64, I64], tolerance: float) -> Test
     raw = b / np.maximum(n, 1) - a / np.maximum(m, 1)
     way = np.where(raw > 0, 1.0, -1.0)
     p, q = (a + 0.5) / (m + 1), np.clip(b - way / 2, 0, n) / np.maximum(n, 1)
-    p0 = _nearest((p, m + 1), (q, n), way * tolerance)
-    root = np.sqrt(2 * (n * _divergence(q, p0 + way * tolerance) + (m + 1) * _divergence(p, p0)))
-    beyond = way * (q - p) > tolerance
-    return Tested(raw, np.minimum(1.0, 2 * special.ndtr(-np.where(beyond, root, 0.0))))
+    beyond, root = np.flatnonzero(way * (q - p) > tolerance), np.zeros(len(raw))
+    if len(beyond):
+        p, q, m, n, gap = p[beyond], q[beyond], m[beyond] + 1, n[beyond], way[beyond] * tolerance
+        p0 = _nearest((p, m), (q, n), gap)
+        root[beyond] = np.sqrt(2 * (n * _divergence(q, p0 + gap) + m * _divergence(p, p0)))
+    return Tested(raw, np.minimum(1.0, 2 * special.ndtr(-root)))
 
 
 def _nearest(base: tuple[F64, I64], now: tuple[F64, I64], gap: F64) -> F64:

@@ -143,6 +143,9 @@ class Lane:
     def advance(self, watermark: int) -> Iterator[Happening]:
         """Close every pane that ends at or before the watermark, oldest first."""
         size = self.rules.pane_ms
+        if not (self.state.open or self.state.lively) and all(window.empty for window in self.state.windows):
+            self.state.closed = max(self.state.closed, watermark - watermark % size)
+            return
         for start in sorted(pane for pane in self.state.open if pane + size <= watermark):
             yield from self._finish(start)
             self.state.closed = start + size

@@ -185,14 +185,16 @@ class SequentialDetectors:
     def _step(self, pane: Pane, end: int, known: Known) -> Iterator[Step | Found]:
         numbers = pane.numbers
         rows = self._rows(numbers, pane.start, known)
-        sizes = np.diff(numbers.bin_ptr)
+        sizes = numbers.bin_ptr[1:] - numbers.bin_ptr[:-1]
         there = (rows >= 0) & (sizes > 0)
-        if not there.any():
-            return
         places = np.flatnonzero(there)
-        binned = np.repeat(there, sizes)
-        row = np.repeat(np.cumsum(there) - 1, sizes)[binned]
-        step = Step(pane.start, end, rows[places], row, numbers.bin_at[binned], numbers.bin_n[binned])
+        if not len(places):
+            return
+        row = np.repeat(np.cumsum(there) - 1, sizes)
+        step = Step(pane.start, end, rows[places], row, numbers.bin_at, numbers.bin_n)
+        if len(places) < len(rows):
+            binned = np.repeat(there, sizes)
+            step.row, step.at, step.n = row[binned], step.at[binned], step.n[binned]
         yield step
         for turn in step.turns:
             at = places[turn.place]
