@@ -159,7 +159,7 @@ class BaselineSettings(Section):
     first: Annotated[int, Field(ge=100, le=1_000_000, description="values that make a measure's baseline")] = 10_000
 
 
-SequentialName = Literal["cusum", "adwin", "page_hinkley"]
+SequentialName = Literal["cusum", "adwin", "page_hinkley", "e_sr"]
 
 
 class DetectionSettings(Section):
@@ -183,6 +183,7 @@ class DetectionSettings(Section):
     adwin_delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
     page_hinkley_threshold: Annotated[float, Field(gt=0)] = 50.0
     page_hinkley_delta: Annotated[float, Field(ge=0)] = 0.05
+    e_sr_arl0: Annotated[float, Field(ge=100, description="least mean number of values between false alarms")] = 1e6
     limits: tuple[str, ...] = Field((), description="static limits such as `latency_ms.p99 > 250`")
 
 

@@ -28,7 +28,7 @@ def quick_settings(**sections: Any) -> Settings:
             "detection": {
                 "min_count": 20,
                 "input": ["cusum"],
-                "outcome": ["cusum", "adwin"],
+                "outcome": ["cusum", "adwin", "e_sr"],
                 "cooldown": "5s",
             },
             **sections,
