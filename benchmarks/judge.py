@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,10 +36,13 @@ def deltas(rng: np.random.Generator, second: int, knowledge: Knowledge) -> list[
     return packed
 
 
-def measure_panes_per_s(seconds: int = 180, warm: int = 60) -> float:
-    """Measure-panes a second of judging, decoding of records and metrics included; the warm-up fills the baselines."""
+def measure_panes_per_s(seconds: int = 180, warm: int = 60, sequential: Sequence[str] = ()) -> float:
+    """Measure-panes a second of judging, decoding of records and metrics included; the warm-up fills the baselines.
+
+    `sequential` are detectors of the inputs.
+    """
     rng = np.random.default_rng(1)
-    rules = parse({"baseline": {"first": 1_000}, "detection": {"numeric": ["psi", "ks"]}})
+    rules = parse({"baseline": {"first": 1_000}, "detection": {"input": sequential}})
     judge, knowledge = Judge(rules, 1), Knowledge()
     judge.assign({("profiles", 0): Position(0, "")}, {})
     offset = 0

@@ -249,7 +249,7 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option(help="draw delay against false alarms here (SVG)")] = None,
 ) -> None:
     """Measure detection quality: false alarms without change, delays, labelled streams, window tests."""
-    from stream_monitor.evaluate.report import picture, tables
+    from stream_monitor.evaluate.report import picture, strict, tables
     from stream_monitor.evaluate.run import SECTIONS, evaluate
 
     if unknown := set(only or []) - set(SECTIONS):
@@ -260,7 +260,7 @@ def evaluate(
         for table in tables({section: rows}):
             Console().print(table)
     if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        json_file.write_text(json.dumps(strict(results), indent=1, allow_nan=False), encoding="utf-8")
     if plot is not None:
         plot.write_text(picture(results.get("delay", [])), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Durations as people write them: `500ms`, `10s`, `5m`, `6h`, `7d`."""
+"""Durations and rates as people write them: `500ms`, `10s`, `5m`, `6h`, `7d`; `1 per week`."""
 
 from __future__ import annotations
 
@@ -32,3 +32,23 @@ Duration = Annotated[
     BeforeValidator(lambda v: v if isinstance(v, int) and not isinstance(v, bool) and v == 0 else ms(v)),
     PlainSerializer(format_duration, return_type=str),
 ]
+
+_PERIODS = {"hour": 3_600_000, "day": 86_400_000, "week": 7 * 86_400_000, "month": 30 * 86_400_000}
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:per\s|/)\s*(hour|day|week|month)")
+
+
+def _rate(value: Any) -> str:
+    match = _RATE.fullmatch(str(value).strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"{value!r} is no rate above 0; write 1 per week, 0.5 per day or 2/month")
+    return f"{float(match[1]):g} per {match[2]}"
+
+
+Rate = Annotated[str, BeforeValidator(_rate)]
+"""`NUMBER per hour|day|week|month`, also `NUMBER/week`; a month is 30 days."""
+
+
+def per_ms(rate: str) -> float:
+    """How often a millisecond; ValueError for what is no rate."""
+    number, _, period = _rate(rate).split()
+    return float(number) / _PERIODS[period]

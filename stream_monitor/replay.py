@@ -136,8 +136,12 @@ class Replay:
         self._profiles = 0
         self.judge.assign({("profiles", 0): Position(0, "")}, {})
         for baseline in pinned:
-            for record in baseline.records():
-                self._judge(write(record))
+            self.pin(baseline)
+
+    def pin(self, baseline: PinnedBaseline) -> None:
+        """Put a baseline in force from the first pane not yet closed."""
+        for record in baseline.records():
+            self._judge(write(record))
         self._pass_on()
 
     def feed(self, lines: Iterable[tuple[str, bytes]]) -> None:

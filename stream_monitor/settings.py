@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from stream_monitor import secrets
-from stream_monitor.durations import Duration, format_duration, ms
+from stream_monitor.durations import Duration, Rate, format_duration, ms
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.dead_letters import Kept, LetterWriter
 from stream_monitor.events.privacy import Privacy
@@ -183,13 +183,20 @@ class BaselineSettings(Section):
     first: Annotated[int, Field(ge=100, le=1_000_000, description="values that make a measure's baseline")] = 10_000
 
 
+SequentialName = Literal["cusum", "adwin", "page_hinkley", "e_sr"]
+
+
 class DetectionSettings(Section):
     """What rings, and when; a judge reads these from its own topic, so that a replay judges alike."""
 
     numeric: tuple[Literal["psi", "ks", "js", "wasserstein"], ...] = ("psi", "ks")
     categorical: tuple[Literal["psi", "js", "chi2"], ...] = ("psi",)
-    outcome: tuple[Literal["adwin", "page_hinkley"], ...] = ("adwin",)
-    false_discovery_rate: Annotated[float, Field(gt=0, lt=0.5, description="over the measures of a window")] = 0.01
+    input: tuple[SequentialName, ...] = Field((), description="sequential detectors of what predictions say")
+    outcome: tuple[SequentialName, ...] = Field(("cusum",), description="sequential detectors of what labels say")
+    false_alarms: Rate = Field("1 per week", description="that a model may give; half for cusum, half for window tests")
+    false_discovery_rate: float | None = Field(
+        None, gt=0, lt=0.5, description="over the measures of a window, in place of the share of `false_alarms`"
+    )
     min_count: Annotated[int, Field(ge=10, description="values below which a window is not judged")] = 50
     tolerance: dict[str, float] = Field(
         {}, description="effect that is still no drift, by test: psi, ks, js, wasserstein, chi2, missing, …"
@@ -200,6 +207,7 @@ class DetectionSettings(Section):
     adwin_delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
     page_hinkley_threshold: Annotated[float, Field(gt=0)] = 50.0
     page_hinkley_delta: Annotated[float, Field(ge=0)] = 0.05
+    e_sr_arl0: Annotated[float, Field(ge=100, description="least mean number of values between false alarms")] = 1e6
     limits: tuple[str, ...] = Field((), description="static limits such as `latency_ms.p99 > 250`")
 
 

@@ -23,9 +23,14 @@ def quick_settings(**sections: Any) -> Settings:
     return parse(
         {
             "time": {"pane": "1s", "windows": ["10s"], "allowed_lateness": "5s", "max_skew": "1s"},
-            "baseline": {"first": 200},
+            "baseline": {"first": 100},
             "join": {"label_horizon": "1m", "early_horizon": "10s", "grain": "10s", "revisions": ["0s", "20s"]},
-            "detection": {"min_count": 20},
+            "detection": {
+                "min_count": 20,
+                "input": ["cusum"],
+                "outcome": ["cusum", "adwin", "e_sr"],
+                "cooldown": "5s",
+            },
             **sections,
         }
     )

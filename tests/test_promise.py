@@ -178,6 +178,7 @@ def test_a_cluster_finds_what_a_replay_finds(partitions: int) -> None:
     metrics, alerts = by_replay(events, rules)
     assert any(key[5] == "performance" for key in metrics)
     assert {a["measure"] for a in alerts.values()} >= {"amount"}
+    assert {f["detector"] for a in alerts.values() for f in a.get("findings", [])} >= {"cusum", "psi"}
     assert by_cluster(events, rules, (partitions, 1), 7, 0.0) == (metrics, alerts)
 
 

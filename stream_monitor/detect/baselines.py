@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -72,6 +72,25 @@ class Baselines(msgspec.Struct):
             baseline.previous = msgspec.structs.replace(former, previous=None)
 
 
+class PaneCounts(NamedTuple):
+    """The panes of a baseline, from `start` to the start of the last one, `end`, as sparse bins.
+
+    `n[i]` values in bin `at[i]` of the pane number `pane[i]`, numbered from 0, oldest first.
+    """
+
+    start: int
+    end: int
+    pane: I64
+    at: I64
+    n: I64
+
+    @classmethod
+    def none(cls) -> PaneCounts:
+        """Of a baseline whose panes are not known."""
+        nothing = np.zeros(0, np.int64)
+        return cls(0, 0, nothing, nothing, nothing)
+
+
 class Filling(msgspec.Struct):
     """A baseline in the making: at most the first N values and the rest of the pane that reaches them."""
 
@@ -84,6 +103,10 @@ class Filling(msgspec.Struct):
     high: float = float("-inf")
     values: list[np.ndarray] = []
     counts: np.ndarray | None = None
+    values_of: list[int] = []
+    """Start of the pane of each of `values`."""
+    binned: list[tuple[int, np.ndarray, np.ndarray]] = []
+    """(start of the pane, bins, counts) of what was counted on edges, when panes are kept."""
     categorical: int = 0
     categories: dict[str, int] = {}
 
@@ -98,11 +121,18 @@ class Filling(msgspec.Struct):
         self.n, self.mean, self.m2 = int(merged[0]), float(merged[1]), float(merged[2])
         self.low, self.high = min(self.low, ends[0]), max(self.high, ends[1])
 
-    def add_counts(self, at: I64, n: I64) -> None:
-        """Merge a numeric row's bins."""
+    def add_values(self, pane: int, parts: list[F64]) -> None:
+        """Keep a numeric row's values, of the pane that starts at `pane`."""
+        self.values.extend(parts)
+        self.values_of.extend([pane] * len(parts))
+
+    def add_counts(self, pane: int, at: I64, n: I64, keep: bool) -> None:
+        """Merge a numeric row's bins; with `keep` they are remembered by pane too."""
         if self.counts is None:
             self.counts = np.zeros(BINS, np.int64)
         self.counts[at] += n
+        if keep:
+            self.binned.append((pane, at, n))
 
     def add_categories(self, counts: dict[str, int], n: int) -> None:
         """Merge a categorical row."""
@@ -132,6 +162,21 @@ class Filling(msgspec.Struct):
             baseline.categories = top_categories(self.categories)
             baseline.rest = self.categorical - sum(baseline.categories.values())
         return baseline
+
+    def panes(self, borders: F64) -> PaneCounts:
+        """What came so far, pane by pane; complete only where all bins were kept."""
+        if not self.values and not self.binned:
+            return PaneCounts.none()
+        sizes = [len(values) for values in self.values]
+        start = [np.repeat(np.array(self.values_of, np.int64), sizes)]
+        at = [bin_values(borders, np.concatenate(self.values))] if self.values else []
+        n = [np.ones(sum(sizes), np.int64)]
+        for pane, bins, counts in self.binned:
+            start.append(np.full(len(bins), pane))
+            at.append(bins)
+            n.append(counts)
+        starts, number = np.unique(np.concatenate(start), return_inverse=True)
+        return PaneCounts(int(starts[0]), int(starts[-1]), number, np.concatenate(at), np.concatenate(n))
 
     def _binned(self, borders: F64) -> I64:
         counts = np.zeros(BINS, np.int64) if self.counts is None else self.counts.copy()

@@ -38,10 +38,11 @@ SIZE_POWER = 1.0
 PANE_STEP = 1.166
 PANE_MOST = 2.5
 LEAST_THRESHOLD = 1.0
-REFRESH = 2.0
-"""Spread, dependence and thresholds are taken anew when the number of values has grown by this factor."""
+LEAST_NEWS = 500.0
+"""Spread, dependence and thresholds are taken anew when the values of known panes have doubled, or by so many.
 
-
+For a baseline that came with its panes that is a doubling of all values.
+"""
 REHEARSAL = 128
 """Most panes of a rehearsal, see `Cusums.learn`."""
 
@@ -49,7 +50,7 @@ REHEARSAL = 128
 class Baselines(NamedTuple):
     """What rows learn from. `panes_*` (P, R) are the baseline's own panes, oldest first; P may be 0.
 
-    Without panes nothing is known of dependence until the number of values has doubled.
+    Without panes nothing is known of dependence until `LEAST_NEWS` values have come.
     """
 
     counts: I64
@@ -71,6 +72,8 @@ class Alarms(NamedTuple):
     """Estimated shift of the mean score, in standard deviations of the baseline; signed."""
     since: F64
     """Estimated number of values since the change."""
+    began: I64
+    """Estimated time of the change: the `ts` of the pane in which the CUSUM started."""
     statistic: F64
     threshold: F64
 
@@ -82,6 +85,8 @@ class CusumState(msgspec.Struct):
     """(COLUMNS, R) values since the start of each CUSUM."""
     s: np.ndarray
     """(COLUMNS, R) sum of their scores."""
+    began: np.ndarray
+    """(COLUMNS, R) `ts` of the pane in which each CUSUM started."""
     theta: np.ndarray
     """(COLUMNS, R) the tilt."""
     psi: np.ndarray
@@ -110,11 +115,13 @@ class CusumState(msgspec.Struct):
     def empty(cls, rows: int = 0) -> CusumState:
         """Rows that have learned nothing yet, and stay quiet."""
         n, s, theta, psi, gain, cost = (np.zeros((COLUMNS, rows)) for _ in range(6))
+        began = np.zeros((COLUMNS, rows), np.int64)
         bar, due = np.full((COLUMNS, rows), np.inf), np.full(rows, np.inf)
         total = np.repeat([[1.0], [0.0], [0.0]], rows, axis=1)
         return cls(
             n,
             s,
+            began,
             theta,
             psi,
             gain,
@@ -164,8 +171,11 @@ class Cusums:
             room.put(np.arange(have), self.state)
             self.state = room
 
-    def learn(self, rows: I64, baselines: Baselines) -> None:
-        """Give distinct rows a baseline, and forget all that they knew."""
+    def learn(self, rows: I64, baselines: Baselines, ts: int = 0) -> None:
+        """Give distinct rows a baseline that ends at `ts`, and forget all that they knew.
+
+        A CUSUM that the baseline leaves running is said to have started there: before was normal.
+        """
         counts, scores = baselines.counts, baselines.scores
         new, every = CusumState.empty(len(rows)), np.arange(len(rows))
         new.theta, new.psi = tilts(counts, scores)
@@ -173,18 +183,29 @@ class Cusums:
         new.total[1] = (counts * scores).sum(axis=1)
         new.total[2] = (counts * scores * scores).sum(axis=1)
         new.arl0 = baselines.arl0.astype(float)
+        new.began[:] = ts
         new.blocks.begin(baselines.panes_n, baselines.panes_s - baselines.panes_n * (new.total[1] / new.total[0]))
         refresh(new, every)
         _rehearse(new, baselines.panes_n, baselines.panes_s)
         self.state.put(rows, new)
 
-    def step(self, rows: I64, n: F64, s: F64, ss: F64) -> Alarms:
-        """Take in a pane of each of these distinct rows: n > 0 values, the sums of their scores and squared scores."""
+    def calibrate(self, rows: I64, arl0: F64) -> None:
+        """Another nominal number of values between false alarms for these distinct rows; their sums stay."""
+        state = self.state
+        state.arl0[rows] = arl0
+        _set_bars(state, rows, state.cost[:, rows] * state.f[rows])
+
+    def step(self, rows: I64, n: F64, s: F64, ss: F64, ts: I64 | int = 0) -> Alarms:
+        """Take in a pane of each of these distinct rows: n > 0 values, the sums of their scores and squared scores.
+
+        `ts` (epoch ms) is the start of the pane, one for all or (R,); nothing depends on it but `Alarms.began`.
+        """
         state, at = self.state, _index(rows, len(self.state))
         total = state.total[:, at]
         total += np.stack([n, s, ss])
         state.blocks.add(rows, n, s - n * (total[1] / total[0]))
-        count, score = state.n[:, at], state.s[:, at]
+        count, score, began = state.n[:, at], state.s[:, at], state.began[:, at]
+        np.copyto(began, ts, where=count == 0)
         count += n
         score += s
         w = _statistic(count, score, total, state.gain[:, at], state.cost[:, at])
@@ -192,7 +213,7 @@ class Cusums:
         count *= grows
         score *= grows
         if not isinstance(at, slice):
-            state.total[:, at], state.n[:, at], state.s[:, at] = total, count, score
+            state.total[:, at], state.n[:, at], state.s[:, at], state.began[:, at] = total, count, score, began
         near = np.unique(np.flatnonzero(w > state.near[:, at]) % len(rows)) if len(rows) else rows
         alarms = self._alarms(rows[near], n[near], w[:, near])
         due = np.flatnonzero(total[0] >= state.due[at])
@@ -209,7 +230,8 @@ class Cusums:
         column, row = np.where(over, w, -np.inf)[:, at].argmax(axis=0), rows[at]
         count, score = state.n[column, row], state.s[column, row]
         before = (state.total[1, row] - score) / (state.total[0, row] - count)
-        return Alarms(row, column < len(SIZES), score / count - before, count, w[column, at], h[column, at])
+        effect, began = score / count - before, state.began[column, row]
+        return Alarms(row, column < len(SIZES), effect, count, began, w[column, at], h[column, at])
 
     def restart(self, rows: I64, keep: bool) -> None:
         """Start anew after an alarm. With `keep` what came belongs to normal and the baseline goes on from here.
@@ -284,9 +306,13 @@ def refresh(state: CusumState, rows: I64) -> None:
     variance = np.maximum(ss / n - mean * mean, 0.0)
     psi, arl0 = state.psi[:, rows] * variance, state.arl0[rows]
     f = state.blocks.ratio(rows, variance, thresholds(psi, arl0).max(axis=0))
-    state.f[rows], state.due[rows] = f, REFRESH * n
+    state.f[rows], state.due[rows] = f, n + np.maximum(np.minimum(state.blocks.values[rows], n), LEAST_NEWS)
     state.gain[:, rows], state.cost[:, rows] = state.theta[:, rows] / f, psi / f
-    state.bar[:, rows] = thresholds(psi, arl0 / f)
+    _set_bars(state, rows, psi)
+
+
+def _set_bars(state: CusumState, rows: I64, psi: F64) -> None:
+    state.bar[:, rows] = thresholds(psi, state.arl0[rows] / state.f[rows])
     state.near[:, rows] = np.maximum(state.bar[:, rows] - PANE_MOST, LEAST_THRESHOLD)
 
 

@@ -46,16 +46,14 @@ class Numbers(msgspec.Struct):
 
     def add(self, rows: NumberRows) -> None:
         """Merge rows with distinct (group, measure) into the table."""
-        at = (rows.group, rows.measure)
-        n, mean, m2 = merge_moments(
-            (self.n[at], self.mean[at], self.m2[at]),
-            (rows.n, rows.mean, rows.m2),
-        )
-        self.n[at], self.mean[at], self.m2[at] = n, mean, m2
-        self.low[at] = np.minimum(self.low[at], rows.low)
-        self.high[at] = np.maximum(self.high[at], rows.high)
-        row = np.repeat(np.arange(len(rows.n)), np.diff(rows.bin_ptr))
-        self.counts[rows.group[row], rows.measure[row], rows.bin_at] += rows.bin_n
+        at = rows.group * self.n.shape[1] + rows.measure
+        had, mean_of, m2_of = (table.reshape(-1) for table in (self.n, self.mean, self.m2))
+        low, high, counts = (table.reshape(-1) for table in (self.low, self.high, self.counts))
+        had[at], mean_of[at], m2_of[at] = merge_moments((had[at], mean_of[at], m2_of[at]), (rows.n, rows.mean, rows.m2))
+        low[at] = np.minimum(low[at], rows.low)
+        high[at] = np.maximum(high[at], rows.high)
+        sizes = rows.bin_ptr[1:] - rows.bin_ptr[:-1]
+        counts[np.repeat(at * BINS, sizes) + rows.bin_at] += rows.bin_n
 
 
 def _room(wanted: int, have: int) -> int:

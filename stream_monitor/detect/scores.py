@@ -51,10 +51,8 @@ def scores_of(counts: I64) -> Scores:
     return Scores(np.where(varies[:, None], (quantile - mean) / scale, 0.0), varies)
 
 
-def sums_of_panes(of_bin: F64, row: I64, at: I64, n: I64) -> PaneSums:
-    """Sums of sparse panes: `n[i]` values in bin `at[i]` of row `row[i]`; `of_bin` (R, B) has a line a row."""
-    score = of_bin[row, at]
-    rows = len(of_bin)
+def sums_of_panes(score: F64, row: I64, n: I64, rows: int) -> PaneSums:
+    """Sums of sparse panes of so many rows: `n[i]` values of score `score[i]` in row `row[i]`."""
     return PaneSums(
         np.bincount(row, n, rows).astype(float),
         np.bincount(row, n * score, rows).astype(float),

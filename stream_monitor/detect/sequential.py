@@ -4,31 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from scipy import special
+
 from stream_monitor.detect.adwin import Adwin, Change
-from stream_monitor.detect.baselines import Baseline
+from stream_monitor.detect.baselines import Baseline, as_evidence
+from stream_monitor.detect.e_sr import ESr
+from stream_monitor.detect.grid import Turn
+from stream_monitor.detect.numbers import quantile
 from stream_monitor.detect.page_hinkley import PageHinkley
 from stream_monitor.events.contracts import Finding
 from stream_monitor.settings import DetectionSettings
+from stream_monitor.types import F64
 
-Sequential = Adwin | PageHinkley
+Sequential = Adwin | PageHinkley | ESr
 
 DETECTORS: dict[str, Callable[[DetectionSettings], Sequential]] = {
     "adwin": lambda settings: Adwin(settings.adwin_delta),
     "page_hinkley": lambda settings: PageHinkley(settings.page_hinkley_threshold, settings.page_hinkley_delta),
+    "e_sr": lambda settings: ESr(settings.e_sr_arl0),
 }
 """A new detector is one file with `update(n, mean, m2, ts)`, one line here, one row in docs/detection.md."""
 
+CUSUM = "cusum"
+"""The detector that is no object of its own but rows of a `detect.grid.Grid`."""
+
 
 def advance(detector: Sequential, baseline: Baseline, row: tuple[int, float, float], start: int) -> Change | None:
-    """Feed a pane (n, mean, m2), standardised by the baseline so that a detector does not depend on scale."""
+    """Feed a pane (n, mean, m2), standardised by the baseline so that a detector does not depend on scale.
+
+    `e_sr` is about rates: it is fed with them as they are, and told the baseline once.
+    """
     n, mean, m2 = row
+    if isinstance(detector, ESr):
+        if not detector.learned:
+            detector.learn(baseline.n, baseline.mean, (baseline.low, baseline.high))
+        return detector.update(n, mean, m2, start)
     scale = baseline.std or 1.0
     return detector.update(n, (mean - baseline.mean) / scale, m2 / scale**2, start)
 
 
 def finding_of(name: str, change: Change, baseline: Baseline) -> Finding:
     """A change in the measure's own unit."""
-    scale = baseline.std or 1.0
+    mean, scale = (0.0, 1.0) if name == "e_sr" else (baseline.mean, baseline.std or 1.0)
     return Finding(
         detector=name,
         score=change.score,
@@ -36,8 +53,36 @@ def finding_of(name: str, change: Change, baseline: Baseline) -> Finding:
         direction="up" if change.score > 0 else "down",
         change_ts=change.since,
         evidence={
-            "before": {"mean": baseline.mean + scale * change.before},
-            "after": {"mean": baseline.mean + scale * change.after},
-            "baseline": {"n": baseline.n, "mean": baseline.mean, "std": baseline.std},
+            "before": {"mean": mean + scale * change.before},
+            "after": {"mean": mean + scale * change.after},
+            "baseline": as_evidence(baseline),
         },
     )
+
+
+def turn_finding(turn: Turn, baseline: Baseline, borders: F64) -> Finding:
+    """A change that a CUSUM found, with its size in baseline standard deviations and in the measure's own unit."""
+    return Finding(
+        detector=CUSUM,
+        score=turn.statistic,
+        threshold=turn.threshold,
+        direction="up" if turn.up else "down",
+        change_ts=turn.began,
+        evidence={
+            "shift": {"sigmas": turn.effect, "value": shift_of(turn.effect, baseline, borders), "n": turn.values},
+            "baseline": as_evidence(baseline),
+        },
+    )
+
+
+def shift_of(sigmas: float, baseline: Baseline, borders: F64) -> float:
+    """A shift of the scores as one of the values: by how much it moves the median.
+
+    Where the baseline has two values, by how much it moves the mean.
+    """
+    counts = baseline.counts
+    if counts is None or (counts > 0).sum() <= 2:
+        return sigmas * baseline.std
+    ends = baseline.low, baseline.high
+    moved, median = (quantile(counts, borders, float(special.ndtr(x)), *ends) for x in (sigmas, 0.0))
+    return moved - median

@@ -120,11 +120,40 @@ TESTS: dict[str, Callable[[Compared, float], Tested]] = {
 
 
 def share(base: tuple[I64, I64], now: tuple[I64, I64], tolerance: float) -> Tested:
-    """Two shares, each (hits, of how many), with one pseudo-observation a side; p that they differ by more."""
-    p, q = ((x + 1) / (n + 2) for x, n in (base, now))
-    error = np.sqrt(p * (1 - p) / (base[1] + 2) + q * (1 - q) / (now[1] + 2))
-    raw = now[0] / np.maximum(now[1], 1) - base[0] / np.maximum(base[1], 1)
-    return Tested(raw, np.minimum(1.0, 2 * special.ndtr(-(np.abs(q - p) - tolerance) / error)))
+    """Two shares, each (hits, of how many) (R,); p that they differ by more, either way.
+
+    The signed root of the likelihood ratio between any two shares and the likeliest that differ by the tolerance, with
+    a correction of half a hit for continuity. Unlike a normal with its error from the shares themselves it holds in the
+    tails, down to no hit at all: against exact binomials at 1e-2 to 1e-7 it says 1.4 to 3.4 times one tail.
+    """
+    (a, m), (b, n) = base, now
+    raw = b / np.maximum(n, 1) - a / np.maximum(m, 1)
+    way = np.where(raw > 0, 1.0, -1.0)
+    p, q = (a + 0.5) / (m + 1), np.clip(b - way / 2, 0, n) / np.maximum(n, 1)
+    beyond, root = np.flatnonzero(way * (q - p) > tolerance), np.zeros(len(raw))
+    if len(beyond):
+        p, q, m, n, gap = p[beyond], q[beyond], m[beyond] + 1, n[beyond], way[beyond] * tolerance
+        p0 = _nearest((p, m), (q, n), gap)
+        root[beyond] = np.sqrt(2 * (n * _divergence(q, p0 + gap) + m * _divergence(p, p0)))
+    return Tested(raw, np.minimum(1.0, 2 * special.ndtr(-root)))
+
+
+def _nearest(base: tuple[F64, I64], now: tuple[F64, I64], gap: F64) -> F64:
+    """The share p for which p and p + gap are likeliest, given (share, of how many) each; by bisection."""
+    (p, m), (q, n) = base, now
+    low, high = np.maximum(0.0, -gap), np.minimum(1.0, 1.0 - gap)
+    for _ in range(30):
+        middle = (low + high) / 2
+        other = middle + gap
+        slope = m * (p - middle) * other * (1 - other) + n * (q - other) * middle * (1 - middle)
+        low, high = np.where(slope > 0, middle, low), np.where(slope > 0, high, middle)
+    return np.asarray((low + high) / 2)
+
+
+def _divergence(p: F64, q: F64) -> F64:
+    """KL(p || q) of two rates."""
+    q = np.clip(q, 1e-15, 1 - 1e-15)
+    return np.asarray(special.rel_entr(p, q) + special.rel_entr(1 - p, 1 - q))
 
 
 def shift(base: I64, now: I64) -> F64:
@@ -162,11 +191,23 @@ def _cdf(counts: I64) -> F64:
 
 
 def _noncentral(statistic: F64, limit: float | F64, scale: F64, degrees: I64) -> F64:
-    """P(noncentral χ² with noncentrality limit/scale >= statistic/scale); normal approximation for large ones."""
-    x, centre = statistic / scale, limit / scale
-    exact = 1 - special.chndtr(x, degrees, np.minimum(centre, 1_000.0))
-    normal = special.ndtr(-(x - degrees - centre) / np.sqrt(2 * (degrees + 2 * centre)))
-    return np.asarray(np.clip(np.where(centre <= 1_000, exact, normal), 1e-300, 1.0))
+    """P(noncentral χ² with noncentrality limit/scale >= statistic/scale), never below 1e-300.
+
+    Without noncentrality exact, else by the saddlepoint (Lugannani and Rice 1980), whose error is relative: at one
+    degree it says up to 10 % too much in the tail, at nine .5 %, at 1e-7 as at 1e-2.
+    """
+    x, centre = np.maximum(statistic / scale, 1e-12), np.broadcast_to(limit / scale, np.shape(scale))
+    inverse = 2 * x / (degrees + np.sqrt(degrees * degrees + 4 * centre * x))
+    t = (1 - 1 / inverse) / 2
+    cumulant = centre * t * inverse + degrees / 2 * np.log(inverse)
+    w = np.copysign(np.sqrt(2 * np.maximum(t * x - cumulant, 0.0)), t)
+    v = t * inverse * np.sqrt(2 * (2 * centre * inverse + degrees))
+    at_mean = np.abs(w) < 1e-4
+    safe_w, safe_v = np.where(at_mean, 1.0, w), np.where(at_mean, 1.0, v)
+    skew = 8 * (degrees + 3 * centre) / (2 * (degrees + 2 * centre)) ** 1.5
+    correction = np.where(at_mean, -skew / 6, 1 / safe_v - 1 / safe_w)
+    tail = special.ndtr(-w) + np.exp(-w * w / 2) / np.sqrt(2 * np.pi) * correction
+    return np.asarray(np.clip(np.where(centre > 0, tail, special.chdtrc(degrees, x)), 1e-300, 1.0))
 
 
 def discoveries(p: F64, rate: float) -> np.ndarray:

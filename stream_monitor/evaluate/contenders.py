@@ -8,14 +8,33 @@ from importlib.util import find_spec
 from typing import Any
 
 from stream_monitor.detect.adwin import Adwin
+from stream_monitor.detect.e_sr import ESr
 from stream_monitor.detect.page_hinkley import PageHinkley
 from stream_monitor.settings import DetectionSettings
 
 Update = Callable[[float], bool]
 
+E_SR_ARL0, E_SR_FIRST = 1e5, 2_000
+"""As the CUSUMs beside it."""
+
 
 def _ours(detector: Adwin | PageHinkley) -> Update:
     return lambda value: detector.update(1, value, 0.0, 0) is not None
+
+
+def _e_sr(arl0: float, first: int) -> Update:
+    """Learns from the first values, and is quiet for ever when they are no rates."""
+    detector, waiting = ESr(arl0), list[float]()
+
+    def update(value: float) -> bool:
+        if detector.learned:
+            return detector.update(1, value, 0.0, 0) is not None
+        waiting.append(value)
+        if len(waiting) == first:
+            detector.learn(first, sum(waiting) / first, (min(waiting), max(waiting)))
+        return False
+
+    return update
 
 
 def _river(detector: Any) -> Update:
@@ -43,6 +62,7 @@ def contenders() -> dict[str, Callable[[], Update]]:
     table: dict[str, Callable[[], Update]] = {
         "adwin": lambda: _ours(Adwin(settings.adwin_delta)),
         "page_hinkley": lambda: _ours(PageHinkley(settings.page_hinkley_threshold, settings.page_hinkley_delta)),
+        "e_sr": lambda: _e_sr(E_SR_ARL0, E_SR_FIRST),
     }
     if find_spec("river"):
         drift: Any = import_module("river.drift")

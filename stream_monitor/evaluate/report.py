@@ -29,6 +29,14 @@ HEADINGS = {"dstar_ratio": "/ D*", "false_alarms_per_1e6": "false/1e6", "false_p
 PALETTE = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
 
 
+def strict(results: Results) -> Results:
+    """The same with null where there is no number: JSON knows no NaN, the mean of nothing found."""
+    return {
+        section: [{k: None if isinstance(v, float) and not isfinite(v) else v for k, v in row.items()} for row in rows]
+        for section, rows in results.items()
+    }
+
+
 def tables(results: Results) -> Iterator[Table]:
     """A table a section."""
     for section, rows in results.items():

@@ -36,6 +36,9 @@ def _decode_array(code: int, data: memoryview) -> np.ndarray[Any, Any]:
     if code != _ARRAY:
         raise FormatError(f"unknown extension {code} in a packed record")
     dtype, ndim = data[0], data[1]
+    if ndim == 1:  # nearly all are; their length is what follows
+        item = _BY_CODE[dtype]
+        return np.ndarray(((len(data) - 6) // item.itemsize,), item, data, 6)
     shape = struct.unpack_from(f"<{ndim}I", data, 2)
     return np.frombuffer(data, _BY_CODE[dtype], offset=2 + 4 * ndim).reshape(shape)
 

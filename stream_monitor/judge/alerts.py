@@ -26,8 +26,12 @@ class Cause(msgspec.Struct, frozen=True):
     kind: Literal["drift", "limit", "quality", "silence"]
 
 
+PANE, LASTING = 0, -1
+"""In place of a window's size: detectors that speak of single panes, and those that also say when a change is over."""
+
+
 class Moment(msgspec.Struct, frozen=True):
-    """The slice of event time that spoke: a window of this size, or a pane (size 0)."""
+    """The slice of event time that spoke: a window of this size, or a pane (`PANE` or `LASTING`)."""
 
     start: int
     end: int
@@ -79,7 +83,7 @@ class AlertBook(msgspec.Struct):
         state.clean = 0
         severity = severity_of(findings)
         if state.opened is None:
-            needed = settings.persistence if moment.size else 1
+            needed = settings.persistence if moment.size > 0 else 1
             cooling = state.published is not None and moment.end < state.published + settings.cooldown
             if state.hits[moment.size] < needed or cooling:
                 return None
@@ -96,12 +100,13 @@ class AlertBook(msgspec.Struct):
 
     def _miss(self, state: _State, moment: Moment, settings: DetectionSettings) -> Literal["resolved"] | None:
         state.hits.pop(moment.size, None)
-        state.hits.pop(0, None)
+        state.hits.pop(PANE, None)
         if state.opened is None or state.hits:
             return None
-        state.clean += 1
-        if state.clean < settings.recovery:
-            return None
+        if moment.size != LASTING:
+            state.clean += 1
+            if state.clean < settings.recovery:
+                return None
         state.revision += 1
         state.clean = 0
         return "resolved"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,12 +21,12 @@ from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.describe.measures import base_of
 from stream_monitor.describe.profiles import NEW_CATEGORIES, UNKNOWN_CATEGORIES, Delta
 from stream_monitor.detect.baselines import Baseline, Baselines, Filling, keep_categories, rebinned
+from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.detect.pinned import PinnedMeasure
-from stream_monitor.detect.sequential import DETECTORS, Sequential, advance, finding_of
 from stream_monitor.events.arrays import pack
-from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.panes import Ids, Pane, Part, merge, split
+from stream_monitor.judge.sequential import Found, Known, SequentialDetectors, SequentialRules, SequentialState
 from stream_monitor.judge.windows import Window
 from stream_monitor.types import I64
 
@@ -53,7 +52,7 @@ class LaneState(msgspec.Struct):
     filler: Filler = msgspec.field(default_factory=Filler)
     baselines: Baselines = msgspec.field(default_factory=Baselines)
     edges: dict[str, Edges] = {}
-    detectors: dict[tuple[int, str, str], Sequential] = {}
+    sequential: SequentialState = msgspec.field(default_factory=SequentialState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +65,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Rang:
-    """A sequential detector that found a change at a pane; or one that was advanced without."""
+    """A sequential detector found a change at a pane, or says that one is over."""
 
     lane: Lane
-    group: int
-    measure: str
     pane: int
-    finding: Finding
+    found: Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,8 @@ class Emptied:
     size: int
 
 
-Happening = Finished | Emptied | Rang | Learned | Closed
+Happening = Finished | Emptied | Rang | Learned | Closed | Step
+"""A `Step` is to be taken, see `Grid.step`, before the next happening is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +110,15 @@ class LaneRules:
     first: int
     groups_cap: int
     limits: Mapping[str, tuple[float, ...]]
-    detectors: tuple[str, ...]
-    detection: Any
+    sequential: SequentialRules
 
 
 class Lane:
     """Behaviour around a `LaneState`."""
 
-    def __init__(self, state: LaneState, rules: LaneRules) -> None:
+    def __init__(self, state: LaneState, rules: LaneRules, grid: Grid) -> None:
         self.state, self.rules = state, rules
+        self.sequential = SequentialDetectors(state.sequential, rules.sequential, grid)
         self._filled = np.zeros((0, 0), np.bool_)
 
     def feed(self, delta: Delta) -> None:
@@ -145,6 +143,9 @@ class Lane:
     def advance(self, watermark: int) -> Iterator[Happening]:
         """Close every pane that ends at or before the watermark, oldest first."""
         size = self.rules.pane_ms
+        if not (self.state.open or self.state.lively) and all(window.empty for window in self.state.windows):
+            self.state.closed = max(self.state.closed, watermark - watermark % size)
+            return
         for start in sorted(pane for pane in self.state.open if pane + size <= watermark):
             yield from self._finish(start)
             self.state.closed = start + size
@@ -222,7 +223,7 @@ class Lane:
             for window in self.state.windows:
                 window.settle_values(measure, self.state.edges[name])
         yield Closed(self, pane)
-        if self.rules.detectors:
+        if self.sequential.active:
             yield from self._detect(pane)
 
     def _settled(self) -> list[tuple[int, str]]:
@@ -263,10 +264,10 @@ class Lane:
                 continue
             ends = float(rows.low[row]), float(rows.high[row])
             filling.add_moments(int(rows.n[row]), float(rows.mean[row]), float(rows.m2[row]), ends)
-            filling.values = filling.values + pane.values.get((group, measure), [])
+            filling.add_values(pane.start, pane.values.get((group, measure), []))
             bins = slice(int(rows.bin_ptr[row]), int(rows.bin_ptr[row + 1]))
             if bins.stop > bins.start:
-                filling.add_counts(rows.bin_at[bins], rows.bin_n[bins])
+                filling.add_counts(pane.start, rows.bin_at[bins], rows.bin_n[bins], self.sequential.learns)
             touched.add((segment, name))
         return touched
 
@@ -302,6 +303,8 @@ class Lane:
             yield self._learn_edges(name, edges)
         filling.events = self.state.filler.events.get(segment, 0)
         baseline = self.state.baselines.shared[key] = filling.finish(f"first-{self.rules.first}", since, edges)
+        if edges is not None and self.sequential.learns:
+            self.sequential.learn(key, baseline, filling.panes(edges.borders))
         yield from self._tell(None, key, baseline)
 
     def complete_all(self) -> Iterator[Happening]:
@@ -347,27 +350,11 @@ class Lane:
         self.state.baselines.pin(version, pinned.segment, name, baseline)
         if version is None:
             self.state.filler.by_key.pop(key, None)
-        groups = list(self.state.ids.groups)
-        for at in [at for at in self.state.detectors if at[1] == name and groups[at[0]][1] == pinned.segment]:
-            if version is None or groups[at[0]][0] == version:
-                del self.state.detectors[at]
+        self.sequential.pin(version, key, list(self.state.ids.groups))
         yield from self._tell(version, key, baseline)
 
-    # --- sequential detectors ---
-
     def _detect(self, pane: Pane) -> Iterator[Happening]:
-        groups, names, rows = list(self.state.ids.groups), list(self.state.ids.measures), pane.numbers
-        for row, (group, measure) in enumerate(zip(rows.group.tolist(), rows.measure.tolist(), strict=True)):
-            name = names[measure]
-            baseline = self.state.baselines.in_force(groups[group], name, pane.start)
-            if baseline is None or not baseline.n:
-                continue
-            for detector in self.rules.detectors:
-                at = group, name, detector
-                state = self.state.detectors.get(at)
-                if state is None:
-                    state = self.state.detectors[at] = DETECTORS[detector](self.rules.detection)
-                values = int(rows.n[row]), float(rows.mean[row]), float(rows.m2[row])
-                change = advance(state, baseline, values, pane.start)
-                if change is not None:
-                    yield Rang(self, group, name, pane.start, finding_of(detector, change, baseline))
+        ids = self.state.ids
+        known = Known(list(ids.groups), list(ids.measures), self.state.baselines, self.state.edges)
+        for said in self.sequential.detect(pane, pane.start + self.rules.pane_ms, known):
+            yield Rang(self, pane.start, said) if isinstance(said, Found) else said

@@ -15,14 +15,18 @@ from stream_monitor.describe.measures import VOLUME, group_of
 from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.describe.records import PerformanceDelta
+from stream_monitor.detect.budget import sequential_ms, window_level
+from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.detect.volume import VolumeRange
+from stream_monitor.events.arrays import pack
 from stream_monitor.events.contracts import Alert, Finding, MeasureSummary, Metric
 from stream_monitor.judge import metrics
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
 from stream_monitor.judge.lane import Closed, Emptied, Finished, Lane, LaneRules, LaneState, Learned, Rang
 from stream_monitor.judge.limits import Limit, broken, parse_limit
 from stream_monitor.judge.performance import Performance, lags_of
+from stream_monitor.judge.sequential import SequentialRules
 from stream_monitor.judge.verdicts import (
     Bench,
     Subject,
@@ -65,10 +69,11 @@ def new_state(model: str, settings: Settings) -> ModelState:
 class ModelJudge:
     """Behaviour around a `ModelState`."""
 
-    def __init__(self, state: ModelState, settings: Settings) -> None:
+    def __init__(self, state: ModelState, settings: Settings, grid: Grid | None = None) -> None:
         self.state, self.settings = state, settings
         self.limits = [parse_limit(text) for text in settings.detection.limits]
-        self.lanes = {name: Lane(lane, self._rules(lane.name)) for name, lane in state.lanes.items()}
+        rows = Grid() if grid is None else grid
+        self.lanes = {name: Lane(lane, self._rules(lane.name), rows) for name, lane in state.lanes.items()}
 
     def _rules(self, lane: LaneName) -> LaneRules:
         settings = self.settings
@@ -81,9 +86,26 @@ class ModelJudge:
             first=settings.baseline.first,
             groups_cap=settings.caps.segments,
             limits=values,
-            detectors=settings.detection.outcome if lane == "label" else (),
-            detection=settings.detection,
+            sequential=SequentialRules(self._detectors(lane), sequential_ms(settings.detection), settings.detection),
         )
+
+    def _detectors(self, lane: LaneName) -> tuple[str, ...]:
+        detection = self.settings.detection
+        return {"input": detection.input, "label": detection.outcome}.get(lane, ())
+
+    def packed(self) -> bytes:
+        """The state for a snapshot."""
+        for lane in self.lanes.values():
+            lane.sequential.save()
+        written = pack(self.state)
+        for lane in self.lanes.values():
+            lane.sequential.saved()
+        return written
+
+    def release(self) -> None:
+        """Give back what is shared with other models: this one is forgotten."""
+        for lane in self.lanes.values():
+            lane.sequential.release()
 
     def feed(self, delta: Delta) -> None:
         """Take in a delta of this model."""
@@ -99,8 +121,8 @@ class ModelJudge:
             for learned in self.lanes[pinned.lane].pin(version, pinned):
                 yield learned.record
 
-    def advance(self, watermarks: Watermarks) -> Iterator[Said]:
-        """Close what the watermarks allow."""
+    def advance(self, watermarks: Watermarks) -> Iterator[Said | Step]:
+        """Close what the watermarks allow; a `Step` is to be taken before the next is asked for."""
         for name in LANES:
             watermark = watermarks.of(name)
             if watermark > NEVER:
@@ -118,16 +140,20 @@ class ModelJudge:
         for revised in self.state.performance.preview():
             yield from metrics.of_performance(self.state.model, revised)
 
-    def _hear(self, happening: Any) -> Iterator[Said]:
+    def _hear(self, happening: Any) -> Iterator[Said | Step]:
         match happening:
+            case Step():
+                yield happening
             case Learned(record=record):
                 yield record
             case Closed(lane=lane, pane=pane):
                 if lane.state.name == "input":
                     self._count(lane, pane.start, pane.counts[:, 0].tolist())
-            case Rang(lane=lane, group=group, measure=measure, pane=pane, finding=finding):
-                moment = Moment(pane, pane + self.settings.time.pane, 0)
-                yield from self._alert(lane, group, Verdict(group, measure, "drift", [finding]), moment)
+            case Rang(lane=lane, pane=pane, found=found):
+                moment = Moment(pane, pane + self.settings.time.pane, found.voice)
+                findings = [] if found.finding is None else [found.finding]
+                verdict = Verdict(found.group, found.measure, "drift", findings)
+                yield from self._alert(lane, found.group, verdict, moment)
             case Finished(lane=lane, window=window):
                 yield from self._judge(lane, window)
             case Emptied(lane=lane, start=start, size=size):
@@ -146,7 +172,8 @@ class ModelJudge:
         subjects = self._subjects(lane, window)
         moment = Moment(window.start, window.end, window.size)
         if self.state.model != OTHER:
-            for verdict in control(subjects, self.settings.detection):
+            level = window_level(self.settings.detection, window.size, len(lane.state.windows))
+            for verdict in control(subjects, self.settings.detection, level):
                 yield from self._alert(lane, verdict.group, verdict, moment)
             yield from self._check_limits(lane, window, moment)
             if lane.state.name == "input":

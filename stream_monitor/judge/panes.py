@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import repeat
+from operator import add
 
 import msgspec
 import numpy as np
@@ -23,6 +25,8 @@ class Part(msgspec.Struct):
 
 def split(delta: Delta) -> list[tuple[int, Part]]:
     """A delta by pane; its cells are sorted by pane."""
+    if len(delta.pane) and delta.pane[0] == delta.pane[-1]:
+        return [(int(delta.pane[0]), Part(delta, 0, len(delta.pane)))]
     panes, starts = np.unique(delta.pane, return_index=True)
     ends = np.append(starts[1:], len(delta.pane))
     return [
@@ -62,18 +66,18 @@ class Ids(msgspec.Struct):
 def merge(start: int, parts: Sequence[tuple[Part, I64]], ids: Ids, edges: Mapping[str, Edges]) -> Pane:
     """Merge the parts of a pane; beside each part the group of each of its cells, -1 for one that is left out."""
     counts = np.zeros((len(ids.groups), 3), np.int64)
-    stacks: list[_Stack] = []
     values: dict[tuple[int, int], list[F64]] = {}
     categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
     for part, groups in parts:
-        kept = groups >= 0
-        np.add.at(counts, groups[kept], part.delta.counts[part.first : part.last][kept])
-        stacks.append(_numbers(part, groups, ids))
+        for group, row in zip(groups.tolist(), part.delta.counts[part.first : part.last], strict=True):
+            if group >= 0:
+                counts[group] += row
         _collect_values(part, groups, ids, values)
         _collect_categories(part, groups, categories)
     values, binned = _bin(values, ids, edges)
-    merged = len(stacks) == 1 and not binned and _in_order(stacks[0], len(ids.measures))
-    numbers = _as_they_are(stacks[0]) if merged else _merge_numbers(stacks, len(ids.measures))
+    numbers = _as_they_are(*parts[0], ids) if len(parts) == 1 and not binned else None
+    if numbers is None:
+        numbers = _merge_numbers([_numbers(part, groups, ids) for part, groups in parts], len(ids.measures))
     return Pane(start, counts, _with_bins(numbers, binned, len(ids.measures)), values, categories)
 
 
@@ -89,6 +93,8 @@ class _Stack(msgspec.Struct):
 
 
 def _rows(cells: np.ndarray, part: Part) -> slice:
+    if part.first == 0 and part.last == len(part.delta.pane):
+        return slice(0, len(cells))
     first, last = np.searchsorted(cells, (part.first, part.last))
     return slice(int(first), int(last))
 
@@ -136,25 +142,34 @@ def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], tup
         group = int(groups[cell - part.first])
         if group < 0:
             continue
-        key = group, rows.names[name]
-        total, merged = into.get(key, (0, {}))
-        for at_code in range(ptr[i] - ptr[0], ptr[i + 1] - ptr[0]):
-            category = rows.categories[codes[at_code]]
-            merged[category] = merged.get(category, 0) + counts[at_code]
-        into[key] = total + n, merged
+        key, its = (group, rows.names[name]), slice(ptr[i] - ptr[0], ptr[i + 1] - ptr[0])
+        known = into.get(key)
+        if known is None:
+            known = into[key] = 0, {}
+        add_counts(known[1], list(map(rows.categories.__getitem__, codes[its])), counts[its])
+        into[key] = known[0] + n, known[1]
 
 
-def _in_order(stack: _Stack, measures: int) -> bool:
-    return bool((np.diff(stack.group * measures + stack.measure) > 0).all())
+def add_counts(into: dict[str, int], names: Collection[str], counts: Iterable[int]) -> None:
+    """Add counts of categories, beside their names; iterators in C, for this is done for every category of a pane."""
+    into.update(zip(names, map(add, counts, map(into.get, names, repeat(0))), strict=True))
 
 
-def _as_they_are(stack: _Stack) -> NumberRows:
-    """The rows of a pane that came in one part: nothing to merge."""
-    n, mean, m2, low, high = stack.columns
-    ptr = np.searchsorted(stack.bin_row, np.arange(len(stack.group) + 1))
-    return NumberRows(
-        stack.group, stack.measure, n.astype(np.int64), mean, m2, low, high, ptr, stack.bin_at, stack.bin_n
-    )
+def _as_they_are(part: Part, groups: I64, ids: Ids) -> NumberRows | None:
+    """The rows of a pane that came in one part, when there is nothing to merge, leave out or sort."""
+    rows = part.delta.numeric
+    at = _rows(rows.cell, part)
+    measure_of = np.array([ids.measure(name) for name in rows.names], np.int64)
+    group = groups[rows.cell[at].astype(np.int64) - part.first]
+    measure = measure_of[rows.name[at]] if len(rows.names) else np.empty(0, np.int64)
+    key = group * len(ids.measures) + measure
+    if (groups < 0).any() or not (key[1:] > key[:-1]).all():
+        return None
+    first, last = int(rows.bin_ptr[at.start]), int(rows.bin_ptr[at.stop])
+    ptr = rows.bin_ptr[at.start : at.stop + 1].astype(np.int64) - first
+    bin_at, bin_n = rows.bin_at[first:last].astype(np.int64), rows.bin_n[first:last].astype(np.int64)
+    n, mean, m2, low, high = rows.n[at], rows.mean[at], rows.m2[at], rows.low[at], rows.high[at]
+    return NumberRows(group, measure, n.astype(np.int64), mean, m2, low, high, ptr, bin_at, bin_n)
 
 
 def _merge_numbers(stacks: Sequence[_Stack], measures: int) -> NumberRows:

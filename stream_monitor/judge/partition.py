@@ -22,6 +22,7 @@ from stream_monitor.describe.records import (
     SettingsRecord,
     WatermarkRecord,
 )
+from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.pinned import Pin
 from stream_monitor.events.contracts import Alert, Finding, Metric
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
@@ -71,7 +72,8 @@ class PartitionJudge:
     def __init__(self, number: int, base: Settings, state: PartitionState, models: dict[str, ModelState]) -> None:
         self.number, self.base, self.state = number, base, state
         self.settings = base if state.settings is None else in_force(base, state.settings.text)
-        self.models = {name: ModelJudge(model, self.settings) for name, model in models.items()}
+        self.grid = Grid()
+        self.models = {name: ModelJudge(model, self.settings, self.grid) for name, model in models.items()}
 
     def hear(self, record: Record, arrived: int) -> Iterator[Said]:
         """Take in one record that the broker got at `arrived` (epoch ms)."""
@@ -130,15 +132,31 @@ class PartitionJudge:
     def _obey(self, record: SettingsRecord) -> None:
         self.state.settings = record
         self.settings = in_force(self.base, record.text)
-        self.models = {name: ModelJudge(judge.state, self.settings) for name, judge in self.models.items()}
+        self.models = {name: ModelJudge(judge.state, self.settings, self.grid) for name, judge in self.models.items()}
 
     def _advance(self) -> Iterator[Said]:
         if self.state.settings is None:  # nothing may close before the log says by which rules
             return
         yield from self._admit()
-        for name in sorted(self.models):
-            yield from self.models[name].advance(self.state.watermarks)
+        yield from self._close()
         self._forget()
+
+    def _close(self) -> Iterator[Said]:
+        """All models side by side: the panes that their sequential detectors wait for are taken in one call."""
+        live = [self.models[name].advance(self.state.watermarks) for name in sorted(self.models)]
+        while live:
+            steps: list[Step] = []
+            waiting: list[Iterator[Said | Step]] = []
+            for model in live:
+                for said in model:
+                    if isinstance(said, Step):
+                        steps.append(said)
+                        waiting.append(model)
+                        break
+                    yield said
+            if steps:
+                self.grid.step(steps)
+            live = waiting
 
     # --- which models are judged ---
 
@@ -172,14 +190,14 @@ class PartitionJudge:
     def _judge_of(self, name: str) -> ModelJudge:
         judge = self.models.get(name)
         if judge is None:
-            judge = self.models[name] = ModelJudge(new_state(name, self.settings), self.settings)
+            judge = self.models[name] = ModelJudge(new_state(name, self.settings), self.settings, self.grid)
         return judge
 
     def _forget(self) -> None:
         edge = self.state.watermarks.of("input") - self.settings.caps.model_ttl
         for name, judge in list(self.models.items()):
             if NEVER < judge.state.last_event < edge and not judge.state.performance.windows:
-                del self.models[name]
+                self.models.pop(name).release()
 
     # --- nothing comes ---
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.records import PerformanceDelta
 
 GroupKey = tuple[str, str]
@@ -52,6 +53,8 @@ class Performance(msgspec.Struct):
     windows: dict[tuple[int, int], PerformanceWindow] = {}
     final_until: dict[int, int] = {}
     """By size: windows that end at or before this are final and gone."""
+    wake: int = NEVER
+    """No revision is due before the watermark passes this."""
 
     def count(self, key: GroupKey, at: int, predictions: int) -> None:
         """Add accepted predictions of a pane that starts at `at`."""
@@ -88,6 +91,7 @@ class Performance(msgspec.Struct):
         window = self.windows.get((size, start))
         if window is None:
             window = self.windows[size, start] = PerformanceWindow(size, start)
+            self.wake = min(self.wake, start + size + self.lags[0])
         return window
 
     @staticmethod
@@ -109,6 +113,9 @@ class Performance(msgspec.Struct):
     def advance(self, watermark: int) -> Iterator[Revised]:
         """Revisions that have come due, windows in order of time."""
         last = len(self.lags) - 1
+        if watermark < self.wake:
+            self._finish(watermark)
+            return
         for key in sorted(self.windows, key=lambda key: (key[1] + key[0], key[0])):
             window = self.windows[key]
             end = window.start + window.size
@@ -123,8 +130,12 @@ class Performance(msgspec.Struct):
             window.due += 1
             if final:
                 del self.windows[key]
+        self.wake = min((w.start + w.size + self.lags[min(w.due, last)] for w in self.windows.values()), default=END)
+        self._finish(watermark)
+
+    def _finish(self, watermark: int) -> None:
+        edge = watermark - self.lags[-1]
         for size in self.sizes:
-            edge = watermark - self.lags[last]
             self.final_until[size] = max(self.final_until.get(size, edge - edge % size), edge - edge % size)
 
     def preview(self) -> Iterator[Revised]:

@@ -218,7 +218,7 @@ def write_snapshot(judge: PartitionJudge, offset: int) -> list[SnapshotPart]:
     head = SnapshotHead(judge.state, sorted(judge.models))
     parts = _parts("", pack(head), offset)
     for name in head.models:
-        parts += _parts(name, pack(judge.models[name].state), offset)
+        parts += _parts(name, judge.models[name].packed(), offset)
     return parts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +21,8 @@ from stream_monitor.types import F64, I64
 
 Kind = Literal["drift", "limit", "quality", "silence"]
 Numbered = Mapping[str, int] | None
+Shares = tuple[int, int, int, int]
+"""Hits of the baseline, of how many, hits of the window, of how many."""
 QUALITY_TESTS = ("missing", "new_categories", "type_change")
 
 
@@ -112,17 +114,27 @@ def measure_quality(
     window: Window, subjects: Sequence[Subject], settings: DetectionSettings, numbers: Numbered
 ) -> None:
     """New categories; where a measure's events are known (`numbers` given) missing values and type changes too."""
+    shares: dict[str, list[tuple[Subject, Shares]]] = defaultdict(list)
     for subject in subjects:
-        if subject.categories is not None and not subject.baseline.rest:
-            _share(subject, "new_categories", int(subject.now[BINS - 1]), int(subject.now.sum()), 0, settings)
-        if numbers is None or base_of(subject.measure) or subject.group >= len(window.counts):
-            continue
-        events, n = int(window.counts[subject.group, 0]), int(subject.now.sum())
-        others = _other_values(window, subject, numbers)
-        kinds = subject.baseline.kinds
-        values = sum(kinds.values())
-        _share(subject, "missing", events - n - others, events, subject.baseline.events - values, settings)
-        _share(subject, "type_change", others, n + others, values - subject.baseline.n, settings)
+        for test, counted in _shares_of(window, subject, numbers):
+            shares[test].append((subject, counted))
+    for test, rows in shares.items():
+        columns = np.array([counted for _, counted in rows]).T
+        tested = tests.share((columns[0], columns[1]), (columns[2], columns[3]), tolerance(settings, test))
+        for (subject, _), score, p in zip(rows, tested.score.tolist(), tested.p.tolist(), strict=True):
+            subject.scores[test], subject.p[test] = score, p
+
+
+def _shares_of(window: Window, subject: Subject, numbers: Numbered) -> Iterator[tuple[str, Shares]]:
+    baseline, n = subject.baseline, int(subject.now.sum())
+    values = sum(baseline.kinds.values())
+    if subject.categories is not None and not baseline.rest:
+        yield "new_categories", (0, max(values, 1), int(subject.now[BINS - 1]), n)
+    if numbers is None or base_of(subject.measure) or subject.group >= len(window.counts):
+        return
+    events, others = int(window.counts[subject.group, 0]), _other_values(window, subject, numbers)
+    yield "missing", (baseline.events - values, baseline.events, events - n - others, events)
+    yield "type_change", (values - baseline.n, max(values, 1), others, n + others)
 
 
 def _other_values(window: Window, subject: Subject, numbers: Mapping[str, int]) -> int:
@@ -134,14 +146,7 @@ def _other_values(window: Window, subject: Subject, numbers: Mapping[str, int]) 
     return others if measure is None else others + int(window.numbers.n[subject.group, measure])
 
 
-def _share(subject: Subject, test: str, hits: int, n: int, base_hits: int, settings: DetectionSettings) -> None:
-    base_n = subject.baseline.events if test == "missing" else max(sum(subject.baseline.kinds.values()), 1)
-    one = np.array
-    tested = tests.share((one([base_hits]), one([base_n])), (one([hits]), one([n])), tolerance(settings, test))
-    subject.scores[test], subject.p[test] = float(tested.score[0]), float(tested.p[0])
-
-
-def control(subjects: Sequence[Subject], settings: DetectionSettings) -> list[Verdict]:
+def control(subjects: Sequence[Subject], settings: DetectionSettings, level: float) -> list[Verdict]:
     """Benjamini-Hochberg over a window's measures; a measure's p is its tests' smallest, times their number."""
     families: dict[Kind, list[tuple[Subject, list[str]]]] = defaultdict(list)
     for subject in subjects:
@@ -149,9 +154,9 @@ def control(subjects: Sequence[Subject], settings: DetectionSettings) -> list[Ve
             families[kind].append((subject, names))
     everything = [(kind, subject, names) for kind, family in families.items() for subject, names in family]
     p = np.array([min(s.p[name] for name in names) * len(names) for _, s, names in everything])
-    rejected = tests.discoveries(p, settings.false_discovery_rate)
+    rejected = tests.discoveries(p, level)
     return [
-        Verdict(s.group, s.measure, kind, _findings(s, names, settings) if hit else [])
+        Verdict(s.group, s.measure, kind, _findings(s, names, settings, level) if hit else [])
         for (kind, s, names), hit in zip(everything, rejected.tolist(), strict=True)
     ]
 
@@ -163,10 +168,10 @@ def _by_kind(subject: Subject) -> dict[Kind, list[str]]:
     return kinds
 
 
-def _findings(subject: Subject, names: Sequence[str], settings: DetectionSettings) -> list[Finding]:
+def _findings(subject: Subject, names: Sequence[str], settings: DetectionSettings, level: float) -> list[Finding]:
     """The tests of a rejected measure that found it by themselves, strongest first."""
     found = sorted((subject.p[name], name) for name in names)
-    limit = max(settings.false_discovery_rate, found[0][0])
+    limit = max(level, found[0][0])
     evidence = (
         numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders)
         if subject.borders is not None

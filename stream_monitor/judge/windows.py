@@ -12,7 +12,7 @@ from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.detect.baselines import keep_categories
 from stream_monitor.detect.numbers import Numbers
-from stream_monitor.judge.panes import Pane
+from stream_monitor.judge.panes import Pane, add_counts
 
 ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
 
@@ -50,9 +50,8 @@ class Window(msgspec.Struct):
         for key, parts in pane.values.items():
             self.values.setdefault(key, []).extend(parts)
         for name, (n, counts) in pane.categories.items():
-            total, merged = self.categories.get(name, (0, {}))
-            for category, count in counts.items():
-                merged[category] = merged.get(category, 0) + count
+            total, merged = self.categories.get(name) or (0, {})
+            add_counts(merged, counts, counts.values())
             self.categories[name] = total + n, merged
 
     def trim(self, known: Callable[[str], frozenset[str]], cap: int) -> None:

@@ -148,7 +148,7 @@ def test_a_pin_for_one_version_leaves_the_others_alone(tmp_path: Path) -> None:
             names[metric["version"]] |= {metric["baseline"]} if "baseline" in metric else set()
 
     replay(RULES, events, publish, [pinned])
-    assert names == {"1": {"first-200"}, "2": {"training"}}
+    assert names == {"1": {"first-100"}, "2": {"training"}}
 
 
 def test_dates_and_missing_columns_are_understood(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_sums_of_sparse_panes_are_the_sums_of_their_values() -> None:
     rng = np.random.default_rng(5)
     of_bin, counts = rng.normal(size=(3, BINS)), rng.integers(0, 3, (3, BINS))
     row, at = np.nonzero(counts)
-    sums = sums_of_panes(of_bin, row, at, counts[row, at])
+    sums = sums_of_panes(of_bin[row, at], row, counts[row, at], 3)
     for r in range(3):
         values = np.repeat(of_bin[r], counts[r])
         np.testing.assert_allclose([sums.n[r], sums.s[r], sums.ss[r]], [len(values), values.sum(), (values**2).sum()])

@@ -277,3 +277,36 @@ def test_discoveries_keep_the_false_discovery_rate() -> None:
         shares.append(found[20:].sum() / max(found.sum(), 1))
     assert np.mean(shares) <= 0.1
     assert discoveries(np.full(5, 0.01), 0.01).all()
+
+
+# --- far tails: a budget of one false alarm a week asks for p-values of 1e-7 ---
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 5, 9])
+@pytest.mark.parametrize("centre", [0.0, 0.05, 1.0, 30.0, 900.0, 1_100.0, 20_000.0])
+def test_noncentral_tails_are_right_within_a_few_percent(degrees: int, centre: float) -> None:
+    """Against the mixture of central χ² with Poisson weights, in logarithms."""
+    sigmas = np.array([-3.0, -1e-9, 0.0, 1e-9, 1.0, 3.0, 6.0, 9.0, 12.0])
+    x = np.maximum(degrees + centre + sigmas * np.sqrt(2 * (degrees + 2 * centre)), 0.0)
+    found = window_tests._noncentral(x, centre, np.ones(len(x)), np.full(len(x), degrees))
+    j = np.arange(int(centre / 2 + 30 * np.sqrt(centre / 2 + 1) + 200))
+    for p, at in zip(found.tolist(), x.tolist(), strict=True):
+        exact = math.exp(special.logsumexp(stats.poisson.logpmf(j, centre / 2) + stats.chi2.logsf(at, degrees + 2 * j)))
+        assert 0.98 * exact <= p <= min(1.0, 1.1 * exact)
+
+
+@pytest.mark.parametrize(("p", "n"), [(0.0, 50), (0.01, 60), (0.01, 1_000), (0.1, 60), (0.5, 50), (0.98, 50)])
+@pytest.mark.parametrize("way", [1, -1])
+def test_tails_of_shares_hold_against_exact_binomials(p: float, n: int, way: int) -> None:
+    """A baseline of ten million says what p is; twice the exact tail at the tolerance is what is due."""
+    tolerance, known = TOLERANCE["missing"], 10_000_000
+    if not 0 < p + way * tolerance < 1:
+        return
+    hits = np.arange(n + 1)
+    exact = stats.binom.sf(hits - 1, n, p + way * tolerance) if way > 0 else stats.binom.cdf(hits, n, p - tolerance)
+    many = np.full(n + 1, known)
+    found = share(((many * p).astype(np.int64), many), (hits, np.full(n + 1, n)), tolerance).p
+    judged = (exact < 0.05) & (exact > 1e-9)
+    assert judged.any()
+    assert (found[judged] >= 1.3 * exact[judged]).all()
+    assert (found[judged] <= 4 * exact[judged]).all()

@@ -14,7 +14,7 @@ from stream_monitor.cli import app
 from stream_monitor.errors import FormatError
 from stream_monitor.evaluate import protocol
 from stream_monitor.evaluate.files import read
-from stream_monitor.evaluate.report import picture
+from stream_monitor.evaluate.report import picture, strict
 from stream_monitor.evaluate.streams import STEPS, Step, frozen_model, limit
 
 TINY = replace(protocol.QUICK, seeds=60, null_runs=20.0, rate_values=1e6, others=2, windows=40, labelled=1)
@@ -79,6 +79,13 @@ def test_sections_have_the_columns_that_are_promised() -> None:
     assert {"detector", "stream", "pane", "nominal", "arl0", "lower"} <= null.keys()
     assert null["lower"] < null["arl0"]
     assert {row["n"] for row in protocol.windows(TINY, 1)} == {50, 100, 1_000, 5_000, 10_000, 100_000, 1_000_000}
+
+
+def test_what_was_never_found_has_no_mean_in_json() -> None:
+    rows = {"delay": [{"detector": "x", "mean": math.nan, "found": 0.0}]}
+    assert json.loads(json.dumps(strict(rows), allow_nan=False))["delay"] == [
+        {"detector": "x", "mean": None, "found": 0.0}
+    ]
 
 
 def test_a_users_own_file_is_judged(tmp_path: Path) -> None:
