@@ -14,7 +14,6 @@ import numpy as np
 
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import END, NEVER
-from stream_monitor.describe.columns import OTHER
 from stream_monitor.describe.edges import Edges
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, Notice
 from stream_monitor.describe.measures import Lane as LaneName
@@ -25,10 +24,11 @@ from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.events.arrays import pack
+from stream_monitor.judge.admission import admit_groups, admit_measures, groups_of
 from stream_monitor.judge.panes import Ids, Pane, Part, merge, split
 from stream_monitor.judge.sequential import Found, Known, SequentialDetectors, SequentialRules, SequentialState
 from stream_monitor.judge.windows import Window
-from stream_monitor.types import I64
+from stream_monitor.settings import CapSettings
 
 
 class Filler(msgspec.Struct):
@@ -108,7 +108,7 @@ class LaneRules:
     model: str
     pane_ms: int
     first: int
-    groups_cap: int
+    caps: CapSettings
     limits: Mapping[str, tuple[float, ...]]
     sequential: SequentialRules
 
@@ -133,8 +133,10 @@ class Lane:
         if self.state.name != "input":  # labels and feedback are dear: they count in the first pane not yet closed
             self.state.open.setdefault(self.state.closed, []).append(part)
             return
-        for cell in range(part.first, part.last):
-            group = self.state.ids.group(part.delta.version[cell], part.delta.segment[cell])
+        admit_groups([part], self.state.ids, self.rules.caps)
+        for cell, group in enumerate(groups_of(part, self.state.ids).tolist(), part.first):
+            if group < 0:
+                continue
             for window in self.state.windows:
                 if window.empty:
                     window.start = self.state.closed - self.state.closed % window.size
@@ -186,31 +188,10 @@ class Lane:
     # --- a pane ---
 
     def _merge(self, start: int, parts: list[Part]) -> Pane:
-        self._admit_groups(parts)
-        groups = [(part, self._groups_of(part)) for part in parts]
-        return merge(start, groups, self.state.ids, self.state.edges)
-
-    def _admit_groups(self, parts: list[Part]) -> None:
-        """New groups get a place while there are places: by count, then by name; `all` always has one."""
-        new: dict[tuple[str, str], int] = {}
-        for part in parts:
-            for cell in range(part.first, part.last):
-                key = part.delta.version[cell], part.delta.segment[cell]
-                if key not in self.state.ids.groups:
-                    new[key] = new.get(key, 0) + int(part.delta.counts[cell].sum())
-        for version, segment in sorted(new, key=lambda key: (-new[key], key)):
-            if len(self.state.ids.groups) < self.rules.groups_cap:
-                self.state.ids.group(version, segment)
-            elif segment == ALL:
-                self.state.ids.group(OTHER, ALL)
-
-    def _groups_of(self, part: Part) -> I64:
-        known = self.state.ids.groups
-        versions, segments = part.delta.version, part.delta.segment
-        return np.array([
-            known.get((versions[c], segments[c]), known.get((OTHER, ALL), -1) if segments[c] == ALL else -1)
-            for c in range(part.first, part.last)
-        ], np.int64)  # fmt: skip
+        ids = self.state.ids
+        admit_groups(parts, ids, self.rules.caps)
+        parts = admit_measures(parts, ids, self.rules.caps.measures)
+        return merge(start, [(part, groups_of(part, ids)) for part in parts], ids, self.state.edges)
 
     def _close(self, pane: Pane) -> Iterator[Happening]:
         yield from self._fill(pane)

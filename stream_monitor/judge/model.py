@@ -84,7 +84,7 @@ class ModelJudge:
             model=self.state.model,
             pane_ms=settings.time.pane,
             first=settings.baseline.first,
-            groups_cap=settings.caps.segments,
+            caps=settings.caps,
             limits=values,
             sequential=SequentialRules(self._detectors(lane), sequential_ms(settings.detection), settings.detection),
         )

@@ -53,6 +53,8 @@ class Ids(msgspec.Struct):
 
     groups: dict[tuple[str, str], int]
     measures: dict[str, int]
+    names: dict[str, None] = {}
+    """Measures of any kind that have a place, see `admission`."""
 
     def group(self, version: str, segment: str) -> int:
         """The number of a group, a new one if need be."""

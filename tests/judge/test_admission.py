@@ -1,0 +1,66 @@
+"""What input can name without end gets a bounded number of places: versions, segments, features."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from stream_monitor.replay import replay
+from stream_monitor.stages import Output
+from tests.streams import T0, quick_settings
+
+
+def judged(events: list[dict[str, Any]], **sections: Any) -> list[dict[str, Any]]:
+    """Final traffic metrics of a replay."""
+    found: list[dict[str, Any]] = []
+
+    def publish(output: Output) -> None:
+        if output.role == "metrics":
+            found.append(json.loads(output.value))
+
+    rules = quick_settings(**sections)
+    replay(rules, [("predictions", json.dumps(event).encode()) for event in events], publish)
+    return [m for m in found if m["kind"] == "traffic" and m["final"]]
+
+
+def event(i: int, **fields: Any) -> dict[str, Any]:
+    return {"id": f"e{i}", "ts": T0 + i * 10, "features": {"x": i % 7}, "prediction": True} | fields
+
+
+def test_versions_above_the_cap_are_counted_as_others() -> None:
+    events = [event(i, version=f"v{i % 40}") for i in range(2_000)]
+    metrics = judged(events, caps={"versions": 4})
+    versions = {m["version"] for m in metrics}
+    assert len(versions - {"__other__"}) == 4 and "__other__" in versions
+    assert sum(m["count"] for m in metrics) == 2_000
+
+
+def test_a_version_that_has_a_place_keeps_it() -> None:
+    events = [event(i, version="old" if i < 1_000 else f"v{i % 40}") for i in range(2_000)]
+    metrics = judged(events, caps={"versions": 1})
+    by_version: dict[str, int] = defaultdict(int)
+    for metric in metrics:
+        by_version[metric["version"]] += metric["count"]
+    assert by_version == {"old": 1_000, "__other__": 1_000}
+
+
+@pytest.mark.parametrize("value", [1.5, "a", [1, 2], None])
+def test_feature_names_without_end_are_left_out_and_the_busiest_are_kept(value: Any) -> None:
+    rng = random.Random(1)
+    events = [event(i, features={"x": i % 7, f"f{rng.randrange(10**6)}": value}) for i in range(3_000)]
+    metrics = judged(events, caps={"measures": 20})
+    measures = {name for m in metrics for name in m["measures"]}
+    assert "x" in measures and "prediction" in measures
+    assert len(measures) <= 20 + 1  # volume is made by the judge itself
+    assert sum(m["count"] for m in metrics) == 3_000
+
+
+def test_segments_above_the_cap_are_left_out_and_all_is_counted() -> None:
+    events = [event(i, tags={"city": f"c{i % 300}"}) for i in range(3_000)]
+    metrics = judged(events, caps={"segments": 10}, segments=[["city"]])
+    assert len({m["segment"] for m in metrics}) == 10
+    assert sum(m["count"] for m in metrics if m["segment"] == "all") == 3_000
