@@ -54,6 +54,10 @@ class Client(Protocol):
     def read_log(self, role: str, number: int, start: int) -> list[tuple[int, bytes]]:
         """(offset, value) of a change log partition from `start` (0: its beginning) to its end."""
 
+    @property
+    def restored(self) -> float:
+        """How much of a change log is read, while one is; else 1."""
+
     def table(self, role: str) -> list[bytes]:
         """New records of a small topic that every worker reads whole; never blocks."""
 

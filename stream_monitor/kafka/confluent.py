@@ -29,6 +29,7 @@ from stream_monitor.stages import Output, Partition, Position
 
 log = logging.getLogger(__name__)
 
+STALL_S = 120.0
 HANG_S = 15.0
 """A commit that takes so much longer than a transaction may hangs: the broker has aborted it long since."""
 
@@ -141,7 +142,11 @@ class KafkaClient:
     # --- reading ---
 
     def consume(self, limit: int, timeout_s: float) -> list[Batch]:
-        """At most `limit` messages, grouped by topic."""
+        """At most `limit` messages, grouped by topic.
+
+        A worker that does not come back here in time shows its stacks, again and again, and goes on.
+        """
+        faulthandler.dump_traceback_later(STALL_S, repeat=True)
         try:
             messages = self._group.consume(limit, timeout_s)
         except KafkaException as error:
@@ -209,6 +214,11 @@ class KafkaClient:
     def read_log(self, role: str, number: int, start: int) -> list[tuple[int, bytes]]:
         """Read a change log partition to its end."""
         return self._logs.read(role, number, start)
+
+    @property
+    def restored(self) -> float:
+        """How much of a change log is read, while one is."""
+        return self._logs.restored
 
     def table(self, role: str) -> list[bytes]:
         """New records of a topic that is read whole."""
@@ -359,6 +369,7 @@ class KafkaClient:
 
     def close(self) -> None:
         """Leave the group at once, so that others need not wait for a time-out."""
+        faulthandler.cancel_dump_traceback_later()
         self._group.close()
         self._logs.close()
         if self._slot is not None:

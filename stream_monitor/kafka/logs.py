@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection
 
@@ -13,8 +14,11 @@ from stream_monitor.kafka.clients import CALL_S, FETCH, Reasons, admin, common, 
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Partition
 
+log = logging.getLogger(__name__)
+
 PATIENCE_S = 60.0
 """A broker that restarts is waited for this long; after that the worker stops, and says so."""
+TELL_S = 5.0
 LOST_S = 5.0
 """A transaction of a worker's own id that is open so long after its start is one that the broker has lost."""
 OPEN_S = 30.0
@@ -33,6 +37,8 @@ class Logs:
         self.settings, self.role, self.reasons, self._end_lost = settings, role, reasons, end_lost
         self.admin = admin(settings, reasons)
         self._tables: dict[str, Consumer] = {}
+        self.restored = 1.0
+        """How much of a change log is read, while one is."""
 
     def offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         """Offsets of partitions, open transactions included; a broker that restarts is waited for."""
@@ -77,7 +83,8 @@ class Logs:
     def _read_span(self, tp: TopicPartition, end: int) -> list[tuple[int, bytes]]:
         """Committed records from the offset of `tp` on; `end` counts open transactions, which this waits for."""
         found: list[tuple[int, bytes]] = []
-        at, moved = tp.offset, time.monotonic()
+        at = tp.offset
+        moved = told = time.monotonic()
         patience = self.settings.kafka.transaction_timeout / 1000 + OPEN_S
         consumer, ended = self._reader([tp]), False
         try:
@@ -88,6 +95,10 @@ class Logs:
                     elif not message.error().retriable():
                         raise BrokerError(f"cannot read {tp.topic}/{tp.partition}: {message.error().str()}")
                 position, waited = consumer.position([tp])[0].offset, time.monotonic() - moved
+                self.restored = (at - tp.offset) / (end - tp.offset)
+                if time.monotonic() - told > TELL_S:
+                    told = time.monotonic()
+                    log.info("restoring %s/%s: %.0f %%", tp.topic, tp.partition, 100 * self.restored)
                 if position > at:
                     at, moved = position, time.monotonic()
                 elif waited > LOST_S and not ended:
@@ -100,6 +111,7 @@ class Logs:
                         "shows it, and `kafka-transactions.sh abort` sets the app free."
                     )
         finally:
+            self.restored = 1.0
             consumer.close()
         return found
 

@@ -68,6 +68,8 @@ class Loop:
         self.on_table: Callable[[bytes], None] | None = None
         self.failure: BaseException | None = None
         self.ready = False
+        self.lag = 0
+        """Records that were not read yet at the last commit."""
         self._report = Report()
         self._count = 0
         self._last_commit = clock()
@@ -123,6 +125,7 @@ class Loop:
             self.stage.committed()
             self.client.pause(self.stage.ahead(status))
         self._count, self._last_commit = 0, self.clock()
+        self.lag = sum(report.lag.values())
         report.commit_s = self._last_commit - started
         self.on_commit(report)
 
@@ -144,6 +147,15 @@ class Loop:
         self.stage.drop([*partitions, *lost])
         if partitions:
             self.client.rewind(self._restore(partitions))
+
+    def unready(self, most: int | None = None) -> str | None:
+        """Why this worker is not ready, or lags more than `most` records; None when it is. Called by other threads."""
+        restored = self.client.restored
+        if restored < 1:
+            return f"restoring: {100 * restored:.0f} %"
+        if not self.ready:
+            return "no partitions yet"
+        return f"lags by {self.lag:,} records" if most is not None and self.lag > most else None
 
     def _raise_failure(self) -> None:
         if self.failure is not None:

@@ -202,6 +202,8 @@ class MemoryClient:
         records, _ = self.broker.visible((role, number), start, 1 << 60)
         return [(r.at, r.raw) for r in records if r.raw is not None]
 
+    restored = 1.0
+
     def table(self, role: str) -> list[bytes]:
         """New records of a whole topic."""
         found: list[bytes] = []

@@ -28,8 +28,11 @@ class Running(Protocol):
     """A loop, as far as telemetry looks at it."""
 
     stage: Any
-    ready: bool
+    client: Any
     owned: set[tuple[str, int]]
+
+    def unready(self, most: int | None = None) -> str | None:
+        """Why it is not ready, or lags more than `most` records."""
 
 
 class Telemetry:
@@ -57,6 +60,7 @@ class Telemetry:
         self.watermark = gauge(
             "watermark_ms", "Event time up to which panes are closed, by profiles partition.", "partition"
         )
+        self.restored = gauge("restored", "Share of a change log that is read, while a worker restores; else 1.")
         self.models = gauge("models", "Models that are judged.")
         self.open_alerts = gauge("open_alerts", "Alerts that are open.")
         self.memory = gauge("memory_bytes", "Largest resident memory of this process.")
@@ -69,6 +73,7 @@ class Telemetry:
 
     def observe(self, loop: Running) -> Callable[[Committed], None]:
         """A listener for the loop's commits."""
+        self.restored.set_function(lambda: loop.client.restored)
 
         def listen(report: Committed) -> None:
             self._count(report)

@@ -17,6 +17,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -154,6 +155,15 @@ def _admitted(authorization: str, settings: HttpSettings) -> bool:
     return hmac.compare_digest(given.strip().encode("utf-8", "replace"), expected) and scheme.lower() == "bearer"
 
 
+def readiness(loop: Running, path: str) -> tuple[int, str]:
+    """(HTTP status, text) of `/readyz`; `?max_lag=N` demands that the worker has caught up to N records, too."""
+    most = parse_qs(urlsplit(path).query).get("max_lag", [""])[0]
+    if most and not most.isdecimal():
+        return 400, "max_lag is a number of records\n"
+    reason = loop.unready(int(most) if most else None)
+    return (200, "ready\n") if reason is None else (503, f"{reason}\n")
+
+
 def _handler(loop: Running, settings: HttpSettings) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -165,8 +175,8 @@ def _handler(loop: Running, settings: HttpSettings) -> type[BaseHTTPRequestHandl
                 case "/healthz":
                     self._answer(200, b"ok\n", "text/plain")
                 case "/readyz":
-                    told = b"ready\n" if loop.ready else b"no partitions yet\n"
-                    self._answer(200 if loop.ready else 503, told, "text/plain")
+                    status, told = readiness(loop, self.path)
+                    self._answer(status, told.encode(), "text/plain")
                 case _:
                     self._answer(404, b"/metrics, /healthz, /readyz\n", "text/plain")
 

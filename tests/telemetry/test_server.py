@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import ssl
 from collections.abc import Iterator
@@ -13,11 +14,15 @@ from typing import Any
 
 import pytest
 
-from stream_monitor.app import run
+from stream_monitor.app import describe_loop, run
+from stream_monitor.describe.stage import Layout
 from stream_monitor.errors import SettingsError
-from stream_monitor.settings import HttpSettings, parse
+from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
+from stream_monitor.settings import ROLES, HttpSettings, parse
 from stream_monitor.telemetry import server
+from stream_monitor.telemetry.server import readiness
 from tests.certificates import certificate_of
+from tests.streams import T0, quick_settings
 
 TOKEN = "0123456789abcdef-hunter2"
 
@@ -26,9 +31,13 @@ TOKEN = "0123456789abcdef-hunter2"
 class Worker:
     """As much of a loop as the endpoints look at."""
 
-    ready: bool = False
+    reason: str | None = "no partitions yet"
     stage: Any = None
+    client: Any = None
     owned: set[tuple[str, int]] = field(default_factory=set)
+
+    def unready(self, most: int | None = None) -> str | None:
+        return self.reason
 
 
 def settings_for(**http: Any) -> HttpSettings:
@@ -69,9 +78,30 @@ def test_without_a_token_this_machine_may_read_everything() -> None:
 def test_readiness_is_that_of_the_worker() -> None:
     worker = Worker()
     with serving(worker) as port:
-        assert get(port, "/readyz")[0] == 503
-        worker.ready = True
+        status, _, body = get(port, "/readyz")
+        assert (status, body) == (503, b"no partitions yet\n")
+        worker.reason = None
         assert get(port, "/readyz")[0] == 200
+
+
+def test_readiness_can_demand_that_the_worker_has_caught_up() -> None:
+    rules = quick_settings()
+    broker = MemoryBroker(dict.fromkeys(ROLES, 1), lambda: T0)
+    for i in range(30):
+        broker.append("predictions", json.dumps({"id": f"{i}", "ts": T0, "features": {}}).encode(), b"k")
+    client = MemoryClient(broker, "describe")
+    loop = describe_loop(client, rules, Layout(1, 1, 1), lambda: 0.0)
+    client.pause({("predictions", 0)})
+    loop.tick()
+    loop.commit()
+    assert readiness(loop, "/readyz") == (200, "ready\n")
+    assert readiness(loop, "/readyz?max_lag=30")[0] == 200
+    assert readiness(loop, "/readyz?max_lag=29") == (503, "lags by 30 records\n")
+    assert readiness(loop, "/readyz?max_lag=few")[0] == 400
+    loop.client.pause(set())
+    loop.tick()
+    loop.commit()
+    assert readiness(loop, "/readyz?max_lag=0")[0] == 200
 
 
 def test_the_metrics_demand_the_token_and_the_probes_do_not() -> None:
