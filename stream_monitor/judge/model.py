@@ -57,6 +57,14 @@ class ModelState(msgspec.Struct):
     """Event time of the newest pane with traffic: a model is quiet when this is long ago."""
     lost_labels: int = 0
 
+    @property
+    def waiting(self) -> bool:
+        """Whether panes or windows wait to be published: time can jump past `model_ttl` while they do."""
+        lanes = self.lanes.values()
+        return bool(self.performance.windows) or any(
+            lane.open or not all(window.empty for window in lane.windows) for lane in lanes
+        )
+
 
 def new_state(model: str, settings: Settings) -> ModelState:
     """A model that was never seen."""

@@ -196,7 +196,7 @@ class PartitionJudge:
     def _forget(self) -> None:
         edge = self.state.watermarks.of("input") - self.settings.caps.model_ttl
         for name, judge in list(self.models.items()):
-            if NEVER < judge.state.last_event < edge and not judge.state.performance.windows:
+            if NEVER < judge.state.last_event < edge and not judge.state.waiting:
                 self.models.pop(name).release()
 
     # --- nothing comes ---

@@ -64,3 +64,9 @@ def test_segments_above_the_cap_are_left_out_and_all_is_counted() -> None:
     metrics = judged(events, caps={"segments": 10}, segments=[["city"]])
     assert len({m["segment"] for m in metrics}) == 10
     assert sum(m["count"] for m in metrics if m["segment"] == "all") == 3_000
+
+
+def test_a_model_is_not_forgotten_while_what_came_after_a_long_silence_waits() -> None:
+    """Time jumps past `caps.model_ttl` with the very event that ends the silence."""
+    events = [event(i) for i in range(100)] + [event(100, ts=T0 + 30 * 86_400_000)]
+    assert sum(m["count"] for m in judged(events)) == 101
