@@ -23,7 +23,11 @@ INNER = 6
 LEVELS = 16
 LEAST_BLOCKS = 20
 SIGNIFICANT = 3.0
-"""Standard errors by which a length must exceed what shorter ones say, to be believed."""
+"""Standard errors by which a length must exceed independence, to be believed."""
+LIKELY = 2.0
+"""Standard errors by which a longer one must exceed one that is believed, and at least by the factor `BIAS`."""
+BIAS = 1.5
+"""Blocks of an AR(1) look up to 1.48 times as dependent as it is: their correlation falls off faster than it says."""
 
 
 class Blocks(msgspec.Struct):
@@ -121,7 +125,8 @@ class Blocks(msgspec.Struct):
     def ratio(self, rows: I64, variance: F64, threshold: F64) -> F64:
         """The long-run variance ratio of these rows (R,), at least 1; `variance` is that of single scores.
 
-        From the shortest block length up, a longer one is believed when it says significantly more. The result is
+        From the shortest block length up, a longer one is believed when it says significantly more; once one is, less
+        is asked of those after it, for who depends at all may well depend on what is longer ago. The result is
         raised by `threshold` se²/2: with a relative error of se in it, exp(-threshold / ratio) is right on average.
         """
         self.settle(rows)
@@ -138,7 +143,9 @@ class Blocks(msgspec.Struct):
             expected = np.where(enough, each * (blocks << level) * variance, 1.0)
             ratio = square / expected * (1 + r) / (1 - r)
             se2 = 6 / ((1 - r * r) * np.maximum(blocks, 1))
-            sure = enough & (ratio > found * np.exp(SIGNIFICANT * np.sqrt(se2)))
+            se = np.sqrt(se2)
+            needed = np.where(error2 > 0, np.maximum(np.exp(LIKELY * se), BIAS), np.exp(SIGNIFICANT * se))
+            sure = enough & (ratio > found * needed)
             found, error2 = np.where(sure, ratio, found), np.where(sure, se2, error2)
         return np.asarray(found * (1 + threshold * error2 / 2))
 

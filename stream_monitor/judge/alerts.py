@@ -91,7 +91,7 @@ class AlertBook(msgspec.Struct):
             state.detectors = []
             return "open"
         worse = _RANK[severity] > _RANK[state.severity]
-        new = any(finding.detector not in state.detectors for finding in findings)
+        new = any(_voice(finding, moment) not in state.detectors for finding in findings)
         if not (worse or new) or (state.published or 0) + settings.cooldown > moment.end:
             return None
         state.severity = max(severity, state.severity, key=lambda s: _RANK[s])
@@ -123,7 +123,7 @@ class AlertBook(msgspec.Struct):
         opened = moment.start if state.opened is None else state.opened
         if status == "open":
             state.id = alert_id(cause, opened)
-        state.detectors = sorted({*state.detectors, *(finding.detector for finding in findings)})
+        state.detectors = sorted({*state.detectors, *(_voice(finding, moment) for finding in findings)})
         state.published = moment.end
         alert = Alert(
             id=state.id,
@@ -144,6 +144,11 @@ class AlertBook(msgspec.Struct):
         if status == "resolved":
             state.opened, state.hits = None, {}
         return alert
+
+
+def _voice(finding: Finding, moment: Moment) -> str:
+    """What is news in an open alert: another detector; and of one that goes on as long as a change, the other way."""
+    return finding.detector if moment.size != LASTING else f"{finding.detector} {finding.direction}"
 
 
 def alert_id(cause: Cause, opened: int) -> str:

@@ -39,6 +39,12 @@ def autoregressive(rng: np.random.Generator, shape: tuple[int, int]) -> F64:
     return np.asarray(signal.lfilter([np.sqrt(0.75)], [1, -0.5], rng.normal(size=shape), axis=0))
 
 
+def slow_level(rng: np.random.Generator, shape: tuple[int, int]) -> F64:
+    """A tenth of the variance is an AR(.99), whose memory is as long as a hundredth of the baseline."""
+    level = signal.lfilter([np.sqrt(1 - 0.99**2)], [1, -0.99], rng.normal(size=shape), axis=0)
+    return np.asarray(np.sqrt(0.1) * level + np.sqrt(0.9) * rng.normal(size=shape))
+
+
 class Runs:
     """Values (T, R) of R runs, each with the first N0 as its baseline, as scores."""
 
@@ -243,7 +249,10 @@ def test_the_long_run_variance_ratio_of_an_autoregression(r: float) -> None:
 # --- false alarms and delays ---
 
 
-@pytest.mark.parametrize(("stream", "pane"), [(normal, 1), (normal, 10), (heavy, 1), (errors, 1), (autoregressive, 1)])
+NULLS = [(normal, 1), (normal, 10), (heavy, 1), (errors, 1), (autoregressive, 1), (slow_level, 1), (slow_level, 10)]
+
+
+@pytest.mark.parametrize(("stream", "pane"), NULLS)
 def test_the_mean_time_between_false_alarms_is_at_least_nominal(stream: Stream, pane: int) -> None:
     values = stream(np.random.default_rng([11, pane]), (N0 + 1_500, 250))
     nominal, judged = 1_000.0, 250 * 1_500
