@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stream_monitor.app import tune_collector
 from stream_monitor.describe.cells import ACCEPTED
 from stream_monitor.describe.columns import Coded, Columns
 from stream_monitor.describe.deltas import Batch, pack_deltas, pack_records
@@ -41,6 +42,7 @@ def measure_panes_per_s(seconds: int = 180, warm: int = 60, sequential: Sequence
 
     `sequential` are detectors of the inputs.
     """
+    tune_collector()  # as a worker does
     rng = np.random.default_rng(1)
     rules = parse({"baseline": {"first": 1_000}, "detection": {"input": sequential}})
     judge, knowledge = Judge(rules, 1), Knowledge()

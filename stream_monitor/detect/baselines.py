@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -134,10 +135,10 @@ class Filling(msgspec.Struct):
         if keep:
             self.binned.append((pane, at, n))
 
-    def add_categories(self, counts: dict[str, int], n: int) -> None:
-        """Merge a categorical row."""
+    def add_categories(self, names: Iterable[str], counts: Iterable[int], n: int) -> None:
+        """Merge a categorical row: categories, and beside them their counts."""
         self.categorical += n
-        for category, count in counts.items():
+        for category, count in zip(names, counts, strict=True):
             self.categories[category] = self.categories.get(category, 0) + count
 
     @property

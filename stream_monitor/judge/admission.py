@@ -13,7 +13,7 @@ import numpy as np
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.columns import OTHER
 from stream_monitor.describe.profiles import CategoricalRows, NumericRows
-from stream_monitor.judge.panes import Ids, Part
+from stream_monitor.judge.panes import Ids, Part, Places
 from stream_monitor.settings import CapSettings
 from stream_monitor.types import I64, Bool
 
@@ -48,12 +48,13 @@ def groups_of(part: Part, ids: Ids) -> I64:
     ], np.int64)  # fmt: skip
 
 
-def admit_measures(parts: Sequence[Part], ids: Ids, cap: int) -> list[Part]:
+def admit_measures(parts: Sequence[Part], places: Places, cap: int) -> list[Part]:
     """Give places to new measures, by name; parts without the rows of those that have none."""
-    new: dict[str, int] = {}
+    ids, new = places.ids, dict[str, int]()
     for part in parts:
         for rows in (part.delta.numeric, part.delta.categorical):
-            _count_new(rows, part, ids, new)
+            if not places.admitted(rows.names):
+                _count_new(rows, part, ids, new)
     for name in sorted(new, key=lambda name: (-new[name], name)):
         if len(ids.names) < cap:
             ids.names[name] = None

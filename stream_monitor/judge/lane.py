@@ -25,7 +25,7 @@ from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.events.arrays import pack
 from stream_monitor.judge.admission import admit_groups, admit_measures, groups_of
-from stream_monitor.judge.panes import Ids, Pane, Part, merge, split
+from stream_monitor.judge.panes import Ids, Pane, Part, Places, merge, split
 from stream_monitor.judge.sequential import Found, Known, SequentialDetectors, SequentialRules, SequentialState
 from stream_monitor.judge.windows import Window
 from stream_monitor.settings import CapSettings
@@ -120,6 +120,7 @@ class Lane:
         self.state, self.rules = state, rules
         self.sequential = SequentialDetectors(state.sequential, rules.sequential, grid)
         self._filled = np.zeros((0, 0), np.bool_)
+        self._places = Places(state.ids)
 
     def feed(self, delta: Delta) -> None:
         """Keep a delta's parts until their panes close; what comes for a closed pane is moved or only counted."""
@@ -190,8 +191,8 @@ class Lane:
     def _merge(self, start: int, parts: list[Part]) -> Pane:
         ids = self.state.ids
         admit_groups(parts, ids, self.rules.caps)
-        parts = admit_measures(parts, ids, self.rules.caps.measures)
-        return merge(start, [(part, groups_of(part, ids)) for part in parts], ids, self.state.edges)
+        parts = admit_measures(parts, self._places, self.rules.caps.measures)
+        return merge(start, [(part, groups_of(part, ids)) for part in parts], self._places, self.state.edges)
 
     def _close(self, pane: Pane) -> Iterator[Happening]:
         yield from self._fill(pane)
@@ -263,14 +264,14 @@ class Lane:
 
     def _fill_categories(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
         touched = set[tuple[str, str]]()
-        for (group, name), (n, counts) in pane.categories.items():
+        for (group, name), tally in pane.categories.items():
             segment, feature = groups[group][1], base_of(name)
             if name.startswith("kind(") and feature is not None:
                 filling = self._filling(segment, feature)
                 if filling is not None:
-                    filling.other += n
+                    filling.other += tally.n
             elif (filling := self._filling(segment, name)) is not None:
-                filling.add_categories(counts, n)
+                filling.add_categories(tally.names, tally.counts, tally.n)
                 filling.categories = keep_categories(filling.categories, frozenset(), 16 * NEW_CATEGORIES)
                 touched.add((segment, name))
         return touched

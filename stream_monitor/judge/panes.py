@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import repeat
 from operator import add
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,6 +14,9 @@ from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.types import F64, I64
+
+LISTS = 256
+"""Lists of measures that are remembered."""
 
 
 class Part(msgspec.Struct):
@@ -45,7 +49,15 @@ class Pane(msgspec.Struct):
     counts: np.ndarray
     numbers: NumberRows
     values: dict[tuple[int, int], list[np.ndarray]]
-    categories: dict[tuple[int, str], tuple[int, dict[str, int]]]
+    categories: dict[tuple[int, str], Tally]
+
+
+class Tally(NamedTuple):
+    """Counts of categories, beside their names."""
+
+    n: int
+    names: Collection[str]
+    counts: Collection[int]
 
 
 class Ids(msgspec.Struct):
@@ -65,11 +77,43 @@ class Ids(msgspec.Struct):
         return self.measures.setdefault(name, len(self.measures))
 
 
-def merge(start: int, parts: Sequence[tuple[Part, I64]], ids: Ids, edges: Mapping[str, Edges]) -> Pane:
+class Places:
+    """Numbers of the measures that deltas name, list by list: nearly all deltas of a model bring the same list."""
+
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids
+        self._known: dict[tuple[str, ...], I64] = {}
+        self._admitted: set[tuple[str, ...]] = set()
+
+    def of(self, names: Sequence[str]) -> I64:
+        """The number of each measure, new ones where need be."""
+        key = tuple(names)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= LISTS:
+                self._known.clear()
+            found = self._known[key] = np.array([self.ids.measure(name) for name in names], np.int64)
+        return found
+
+    def admitted(self, names: Sequence[str]) -> bool:
+        """Whether all of these have a place."""
+        key = tuple(names)
+        if key in self._admitted:
+            return True
+        if not self.ids.names.keys() >= set(names):
+            return False
+        if len(self._admitted) >= LISTS:
+            self._admitted.clear()
+        self._admitted.add(key)
+        return True
+
+
+def merge(start: int, parts: Sequence[tuple[Part, I64]], places: Places, edges: Mapping[str, Edges]) -> Pane:
     """Merge the parts of a pane; beside each part the group of each of its cells, -1 for one that is left out."""
+    ids = places.ids
     counts = np.zeros((len(ids.groups), 3), np.int64)
     values: dict[tuple[int, int], list[F64]] = {}
-    categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
+    categories: dict[tuple[int, str], Tally] = {}
     for part, groups in parts:
         for group, row in zip(groups.tolist(), part.delta.counts[part.first : part.last], strict=True):
             if group >= 0:
@@ -77,9 +121,9 @@ def merge(start: int, parts: Sequence[tuple[Part, I64]], ids: Ids, edges: Mappin
         _collect_values(part, groups, ids, values)
         _collect_categories(part, groups, categories)
     values, binned = _bin(values, ids, edges)
-    numbers = _as_they_are(*parts[0], ids) if len(parts) == 1 and not binned else None
+    numbers = _as_they_are(*parts[0], places) if len(parts) == 1 and not binned else None
     if numbers is None:
-        numbers = _merge_numbers([_numbers(part, groups, ids) for part, groups in parts], len(ids.measures))
+        numbers = _merge_numbers([_numbers(part, groups, places) for part, groups in parts], len(ids.measures))
     return Pane(start, counts, _with_bins(numbers, binned, len(ids.measures)), values, categories)
 
 
@@ -101,10 +145,10 @@ def _rows(cells: np.ndarray, part: Part) -> slice:
     return slice(int(first), int(last))
 
 
-def _numbers(part: Part, groups: I64, ids: Ids) -> _Stack:
+def _numbers(part: Part, groups: I64, places: Places) -> _Stack:
     rows = part.delta.numeric
     at = _rows(rows.cell, part)
-    measure_of = np.array([ids.measure(name) for name in rows.names], np.int64)
+    measure_of = places.of(rows.names)
     group = groups[rows.cell[at].astype(np.int64) - part.first]
     measure = measure_of[rows.name[at]] if len(rows.names) else np.empty(0, np.int64)
     columns = np.stack([rows.n[at].astype(float), rows.mean[at], rows.m2[at], rows.low[at], rows.high[at]])
@@ -134,7 +178,7 @@ def _collect_values(part: Part, groups: I64, ids: Ids, into: dict[tuple[int, int
             into.setdefault(key, []).append(rows.values[first:last])
 
 
-def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], tuple[int, dict[str, int]]]) -> None:
+def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], Tally]) -> None:
     rows = part.delta.categorical
     at = _rows(rows.cell, part)
     cells, names, ns = rows.cell[at].tolist(), rows.name[at].tolist(), rows.n[at].tolist()
@@ -145,11 +189,14 @@ def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], tup
         if group < 0:
             continue
         key, its = (group, rows.names[name]), slice(ptr[i] - ptr[0], ptr[i + 1] - ptr[0])
-        known = into.get(key)
-        if known is None:
-            known = into[key] = 0, {}
-        add_counts(known[1], list(map(rows.categories.__getitem__, codes[its])), counts[its])
-        into[key] = known[0] + n, known[1]
+        tally, known = Tally(n, [*map(rows.categories.__getitem__, codes[its])], counts[its]), into.get(key)
+        into[key] = tally if known is None else _together(known, tally)
+
+
+def _together(a: Tally, b: Tally) -> Tally:
+    merged = dict(zip(a.names, a.counts, strict=True))
+    add_counts(merged, b.names, b.counts)
+    return Tally(a.n + b.n, merged.keys(), merged.values())
 
 
 def add_counts(into: dict[str, int], names: Collection[str], counts: Iterable[int]) -> None:
@@ -157,14 +204,14 @@ def add_counts(into: dict[str, int], names: Collection[str], counts: Iterable[in
     into.update(zip(names, map(add, counts, map(into.get, names, repeat(0))), strict=True))
 
 
-def _as_they_are(part: Part, groups: I64, ids: Ids) -> NumberRows | None:
+def _as_they_are(part: Part, groups: I64, places: Places) -> NumberRows | None:
     """The rows of a pane that came in one part, when there is nothing to merge, leave out or sort."""
     rows = part.delta.numeric
     at = _rows(rows.cell, part)
-    measure_of = np.array([ids.measure(name) for name in rows.names], np.int64)
+    measure_of = places.of(rows.names)
     group = groups[rows.cell[at].astype(np.int64) - part.first]
     measure = measure_of[rows.name[at]] if len(rows.names) else np.empty(0, np.int64)
-    key = group * len(ids.measures) + measure
+    key = group * len(places.ids.measures) + measure
     if (groups < 0).any() or not (key[1:] > key[:-1]).all():
         return None
     first, last = int(rows.bin_ptr[at.start]), int(rows.bin_ptr[at.stop])

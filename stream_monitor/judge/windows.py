@@ -49,10 +49,10 @@ class Window(msgspec.Struct):
         self.numbers.add(pane.numbers)
         for key, parts in pane.values.items():
             self.values.setdefault(key, []).extend(parts)
-        for name, (n, counts) in pane.categories.items():
+        for name, tally in pane.categories.items():
             total, merged = self.categories.get(name) or (0, {})
-            add_counts(merged, counts, counts.values())
-            self.categories[name] = total + n, merged
+            add_counts(merged, tally.names, tally.counts)
+            self.categories[name] = total + tally.n, merged
 
     def trim(self, known: Callable[[str], frozenset[str]], cap: int) -> None:
         """Of each measure's categories keep the known ones and the `cap` of smallest hash, with exact counts.

@@ -24,7 +24,7 @@ from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf
 from stream_monitor.kafka.clients import CALL_S, FETCH, PARTITIONER, Reasons, common, made
 from stream_monitor.kafka.logs import Logs
 from stream_monitor.kafka.slots import take_slot
-from stream_monitor.settings import ROLES, Settings
+from stream_monitor.settings import ROLES, ROLES_REKEYED, Settings
 from stream_monitor.stages import Output, Partition, Position
 
 log = logging.getLogger(__name__)
@@ -346,20 +346,24 @@ class KafkaClient:
         except KafkaException as failure:
             cause = failure.args[0]
             raise BrokerError(f"cannot abort: {cause.str()}, after: {error.str()}{self._hint(cause)}") from failure
+        if missing := self._missing():
+            raise BrokerError(f"{error.str()}{missing}")  # or it would be tried again for ever
         raise Aborted(error.str())
 
-    def _hint(self, error: KafkaError) -> str:
-        """What lies behind an error that ends a worker, where it can be told.
-
-        Records for a topic that is gone wait until the broker ends the transaction, and that looks like a fence.
-        """
+    def _missing(self) -> str:
+        """Names topics that are gone: records for them wait until the broker ends the transaction."""
         try:
             known = self._logs.admin.list_topics(timeout=CALL_S).topics
         except KafkaException as failure:
             return f" (no broker answers: {failure.args[0].str()})"
-        gone = [name for role in ROLES if (name := self.settings.topic(role)) not in known]
-        if gone:
-            return f" (missing topics: {', '.join(gone)})"
+        needed = (role for role in ROLES if role not in ROLES_REKEYED)
+        gone = [name for role in needed if (name := self.settings.topic(role)) not in known]
+        return f" (missing topics: {', '.join(gone)})" if gone else ""
+
+    def _hint(self, error: KafkaError) -> str:
+        """What lies behind an error that ends a worker, where it can be told; a missing topic looks like a fence."""
+        if missing := self._missing():
+            return missing
         if error.code() != KafkaError._FENCED:
             return ""
         return (
