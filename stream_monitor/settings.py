@@ -226,6 +226,7 @@ class CommitSettings(Section):
 
     interval: Duration = ms("1s")
     events: Annotated[int, Field(ge=1)] = 100_000
+    bytes: Annotated[int, Field(ge=1, description="of records taken in")] = 64_000_000
     snapshot_interval: Duration = ms("1m")
 
 

@@ -93,6 +93,10 @@ class Stage(Protocol):
     """A pure stage."""
 
     @property
+    def held(self) -> int:
+        """Bytes of the records taken in since the last commit."""
+
+    @property
     def changelog(self) -> str:
         """The role of the topic that its state is restored from."""
 

@@ -48,6 +48,7 @@ class Intake:
     decoded: dict[str, list[Columns]] = field(default_factory=lambda: defaultdict(list))
     """By model: those that were decoded one by one."""
     size: int = 0
+    bytes: int = 0
 
     def __post_init__(self) -> None:
         self.reel.rows = 0
@@ -64,6 +65,7 @@ class Intake:
         joined = b"".join([*values, bytes(PADDING)])
         ends = np.zeros(len(values) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=ends[1:])
+        self.bytes += int(ends[-1])
         buffer = np.frombuffer(joined, np.uint8)
         done = 0
         while done < len(messages):

@@ -32,6 +32,7 @@ class Rekey:
 
     def __init__(self) -> None:
         self._outputs: list[Output] = []
+        self.held = 0
         self._next: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
 
@@ -52,12 +53,13 @@ class Rekey:
             self._next.pop(partition, None)
             self._saved.pop(partition, None)
         if not self._next:
-            self._outputs = []
+            self._outputs, self.held = [], 0
 
     def step(self, role: str, messages: Sequence[Message]) -> None:
         """Pass records on under their ids."""
         for message in messages:
             value = message.value() or b""
+            self.held += len(value)
             self._outputs.append(Output(TARGET[role], value, id_of(value), timestamp=message.timestamp()[1]))
             self._next[role, message.partition()] = message.offset() + 1
 
@@ -75,7 +77,7 @@ class Rekey:
 
     def committed(self) -> None:
         """Start from zero."""
-        self._outputs = []
+        self._outputs, self.held = [], 0
         self._saved = dict(self._next)
 
     def vitals(self) -> dict[str, Any]:

@@ -80,8 +80,14 @@ class Describe:
 
     def _reset_overlay(self) -> None:
         self._intake = Intake(self._reel, self.settings.time.max_skew)
+        self._others = 0
         self._observed: list[tuple[I64, I64, list[Columns]]] = []
         self._rejected.forget()
+
+    @property
+    def held(self) -> int:
+        """Bytes of events taken in since the last commit."""
+        return self._intake.bytes + self._others
 
     # --- partitions ---
 
@@ -172,6 +178,7 @@ class Describe:
             self.next_offset[role, number] = messages[at].offset() + 1
 
     def _step_others(self, role: str, messages: Sequence[Message]) -> None:
+        self._others += sum(len(message.value() or b"") for message in messages)
         kept: list[Event] = []
         where: list[tuple[int, int]] = []
         for message in messages:

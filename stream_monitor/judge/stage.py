@@ -76,6 +76,7 @@ class Judge:
         self._text = judged_text(settings)
         self._hash = hashlib.sha256(self._text.encode()).hexdigest()[:16]
         self._outputs: list[Output] = []
+        self.held = 0
         self.panes = 0
 
     @property
@@ -119,7 +120,7 @@ class Judge:
         for _, number in partitions:
             self.seats.pop(number, None)
         if not self.seats:
-            self._outputs = []
+            self._outputs, self.held = [], 0
 
     def step(self, role: str, messages: Sequence[Message]) -> None:
         """Take in records in log order."""
@@ -138,6 +139,7 @@ class Judge:
                         self._say(said)
             seat.next = message.offset() + 1
             seat.read_bytes += len(value)
+            self.held += len(value)
             self._snapshot_if_due(message.partition(), seat, arrived)
 
     def _say(self, said: Said) -> None:
@@ -175,7 +177,7 @@ class Judge:
 
     def committed(self) -> None:
         """Start from zero."""
-        self._outputs = []
+        self._outputs, self.held = [], 0
         for seat in self.seats.values():
             seat.saved_next, seat.saved_snapshot = max(seat.next, seat.saved_next), seat.snapshot
 

@@ -106,7 +106,8 @@ class Loop:
 
     def _due(self, now: float) -> bool:
         rules = self.settings.commit
-        return bool(self.owned) and (self._count >= rules.events or (now - self._last_commit) * 1000 >= rules.interval)
+        full = self._count >= rules.events or self.stage.held >= rules.bytes
+        return bool(self.owned) and (full or (now - self._last_commit) * 1000 >= rules.interval)
 
     def commit(self, within: bool = False) -> None:
         """One transaction of everything since the last; `within` a call of consume, which may hold messages back."""

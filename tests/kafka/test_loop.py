@@ -1,0 +1,43 @@
+"""When the loop commits; over the broker in this process."""
+
+from __future__ import annotations
+
+import json
+
+from stream_monitor.app import describe_loop
+from stream_monitor.describe.stage import Layout
+from stream_monitor.kafka.loop import Loop
+from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
+from stream_monitor.settings import ROLES
+from tests.streams import T0, quick_settings
+
+
+def loop_over(count: int, text: str, **commit: object) -> tuple[Loop, list[int]]:
+    """A describe loop whose clock stands still, on as many events with a text in each; what its commits counted."""
+    broker = MemoryBroker(dict.fromkeys(ROLES, 1), lambda: T0)
+    for i in range(count):
+        event = {"id": f"{i}", "ts": T0, "features": {"text": text}}
+        broker.append("predictions", json.dumps(event).encode(), b"k")
+    rules = quick_settings(commit={"interval": "1h", **commit})
+    loop = describe_loop(MemoryClient(broker, "describe"), rules, Layout(1, 1, 1), lambda: 0.0)
+    committed: list[int] = []
+    loop.on_commit = lambda report: committed.append(report.messages.get("predictions", 0))
+    return loop, committed
+
+
+def test_a_commit_comes_when_enough_events_were_taken_in() -> None:
+    loop, committed = loop_over(200, "short", events=200)
+    loop.tick()
+    assert committed == [200]
+
+
+def test_a_commit_comes_when_enough_bytes_were_taken_in() -> None:
+    loop, committed = loop_over(200, "long" * 1_000, bytes=500_000)
+    loop.tick()
+    assert committed == [200] and loop.stage.held == 0
+
+
+def test_neither_comes_early() -> None:
+    loop, committed = loop_over(199, "short", events=200, bytes=500_000)
+    loop.tick()
+    assert committed == [] and 0 < loop.stage.held < 500_000
