@@ -1,6 +1,6 @@
 """Hours of traffic at a steady rate: memory, file descriptors and threads of every worker must stay flat.
 
-`python -m benchmarks.soak [--minutes 60] [--rate 2000] [--json FILE] [--plot FILE]`. Scaled: predictions wait five
+`python -m benchmarks.soak [--minutes 60] [--rate 2000] [--json FILE] [--plot FILE]`. Scaled: predictions wait three
 minutes for labels, windows last ten seconds, so that every store fills and empties many times. Exits with 1 if a worker
 grew by more than `GROWTH` in the last quarter, or if the windows do not add up to what was sent.
 """
@@ -35,7 +35,7 @@ def rules_for(bootstrap: str) -> Settings:
     return parse({
         "app": "soak", "kafka": {"bootstrap_servers": bootstrap}, "http": {"enabled": False},
         "topics": {"partitions": 4}, "time": {"windows": ["10s"]}, "segments": [["country"]],
-        "join": {"label_horizon": "5m", "grain": "1m", "revisions": ["0s", "1m"]},
+        "join": {"label_horizon": "3m", "early_horizon": "1m", "grain": "1m", "revisions": ["0s", "1m"]},
     })  # fmt: skip
 
 
