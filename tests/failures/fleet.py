@@ -133,8 +133,15 @@ class Fleet:
             worker.signal(signal.SIGKILL)
             worker.process.wait()
 
+    def stacks(self) -> str:
+        """What the workers said, and where each of them is now."""
+        for worker in self.workers:
+            worker.signal(signal.SIGUSR1)
+        time.sleep(1)  # for what they write
+        return self.said()
+
     def said(self) -> str:
-        return "\n".join(f"--- {worker.log.name}\n{worker.said()[-1_500:]}" for worker in self.workers[-6:])
+        return "\n".join(f"--- {worker.log.name}\n{worker.said()[-1_500:]}" for worker in self.workers[-8:])
 
 
 @contextmanager
@@ -213,4 +220,4 @@ def settle(fleet: Fleet, traffic: Traffic) -> Report:
             told = f"{sent} of {traffic.sent} events counted; {report.problems[:5]}"
             if sent == traffic.sent and not report.unread and not report.problems:
                 return report
-    raise AssertionError(f"{told}\n{fleet.said()}")
+    raise AssertionError(f"{told}\n{fleet.stacks()}")
