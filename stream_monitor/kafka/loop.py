@@ -14,6 +14,8 @@ as a restart; an unknown or fenced one ends the process, and the next start lear
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
@@ -22,6 +24,8 @@ from stream_monitor.errors import StreamMonitorError
 from stream_monitor.kafka.client import Aborted, Client
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Output, Partition, PartitionStatus, Stage
+
+log = logging.getLogger(__name__)
 
 CONSUME = 5_000
 _partition = methodcaller("partition")
@@ -172,6 +176,7 @@ class Loop:
             self.owned |= set(partitions)
             self._last_seen.update(dict.fromkeys(partitions, self.clock()))
             self.ready = True
+            log.info("assigned %s", _told(partitions))
             return starts
         except StreamMonitorError as error:
             self.failure = error
@@ -195,11 +200,20 @@ class Loop:
             self.failure = error
         self.owned -= set(partitions)
         self.stage.drop(partitions)
+        log.info("gave up %s", _told(partitions))
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Forget without a commit: what was taken in of all partitions since the last one is read again."""
         self.owned -= set(partitions)
+        log.warning("lost %s: the group went on without this worker", _told(partitions))
         try:
             self._start_over(partitions)
         except StreamMonitorError as error:
             self.failure = error
+
+
+def _told(partitions: Iterable[Partition]) -> str:
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for role, number in sorted(partitions):
+        numbers[role].append(number)
+    return ", ".join(f"{role} {' '.join(map(str, found))}" for role, found in numbers.items())
