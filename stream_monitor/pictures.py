@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 BARS = " ▁▂▃▄▅▆▇█"
+COLOURS = {"open": "red", "update": "yellow", "resolved": "green", "outcome": "blue"}
+"""Of an alert's status."""
 
 
 def when(ts: int) -> str:

@@ -9,10 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from stream_monitor.kafka.tail import tail
-from stream_monitor.pictures import when
+from stream_monitor.pictures import COLOURS, when
 from stream_monitor.settings import Settings
-
-COLOURS = {"open": "red", "update": "yellow", "resolved": "green"}
 
 
 def run(settings: Settings, role: str, line: Callable[[dict[str, Any]], str], follow: bool, as_json: bool) -> None:
