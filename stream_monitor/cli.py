@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from stream_monitor import __version__
 from stream_monitor.commands import again
-from stream_monitor.commands.options import Config
+from stream_monitor.commands.options import AsJson, Config, Follow
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import Settings, load
 
@@ -378,16 +378,15 @@ def baseline_show(
         raise typer.Exit(1)
 
 
-Follow = Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Wait for more, or end at the topic's end.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The records as they are, one a line.")]
-
-
 @alerts_app.command("tail")
 def alerts_tail(config: Config = None, follow: Follow = True, as_json: AsJson = False) -> None:
     """Print alerts as they come."""
     from stream_monitor.commands.tail import alert_line, run
 
     run(load(config), "alerts", alert_line, follow, as_json)
+
+
+alerts_app.command("explain")(again.explain)
 
 
 @metrics_app.command("tail")

@@ -15,6 +15,11 @@ def when(ts: int) -> str:
     return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
+def to_the_second(ts: int) -> str:
+    """Event time, where windows may be of seconds."""
+    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def bars(shares: list[float], top: float) -> str:
     """A row of bars, the highest as high as `top`."""
     return "".join(BARS[min(len(BARS) - 1, round(share / top * (len(BARS) - 1)))] for share in shares)
@@ -29,3 +34,11 @@ def picture(alert: dict[str, Any]) -> tuple[str, str] | None:
             top = max(*shares["baseline"], *shares["now"], 1e-9)
             return bars(shares["baseline"], top), bars(shares["now"], top)
     return None
+
+
+def thinned(values: list[float], width: int) -> list[float]:
+    """At most `width` values: of neighbours that share a place the largest."""
+    if len(values) <= width:
+        return values
+    cuts = [len(values) * at // width for at in range(width + 1)]
+    return [max(values[cuts[at] : cuts[at + 1]]) for at in range(width)]

@@ -42,3 +42,19 @@ def rejudge(
     first, last = millis(since), millis(until)
     scope = Scope(model, -(2**63) if first is None else first, 2**63 if last is None else last)
     run(load(config), Wanted(scope, baseline, out, every), Console(), Console(stderr=True))
+
+
+def explain(
+    wanted: Annotated[str, typer.Argument(metavar="ID", help="The alert's id, or the beginning of it.")],
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as data.")] = False,
+) -> None:
+    """Show what led to an alert: its course, baseline against now, its detectors over time, and what else rang.
+
+    All is rebuilt from the retained profiles by the code that raised it; nothing is written.
+
+    Example: `stream-monitor alerts explain 3f9c02ab`
+    """
+    from stream_monitor.commands.explain import run
+
+    run(load(config), wanted, as_json, Console())

@@ -16,6 +16,8 @@ Config = Annotated[
         help="Settings file (YAML). Without one the defaults are used; STREAM_MONITOR__* overrides both.",
     ),
 ]
+Follow = Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Wait for more, or end at the topic's end.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The records as they are, one a line.")]
 
 
 def millis(moment: datetime | None) -> int | None:

@@ -1,4 +1,4 @@
-"""`rejudge` beside an app on a real Kafka: the same settings say what was said, and nothing is written anywhere."""
+"""`rejudge` and `alerts explain` beside an app on a real Kafka: what was said is said again, nothing is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_monitor.cli import app as command_line
-from stream_monitor.errors import SettingsError, TopicsError
+from stream_monitor.errors import SettingsError, StreamMonitorError, TopicsError
 from stream_monitor.kafka.audit import Audit
 from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.tail import tail
@@ -85,6 +85,21 @@ def test_another_tolerance_shows_what_it_would_have_left_out(judged: Settings, t
     assert then == only_then > 0 and now == 0
     assert "m0" not in run("-c", config, "--model", "m1")
     assert row(run("-c", config, "--until", "2000-01-01"), "all") == [0, 0, 0, 0, 0]
+
+
+def test_an_alert_is_explained_from_the_command_line(judged: Settings, tmp_path: Path) -> None:
+    config, wanted = config_of(judged, tmp_path), ("m0", "amount", "all", "open")
+    opened = [a for a in published(judged, "alerts") if (a["model"], a["measure"], a["segment"], a["status"]) == wanted]
+    (told,) = opened
+    invoke = CliRunner().invoke
+    shown = invoke(command_line, ["alerts", "explain", told["id"][:10], "-c", config], env={"COLUMNS": "120"})
+    assert shown.exit_code == 0, shown.output
+    for word in (told["id"], "amount of m0", "cusum", "psi", "panes, at most", "windows of 10s"):
+        assert word in shown.output
+    data = json.loads(invoke(command_line, ["alerts", "explain", told["id"], "-c", config, "--json"]).output)
+    assert data["exact"] and rounded(data["records"][0]) == told
+    with pytest.raises(StreamMonitorError, match="no alert has an id that begins with 'xyz'"):
+        invoke(command_line, ["alerts", "explain", "xyz", "-c", config], catch_exceptions=False)
 
 
 def test_nothing_is_written_and_the_app_must_be_there_with_the_same_panes(judged: Settings, tmp_path: Path) -> None:
