@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_monitor import __version__
+from stream_monitor.commands import again
+from stream_monitor.commands.options import AsJson, Config, Follow
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import Settings, load
 
@@ -38,14 +39,6 @@ app.add_typer(baseline_app, name="baseline")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(metrics_app, name="metrics")
 
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="Settings file (YAML). Without one the defaults are used; STREAM_MONITOR__* overrides both.",
-    ),
-]
 err = Console(stderr=True)
 SHOWN = 20
 """Differences that `verify` prints."""
@@ -237,6 +230,9 @@ def replay(
     run(load(config), Wanted(files or [], baseline, out, since, until, publish), err)
 
 
+app.command()(again.rejudge)
+
+
 @app.command()
 def evaluate(
     file: Annotated[
@@ -382,46 +378,20 @@ def baseline_show(
         raise typer.Exit(1)
 
 
-Follow = Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Wait for more, or end at the topic's end.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The records as they are, one a line.")]
-
-
 @alerts_app.command("tail")
 def alerts_tail(config: Config = None, follow: Follow = True, as_json: AsJson = False) -> None:
     """Print alerts as they come."""
-    _tail(load(config), "alerts", follow, as_json, _alert_line)
+    from stream_monitor.commands.tail import alert_line, run
+
+    run(load(config), "alerts", alert_line, follow, as_json)
+
+
+alerts_app.command("explain")(again.explain)
 
 
 @metrics_app.command("tail")
 def metrics_tail(config: Config = None, follow: Follow = True, as_json: AsJson = False) -> None:
     """Print metrics as they come; the last record of a key is the truth."""
-    _tail(load(config), "metrics", follow, as_json, _metric_line)
+    from stream_monitor.commands.tail import metric_line, run
 
-
-def _tail(settings: Settings, role: str, follow: bool, as_json: bool, line: Callable[[dict[str, Any]], str]) -> None:
-    from stream_monitor.kafka.tail import tail
-
-    console = Console(highlight=False, soft_wrap=True)
-    for value in tail(settings, role, follow):
-        if as_json:
-            print(value.decode(), flush=True)
-        else:
-            console.print(line(json.loads(value)))
-
-
-def _alert_line(alert: dict[str, Any]) -> str:
-    from stream_monitor.pictures import when
-
-    colour = {"open": "red", "update": "yellow", "resolved": "green"}[alert["status"]]
-    status = f"[{colour}]{alert['status']:<8}[/{colour}]"
-    return f"{when(alert['ts'])} {status} {alert['severity']:<8} {alert['reason']}  [dim]{alert['id'][:8]}[/dim]"
-
-
-def _metric_line(metric: dict[str, Any]) -> str:
-    from stream_monitor.pictures import when
-
-    rest = f" accuracy {metric['accuracy']:.4f}" if metric.get("accuracy") is not None else ""
-    state = f"{'final' if metric['final'] else 'open'} r{metric['revision']}"
-    where = f"{metric['model']} {metric['version']} {metric['segment']}"
-    start = when(metric["window_start"])
-    return f"{start} {metric['kind']:<11} {where}: {metric['count']:,} events{rest} [dim]{state}[/dim]"
+    run(load(config), "metrics", metric_line, follow, as_json)

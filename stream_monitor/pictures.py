@@ -6,11 +6,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 BARS = " ▁▂▃▄▅▆▇█"
+COLOURS = {"open": "red", "update": "yellow", "resolved": "green", "outcome": "blue"}
+"""Of an alert's status."""
 
 
 def when(ts: int) -> str:
     """Event time for people."""
     return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def to_the_second(ts: int) -> str:
+    """Event time, where windows may be of seconds."""
+    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def bars(shares: list[float], top: float) -> str:
@@ -27,3 +34,11 @@ def picture(alert: dict[str, Any]) -> tuple[str, str] | None:
             top = max(*shares["baseline"], *shares["now"], 1e-9)
             return bars(shares["baseline"], top), bars(shares["now"], top)
     return None
+
+
+def thinned(values: list[float], width: int) -> list[float]:
+    """At most `width` values: of neighbours that share a place the largest."""
+    if len(values) <= width:
+        return values
+    cuts = [len(values) * at // width for at in range(width + 1)]
+    return [max(values[cuts[at] : cuts[at + 1]]) for at in range(width)]

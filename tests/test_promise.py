@@ -199,6 +199,22 @@ def test_no_schedule_of_batches_partitions_crashes_snapshots_and_rebalances_show
     assert by_cluster(events, rules, (partitions, workers), seed, crashes) == by_replay(events, rules)
 
 
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.integers(0, 10_000), st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02]))
+def test_nor_in_where_a_drift_comes_from_and_whether_it_matters(
+    seed: int, partitions: int, workers: int, crashes: float
+) -> None:
+    """Labels are up to a minute behind, and are read before, with or after the predictions of their time."""
+    detection = quick_settings().detection.model_dump(mode="json") | {"input": [], "min_count": 30}
+    rules = quick_settings(segments=[["country"]], detection=detection)
+    events = shop(3, 1_400)
+    metrics, alerts = by_replay(events, rules)
+    told = [alert for alert in alerts.values() if "attribution" in alert]
+    assert any(alert["attribution"].get("segments") for alert in told)
+    assert any(alert["status"] == "outcome" for alert in told)
+    assert by_cluster(events, rules, (partitions, workers), seed, crashes) == (metrics, alerts)
+
+
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(st.integers(0, 10_000), st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02]))
 def test_nor_does_it_show_when_the_baseline_is_pinned(seed: int, partitions: int, workers: int, crashes: float) -> None:

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stream_monitor.commands.options import millis
 from stream_monitor.describe.stage import Layout
 from stream_monitor.detect.pinned import PinnedBaseline, read_file
 from stream_monitor.kafka.ranges import REPLAYED, ReplayTopics, TopicRange
@@ -103,7 +104,7 @@ def _topics(
     report = inspect(settings)
     if report.rekey:
         settings = settings.behind_rekey()
-    source = TopicRange(settings, _millis(wanted.since), _millis(wanted.until))
+    source = TopicRange(settings, millis(wanted.since), millis(wanted.until))
     layout = Layout(report.partitions["predictions"], report.partitions["observations"], 1)
     made = Replay(settings, publish, pinned, layout)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -131,7 +132,3 @@ def follow(source: TopicRange, made: Replay) -> Iterator[None]:
         yield
     made.finish()
     yield
-
-
-def _millis(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)

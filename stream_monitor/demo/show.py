@@ -18,14 +18,13 @@ from stream_monitor.errors import StreamMonitorError
 from stream_monitor.kafka.embedded import EmbeddedBroker
 from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.tail import Tail
-from stream_monitor.pictures import picture, when
+from stream_monitor.pictures import COLOURS, picture, when
 from stream_monitor.settings import Settings, parse
 
 DAY = 86_400_000
 AHEAD_DAYS = 21
 """How far the feed may run ahead of what both stages have finished: the broker keeps 5 MiB a partition."""
 PATIENCE_S = 60.0
-COLOURS = {"open": "red", "update": "yellow", "resolved": "green"}
 
 
 def settings() -> Settings:

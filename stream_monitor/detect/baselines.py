@@ -34,6 +34,8 @@ class Baseline(msgspec.Struct):
     counts: np.ndarray | None = None
     categories: dict[str, int] | None = None
     rest: int = 0
+    weights: dict[str, int] = {}
+    """Of the baseline of all events: how many of its values are of each segment."""
     approximate: bool = False
     """Its counts were moved to edges other than those they were made on."""
     previous: Baseline | None = None

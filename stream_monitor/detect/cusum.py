@@ -223,6 +223,13 @@ class Cusums:
                 refresh(state, rows[due[calm]])
         return alarms
 
+    def standing(self, rows: I64) -> tuple[F64, F64]:
+        """(R,) statistic and threshold of that CUSUM of each row which is nearest to its threshold; inf: none yet."""
+        state = self.state
+        w = _statistic(*(table[:, rows] for table in (state.n, state.s, state.total, state.gain, state.cost)))
+        nearest = (w / state.bar[:, rows]).argmax(axis=0), np.arange(len(rows))
+        return np.maximum(w[nearest], 0.0), state.bar[:, rows][nearest]
+
     def _alarms(self, rows: I64, n: F64, w: F64) -> Alarms:
         state, h = self.state, _thresholds_now(self.state, rows, n)
         over = w > h

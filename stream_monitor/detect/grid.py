@@ -176,6 +176,10 @@ class Grid:
         """(R,) milliseconds of event time in which a row may ring falsely once."""
         return np.asarray(self._rows.budget[rows])
 
+    def standing(self, rows: I64) -> tuple[F64, F64]:
+        """(R,) statistic and threshold of these rows as they stand, see `Cusums.standing`."""
+        return self._cusums.standing(rows)
+
     def step(self, steps: Sequence[Step]) -> None:
         """Take in panes of distinct rows, all in one call; what comes of them is left in the steps."""
         sizes = [len(step.rows) for step in steps]

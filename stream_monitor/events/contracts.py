@@ -76,11 +76,64 @@ class Finding(Struct, kw_only=True, omit_defaults=True):
     evidence: Annotated[dict[str, Any], Meta(description="baseline against now: counts, moments, bins")] = {}
 
 
+class Moved(Struct, kw_only=True, omit_defaults=True):
+    """A category, or a bin (above, to], whose share of the values moved."""
+
+    name: Annotated[str | None, Meta(description="the category; (rest): those the baseline does not name")] = None
+    above: Annotated[float | None, Meta(description="lower end of the bin, exclusive; absent: no end")] = None
+    to: Annotated[float | None, Meta(description="upper end of the bin, inclusive; absent: no end")] = None
+    baseline: Annotated[float, Meta(description="share of the baseline's values")]
+    now: Annotated[float, Meta(description="share of the window's values")]
+    part: Annotated[float, Meta(description="of all movement: |now - baseline| over the sum of it")] = 0.0
+
+
+class SegmentPart(Struct, omit_defaults=True):
+    """How much of a drift comes from one segment; the formula is in docs/detection.md, "Explaining an alert"."""
+
+    segment: str
+    part: Annotated[float, Meta(description="of the distance of all events; segments of the same fields add up to 1")]
+    own: Annotated[float, Meta(description="of that, because the segment's own values changed")]
+    mix: Annotated[float, Meta(description="of that, because there is more or less of the segment")]
+    before: Annotated[float, Meta(description="the segment's share of the baseline's values")]
+    now: Annotated[float, Meta(description="the segment's share of the window's values")]
+
+
+class ErrorChange(Struct, kw_only=True, omit_defaults=True):
+    """Whether the model's error moved with a drift of its inputs."""
+
+    state: Annotated[
+        Literal["unknown", "unchanged", "worse", "better"],
+        Meta(description="unknown: no labels yet; the record with status `outcome` says more once there are"),
+    ]
+    measure: Annotated[str, Meta(description="error, or absolute_error where answers are numbers")] = ""
+    n: Annotated[int, Meta(description="labels that became known since")] = 0
+    since: Annotated[int | None, Meta(description="start of the window in which the alert opened")] = None
+    baseline: float | None = None
+    now: float | None = None
+    sigmas: Annotated[float | None, Meta(description="change in standard deviations of the baseline's error")] = None
+    margin: Annotated[float | None, Meta(description="three standard errors, in the same unit")] = None
+
+
+class Attribution(Struct, kw_only=True, omit_defaults=True):
+    """Where a drift of inputs comes from, and whether it matters."""
+
+    distance: Annotated[float, Meta(description="half the sum of |now - baseline| over at most ten groups; 0 to 1")] = (
+        0.0
+    )
+    moved: Annotated[list[Moved], Meta(description="the largest movements first, at most 5")] = []
+    segments: Annotated[list[SegmentPart], Meta(description="the largest parts first, at most 5")] = []
+    error: ErrorChange | None = None
+
+
 class Alert(Struct, kw_only=True, omit_defaults=True):
-    """Findings on one measure that survived all controls. (id, status, revision) is unique."""
+    """Findings on one measure that survived all controls. (id, status, revision) is unique.
+
+    An alert that opened on a window of inputs may have one record more, with status `outcome`, once the labels of that
+    time are known: before or after it is resolved.
+    """
 
     id: str
-    status: Literal["open", "update", "resolved"]
+    status: Literal["open", "update", "resolved", "outcome"]
     revision: int
     ts: Annotated[int, Meta(description="end of the pane or window that led to this record")]
     opened_ts: Annotated[int, Meta(description="start of the pane or window in which the alert opened")]
@@ -93,6 +146,9 @@ class Alert(Struct, kw_only=True, omit_defaults=True):
     severity: Literal["info", "warning", "critical"]
     reason: Annotated[str, Meta(description="one sentence for a person")]
     findings: list[Finding] = []
+    attribution: Annotated[
+        Attribution | None, Meta(description="of an alert that opens on a window of inputs, and of its outcome")
+    ] = None
 
 
 class MeasureSummary(Struct, kw_only=True, omit_defaults=True):

@@ -285,9 +285,18 @@ class Lane:
             yield self._learn_edges(name, edges)
         filling.events = self.state.filler.events.get(segment, 0)
         baseline = self.state.baselines.shared[key] = filling.finish(f"first-{self.rules.first}", since, edges)
+        if segment == ALL:
+            baseline.weights = self._weights(name, baseline)
         if edges is not None and self.sequential.learns:
             self.sequential.learn(key, baseline, filling.panes(edges.borders))
         yield from self._tell(None, key, baseline)
+
+    def _weights(self, name: str, baseline: Baseline) -> dict[str, int]:
+        """Values of each segment in the baseline of all events, which is the first of a measure's to be made."""
+        segments = sorted({segment for _, segment in self.state.ids.groups} - {ALL})
+        found = {s: self.state.filler.by_key.get((s, name)) for s in segments}
+        numeric = baseline.counts is not None
+        return {s: filling.n if numeric else filling.categorical for s, filling in found.items() if filling is not None}
 
     def complete_all(self) -> Iterator[Happening]:
         """Make baselines of what came so far: the end of `baseline build`."""

@@ -20,11 +20,13 @@ from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.detect.volume import VolumeRange
 from stream_monitor.events.arrays import pack
-from stream_monitor.events.contracts import Alert, Finding, MeasureSummary, Metric
+from stream_monitor.events.contracts import Alert, ErrorChange, Finding, MeasureSummary, Metric
 from stream_monitor.judge import metrics
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
+from stream_monitor.judge.attribution import MOST_OF_IT, attribution_of
 from stream_monitor.judge.lane import Closed, Emptied, Finished, Lane, LaneRules, LaneState, Learned, Rang
 from stream_monitor.judge.limits import Limit, broken, parse_limit
+from stream_monitor.judge.mattering import Watches
 from stream_monitor.judge.performance import Performance, lags_of
 from stream_monitor.judge.sequential import SequentialRules
 from stream_monitor.judge.verdicts import (
@@ -56,6 +58,7 @@ class ModelState(msgspec.Struct):
     last_event: int = NEVER
     """Event time of the newest pane with traffic: a model is quiet when this is long ago."""
     lost_labels: int = 0
+    watches: Watches = msgspec.field(default_factory=Watches)
 
     @property
     def waiting(self) -> bool:
@@ -136,6 +139,9 @@ class ModelJudge:
             if watermark > NEVER:
                 for happening in self.lanes[name].advance(watermark):
                     yield from self._hear(happening)
+        if self.state.watches.by_id:
+            label, least = self.lanes["label"].state, self.settings.detection.min_count
+            yield from self.state.watches.pass_by(label.closed, label.baselines, least)
         for revised in self.state.performance.advance(watermarks.of("label")):
             yield from metrics.of_performance(self.state.model, revised)
 
@@ -182,7 +188,13 @@ class ModelJudge:
         if self.state.model != OTHER:
             level = window_level(self.settings.detection, window.size, len(lane.state.windows))
             for verdict in control(subjects, self.settings.detection, level):
-                yield from self._alert(lane, verdict.group, verdict, moment)
+                for alert in self._alert(lane, verdict.group, verdict, moment):
+                    if (alert.status, alert.kind, lane.state.name) == ("open", "drift", "input"):
+                        self._attribute(alert, verdict, subjects, (lane, window))
+                    yield alert
+            if lane.state.name == "label":
+                least = self.settings.detection.min_count
+                yield from self.state.watches.finished(window, lane.state.ids, lane.state.baselines, least)
             yield from self._check_limits(lane, window, moment)
             if lane.state.name == "input":
                 counts = dict(enumerate(window.counts[:, 0].tolist()))
@@ -192,12 +204,29 @@ class ModelJudge:
 
     def _subjects(self, lane: Lane, window: Window) -> list[Subject]:
         state = lane.state
-        bench = Bench(list(state.ids.groups), list(state.ids.measures), state.baselines, state.edges)
-        subjects = subjects_of(window, bench, self.settings.detection.min_count)
+        subjects = subjects_of(window, self._bench(lane), self.settings.detection.min_count)
         measure_distances(subjects, self.settings.detection)
         numbers = state.ids.measures if state.name == "input" else None
         measure_quality(window, subjects, self.settings.detection, numbers)
         return subjects
+
+    @staticmethod
+    def _bench(lane: Lane) -> Bench:
+        state = lane.state
+        return Bench(list(state.ids.groups), list(state.ids.measures), state.baselines, state.edges)
+
+    def _attribute(
+        self, alert: Alert, verdict: Verdict, subjects: Sequence[Subject], finished: tuple[Lane, Window]
+    ) -> None:
+        """Say where a drift comes from, and watch for labels that say whether it matters."""
+        lane, window = finished
+        subject = next(s for s in subjects if (s.group, s.measure) == (verdict.group, verdict.measure))
+        found = attribution_of(subject, verdict.findings[0].evidence, self._bench(lane), window)
+        found.error = ErrorChange(state="unknown")
+        alert.attribution = found
+        if found.segments and found.segments[0].part >= MOST_OF_IT:
+            alert.reason += f"; {found.segments[0].part:.0%} of it from {found.segments[0].segment}"
+        self.state.watches.add(alert, window.size, self.settings.join.label_horizon)
 
     def _alert(self, lane: Lane, group: int, verdict: Verdict, moment: Moment) -> Iterator[Alert]:
         version, segment = list(lane.state.ids.groups)[group]

@@ -12,7 +12,7 @@ import xxhash
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.columns import OTHER
-from stream_monitor.describe.knowledge import ProgressRecord
+from stream_monitor.describe.knowledge import Knowledge, ProgressRecord
 from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.describe.records import (
     DeltaRecord,
@@ -73,7 +73,23 @@ class PartitionJudge:
         self.number, self.base, self.state = number, base, state
         self.settings = base if state.settings is None else in_force(base, state.settings.text)
         self.grid = Grid()
-        self.models = {name: ModelJudge(model, self.settings, self.grid) for name, model in models.items()}
+        self.knowledge = Knowledge()
+        self.models = {name: self.model_judge(model) for name, model in models.items()}
+
+    def model_judge(self, state: ModelState) -> ModelJudge:
+        """The behaviour around a model's state, by the settings in force."""
+        return ModelJudge(state, self.settings, self.grid)
+
+    def know(self, knowledge: Knowledge) -> None:
+        """Count on the edges that are known already, in place of making them: profiles may lie on them."""
+        self.knowledge = knowledge
+        for name, judge in self.models.items():
+            self._with_edges(name, judge.state)
+
+    def _with_edges(self, name: str, state: ModelState) -> ModelState:
+        for lane in state.lanes.values():
+            lane.edges = {**self.knowledge.of(name, lane.name).edges, **lane.edges}
+        return state
 
     def hear(self, record: Record, arrived: int) -> Iterator[Said]:
         """Take in one record that the broker got at `arrived` (epoch ms)."""
@@ -132,7 +148,7 @@ class PartitionJudge:
     def _obey(self, record: SettingsRecord) -> None:
         self.state.settings = record
         self.settings = in_force(self.base, record.text)
-        self.models = {name: ModelJudge(judge.state, self.settings, self.grid) for name, judge in self.models.items()}
+        self.models = {name: self.model_judge(judge.state) for name, judge in self.models.items()}
 
     def _advance(self) -> Iterator[Said]:
         if self.state.settings is None:  # nothing may close before the log says by which rules
@@ -190,7 +206,7 @@ class PartitionJudge:
     def _judge_of(self, name: str) -> ModelJudge:
         judge = self.models.get(name)
         if judge is None:
-            judge = self.models[name] = ModelJudge(new_state(name, self.settings), self.settings, self.grid)
+            judge = self.models[name] = self.model_judge(self._with_edges(name, new_state(name, self.settings)))
         return judge
 
     def _forget(self) -> None:
@@ -213,7 +229,7 @@ class PartitionJudge:
 
     def _preview_newcomers(self) -> Iterator[Metric]:
         for name in sorted(self.state.newcomers):
-            judge = ModelJudge(new_state(name, self.settings), self.settings)
+            judge = ModelJudge(self._with_edges(name, new_state(name, self.settings)), self.settings)
             list(self._pinned(name, judge))
             for delta in self.state.newcomers[name].deltas:
                 judge.feed(delta)

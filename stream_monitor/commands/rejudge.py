@@ -1,0 +1,153 @@
+"""`stream-monitor rejudge`: reads the retained profiles, and prints two lives of the same stream side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from stream_monitor.baseline.show import in_force
+from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.detect.pinned import PinnedBaseline, read_file
+from stream_monitor.events.contracts import Alert
+from stream_monitor.judge.again import Log, Terms, judge_again
+from stream_monitor.judge.model import Said
+from stream_monitor.kafka.retained import Retained
+from stream_monitor.pictures import when
+from stream_monitor.rejudge import Comparison, Scope
+from stream_monitor.settings import Settings
+
+SHOWN = 20
+"""Alerts of a kind that are listed without `--all`."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The command's arguments."""
+
+    scope: Scope
+    baseline: Path | None = None
+    out: Path | None = None
+    every: bool = False
+
+
+def run(settings: Settings, wanted: Wanted, console: Console, err: Console) -> None:
+    """Judge again, print the difference, and say what could not be known."""
+    pinned = read_file(wanted.baseline) if wanted.baseline else None
+    retained = Retained(settings)
+    found, begins = Comparison(), dict[int, int]()
+    numbers = retained.numbers if wanted.scope.model is None else [retained.partition_of(wanted.scope.model)]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with _writer(wanted) as write, Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("profiles", total=sum(map(retained.size, numbers)))
+        for number in numbers:
+            again = judge_again(terms_of(settings, retained, number, pinned), number)
+            for said in again.hear(_log(retained, number, progress, task)):
+                if wanted.scope.holds(said):
+                    write(said)
+                    if isinstance(said, Alert):
+                        found.would_be(said)
+            begins[number] = -(2**63) if retained.whole(number) else again.begins
+    told = (alert for alert in retained.alerts() if wanted.scope.holds(alert))
+    found.was(told, lambda model: begins.get(retained.partition_of(model), -(2**63)))
+    _print(found, wanted.every, console)
+    _warn(retained, begins, found, err)
+
+
+def terms_of(
+    settings: Settings, retained: Retained, number: int, pinned: list[PinnedBaseline] | None, obey_log: bool = False
+) -> Terms:
+    """How a partition is judged again; the baselines in force stand in for a beginning that has expired."""
+    notices = retained.notices
+    knowledge = Knowledge()
+    for notice in notices:
+        knowledge.learn(notice)
+    whole = retained.whole(number)
+    if pinned is not None:
+        chosen = pinned
+    else:
+        chosen = [] if whole else in_force(notices)
+    mine = [baseline for baseline in chosen if retained.partition_of(baseline.model) == number]
+    return Terms(settings, obey_log, whole, mine, pinned is None, knowledge)
+
+
+def _log(retained: Retained, number: int, progress: Progress, task: TaskID) -> Log:
+    at = None
+    for offset, record, arrived in retained.profiles(number):
+        progress.advance(task, 1 if at is None else offset - at)
+        at = offset
+        yield record, arrived
+
+
+@contextmanager
+def _writer(wanted: Wanted) -> Iterator[Callable[[Said], None]]:
+    if wanted.out is None:
+        yield lambda said: None
+        return
+    with wanted.out.open("w", encoding="utf-8") as file:
+
+        def write(said: Said) -> None:
+            topic = "alerts" if isinstance(said, Alert) else "metrics"
+            file.write(f'{{"topic":"{topic}","value":{msgspec.json.encode(said).decode()}}}\n')
+
+        yield write
+
+
+def _print(found: Comparison, every: bool, console: Console) -> None:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("model", overflow="fold")
+    table.add_column("measure", overflow="fold")
+    for heading in ("then", "now", "both", "only then", "only now"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    total = [0, 0, 0]
+    for model, measure, count in found.counts():
+        row = count.then, count.now, count.both
+        total = [a + b for a, b in zip(total, row, strict=True)]
+        table.add_row(escape(model), escape(measure), *_figures(*row))
+    table.add_section()
+    table.add_row("all", "", *_figures(total[0], total[1], total[2]))
+    console.print(table)
+    _list(console, "only then", found.only_then, every)
+    _list(console, "only now", found.only_now, every)
+    _list(console, "in both, but with other updates, severity or end", found.changed, every)
+
+
+def _figures(then: int, now: int, both: int) -> list[str]:
+    return [f"{x:,}" for x in (then, now, both, then - both, now - both)]
+
+
+def _list(console: Console, title: str, alerts: list[Alert], every: bool) -> None:
+    if not alerts:
+        return
+    console.print(f"\n{title}:", highlight=False)
+    for alert in alerts if every else alerts[:SHOWN]:
+        line = f"  {when(alert.opened_ts)} {alert.severity:<8} {escape(alert.reason)}  [dim]{alert.id[:8]}[/dim]"
+        console.print(line, highlight=False, soft_wrap=True)
+    if len(alerts) > SHOWN and not every:
+        console.print(f"  and {len(alerts) - SHOWN:,} more; --all prints them", highlight=False)
+
+
+def _warn(retained: Retained, begins: dict[int, int], found: Comparison, err: Console) -> None:
+    cut = sorted(number for number in begins if not retained.whole(number))
+    if cut:
+        told = ", ".join(map(str, cut))
+        err.print(
+            f"[yellow]the oldest profiles of partition {told} have expired[/yellow]: judged from what is left, by the "
+            "baselines that are in force now; detectors of single panes and ranges of volume begin anew, so alerts "
+            f"may differ for that reason alone. {len(found.before):,} alerts opened before, and are not compared",
+            highlight=False,
+        )
+    if not retained.alerts_whole:
+        err.print(
+            "[yellow]the oldest alerts have expired[/yellow]: what rang then looks as if it rang only now; --since "
+            "leaves that time out",
+            highlight=False,
+        )

@@ -1,0 +1,53 @@
+"""Logs of a `profiles` partition, made by a replay, for tests that judge them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.records import Record, read
+from stream_monitor.detect.pinned import PinnedBaseline
+from stream_monitor.replay import Replay
+from stream_monitor.settings import Settings
+from stream_monitor.stages import Output
+
+BATCH = 200
+
+
+class Recorded(Replay):
+    """A replay that keeps what its judge hears, and what it publishes."""
+
+    def __init__(self, settings: Settings, pinned: Sequence[PinnedBaseline] = ()) -> None:
+        self.log: list[tuple[Record, int]] = []
+        self.alerts: list[dict[str, Any]] = []
+        self.metrics: list[dict[str, Any]] = []
+        self.notices: list[bytes] = []
+        super().__init__(settings, self._keep, pinned)
+
+    def _keep(self, output: Output) -> None:
+        if output.role == "baselines":
+            self.notices.append(output.value)
+        elif output.role in ("alerts", "metrics"):
+            getattr(self, output.role).append(json.loads(output.value))
+
+    def _judge(self, value: bytes) -> None:
+        self.log.append((read(value), self.driver.started))
+        super()._judge(value)
+
+    def knowledge_of_edges(self) -> Knowledge:
+        knowledge = Knowledge()
+        for notice in self.notices:
+            knowledge.learn(notice)
+        return knowledge
+
+
+def recorded(
+    settings: Settings, events: Iterable[tuple[str, bytes]], pinned: Sequence[PinnedBaseline] = (), batch: int = BATCH
+) -> Recorded:
+    run, todo = Recorded(settings, pinned), list(events)
+    for at in range(0, len(todo), batch):
+        run.feed(todo[at : at + batch])
+    run.finish()
+    return run

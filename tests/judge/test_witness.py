@@ -1,0 +1,138 @@
+"""An alert explained: rebuilt from its log, with what its detectors saw before and after."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from stream_monitor.commands.explain import drawn
+from stream_monitor.errors import StreamMonitorError
+from stream_monitor.events.contracts import Alert
+from stream_monitor.judge.again import Terms
+from stream_monitor.judge.witness import Explanation, Series, explain, find
+from stream_monitor.settings import Settings
+from tests.judge.logs import Recorded, recorded
+from tests.judge.test_attribution import CHANGE, events_of, germany_trebles
+from tests.streams import T0, quick_settings
+
+AT = T0 + CHANGE * 1_000
+
+
+def rules(**changes: Any) -> Settings:
+    detection = quick_settings().detection.model_dump(mode="json") | {"false_discovery_rate": 0.001, **changes}
+    return quick_settings(segments=[["country"]], baseline={"first": 300}, detection=detection)
+
+
+@pytest.fixture(scope="module")
+def live() -> Recorded:
+    """Windows judge inputs, CUSUMs outcomes; a limit is broken, and volume is what it was."""
+    settings = rules(input=[], outcome=["cusum"], limits=["amount.p50 > 12"])
+    return recorded(settings, events_of(germany_trebles, wrong=lambda after: 0.6 if after else 0.2))
+
+
+def published(live: Recorded, measure: str, kind: str = "drift", segment: str = "all") -> list[Alert]:
+    alerts = [msgspec.convert(alert, Alert) for alert in live.alerts]
+    first = next(a for a in alerts if (a.measure, a.kind, a.segment, a.status) == (measure, kind, segment, "open"))
+    return find(alerts, first.id)
+
+
+def explained(live: Recorded, alerts: list[Alert]) -> Explanation:
+    return explain(Terms(rules(), obey_log=True), 0, live.log, alerts)
+
+
+def series_of(found: Explanation, detector: str) -> Series:
+    (series,) = [one for one in found.series if one.detector == detector]
+    return series
+
+
+def test_an_alert_of_a_window_test_shows_its_windows_before_and_after(live: Recorded) -> None:
+    alerts = published(live, "amount")
+    found = explained(live, alerts)
+    assert found.exact and found.records == alerts
+    assert {one.detector for one in found.series} == {"psi", "ks"}
+    psi = series_of(found, "psi")
+    assert psi.size == 10_000 and len(psi.points) >= 8
+    opening = found.records[0]
+    for point in psi.points:
+        assert point.threshold == 0.1
+        assert point.ts <= AT or point.score > 0.2
+    score = {f.detector: f.score for f in opening.findings}["psi"]
+    assert [p.score for p in psi.points if p.ts == opening.ts] == [score]
+    assert any(other.segment == "country=DE" and other.measure == "amount" for other in found.others)
+    assert all(other.id != opening.id for other in found.others)
+
+
+def test_an_alert_of_a_cusum_shows_its_statistic_from_pane_to_pane(live: Recorded) -> None:
+    alerts = published(live, "error")
+    found = explained(live, alerts)
+    assert found.exact and found.records == alerts
+    (finding,) = found.records[0].findings
+    points = {point.ts: point for point in series_of(found, "cusum").points}
+    assert points[found.records[0].ts].score == finding.score > finding.threshold
+    assert points[found.records[0].ts].threshold == finding.threshold
+    since = finding.change_ts
+    assert since is not None and abs(since - AT) <= 5_000
+    rising = [points[ts].score for ts in sorted(points) if since <= ts <= found.records[0].ts]
+    calm = [points[ts].score for ts in sorted(points) if ts < since]
+    assert len(calm) >= 20 and max(calm) < finding.threshold
+    assert len(rising) >= 2 and rising[-1] == max(rising)
+
+
+def test_a_broken_limit_shows_the_value_that_it_is_about(live: Recorded) -> None:
+    found = explained(live, published(live, "amount", "limit", "country=DE"))
+    (series,) = found.series
+    assert series.detector == "amount.p50 > 12"
+    assert all((point.score > 12) == (point.ts > AT) for point in series.points)
+
+
+def test_looking_changes_nothing_that_is_said(live: Recorded) -> None:
+    for alert_id in {alert["id"] for alert in live.alerts}:
+        alerts = find([msgspec.convert(alert, Alert) for alert in live.alerts], alert_id)
+        found = explained(live, alerts)
+        assert found.exact
+        assert sorted(found.records, key=key_of) == sorted(alerts, key=key_of)
+
+
+def key_of(alert: Alert) -> tuple[str, int]:
+    return alert.status, alert.revision
+
+
+def test_it_is_drawn_for_a_person_and_fits_as_data(live: Recorded) -> None:
+    for measure, words in {
+        "amount": ["what moved", "country=DE", "baseline │", "psi", "labels: ", "windows of 10s", "│", "outcome"],
+        "error": ["cusum: began about", "σ", "panes, at most", "threshold"],
+    }.items():
+        found = explained(live, published(live, measure))
+        screen = Console(file=io.StringIO(), width=100)
+        for part in drawn(found):
+            screen.print(part, highlight=False)
+        text = screen.file.getvalue()  # type: ignore[attr-defined]
+        for word in words:
+            assert word in text, f"{measure}: {word}\n{text}"
+        assert msgspec.json.decode(msgspec.json.encode(found), type=Explanation) == found
+
+
+def test_an_id_must_be_there_and_say_enough(live: Recorded) -> None:
+    alerts = [msgspec.convert(alert, Alert) for alert in live.alerts]
+    with pytest.raises(StreamMonitorError, match="no alert has an id that begins with 'zzz'"):
+        find(alerts, "zzz")
+    with pytest.raises(StreamMonitorError, match="no alert"):
+        find(alerts, "")
+    first = alerts[0].id
+    assert {alert.id for alert in find(alerts, first[:12])} == {first}
+    twin = msgspec.structs.replace(alerts[0], id=first[:12] + "x")
+    with pytest.raises(StreamMonitorError, match="2 alerts have ids that begin with"):
+        find([*alerts, twin], first[:12])
+
+
+def test_an_alert_whose_profiles_have_expired_says_so(live: Recorded) -> None:
+    alerts = published(live, "amount")
+    terms = Terms(rules(), obey_log=True, whole=False, knowledge=live.knowledge_of_edges())
+    with pytest.raises(StreamMonitorError, match="have expired: it opened at"):
+        explain(terms, 0, live.log[-5:], alerts)
+    with pytest.raises(StreamMonitorError, match="do not lead to alert"):
+        explain(Terms(rules(), obey_log=True), 0, live.log[:10], alerts)
