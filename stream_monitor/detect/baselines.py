@@ -35,6 +35,8 @@ class Baseline(msgspec.Struct):
     rest: int = 0
     approximate: bool = False
     """Its counts were moved to edges other than those they were made on."""
+    pinned: bool = False
+    """Somebody said that this is normal: nothing recent takes its place."""
     previous: Baseline | None = None
     """What was in force before, for the windows that had begun."""
 
