@@ -19,7 +19,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -27,16 +26,11 @@ from pydantic import (
 )
 
 from stream_monitor import secrets
-from stream_monitor.durations import Duration, Rate, format_duration, ms
+from stream_monitor.durations import HOUR, Duration, Rate, format_duration, ms
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.dead_letters import Kept, LetterWriter
 from stream_monitor.events.privacy import Privacy
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from stream_monitor.sections import BaselineSettings, Section, TimeSettings
 
 
 class KafkaSettings(Section):
@@ -87,34 +81,6 @@ class TopicSettings(Section):
         for role in self.names:
             if role not in ROLES:
                 raise ValueError(f"no topic role {role!r}; roles are {', '.join(ROLES)}")
-        return self
-
-
-class TimeSettings(Section):
-    """Event time: panes, windows, and what is late."""
-
-    pane: Duration = Field(ms("1s"), description="smallest slice of event time; fixed for an app")
-    windows: tuple[Duration, ...] = Field(
-        (ms("1m"),), description="tumbling windows that are judged and published; fixed for an app"
-    )
-    allowed_lateness: Duration = Field(ms("10s"), description="disorder within a partition that is waited for")
-    max_skew: Duration = Field(ms("5s"), description="how far an event may lie after its own Kafka timestamp")
-    idle_after: Duration = Field(
-        ms("5s"), description="a partition that is read to its end and brings nothing this long is idle"
-    )
-    silence_after: Duration = Field(ms("10m"), description="all partitions idle this long: alert")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> TimeSettings:
-        if self.pane <= 0 or not self.windows:
-            raise ValueError("pane must be above 0, and there must be at least one window")
-        for window in self.windows:
-            if window <= 0 or window % self.pane:
-                raise ValueError(f"window {format_duration(window)} is no multiple of {format_duration(self.pane)}")
-        if len(set(self.windows)) < len(self.windows):
-            raise ValueError("a window size is named twice")
-        if self.max_skew > self.allowed_lateness:
-            raise ValueError("max_skew must not be above allowed_lateness, or one bad clock makes good events late")
         return self
 
 
@@ -175,12 +141,6 @@ class DeadLetterSettings(Section):
     above: Literal["count", "stop"] = Field(
         "count", description="what follows beyond: count (only their number is published) or stop (the worker ends)"
     )
-
-
-class BaselineSettings(Section):
-    """What "normal" is: the first N values, unless a baseline is pinned."""
-
-    first: Annotated[int, Field(ge=100, le=1_000_000, description="values that make a measure's baseline")] = 10_000
 
 
 SequentialName = Literal["cusum", "adwin", "page_hinkley", "e_sr"]
@@ -274,6 +234,12 @@ class Settings(Section):
                 raise ValueError(
                     f"window {format_duration(window)} is no multiple of join.grain {format_duration(self.join.grain)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _slices_fit(self) -> Settings:
+        if self.baseline.kind == "hour_of_week" and HOUR % self.time.pane:
+            raise ValueError("baseline.kind hour_of_week needs a time.pane that divides an hour")
         return self
 
     @model_validator(mode="after")

@@ -6,9 +6,12 @@ import json
 import random
 from typing import Any, NamedTuple
 
+from stream_monitor.durations import DAY, HOUR
 from stream_monitor.settings import Settings, parse
 
 T0 = 1_700_000_000_000
+MONDAY = 1_699_833_600_000
+"""2023-11-13, midnight UTC."""
 
 
 class Event(NamedTuple):
@@ -57,6 +60,21 @@ def shop(seed: int, count: int = 600, models: int = 2) -> list[Event]:
         if rng.random() < 0.05:
             events.append(Event("predictions", f"e{i}", ts + 200, json.dumps(body | {"ts": ts + 200}).encode()))
         events += _answers(rng, i, ts, model)
+    events.sort(key=lambda event: event.ts)
+    return events
+
+
+def mornings(seed: int, days: int = 16) -> list[Event]:
+    """From nine to eleven each day: two hours whose values differ, sixty events each; on day 11 `amount` doubles."""
+    rng = random.Random(seed)
+    events: list[Event] = []
+    for i in range(days * 120):
+        day, minute = divmod(i, 120)
+        ts = MONDAY + day * DAY + 9 * HOUR + minute * 60_000 + rng.randrange(60_000)
+        amount = rng.gauss(10 if minute < 60 else 16, 2) * (2 if day == 11 else 1)
+        features = {"amount": amount, "country": rng.choice(["DE", "FR"] if minute < 60 else ["IT", "FR"])}
+        body = {"id": f"e{i}", "model": "m0", "ts": ts, "features": features, "prediction": rng.random() < 0.5}
+        events.append(Event("predictions", f"e{i}", ts, json.dumps(body).encode()))
     events.sort(key=lambda event: event.ts)
     return events
 

@@ -25,7 +25,7 @@ from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
 from stream_monitor.replay import replay
 from stream_monitor.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OUT, Settings
 from stream_monitor.stages import Output, PartitionStatus
-from tests.streams import Event, quick_settings, shop
+from tests.streams import Event, mornings, quick_settings, shop
 
 Result = tuple[dict[tuple[str, ...], Any], dict[tuple[str, str, int], Any]]
 
@@ -224,3 +224,38 @@ def test_nor_does_it_show_when_the_baseline_is_pinned(seed: int, partitions: int
     metrics, alerts = by_replay(events, rules, pinned)
     assert {m.get("baseline") for m in metrics.values() if m["kind"] == "traffic" and m["segment"] == "all"} >= {"calm"}
     assert by_cluster(events, rules, (partitions, workers), seed, crashes, pinned) == (metrics, alerts)
+
+
+def names_of(metrics: dict[tuple[str, ...], Any]) -> set[str | None]:
+    """Baselines that judged windows of traffic."""
+    return {m.get("baseline") for m in metrics.values() if m["kind"] == "traffic"}
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(st.integers(0, 10_000), st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02]))
+def test_nor_when_it_is_the_recent_past(seed: int, partitions: int, workers: int, crashes: float) -> None:
+    rules = quick_settings(
+        segments=[["country"]],
+        baseline={"first": 100, "kind": "rolling", "span": "28s", "gap": "2s", "accept_after": "15s"},
+        time={"pane": "1s", "windows": ["10s", "20s"], "allowed_lateness": "5s", "max_skew": "1s"},
+    )
+    events = shop(3)
+    metrics, alerts = by_replay(events, rules)
+    assert names_of(metrics) >= {"first-100", "rolling-28s"}
+    assert by_cluster(events, rules, (partitions, workers), seed, crashes) == (metrics, alerts)
+
+
+@pytest.mark.parametrize(("seed", "partitions", "crashes"), [(1, 1, 0.02), (2, 3, 0.0), (3, 3, 0.02), (4, 2, 0.02)])
+def test_nor_when_it_is_the_same_hours_of_earlier_weeks(seed: int, partitions: int, crashes: float) -> None:
+    rules = quick_settings(
+        baseline={"first": 100, "kind": "hour_of_week"},
+        time={"pane": "10m", "windows": ["1h", "1d"], "allowed_lateness": "10m", "max_skew": "1s"},
+        join={"label_horizon": "2h", "early_horizon": "1h", "grain": "1h", "revisions": ["0s"]},
+        detection={"min_count": 20, "input": ["cusum", "adwin"], "cooldown": "1h"},
+        commit={"snapshot_interval": "2s"},
+    )
+    events = mornings(5)
+    metrics, alerts = by_replay(events, rules)
+    assert names_of(metrics) >= {"first-100", "hour-of-day", "hour-of-week-1w", "hour-of-week-2w"}
+    assert {a["measure"] for a in alerts.values()} >= {"amount"}
+    assert by_cluster(events, rules, (partitions, 2), seed, crashes) == (metrics, alerts)

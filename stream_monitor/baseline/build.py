@@ -19,7 +19,8 @@ from stream_monitor.events.contracts import DeadLetter
 from stream_monitor.events.tables import SUFFIXES, read_table
 from stream_monitor.judge.model import ModelJudge, new_state
 from stream_monitor.replay import BATCH, Driver, read_files
-from stream_monitor.settings import BaselineSettings, Settings, TimeSettings
+from stream_monitor.sections import BaselineSettings, TimeSettings
+from stream_monitor.settings import Settings
 
 EVER = ms("36500d")
 

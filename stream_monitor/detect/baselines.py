@@ -38,6 +38,8 @@ class Baseline(msgspec.Struct):
     """Of the baseline of all events: how many of its values are of each segment."""
     approximate: bool = False
     """Its counts were moved to edges other than those they were made on."""
+    pinned: bool = False
+    """Somebody said that this is normal: nothing recent takes its place."""
     previous: Baseline | None = None
     """What was in force before, for the windows that had begun."""
 

@@ -23,7 +23,8 @@ import numpy as np
 
 from stream_monitor.describe.edges import BINS
 from stream_monitor.detect.cusum import Baselines, Cusums, CusumState
-from stream_monitor.detect.scores import scores_of, sums_of_panes
+from stream_monitor.detect.history import seasonal
+from stream_monitor.detect.scores import PaneSums, scores_of, sums_of_panes
 from stream_monitor.types import F64, I64
 
 LEAST_ARL0 = 1_000.0
@@ -116,6 +117,8 @@ class Step:
     row: I64
     at: I64
     n: I64
+    season: F64 | None = None
+    """(rows, 2) expected score of a value, and as how many values one counts, see `history.weight_of`; None: 0, 1."""
     turns: list[Turn] = field(default_factory=list)
 
 
@@ -167,6 +170,10 @@ class Grid:
         mine.seen[row] = mine.due[row] = mine.quiet[row] = 0
         mine.patience[row] = np.inf
 
+    def scores(self, row: int) -> F64:
+        """(BINS,) score of a value in each bin."""
+        return np.asarray(self._rows.scores[row])
+
     def allow(self, rows: I64, budget: float) -> None:
         """Rows may ring falsely once in `budget` ms, from their next pane on."""
         self._rows.budget[rows] = budget
@@ -190,6 +197,11 @@ class Grid:
         start, end = (np.repeat([getattr(step, name) for step in steps], sizes) for name in ("start", "end"))
         sums = sums_of_panes(self._rows.scores[rows[row], at], row, n, len(rows))
         self._count(rows, sums.n, start, end)
+        if any(step.season is not None for step in steps):
+            plain = np.array([0.0, 1.0])
+            season = [np.tile(plain, (len(s.rows), 1)) if s.season is None else s.season for s in steps]
+            sums = PaneSums(*seasonal(np.stack(sums), np.concatenate(season)))
+        self._rows.quiet[rows] += sums.n
         alarms = self._cusums.step(rows, *sums, start)
         turns = [Turn(place, True) for place in self._over(rows, alarms.row)]
         if len(alarms.row):
@@ -215,7 +227,6 @@ class Grid:
         seen, first = mine.seen[rows] + n, mine.seen[rows] == 0
         mine.seen[rows] = seen
         mine.born[rows[first]] = start[first]
-        mine.quiet[rows] += n
         due = np.flatnonzero(seen >= mine.due[rows])
         if len(due):
             late = rows[due]

@@ -15,8 +15,8 @@ from scipy import stats
 
 from stream_monitor.detect.window_tests import TESTS, TOLERANCE, Compared
 from stream_monitor.evaluate.contenders import Update, contenders, degenerate
-from stream_monitor.evaluate.runs import Learned, OneByOne
-from stream_monitor.evaluate.streams import NULL, STEPS, Rng, Step, frozen_model, limit
+from stream_monitor.evaluate.runs import Learned, OneByOne, SeasonLearned
+from stream_monitor.evaluate.streams import NULL, STEPS, Rng, Step, daily_sine, frozen_model, limit
 from stream_monitor.types import F64, Bool
 
 Row = dict[str, Any]
@@ -24,6 +24,9 @@ MISSED = 5_000
 """A change that is not found within so many values is missed."""
 ARL0 = 100_000.0
 ROWS = 1_000
+SEASONS = ((1_000, 1), (1_000, 4), (100, 1))
+"""Values an hour, and weeks from which the hours are known."""
+SEASON_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,31 @@ def null(effort: Effort, seed: int) -> Iterator[Row]:
                     "detector": "cusum", "stream": name, "pane": pane, "nominal": nominal, "arl0": arl0, "lower": lower,
                     "alarms": alarms, "values": ROWS * count,
                 }  # fmt: skip
+
+
+def seasons(effort: Effort, seed: int) -> Iterator[Row]:
+    """A, with a daily sine: the rows know the hours of the week from so many weeks of so many values an hour."""
+    for nominal in effort.nominal:
+        for per_hour, weeks in SEASONS:
+            for pane in (1, 10):
+                rng = seeded(seed, "seasons", per_hour, weeks, nominal, pane)
+                source = daily_sine(per_hour)(rng, SEASON_ROWS)
+                learned = SeasonLearned(source(2_000), nominal, pane)
+                learned.learn_hours(daily_sine(per_hour)(rng, SEASON_ROWS), per_hour, weeks)
+                count = int(np.ceil(effort.null_runs * nominal / SEASON_ROWS / per_hour)) * per_hour
+                alarms = learned.false_alarms(daily_sine(per_hour)(rng, SEASON_ROWS), count)
+                arl0, lower = arl0_limits(SEASON_ROWS * count, alarms)
+                yield {
+                    "detector": "cusum", "stream": f"daily sine, seasonal baseline ({weeks} w, {per_hour:,} an hour)",
+                    "pane": pane, "nominal": nominal, "arl0": arl0, "lower": lower, "alarms": alarms,
+                    "values": SEASON_ROWS * count,
+                }  # fmt: skip
+
+
+def null_and_seasons(effort: Effort, seed: int) -> Iterator[Row]:
+    """A: all streams without change."""
+    yield from null(effort, seed)
+    yield from seasons(effort, seed)
 
 
 def delay(effort: Effort, seed: int) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from stream_monitor.evaluate.files import read
 from stream_monitor.evaluate.protocol import QUICK, Effort, Row
 
 SECTIONS: dict[str, Callable[[Effort, int], Iterator[Row]]] = {
-    "null": protocol.null,
+    "null": protocol.null_and_seasons,
     "delay": protocol.delay,
     "labelled": protocol.labelled,
     "windows": protocol.windows,

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from stream_monitor.describe.edges import BINS, bin_values, make_edges
+from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.cusum import Baselines, Cusums, CusumState
+from stream_monitor.detect.history import History, Slice, plan_of, seasonal, weight_of
 from stream_monitor.detect.scores import scores_of
+from stream_monitor.durations import HOUR, WEEK
 from stream_monitor.evaluate.streams import Source
+from stream_monitor.sections import BaselineSettings
 from stream_monitor.types import F64
 
 BLOCK = 1_000
@@ -23,7 +27,7 @@ class Learned:
         self.borders = [make_edges(values[:, r]).borders for r in range(rows)]
         for r, borders in enumerate(self.borders):
             counts[r] = np.bincount(bin_values(borders, values[:, r]), minlength=BINS)
-        self.scores = scores_of(counts).of_bin
+        self.counts, self.scores = counts, scores_of(counts).of_bin
         self.pane, self.rows = pane, np.arange(rows)
         s = self._panes(self._scored(values))
         self.cusums = Cusums(CusumState.empty(rows))
@@ -65,6 +69,43 @@ class Learned:
                     found[rang] = seen
                     live = live[np.isnan(found[live])]
         return found
+
+
+class SeasonLearned(Learned):
+    """Runs that also know the hours of the week, by the histories of a judge."""
+
+    def learn_hours(self, source: Source, per_hour: int, weeks: int) -> None:
+        """Learn from so many weeks; after it each run's panes belong to the first hour of the week and go on."""
+        plan = plan_of(BaselineSettings(kind="hour_of_week"), HOUR)
+        assert plan is not None
+        firsts = [Baseline("first", 0, int(c.sum()), {}, int(c.sum()), counts=c) for c in self.counts]
+        histories = [History.of(plan, first) for first in firsts]
+        for hour in range(weeks * WEEK // HOUR):
+            values = source(per_hour)
+            for r, borders in enumerate(self.borders):
+                at, n = np.unique(bin_values(borders, values[:, r]), return_counts=True)
+                history = histories[r]
+                history.take(plan, hour * HOUR, Slice("", "", "", at, n, 0.0, 0.0, (0.0, 0.0), per_hour, 0))
+        self.per_hour, end = per_hour, weeks * WEEK
+        self.season = np.zeros((WEEK // HOUR, len(self.rows), 2))
+        for hour in range(WEEK // HOUR):
+            for r, (history, first) in enumerate(zip(histories, firsts, strict=True)):
+                found = history.judging(plan, first, end + hour * HOUR, HOUR)
+                assert found is not None
+                self.season[hour, r] = history.expected(found, self.scores[r]), weight_of(found)
+
+    def false_alarms(self, source: Source, count: int) -> int:
+        """As `Learned.false_alarms`, with every pane held against its hour."""
+        alarms, n = 0, np.full(len(self.rows), float(self.pane))
+        for hour in range(count // self.per_hour):
+            scored = self._scored(source(self.per_hour))
+            season = self.season[hour % len(self.season)]
+            for s, ss in zip(self._panes(scored), self._panes(scored**2), strict=True):
+                rang = self.cusums.step(self.rows, *seasonal(np.stack([n, s, ss]), season)).row
+                alarms += len(rang)
+                if len(rang):
+                    self.cusums.restart(rang, keep=True)
+        return alarms
 
 
 class OneByOne:

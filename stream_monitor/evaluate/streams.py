@@ -58,6 +58,23 @@ def slow_level(rng: Rng, rows: int) -> Source:
     return lambda count: np.sqrt(0.1) * level(count) + np.sqrt(0.9) * rng.normal(size=(count, rows))
 
 
+def daily_sine(per_hour: int, amplitude: float = 0.25) -> Callable[[Rng, int], Source]:
+    """Independent normals around a sine with the period of a day of so many values an hour."""
+
+    def make(rng: Rng, rows: int) -> Source:
+        seen = 0
+
+        def following(count: int) -> F64:
+            nonlocal seen
+            at = np.arange(seen, seen + count) / (24 * per_hour)
+            seen += count
+            return np.asarray(amplitude * np.sin(2 * np.pi * at)[:, None] + rng.normal(size=(count, rows)))
+
+        return following
+
+    return make
+
+
 NULL: dict[str, Callable[[Rng, int], Source]] = {
     "normal": normal,
     "errors .2": errors(0.2),

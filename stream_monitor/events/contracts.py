@@ -167,6 +167,7 @@ class MeasureSummary(Struct, kw_only=True, omit_defaults=True):
     sum: float | None = None
     top: Annotated[dict[str, int] | None, Meta(description="the most frequent categories")] = None
     tests: Annotated[dict[str, float] | None, Meta(description="distance from the baseline, by test")] = None
+    baseline: Annotated[str | None, Meta(description="that judged it, where it is not the record's")] = None
     approximate: bool | None = None
 
 
@@ -192,7 +193,7 @@ class Metric(Struct, kw_only=True, omit_defaults=True):
     late: int = 0
     after_idle: int = 0
     labelled: int = 0
-    baseline: str | None = None
+    baseline: Annotated[str | None, Meta(description="that judged most of the measures")] = None
     accuracy: float | None = None
     confusion: dict[str, int] | None = None
     measures: dict[str, MeasureSummary] = {}

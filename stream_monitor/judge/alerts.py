@@ -59,6 +59,19 @@ class AlertBook(msgspec.Struct):
         """How many alerts are open."""
         return sum(state.opened is not None for state in self.states.values())
 
+    def alarmed(self, cause: Cause, span: tuple[int, int], accept_after: int) -> bool:
+        """Whether a slice (start, end) of a cause lies in an alert, or in what may become one.
+
+        Not in an alert that had been open for `accept_after` (ms) when the slice began.
+        """
+        state = self.states.get(alert_id(cause, 0))
+        if state is None:
+            return False
+        start, end = span
+        if state.opened is not None:
+            return state.opened < end and start - state.opened < accept_after
+        return bool(state.hits) or (state.published is not None and start < state.published)
+
     def hear(
         self, cause: Cause, group: Group, moment: Moment, findings: Sequence[Finding], settings: DetectionSettings
     ) -> Alert | None:

@@ -21,11 +21,13 @@ from stream_monitor.describe.measures import base_of
 from stream_monitor.describe.profiles import NEW_CATEGORIES, UNKNOWN_CATEGORIES, Delta
 from stream_monitor.detect.baselines import Baseline, Baselines, Filling, keep_categories, rebinned
 from stream_monitor.detect.grid import Grid, Step
+from stream_monitor.detect.history import Plan
 from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.events.arrays import pack
 from stream_monitor.judge.admission import admit_groups, admit_measures, groups_of
 from stream_monitor.judge.panes import Ids, Pane, Part, Places, merge, split
+from stream_monitor.judge.recent import Names, Recent, RecentState
 from stream_monitor.judge.sequential import Found, Known, SequentialDetectors, SequentialRules, SequentialState
 from stream_monitor.judge.windows import Window
 from stream_monitor.settings import CapSettings
@@ -53,6 +55,7 @@ class LaneState(msgspec.Struct):
     baselines: Baselines = msgspec.field(default_factory=Baselines)
     edges: dict[str, Edges] = {}
     sequential: SequentialState = msgspec.field(default_factory=SequentialState)
+    recent: RecentState = msgspec.field(default_factory=RecentState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,15 @@ class Emptied:
     size: int
 
 
-Happening = Finished | Emptied | Rang | Learned | Closed | Step
+@dataclass(frozen=True, slots=True)
+class Ripe:
+    """Slices of the recent past have waited for their windows until now: `lane.recent.settle` takes them in."""
+
+    lane: Lane
+    until: int
+
+
+Happening = Finished | Emptied | Rang | Learned | Closed | Ripe | Step
 """A `Step` is to be taken, see `Grid.step`, before the next happening is asked for."""
 
 
@@ -111,6 +122,7 @@ class LaneRules:
     caps: CapSettings
     limits: Mapping[str, tuple[float, ...]]
     sequential: SequentialRules
+    recent: Plan | None = None
 
 
 class Lane:
@@ -119,6 +131,8 @@ class Lane:
     def __init__(self, state: LaneState, rules: LaneRules, grid: Grid) -> None:
         self.state, self.rules = state, rules
         self.sequential = SequentialDetectors(state.sequential, rules.sequential, grid)
+        names = Names(state.ids, state.baselines, state.edges)
+        self.recent = Recent(state.recent, rules.recent, names, [window.size for window in state.windows])
         self._filled = np.zeros((0, 0), np.bool_)
         self._places = Places(state.ids)
 
@@ -162,7 +176,11 @@ class Lane:
             window = self.state.windows[at]
             self.state.windows[at] = window.clear()
             self.state.lively[size] = end
+            if self.recent.ripe(end - 1):
+                yield Ripe(self, end - 1)
             yield Finished(self, window)
+        if self.recent.ripe(until):
+            yield Ripe(self, until)
         for window in self.state.windows:
             start = self.state.lively.get(window.size)
             if start is not None and window.empty and start + window.size <= until < END:
@@ -200,13 +218,17 @@ class Lane:
             if window.empty:
                 window.start = pane.start - pane.start % window.size
             window.add(pane)
-            window.trim(self._categories, UNKNOWN_CATEGORIES)
+            self._trim(window)
+        self.recent.add(pane, self._trim)
         for measure, name in self._settled():
             for window in self.state.windows:
                 window.settle_values(measure, self.state.edges[name])
         yield Closed(self, pane)
         if self.sequential.active:
             yield from self._detect(pane)
+
+    def _trim(self, window: Window) -> None:
+        window.trim(self._categories, UNKNOWN_CATEGORIES)
 
     def _settled(self) -> list[tuple[int, str]]:
         """Measures with edges whose values still wait in a window."""
@@ -329,7 +351,7 @@ class Lane:
         Its borders become the measure's edges when there are none; otherwise its counts move to those there are.
         """
         name, key = pinned.measure, (pinned.segment, pinned.measure)
-        baseline = msgspec.structs.replace(pinned.baseline, since=self.state.closed, previous=None)
+        baseline = msgspec.structs.replace(pinned.baseline, since=self.state.closed, previous=None, pinned=True)
         if pinned.borders is not None and baseline.counts is not None:
             edges = self.state.edges.get(name)
             if edges is None:
@@ -341,11 +363,12 @@ class Lane:
         self.state.baselines.pin(version, pinned.segment, name, baseline)
         if version is None:
             self.state.filler.by_key.pop(key, None)
+            self.recent.forget(key)
         self.sequential.pin(version, key, list(self.state.ids.groups))
         yield from self._tell(version, key, baseline)
 
     def _detect(self, pane: Pane) -> Iterator[Happening]:
         ids = self.state.ids
-        known = Known(list(ids.groups), list(ids.measures), self.state.baselines, self.state.edges)
+        known = Known(list(ids.groups), list(ids.measures), self.state.baselines, self.state.edges, self.recent)
         for said in self.sequential.detect(pane, pane.start + self.rules.pane_ms, known):
             yield Rang(self, pane.start, said) if isinstance(said, Found) else said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -31,7 +32,7 @@ def of_window(lane: Lane, window: Window, subjects: Sequence[Subject], final: bo
         counts = window.counts[group].tolist()
         if not any(counts) and not summaries:
             continue
-        names = sorted(summaries)
+        names, usual = sorted(summaries), _baseline_of(subjects, group)
         parts = max(1, math.ceil(len(names) / MEASURES_A_RECORD))
         for part in range(parts):
             chosen = names[part * MEASURES_A_RECORD : (part + 1) * MEASURES_A_RECORD]
@@ -50,14 +51,22 @@ def of_window(lane: Lane, window: Window, subjects: Sequence[Subject], final: bo
                 after_idle=counts[AFTER_IDLE],
                 part=part + 1,
                 parts=parts,
-                baseline=_baseline_of(subjects, group),
-                measures={name: summaries[name] for name in chosen},
+                baseline=usual,
+                measures={name: _told(summaries[name], scores.get((group, name)), usual) for name in chosen},
             )
 
 
 def _baseline_of(subjects: Sequence[Subject], group: int) -> str | None:
-    names = sorted({s.baseline.name for s in subjects if s.group == group})
-    return names[0] if names else None
+    """The name of the baseline that judged most measures of a group."""
+    names = Counter(s.baseline.name for s in subjects if s.group == group)
+    return min(names, key=lambda name: (-names[name], name)) if names else None
+
+
+def _told(summary: MeasureSummary, subject: Subject | None, usual: str | None) -> MeasureSummary:
+    """With the baseline's name where it is not that of most measures."""
+    if subject is not None and subject.baseline.name != usual:
+        summary.baseline = subject.baseline.name
+    return summary
 
 
 def summarise(

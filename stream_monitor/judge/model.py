@@ -17,6 +17,7 @@ from stream_monitor.describe.profiles import Delta
 from stream_monitor.describe.records import PerformanceDelta
 from stream_monitor.detect.budget import sequential_ms, window_level
 from stream_monitor.detect.grid import Grid, Step
+from stream_monitor.detect.history import Slice, plan_of
 from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.detect.volume import VolumeRange
 from stream_monitor.events.arrays import pack
@@ -24,13 +25,14 @@ from stream_monitor.events.contracts import Alert, ErrorChange, Finding, Measure
 from stream_monitor.judge import metrics
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
 from stream_monitor.judge.attribution import MOST_OF_IT, attribution_of
-from stream_monitor.judge.lane import Closed, Emptied, Finished, Lane, LaneRules, LaneState, Learned, Rang
+from stream_monitor.judge.lane import Closed, Emptied, Finished, Lane, LaneRules, LaneState, Learned, Rang, Ripe
 from stream_monitor.judge.limits import Limit, broken, parse_limit
 from stream_monitor.judge.mattering import Watches
 from stream_monitor.judge.performance import Performance, lags_of
 from stream_monitor.judge.sequential import SequentialRules
 from stream_monitor.judge.verdicts import (
     Bench,
+    Kind,
     Subject,
     Verdict,
     control,
@@ -43,6 +45,9 @@ from stream_monitor.judge.windows import Window
 from stream_monitor.settings import Settings
 
 LANES: tuple[LaneName, ...] = ("input", "label", "feedback", "observation")
+
+ABNORMAL: tuple[Kind, ...] = ("drift", "quality", "limit")
+"""Alerts whose time does not become a recent baseline."""
 
 Said = Alert | Metric | Notice
 
@@ -98,6 +103,7 @@ class ModelJudge:
             caps=settings.caps,
             limits=values,
             sequential=SequentialRules(self._detectors(lane), sequential_ms(settings.detection), settings.detection),
+            recent=plan_of(settings.baseline, settings.time.pane),
         )
 
     def _detectors(self, lane: LaneName) -> tuple[str, ...]:
@@ -170,9 +176,17 @@ class ModelJudge:
                 yield from self._alert(lane, found.group, verdict, moment)
             case Finished(lane=lane, window=window):
                 yield from self._judge(lane, window)
+            case Ripe(lane=lane, until=until):
+                lane.recent.settle(until, self._alarmed)
             case Emptied(lane=lane, start=start, size=size):
                 if lane.state.name == "input" and self.state.model != OTHER:
                     yield from self._check_volume(lane, {}, Moment(start, start + size, size))
+
+    def _alarmed(self, came: Slice, span: tuple[int, int]) -> bool:
+        """Whether a slice is of a measure in alert."""
+        about = self.state.model, came.version, came.segment, came.measure
+        after, alarmed = self.settings.baseline.accept_after, self.state.alerts.alarmed
+        return any(alarmed(Cause(*about, kind), span, after) for kind in ABNORMAL)
 
     def _count(self, lane: Lane, start: int, counts: Sequence[int]) -> None:
         self.state.last_event = max(self.state.last_event, start)
@@ -212,8 +226,8 @@ class ModelJudge:
 
     @staticmethod
     def _bench(lane: Lane) -> Bench:
-        state = lane.state
-        return Bench(list(state.ids.groups), list(state.ids.measures), state.baselines, state.edges)
+        state, recent = lane.state, lane.recent.judging
+        return Bench(list(state.ids.groups), list(state.ids.measures), state.baselines, state.edges, recent)
 
     def _attribute(
         self, alert: Alert, verdict: Verdict, subjects: Sequence[Subject], finished: tuple[Lane, Window]

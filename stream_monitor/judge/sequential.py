@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,7 +22,9 @@ from stream_monitor.detect.sequential import CUSUM, DETECTORS, Sequential, advan
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.alerts import LASTING, PANE
 from stream_monitor.judge.panes import Pane
-from stream_monitor.types import I64
+from stream_monitor.judge.recent import Recent
+from stream_monitor.judge.seasons import Seasons, standard
+from stream_monitor.types import F64, I64
 
 NO_ROW = -1
 USUAL_ARL0 = 100_000.0
@@ -71,6 +74,7 @@ class Known:
     measures: Sequence[str]
     baselines: Baselines
     edges: dict[str, Edges]
+    recent: Recent
 
 
 class SequentialDetectors:
@@ -80,6 +84,7 @@ class SequentialDetectors:
         self.state, self.rules, self.grid = state, rules, grid
         self._objects = tuple(name for name in rules.names if name != CUSUM)
         self._row_of = np.full((0, 0), NO_ROW, np.int64)
+        self._seasons = Seasons()
         self._restore()
         if not self.learns:
             self._end(list(state.rows))
@@ -144,6 +149,7 @@ class SequentialDetectors:
         if version is None and key in self.state.seeds:
             self._end_seeds([key])
         self._row_of = np.full_like(self._row_of, NO_ROW)
+        self._seasons.clear()
 
     def _end(self, keys: list[tuple[int, str]]) -> None:
         self.grid.release(np.array([self.state.rows.pop(key) for key in keys], np.int64))
@@ -169,10 +175,12 @@ class SequentialDetectors:
         rows = pane.numbers
         for row, (group, measure) in enumerate(zip(rows.group.tolist(), rows.measure.tolist(), strict=True)):
             name = known.measures[measure]
-            baseline = known.baselines.in_force(known.groups[group], name, pane.start)
-            if baseline is None or not baseline.n:
-                continue
+            first = known.baselines.in_force(known.groups[group], name, pane.start)
+            standardising = standard((known.groups[group], name), pane.start, known.baselines, known.recent)
             for detector in self._objects:
+                baseline = first if detector == "e_sr" else standardising
+                if baseline is None or not baseline.n:
+                    continue
                 at = group, name, detector
                 state = self.state.objects.get(at)
                 if state is None:
@@ -187,11 +195,15 @@ class SequentialDetectors:
         rows = self._rows(numbers, pane.start, known)
         sizes = numbers.bin_ptr[1:] - numbers.bin_ptr[:-1]
         there = (rows >= 0) & (sizes > 0)
+        season = self._season(numbers, np.where(there, rows, NO_ROW), pane.start, known)
+        if season is not None:
+            there &= season[:, 1] > 0
         places = np.flatnonzero(there)
         if not len(places):
             return
         row = np.repeat(np.cumsum(there) - 1, sizes)
         step = Step(pane.start, end, rows[places], row, numbers.bin_at, numbers.bin_n)
+        step.season = None if season is None else season[places]
         if len(places) < len(rows):
             binned = np.repeat(there, sizes)
             step.row, step.at, step.n = row[binned], step.at[binned], step.n[binned]
@@ -203,6 +215,17 @@ class SequentialDetectors:
             over = turn.over or baseline is None
             finding = None if over or baseline is None else turn_finding(turn, baseline, known.edges[measure].borders)
             yield Found(group, measure, LASTING, finding)
+
+    def _season(self, numbers: NumberRows, rows: I64, start: int, known: Known) -> F64 | None:
+        """(R, 2) what is expected of each row's values, see `Step.season`; 0 and 0 for one that is left out."""
+        if not known.recent.hourly:
+            return None
+        season = np.zeros((len(rows), 2))
+        for at in np.flatnonzero(rows >= 0).tolist():
+            group, measure = int(numbers.group[at]), known.measures[numbers.measure[at]]
+            of, scores = (known.groups[group], measure), partial(self.grid.scores, int(rows[at]))
+            season[at] = self._seasons.of((group, measure), start, (of, known.baselines), known.recent, scores)
+        return season
 
     def _rows(self, numbers: NumberRows, start: int, known: Known) -> I64:
         """Numbers in the grid of a pane's rows; below 0 for what has no baseline on edges."""

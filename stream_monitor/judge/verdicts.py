@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from stream_monitor.describe.edges import BINS, Edges
-from stream_monitor.describe.measures import base_of, kind_of
+from stream_monitor.describe.measures import base_of
 from stream_monitor.detect import window_tests as tests
 from stream_monitor.detect.baselines import Baseline, Baselines, category_counts
+from stream_monitor.detect.history import Merged
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.evidence import categorical_evidence, direction_of, numeric_evidence
+from stream_monitor.judge.recent import other_values
 from stream_monitor.judge.windows import Window
 from stream_monitor.settings import DetectionSettings
 from stream_monitor.types import F64, I64
@@ -68,6 +70,8 @@ class Bench:
     measures: Sequence[str]
     baselines: Baselines
     edges: Mapping[str, Edges]
+    recent: Callable[[tuple[str, str], str, tuple[int, int]], Merged | None]
+    """What judges a span (start, size) of a (version, segment) and measure in place of its first values."""
 
 
 def subjects_of(window: Window, bench: Bench, minimum: int) -> list[Subject]:
@@ -78,16 +82,24 @@ def subjects_of(window: Window, bench: Bench, minimum: int) -> list[Subject]:
         name = bench.measures[measure]
         baseline = bench.baselines.in_force(bench.groups[group], name, window.start)
         if baseline is not None and baseline.counts is not None and name in bench.edges:
-            borders = bench.edges[name].borders
-            found.append(
-                Subject(group, name, baseline, baseline.counts, window.numbers.counts[group, measure], borders)
-            )
+            borders, now = bench.edges[name].borders, window.numbers.counts[group, measure]
+            subject = Subject(group, name, baseline, baseline.counts, now, borders)
+            found.append(_by_recent(subject, bench, window))
     for (group, name), (n, counts) in sorted(window.categories.items()):
         baseline = bench.baselines.in_force(bench.groups[group], name, window.start)
         if n >= minimum and baseline is not None and baseline.categories is not None:
             base, now = category_counts(baseline, counts, n)
-            found.append(Subject(group, name, baseline, base, now, None, counts))
+            found.append(_by_recent(Subject(group, name, baseline, base, now, None, counts), bench, window))
     return found
+
+
+def _by_recent(subject: Subject, bench: Bench, window: Window) -> Subject:
+    """The same, held against a recent baseline where there is one."""
+    merged = bench.recent(bench.groups[subject.group], subject.measure, (window.start, window.size))
+    if merged is not None:
+        subject.baseline, subject.base = merged.baseline, merged.counts
+        subject.now = np.bincount(merged.to, subject.now, BINS).astype(np.int64)
+    return subject
 
 
 def measure_distances(subjects: Sequence[Subject], settings: DetectionSettings) -> None:
@@ -129,21 +141,16 @@ def _shares_of(window: Window, subject: Subject, numbers: Numbered) -> Iterator[
     baseline, n = subject.baseline, int(subject.now.sum())
     values = sum(baseline.kinds.values())
     if subject.categories is not None and not baseline.rest:
-        yield "new_categories", (0, max(values, 1), int(subject.now[BINS - 1]), n)
+        yield "new_categories", (int(subject.base[BINS - 1]), max(values, 1), int(subject.now[BINS - 1]), n)
     if numbers is None or base_of(subject.measure) or subject.group >= len(window.counts):
         return
-    events, others = int(window.counts[subject.group, 0]), _other_values(window, subject, numbers)
+    at = subject.group, subject.measure
+    events, others = (
+        int(window.counts[subject.group, 0]),
+        other_values(window, at, subject.borders is not None, numbers),
+    )
     yield "missing", (baseline.events - values, baseline.events, events - n - others, events)
     yield "type_change", (values - baseline.n, max(values, 1), others, n + others)
-
-
-def _other_values(window: Window, subject: Subject, numbers: Mapping[str, int]) -> int:
-    """Values of the measure that are of another kind than the baseline's."""
-    others = window.categories.get((subject.group, kind_of(subject.measure)), (0, {}))[0]
-    if subject.borders is not None:
-        return others + window.categories.get((subject.group, subject.measure), (0, {}))[0]
-    measure = numbers.get(subject.measure)
-    return others if measure is None else others + int(window.numbers.n[subject.group, measure])
 
 
 def control(subjects: Sequence[Subject], settings: DetectionSettings, level: float) -> list[Verdict]:
