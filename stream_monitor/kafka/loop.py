@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from operator import methodcaller
 
 from stream_monitor.errors import StreamMonitorError
-from stream_monitor.kafka.client import Aborted, Client
+from stream_monitor.kafka.client import Aborted, Batch, Client
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Output, Partition, PartitionStatus, Stage
 
@@ -75,6 +75,9 @@ class Loop:
         self.lag = 0
         """Records that were not read yet at the last commit."""
         self._report = Report()
+        self._ways_back = 0
+        self._starts: dict[Partition, int] = {}
+        """Where reading began in each partition, or began again."""
         self._count = 0
         self._last_commit = clock()
         self._last_seen: dict[Partition, float] = {}
@@ -92,8 +95,7 @@ class Loop:
 
     def tick(self, timeout_s: float = POLL_S) -> None:
         """Consume once, and commit when it is time."""
-        batches = self.client.consume(CONSUME, timeout_s)
-        self._raise_failure()
+        batches = self._consume(timeout_s)
         started = self.clock()
         for role, messages in batches:
             parts = {(role, number) for number in set(map(_partition, messages))}
@@ -107,6 +109,16 @@ class Loop:
         self._report.step_s += now - started
         if self._due(now):
             self.commit()
+
+    def _consume(self, timeout_s: float) -> Iterable[Batch]:
+        """Messages; none that were dequeued before a way back which happened within the call: they come again."""
+        ways_back = self._ways_back
+        batches = self.client.consume(CONSUME, timeout_s)
+        self._raise_failure()
+        if self._ways_back != ways_back and batches:
+            self.client.rewind({part: at for part, at in self._starts.items() if part in self.owned})
+            return []
+        return batches
 
     def _due(self, now: float) -> bool:
         rules = self.settings.commit
@@ -149,6 +161,7 @@ class Loop:
     def _start_over(self, lost: Sequence[Partition] = ()) -> None:
         """Back to the committed offsets by the way of a restart."""
         partitions = sorted(self.owned)
+        self._ways_back += 1
         self.stage.drop([*partitions, *lost])
         if partitions:
             self.client.rewind(self._restore(partitions))
@@ -189,7 +202,9 @@ class Loop:
             start = self.stage.log_start(partition, position)
             if start is not None:
                 logs[partition[1]] = self.client.read_log(self.stage.changelog, partition[1], start)
-        return self.stage.assign(positions, logs)
+        starts = self.stage.assign(positions, logs)
+        self._starts |= starts
+        return starts
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Commit what is finished, then forget."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from stream_monitor.app import describe_loop
+from stream_monitor.describe.records import DeltaRecord, read
 from stream_monitor.describe.stage import Layout
+from stream_monitor.kafka.client import Batch
 from stream_monitor.kafka.loop import Loop
 from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
-from stream_monitor.settings import ROLES
+from stream_monitor.settings import ROLES, ROLES_IN
+from stream_monitor.stages import Partition
 from tests.streams import T0, quick_settings
 
 
@@ -23,6 +27,41 @@ def loop_over(count: int, text: str, **commit: object) -> tuple[Loop, list[int]]
     committed: list[int] = []
     loop.on_commit = lambda report: committed.append(report.messages.get("predictions", 0))
     return loop, committed
+
+
+class LateHearing(MemoryClient):
+    """Hears of a lost partition while it holds messages of others that it has dequeued, as librdkafka does."""
+
+    losing: Sequence[Partition] = ()
+
+    def consume(self, limit: int, timeout_s: float) -> list[Batch]:
+        batches = super().consume(limit, timeout_s)
+        if batches and self.losing:
+            lost, self.losing = self.losing, ()
+            for partition in lost:
+                del self._at[partition]
+            self._listener.lost(lost)
+        return batches
+
+
+def test_what_was_dequeued_before_a_partition_was_lost_is_counted_once() -> None:
+    broker = MemoryBroker(dict.fromkeys(ROLES, 2), lambda: T0)
+    for i in range(100):
+        event = json.dumps({"id": f"{i}", "ts": T0, "features": {}}).encode()
+        broker.append("predictions", event, f"{i}".encode(), i % 2)
+    client = LateHearing(broker, "describe")
+    loop = describe_loop(client, quick_settings(), Layout(2, 2, 1), lambda: 0.0)
+    client.losing = [(role, 1) for role in ROLES_IN]
+    loop.tick()
+    loop.tick()
+    loop.commit()
+    counts = [
+        delta.counts.sum(axis=0).tolist()
+        for _, value in broker.values("profiles")
+        if isinstance(record := read(value), DeltaRecord)
+        for delta in record.deltas
+    ]
+    assert counts == [[50, 0, 0]]
 
 
 def test_a_commit_comes_when_enough_events_were_taken_in() -> None:
