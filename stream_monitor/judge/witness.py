@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from stream_monitor.describe.clocks import END
 from stream_monitor.describe.measures import LATENCY, VOLUME
 from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.detect.grid import Grid, Step
@@ -240,9 +241,11 @@ def _until(again: Again, log: Log, lanes: set[LaneName], last: int) -> Log:
 
 def _missing(alert: Alert, terms: Terms, begins: int) -> str:
     if not terms.whole and begins > alert.opened_ts:
+        left = "none are left" if begins == END else f"the oldest that are left are of {when(begins)}"
+        opened = when(alert.opened_ts)
         return (
-            f"the profiles that led to alert {alert.id} have expired: it opened at {when(alert.opened_ts)}, and the "
-            f"oldest that are left are of {when(begins)}. Retention of the topic `profiles` says how long they stay."
+            f"the profiles that led to alert {alert.id} have expired: it opened at {opened}, and {left}. Retention of "
+            "the topic `profiles` says how long they stay."
         )
     cause = "what came before has expired" if not terms.whole else "the topics were made anew, or by another version"
     return f"the profiles that are left do not lead to alert {alert.id}: {cause}"

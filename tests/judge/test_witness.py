@@ -134,5 +134,7 @@ def test_an_alert_whose_profiles_have_expired_says_so(live: Recorded) -> None:
     terms = Terms(rules(), obey_log=True, whole=False, knowledge=live.knowledge_of_edges())
     with pytest.raises(StreamMonitorError, match="have expired: it opened at"):
         explain(terms, 0, live.log[-5:], alerts)
+    with pytest.raises(StreamMonitorError, match="and none are left"):
+        explain(terms, 0, [], alerts)
     with pytest.raises(StreamMonitorError, match="do not lead to alert"):
         explain(Terms(rules(), obey_log=True), 0, live.log[:10], alerts)

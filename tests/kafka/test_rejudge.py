@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 from typer.testing import CliRunner
 
 from stream_monitor.cli import app as command_line
 from stream_monitor.errors import SettingsError, StreamMonitorError, TopicsError
 from stream_monitor.kafka.audit import Audit
+from stream_monitor.kafka.clients import admin
 from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.topics import ready
@@ -111,7 +113,9 @@ def test_nothing_is_written_and_the_app_must_be_there_with_the_same_panes(judged
         CliRunner().invoke(command_line, ["rejudge", "-c", config_of(other, tmp_path)], catch_exceptions=False)
 
 
-def test_the_ends_of_all_topics_stay_where_they_were(kafka: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def stopped(kafka: str) -> Settings:
+    """An app over one partition that has judged a day, and runs no more."""
     rules, events = rules_for(kafka, 1), events_of_a_day(1)
     layout, expected = ready(rules), by_replay(events, rules, [])
     feed = Feed(rules)
@@ -120,9 +124,27 @@ def test_the_ends_of_all_topics_stay_where_they_were(kafka: str, tmp_path: Path)
     feed.flush()
     with workers_of(rules, layout, 1):
         read_until(rules, lambda f: f.alerts == expected.alerts)
-    before = ends_of(rules)
-    run("-c", config_of(rules, tmp_path, persistence=3), "--out", str(tmp_path / "out.ndjson"))
-    assert ends_of(rules) == before
+    return rules
+
+
+def test_the_ends_of_all_topics_stay_where_they_were(stopped: Settings, tmp_path: Path) -> None:
+    before = ends_of(stopped)
+    run("-c", config_of(stopped, tmp_path, persistence=3), "--out", str(tmp_path / "out.ndjson"))
+    assert ends_of(stopped) == before
+
+
+def test_what_has_expired_is_said(stopped: Settings, tmp_path: Path) -> None:
+    (span,) = Audit(stopped).spans([("profiles", 0)]).values()
+    left = TopicPartition(stopped.topic("profiles"), 0, span.end - 8)
+    client = admin(stopped)  # it must outlive its answer
+    for deleted in client.delete_records([left]).values():
+        deleted.result(30)
+    config = config_of(stopped, tmp_path)
+    output = " ".join(run("-c", config).split())
+    assert "the oldest profiles of partition 0 have expired" in output
+    first = min((json.loads(v) for v in tail(stopped, "alerts", follow=False)), key=lambda alert: alert["ts"])
+    with pytest.raises(StreamMonitorError, match=f"led to alert {first['id']} have expired"):
+        CliRunner().invoke(command_line, ["alerts", "explain", first["id"], "-c", config], catch_exceptions=False)
 
 
 def ends_of(rules: Settings) -> tuple[Any, ...]:
