@@ -7,20 +7,17 @@ import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from stream_monitor import __version__
 from stream_monitor.commands import again
 from stream_monitor.commands.options import AsJson, Config, Follow
 from stream_monitor.errors import StreamMonitorError
-from stream_monitor.settings import Settings, load
-
-if TYPE_CHECKING:
-    from stream_monitor.detect.pinned import PinnedBaseline
+from stream_monitor.settings import load
 
 app = typer.Typer(
     name="stream-monitor",
@@ -33,7 +30,7 @@ app = typer.Typer(
 topics_app = typer.Typer(no_args_is_help=True, help="Make and check the app's topics.")
 alerts_app = typer.Typer(no_args_is_help=True, help="Read alerts from their topic.")
 metrics_app = typer.Typer(no_args_is_help=True, help="Read metrics from their topic.")
-baseline_app = typer.Typer(no_args_is_help=True, help="Make, pin and show baselines: what counts as normal.")
+baseline_app = typer.Typer(no_args_is_help=True, help="Make, pin, list and show baselines: what counts as normal.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(baseline_app, name="baseline")
 app.add_typer(alerts_app, name="alerts")
@@ -311,25 +308,9 @@ def baseline_build(
     `stream-monitor baseline build --from june.ndjson --out june.json`, then `baseline show june.json`,
     `baseline pin june.json` or `replay july.ndjson --baseline june.json`.
     """
-    from stream_monitor.baseline.build import build, read_events
-    from stream_monitor.detect.pinned import write_file
+    from stream_monitor.commands.baseline import Source, make
 
-    settings = load(config)
-    called = name or f"pinned-{source[0].stem}"
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err) as progress:
-        task = progress.add_task("read", total=sum(file.stat().st_size for file in source))
-        events = read_events(source, (model, version), text or (), limit, lambda size: progress.advance(task, size))
-        built = build(settings, events, called, version)
-    models = ", ".join(baseline.model for baseline in built.baselines)
-    err.print(f"{built.events:,} events; baseline {called!r} of {models}", highlight=False)
-    for reason, count in sorted(built.rejects.items()):
-        err.print(f"[yellow]{count:,} left out: {reason}[/yellow]; the first: {built.first_reject}", highlight=False)
-    if out is not None:
-        write_file(out, built.baselines)
-        err.print(f"written to {out}; `stream-monitor baseline pin {out}` puts it in force", highlight=False)
-    else:
-        _pin(settings, built.baselines)
+    make(load(config), Source(source, out, name, (model, version), text or [], limit), err)
 
 
 @baseline_app.command("pin")
@@ -338,17 +319,18 @@ def baseline_pin(
     config: Config = None,
 ) -> None:
     """Put the baselines of a file in force, from the first slice of time that is not closed yet."""
+    from stream_monitor.commands.baseline import pin
     from stream_monitor.detect.pinned import read_file
 
-    _pin(load(config), read_file(file))
+    pin(load(config), read_file(file), err)
 
 
-def _pin(settings: Settings, baselines: list[PinnedBaseline]) -> None:
-    from stream_monitor.kafka.pins import pin
+@baseline_app.command("list")
+def baseline_list(config: Config = None) -> None:
+    """List the baselines in force: model, version, segment, how many measures, kind, and since when."""
+    from stream_monitor.commands.baseline import listing
 
-    records = pin(settings, baselines)
-    topic = settings.topic("profiles")
-    err.print(f"[green]✓[/green] pinned: {records} record(s) on {topic}; in force at once", highlight=False)
+    raise typer.Exit(listing(load(config), Console(highlight=False)))
 
 
 @baseline_app.command("show")
@@ -362,20 +344,9 @@ def baseline_show(
     measure: Annotated[str | None, typer.Option(help="Only this measure.")] = None,
 ) -> None:
     """Show baselines: those in force in the app, or those of a file."""
-    from stream_monitor.baseline.show import in_force, tables_of
-    from stream_monitor.detect.pinned import read_file
-    from stream_monitor.kafka.tail import tail
+    from stream_monitor.commands.baseline import show
 
-    baselines = read_file(file) if file else in_force(tail(load(config), "baselines", follow=False))
-    shown = [b for b in baselines if model in (None, b.model)]
-    console = Console(highlight=False)
-    for baseline in shown:
-        baseline.measures = [m for m in baseline.measures if measure in (None, m.measure)]
-        for table in tables_of(baseline):
-            console.print(table)
-    if not shown:
-        err.print("no baseline: a measure has one when its first values have come (`baseline.first` of the settings)")
-        raise typer.Exit(1)
+    raise typer.Exit(show(load(config), file, (model, measure), Console(highlight=False)))
 
 
 @alerts_app.command("tail")

@@ -9,12 +9,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from stream_monitor.describe.cells import ALL
+from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, read_notice
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.numbers import quantile
 from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
 from stream_monitor.events.arrays import unpack
-from stream_monitor.pictures import bars
+from stream_monitor.pictures import bars, when
 
 BARS = 12
 NAMES = 3
@@ -55,6 +56,34 @@ def tables_of(baseline: PinnedBaseline) -> Iterator[Table]:
         yield _table(title, ("mean ± std", "p50", "p99"), "distribution", numbers)
     if categories := [row for row in rows if row not in numbers]:
         yield _table("" if numbers else title, (), "most frequent", categories)
+
+
+def list_of(baselines: Sequence[PinnedBaseline], kind: str) -> Table:
+    """One row a model, version, segment and name of a baseline; `kind` is that of the settings.
+
+    Recent baselines are made anew for every window: those listed judge until there are such, and are their bins.
+    """
+    rows: dict[tuple[str, str, str, str], list[Baseline]] = {}
+    for of in baselines:
+        for measure in of.measures:
+            name = measure.baseline.name
+            rows.setdefault((of.model, of.version or "all", measure.segment, name), []).append(measure.baseline)
+    recent = {"rolling": "then rolling", "hour_of_week": "then hour of week"}.get(kind)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("model", "version", "segment"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("measures", "values"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("kind", overflow="fold")
+    table.add_column("since", no_wrap=True)
+    for key in sorted(rows, key=lambda key: (*key[:2], key[2] != ALL, *key[2:])):
+        found, (*where, name) = rows[key], key
+        told = name if recent is None or any(b.pinned for b in found) else f"{name}, {recent}"
+        least, most = min(b.n for b in found), max(b.n for b in found)
+        values = f"{least:,}" if least == most else f"{least:,}-{most:,}"
+        since = min(b.since for b in found)
+        table.add_row(*where, str(len(found)), values, told, when(since) if since > NEVER else "the start")
+    return table
 
 
 def _table(title: str, figures: Sequence[str], last: str, rows: Iterable[PinnedMeasure]) -> Table:

@@ -28,7 +28,7 @@ HOURS = WEEK // HOUR
 WEEKS = 4
 """That are kept of each hour of the week; one, two or four of them judge."""
 LEAST_VALUES = 100
-"""Of the same hours, or a window is judged by those of all days, and then by the first values."""
+"""No recent baseline has less: not an hour's, then that of all days, then the first values judge."""
 BODY, TAIL = 16, 5
 GROUPS = BODY + 2 * TAIL
 """Of a numeric measure: equal shares of the baseline, and steps that double beyond either end of it."""
@@ -52,7 +52,7 @@ class Plan(msgspec.Struct, frozen=True):
     """Newest slices of a line that a baseline is merged of, at most."""
     gap: int
     least: int
-    """Values without which there is no baseline."""
+    """Values from which a rolling baseline judges before its span is full."""
     span: int
 
 
@@ -172,7 +172,9 @@ class History(msgspec.Struct):
         """What judges a window of `size` ms that begins at `start`; None: the first values do."""
         if plan.kind == "rolling":
             newest = plan.keep, start - plan.gap
-            return self._merge(plan, first, ([0], 1), newest, f"rolling-{format_duration(plan.span)}")
+            found = self._merge(plan, first, ([0], 1), newest, f"rolling-{format_duration(plan.span)}")
+            full = found is not None and found.slices == plan.keep  # a quiet measure never has more
+            return found if full or (found is not None and found.baseline.n >= plan.least) else None
         if size > WEEK:
             return None
         hours = range(start // HOUR, -(-(start + size) // HOUR))
@@ -201,7 +203,7 @@ class History(msgspec.Struct):
         counts = self.counts[lines][meant].astype(np.int64)
         total, sizes = counts.sum(axis=0), counts[:, :-2].sum(axis=1)
         n = int(sizes.sum())
-        if n < plan.least:
+        if n < LEAST_VALUES:
             return None
         fine = np.zeros(BINS, np.int64)
         fine[self.ends] = total[:-2]

@@ -26,7 +26,6 @@ ARL0 = 100_000.0
 ROWS = 1_000
 SEASONS = ((1_000, 1), (1_000, 4), (100, 1))
 """Values an hour, and weeks from which the hours are known."""
-SEASON_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,11 @@ class Effort:
     """Runs of detectors that take one value at a time."""
     windows: int = 1_000
     labelled: int = 20
+    season_runs: int = 200
+    """Runs that learn the hours of the week."""
 
 
-QUICK = Effort(200, (1e3,), 200.0, 5e6, (2_000,), 10, 100, 2)
+QUICK = Effort(200, (1e3,), 200.0, 5e6, (2_000,), 10, 100, 2, 10)
 
 
 def seeded(seed: int, *cell: object) -> Rng:
@@ -82,16 +83,16 @@ def seasons(effort: Effort, seed: int) -> Iterator[Row]:
         for per_hour, weeks in SEASONS:
             for pane in (1, 10):
                 rng = seeded(seed, "seasons", per_hour, weeks, nominal, pane)
-                source = daily_sine(per_hour)(rng, SEASON_ROWS)
+                source = daily_sine(per_hour)(rng, effort.season_runs)
                 learned = SeasonLearned(source(2_000), nominal, pane)
-                learned.learn_hours(daily_sine(per_hour)(rng, SEASON_ROWS), per_hour, weeks)
-                count = int(np.ceil(effort.null_runs * nominal / SEASON_ROWS / per_hour)) * per_hour
-                alarms = learned.false_alarms(daily_sine(per_hour)(rng, SEASON_ROWS), count)
-                arl0, lower = arl0_limits(SEASON_ROWS * count, alarms)
+                learned.learn_hours(daily_sine(per_hour)(rng, effort.season_runs), per_hour, weeks)
+                count = int(np.ceil(effort.null_runs * nominal / effort.season_runs / per_hour)) * per_hour
+                alarms = learned.false_alarms(daily_sine(per_hour)(rng, effort.season_runs), count)
+                arl0, lower = arl0_limits(effort.season_runs * count, alarms)
                 yield {
                     "detector": "cusum", "stream": f"daily sine, seasonal baseline ({weeks} w, {per_hour:,} an hour)",
                     "pane": pane, "nominal": nominal, "arl0": arl0, "lower": lower, "alarms": alarms,
-                    "values": SEASON_ROWS * count,
+                    "values": effort.season_runs * count,
                 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import io
 import json
 import random
 from collections import Counter
@@ -14,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from stream_monitor.baseline.build import build, read_events
+from stream_monitor.baseline.show import in_force, list_of
 from stream_monitor.cli import app
 from stream_monitor.detect.pinned import PinnedBaseline, read_file, write_file
 from stream_monitor.errors import FormatError, TableError
@@ -220,3 +223,31 @@ def test_the_command_line_builds_shows_and_replays(tmp_path: Path) -> None:
     result = tmp_path / "result.ndjson"
     assert run(app, ["replay", str(now), "--baseline", str(out), "--out", str(result)]).exit_code == 0
     assert "pinned-june" in result.read_text()
+
+
+def test_the_list_has_a_row_for_every_model_version_segment_and_kind(tmp_path: Path) -> None:
+    told: list[bytes] = []
+
+    def publish(output: Output) -> None:
+        if output.role == "baselines":
+            told.append(output.value)
+
+    events = list(read_events([write_ndjson(tmp_path / "t.ndjson", rows())], (None, None), (), ROWS * 2))
+    pinned = built_of(write_csv(tmp_path / "june.csv", rows()))
+    replay(RULES, events, publish)
+    first = printed(list_of(in_force(told), "rolling"))
+    replay(RULES, events, publish, [pinned])
+    both = printed(list_of(in_force(told), "first"))
+    assert [line[:3] for line in first] == [
+        ["fraud", "all", "all"],
+        *[["fraud", "all", f"country={c}"] for c in ("DE", "FR")],
+    ]
+    assert all(line[5:8] == ["first-100,", "then", "rolling"] for line in first)
+    assert {line[5] for line in both} == {pinned.name}
+
+
+def printed(table: Any) -> list[list[str]]:
+    """Words of each row."""
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table)
+    return [line.split() for line in console.export_text().splitlines()[2:]]

@@ -77,6 +77,16 @@ def test_a_rolling_baseline_waits_for_as_many_values_as_the_first_one() -> None:
         assert (found is not None) == (second >= 3)
 
 
+def test_a_quiet_measure_is_judged_by_a_full_span_of_fewer_values() -> None:
+    rolling = plan(kind="rolling", span="28s", gap="0s", first=1_000)
+    history = History.of(rolling, FIRST)
+    for second in range(28):
+        assert history.judging(rolling, FIRST, second * 1_000, 1_000) is None
+        history.take(rolling, second * 1_000, came(RNG.normal(size=10)))
+    found = history.judging(rolling, FIRST, 28_000, 1_000)
+    assert found is not None and found.baseline.n == 280
+
+
 def test_what_is_refused_leaves_the_baseline_as_it_was() -> None:
     rolling = plan(kind="rolling", span="28s", gap="3s", first=100)
     history = History.of(rolling, FIRST)

@@ -1,0 +1,88 @@
+"""`stream-monitor baseline`: make, pin, list and show what counts as normal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stream_monitor.baseline.build import build, read_events
+from stream_monitor.baseline.show import in_force, list_of, tables_of
+from stream_monitor.detect.pinned import PinnedBaseline, read_file, write_file
+from stream_monitor.kafka import pins
+from stream_monitor.kafka.tail import tail
+from stream_monitor.settings import Settings
+
+NONE = "no baseline: a measure has one when its first values have come (`baseline.first` of the settings)"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The arguments of `baseline build`."""
+
+    files: list[Path]
+    out: Path | None
+    name: str | None
+    owner: tuple[str | None, str | None]
+    """(model, version)."""
+    text: list[str]
+    limit: int
+
+
+def make(settings: Settings, source: Source, console: Console) -> None:
+    """Make a baseline of files, and write it or pin it."""
+    called = source.name or f"pinned-{source.files[0].stem}"
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("read", total=sum(file.stat().st_size for file in source.files))
+
+        def advance(size: int) -> None:
+            progress.advance(task, size)
+
+        events = read_events(source.files, source.owner, source.text, source.limit, advance)
+        built = build(settings, events, called, source.owner[1])
+    models = ", ".join(baseline.model for baseline in built.baselines)
+    console.print(f"{built.events:,} events; baseline {called!r} of {models}", highlight=False)
+    for reason, count in sorted(built.rejects.items()):
+        first = built.first_reject
+        console.print(f"[yellow]{count:,} left out: {reason}[/yellow]; the first: {first}", highlight=False)
+    if source.out is not None:
+        write_file(source.out, built.baselines)
+        told = f"written to {source.out}; `stream-monitor baseline pin {source.out}` puts it in force"
+        console.print(told, highlight=False)
+    else:
+        pin(settings, built.baselines, console)
+
+
+def pin(settings: Settings, baselines: list[PinnedBaseline], console: Console) -> None:
+    """Put baselines in force."""
+    records, topic = pins.pin(settings, baselines), settings.topic("profiles")
+    console.print(f"[green]✓[/green] pinned: {records} record(s) on {topic}; in force at once", highlight=False)
+
+
+def show(settings: Settings, file: Path | None, only: tuple[str | None, str | None], console: Console) -> int:
+    """Show the baselines in force, or those of a file, of `only` a (model, measure); 1 where there are none."""
+    model, measure = only
+    baselines = read_file(file) if file else in_force(tail(settings, "baselines", follow=False))
+    shown = [b for b in baselines if model in (None, b.model)]
+    for baseline in shown:
+        baseline.measures = [m for m in baseline.measures if measure in (None, m.measure)]
+        for table in tables_of(baseline):
+            console.print(table)
+    return _found(bool(shown))
+
+
+def listing(settings: Settings, console: Console) -> int:
+    """List the baselines in force; 1 where there are none."""
+    baselines = in_force(tail(settings, "baselines", follow=False))
+    if baselines:
+        console.print(list_of(baselines, settings.baseline.kind))
+    return _found(bool(baselines))
+
+
+def _found(any_there: bool) -> int:
+    if not any_there:
+        Console(stderr=True).print(NONE, highlight=False)
+    return 0 if any_there else 1
