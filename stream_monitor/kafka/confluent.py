@@ -127,7 +127,10 @@ class KafkaClient:
         self._unassign(consumer, partitions)
 
     def _unassign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._paused -= set(self._parts(partitions))
+        leaving = set(self._parts(partitions))
+        if paused := self._paused & leaving:  # or they would still be paused when they come back
+            consumer.resume(self._tps(paused))
+        self._paused -= leaving
         if self._next_generation:
             consumer.incremental_unassign(partitions)
         else:

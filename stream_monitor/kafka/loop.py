@@ -75,7 +75,8 @@ class Loop:
         self.lag = 0
         """Records that were not read yet at the last commit."""
         self._report = Report()
-        self._ways_back = 0
+        self._stale: set[Partition] = set()
+        """Partitions that were given up or sought back within the latest call of consume."""
         self._starts: dict[Partition, int] = {}
         """Where reading began in each partition, or began again."""
         self._count = 0
@@ -111,14 +112,20 @@ class Loop:
             self.commit()
 
     def _consume(self, timeout_s: float) -> Iterable[Batch]:
-        """Messages; none that were dequeued before a way back which happened within the call: they come again."""
-        ways_back = self._ways_back
+        """Messages; none that were dequeued before their partition was sought back or given up within the call."""
+        self._stale.clear()
         batches = self.client.consume(CONSUME, timeout_s)
         self._raise_failure()
-        if self._ways_back != ways_back and batches:
-            self.client.rewind({part: at for part, at in self._starts.items() if part in self.owned})
-            return []
-        return batches
+        if not self._stale:
+            return batches
+        fresh, again = list[Batch](), set[Partition]()
+        for role, messages in batches:
+            left_out = self._stale & {(role, number) for number in map(_partition, messages)}
+            again |= left_out & self.owned
+            fresh.append((role, [m for m in messages if (role, m.partition()) not in left_out]))
+        if again:
+            self.client.rewind({part: self._starts[part] for part in again})
+        return [(role, messages) for role, messages in fresh if messages]
 
     def _due(self, now: float) -> bool:
         rules = self.settings.commit
@@ -140,7 +147,8 @@ class Loop:
             self._start_over()
         else:
             self.stage.committed()
-            self.client.pause(self.stage.ahead(status))
+            if not within:  # what is not known to be at its end looks as if it were far behind
+                self.client.pause(self.stage.ahead(status))
         self._count, self._last_commit = 0, self.clock()
         self.lag = sum(report.lag.values())
         report.commit_s = self._last_commit - started
@@ -161,7 +169,7 @@ class Loop:
     def _start_over(self, lost: Sequence[Partition] = ()) -> None:
         """Back to the committed offsets by the way of a restart."""
         partitions = sorted(self.owned)
-        self._ways_back += 1
+        self._stale.update(partitions)
         self.stage.drop([*partitions, *lost])
         if partitions:
             self.client.rewind(self._restore(partitions))
@@ -214,12 +222,14 @@ class Loop:
         except StreamMonitorError as error:
             self.failure = error
         self.owned -= set(partitions)
+        self._stale.update(partitions)
         self.stage.drop(partitions)
         log.info("gave up %s", _told(partitions))
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Forget without a commit: what was taken in of all partitions since the last one is read again."""
         self.owned -= set(partitions)
+        self._stale.update(partitions)
         log.warning("lost %s: the group went on without this worker", _told(partitions))
         try:
             self._start_over(partitions)
