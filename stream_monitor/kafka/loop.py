@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 
-from stream_monitor.errors import StreamMonitorError
+from stream_monitor.errors import BrokerError, StreamMonitorError
 from stream_monitor.kafka.client import Aborted, Batch, Client
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Output, Partition, PartitionStatus, Stage
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 CONSUME = 5_000
 _partition = methodcaller("partition")
 POLL_S = 0.2
+MOST_ABORTS = 10
+"""So many in a row are no accident: a person, or a supervisor's pause between starts, must help."""
 UNTOLD = PartitionStatus(at_end=False, idle=False)
 """Of a partition whose client has taken messages that it has not handed out: its position is ahead of us."""
 
@@ -72,13 +74,15 @@ class Loop:
         self.on_table: Callable[[bytes], None] | None = None
         self.failure: BaseException | None = None
         self.ready = False
-        self.lag = 0
-        """Records that were not read yet at the last commit."""
+        self.lag: int | None = None
+        """Records that were not read yet at the last commit; None where that is not known yet."""
         self._report = Report()
         self._stale: set[Partition] = set()
         """Partitions that were given up or sought back within the latest call of consume."""
         self._starts: dict[Partition, int] = {}
         """Where reading began in each partition, or began again."""
+        self._aborts = 0
+        """Commits in a row that were aborted."""
         self._count = 0
         self._last_commit = clock()
         self._last_seen: dict[Partition, float] = {}
@@ -142,15 +146,20 @@ class Loop:
         report, self._report = self._report, Report()
         try:
             self.client.transact(report.counted(self.stage.flush(status)), self.stage.offsets)
-        except Aborted:
+        except Aborted as aborted:
             report.aborted = True
+            self._aborts += 1
+            if self._aborts >= MOST_ABORTS:
+                raise BrokerError(f"{self._aborts} commits in a row were aborted, at last: {aborted}") from aborted
             self._start_over()
         else:
+            self._aborts = 0
             self.stage.committed()
             if not within:  # what is not known to be at its end looks as if it were far behind
                 self.client.pause(self.stage.ahead(status))
         self._count, self._last_commit = 0, self.clock()
-        self.lag = sum(report.lag.values())
+        if not within:
+            self.lag = sum(report.lag.values())
         report.commit_s = self._last_commit - started
         self.on_commit(report)
 
@@ -181,7 +190,9 @@ class Loop:
             return f"restoring: {100 * restored:.0f} %"
         if not self.ready:
             return "no partitions yet"
-        return f"lags by {self.lag:,} records" if most is not None and self.lag > most else None
+        if most is None or (self.lag is not None and self.lag <= most):
+            return None
+        return "the lag is not known yet" if self.lag is None else f"lags by {self.lag:,} records"
 
     def _raise_failure(self) -> None:
         if self.failure is not None:
@@ -196,7 +207,7 @@ class Loop:
             starts = self._restore(partitions)
             self.owned |= set(partitions)
             self._last_seen.update(dict.fromkeys(partitions, self.clock()))
-            self.ready = True
+            self.ready, self.lag = True, None
             log.info("assigned %s", _told(partitions))
             return starts
         except StreamMonitorError as error:
