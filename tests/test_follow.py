@@ -56,7 +56,7 @@ def test_partitions_that_wait_go_on_when_the_slow_one_has_ended() -> None:
 
     fast = [event(0, i, 30 * DAY // 40_000) for i in range(40_000)]
     slow = [event(1, i, 30 * DAY // 12_000) for i in range(12_000)]
-    rules = parse({"time": {"pane": "1h", "windows": ["1d"]}, "join": {"grain": "1d"}})
+    rules = parse({"time": {"pane": "1h", "windows": ["1d"]}, "join": {"grain": "1d", "label_horizon": "2h"}})
     made = Replay(rules, lambda output: None, layout=Layout(2, 1, 1))
     source: Any = Range(made.driver.parts, {("predictions", 0): fast, ("predictions", 1): slow})
     for _ in follow(source, made):
