@@ -77,7 +77,7 @@ def run_stage(settings: Settings, layout: Layout, role: str, worker: int) -> int
         telemetry = Telemetry(role)
         loop.on_commit = tell_once(loop, telemetry.observe(loop))
         if settings.http.enabled:
-            serve(settings.http, _offset(role, worker), loop)
+            serve(settings.http, _offset(role, worker, layout), loop)
         tune_collector()
         log.info("running", extra={"role": role, "worker": worker, "transactional_id": client.transactional_id})
         loop.run(stop.is_set)
@@ -102,9 +102,9 @@ def tell_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report]
     return also_warn
 
 
-def _offset(role: str, worker: int) -> int:
+def _offset(role: str, worker: int, layout: Layout) -> int:
     """Each process of one command serves its own port."""
-    return len(ROLES) * worker + ROLES.index(role)
+    return len(stages_of(layout)) * worker + ROLES.index(role)
 
 
 def tune_collector() -> None:
@@ -182,6 +182,8 @@ def run(
     layout = ready(settings, accept_repartition)
     if role == "rekey" and not layout.rekey:
         raise SettingsError("there is nothing to rekey: set join.rekey if labels or feedback are not keyed by id")
+    if role in STAGES and layout.rekey:
+        log.warning("labels come through the rekey stage here: it must run somewhere, too (run --role rekey)")
     if role is not None and workers == 1:
         return run_stage(settings, layout, role, 0)
     return _supervise(settings, layout, stages_of(layout) if role is None else (role,), workers)

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from stream_monitor.commands.options import millis
 from stream_monitor.describe.stage import Layout
 from stream_monitor.detect.pinned import PinnedBaseline, read_file
+from stream_monitor.errors import TopicsError
 from stream_monitor.kafka.ranges import REPLAYED, ReplayTopics, TopicRange
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.replay import BATCH, Replay, read_files, replay
@@ -102,6 +103,8 @@ def _topics(
     settings: Settings, wanted: Wanted, publish: Publish, pinned: list[PinnedBaseline], console: Console
 ) -> int:
     report = inspect(settings)
+    if report.missing:
+        raise TopicsError(f"missing topics: {', '.join(map(settings.topic, report.missing))}")
     if report.rekey:
         settings = settings.behind_rekey()
     source = TopicRange(settings, millis(wanted.since), millis(wanted.until))
@@ -120,15 +123,16 @@ def _topics(
 
 def follow(source: TopicRange, made: Replay) -> Iterator[None]:
     """Feed a range of topics into a replay; partitions that run ahead wait, as they do in a worker."""
-    waiting = 0
+    waiting, ended = 0, len(source.ended)
     for batches in source.read():
         for role, messages in batches:
             made.driver.take(role, messages)
             waiting += len(messages)
-        if waiting >= BATCH:
+        # one that has ended holds the others back no longer
+        if waiting >= BATCH or len(source.ended) > ended or not any(messages for _, messages in batches):
             made.commit(source.ended)
             source.pause(made.driver.ahead(source.ended))
-            waiting = 0
+            waiting, ended = 0, len(source.ended)
         yield
     made.finish()
     yield

@@ -388,10 +388,11 @@ class Describe:
         Here or at any other worker: of those the judge tells, and what it tells is at most an eighth of `align` old.
         """
         behind = [self._clock(*p).largest for p, told in status.items() if not told.at_end and p in self.next_offset]
-        if self.knowledge.progress is not None:
-            behind.append(self.knowledge.progress + self.settings.time.allowed_lateness + self.settings.align // 8)
         limit = min(behind, default=END) + self.settings.align
-        return {p for p in self.next_offset if self._clock(*p).largest > limit}
+        progress, slack = self.knowledge.progress, self.settings.time.allowed_lateness + self.settings.align // 8
+        joined = limit if progress is None else min(limit, progress + slack + self.settings.align)
+        # the progress is that of predictions: observations go on where these have fallen silent
+        return {p for p in self.next_offset if self._clock(*p).largest > (limit if p[0] == "observations" else joined)}
 
 
 def partition_of(model: str, partitions: int) -> int:

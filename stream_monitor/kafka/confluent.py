@@ -117,6 +117,8 @@ class KafkaClient:
             consumer.incremental_assign(placed)
         else:
             consumer.assign(placed)
+        if placed:
+            consumer.resume(placed)  # the client remembers a pause of before, and nobody else does
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._listener.revoked(self._parts(partitions))
@@ -270,11 +272,15 @@ class KafkaClient:
         A commit that hangs ends the process with its stacks on stderr: librdkafka's `send_offsets_to_transaction` can
         ignore its time-out when the group's coordinator went down (librdkafka issues 5456 and 5511).
         """
-        faulthandler.dump_traceback_later(self.settings.kafka.transaction_timeout / 1000 + HANG_S, exit=True)
+        self._guard()
         try:
             self._transact(outputs, offsets)
         finally:
             faulthandler.cancel_dump_traceback_later()
+
+    def _guard(self) -> None:
+        """From here on, a hang ends the process."""
+        faulthandler.dump_traceback_later(self.settings.kafka.transaction_timeout / 1000 + HANG_S, exit=True)
 
     def _transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:
         producer = self._producer
@@ -341,6 +347,7 @@ class KafkaClient:
         if error.fatal() or error.code() == KafkaError._FENCED:
             raise BrokerError(f"fatal: {error.str()}{self._hint(error)}")
         log.warning("transaction aborted: %s", error.str())
+        self._guard()  # an abort has the time of a commit
         try:
             self._producer.abort_transaction(CALL_S)
         except KafkaException as failure:
@@ -356,7 +363,7 @@ class KafkaClient:
             known = self._logs.admin.list_topics(timeout=CALL_S).topics
         except KafkaException as failure:
             return f" (no broker answers: {failure.args[0].str()})"
-        needed = (role for role in ROLES if role not in ROLES_REKEYED)
+        needed = ROLES if self.role == "rekey" else [role for role in ROLES if role not in ROLES_REKEYED]
         gone = [name for role in needed if (name := self.settings.topic(role)) not in known]
         return f" (missing topics: {', '.join(gone)})" if gone else ""
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 
-from stream_monitor.errors import StreamMonitorError
+from stream_monitor.errors import BrokerError, StreamMonitorError
 from stream_monitor.kafka.client import Aborted, Batch, Client
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Output, Partition, PartitionStatus, Stage
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 CONSUME = 5_000
 _partition = methodcaller("partition")
 POLL_S = 0.2
+MOST_ABORTS = 10
+"""So many in a row are no accident: a person, or a supervisor's pause between starts, must help."""
 UNTOLD = PartitionStatus(at_end=False, idle=False)
 """Of a partition whose client has taken messages that it has not handed out: its position is ahead of us."""
 
@@ -72,12 +74,15 @@ class Loop:
         self.on_table: Callable[[bytes], None] | None = None
         self.failure: BaseException | None = None
         self.ready = False
-        self.lag = 0
-        """Records that were not read yet at the last commit."""
+        self.lag: int | None = None
+        """Records that were not read yet at the last commit; None where that is not known yet."""
         self._report = Report()
-        self._ways_back = 0
+        self._stale: set[Partition] = set()
+        """Partitions that were given up or sought back within the latest call of consume."""
         self._starts: dict[Partition, int] = {}
         """Where reading began in each partition, or began again."""
+        self._aborts = 0
+        """Commits in a row that were aborted."""
         self._count = 0
         self._last_commit = clock()
         self._last_seen: dict[Partition, float] = {}
@@ -111,14 +116,20 @@ class Loop:
             self.commit()
 
     def _consume(self, timeout_s: float) -> Iterable[Batch]:
-        """Messages; none that were dequeued before a way back which happened within the call: they come again."""
-        ways_back = self._ways_back
+        """Messages; none that were dequeued before their partition was sought back or given up within the call."""
+        self._stale.clear()
         batches = self.client.consume(CONSUME, timeout_s)
         self._raise_failure()
-        if self._ways_back != ways_back and batches:
-            self.client.rewind({part: at for part, at in self._starts.items() if part in self.owned})
-            return []
-        return batches
+        if not self._stale:
+            return batches
+        fresh, again = list[Batch](), set[Partition]()
+        for role, messages in batches:
+            left_out = self._stale & {(role, number) for number in map(_partition, messages)}
+            again |= left_out & self.owned
+            fresh.append((role, [m for m in messages if (role, m.partition()) not in left_out]))
+        if again:
+            self.client.rewind({part: self._starts[part] for part in again})
+        return [(role, messages) for role, messages in fresh if messages]
 
     def _due(self, now: float) -> bool:
         rules = self.settings.commit
@@ -135,14 +146,20 @@ class Loop:
         report, self._report = self._report, Report()
         try:
             self.client.transact(report.counted(self.stage.flush(status)), self.stage.offsets)
-        except Aborted:
+        except Aborted as aborted:
             report.aborted = True
+            self._aborts += 1
+            if self._aborts >= MOST_ABORTS:
+                raise BrokerError(f"{self._aborts} commits in a row were aborted, at last: {aborted}") from aborted
             self._start_over()
         else:
+            self._aborts = 0
             self.stage.committed()
-            self.client.pause(self.stage.ahead(status))
+            if not within:  # what is not known to be at its end looks as if it were far behind
+                self.client.pause(self.stage.ahead(status))
         self._count, self._last_commit = 0, self.clock()
-        self.lag = sum(report.lag.values())
+        if not within:
+            self.lag = sum(report.lag.values())
         report.commit_s = self._last_commit - started
         self.on_commit(report)
 
@@ -161,7 +178,7 @@ class Loop:
     def _start_over(self, lost: Sequence[Partition] = ()) -> None:
         """Back to the committed offsets by the way of a restart."""
         partitions = sorted(self.owned)
-        self._ways_back += 1
+        self._stale.update(partitions)
         self.stage.drop([*partitions, *lost])
         if partitions:
             self.client.rewind(self._restore(partitions))
@@ -173,7 +190,9 @@ class Loop:
             return f"restoring: {100 * restored:.0f} %"
         if not self.ready:
             return "no partitions yet"
-        return f"lags by {self.lag:,} records" if most is not None and self.lag > most else None
+        if most is None or (self.lag is not None and self.lag <= most):
+            return None
+        return "the lag is not known yet" if self.lag is None else f"lags by {self.lag:,} records"
 
     def _raise_failure(self) -> None:
         if self.failure is not None:
@@ -188,7 +207,7 @@ class Loop:
             starts = self._restore(partitions)
             self.owned |= set(partitions)
             self._last_seen.update(dict.fromkeys(partitions, self.clock()))
-            self.ready = True
+            self.ready, self.lag = True, None
             log.info("assigned %s", _told(partitions))
             return starts
         except StreamMonitorError as error:
@@ -214,12 +233,14 @@ class Loop:
         except StreamMonitorError as error:
             self.failure = error
         self.owned -= set(partitions)
+        self._stale.update(partitions)
         self.stage.drop(partitions)
         log.info("gave up %s", _told(partitions))
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Forget without a commit: what was taken in of all partitions since the last one is read again."""
         self.owned -= set(partitions)
+        self._stale.update(partitions)
         log.warning("lost %s: the group went on without this worker", _told(partitions))
         try:
             self._start_over(partitions)

@@ -24,6 +24,8 @@ def wanted_config(settings: Settings) -> dict[str, dict[str, str]]:
     return {
         "profiles": {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"},
         "pending": {"cleanup.policy": "delete", "retention.ms": str(pending_ms)},
+        # records keep the time of their source, which may be older than any retention
+        **{role: {"cleanup.policy": "delete", "retention.ms": "-1"} for role in ROLES_REKEYED},
         "state": {"cleanup.policy": "compact"},
         "baselines": {"cleanup.policy": "compact"},
     }
@@ -91,7 +93,7 @@ def _config_problems(settings: Settings, client: AdminClient, partitions: dict[s
             ) from error
         for key, value in wanted[role].items():
             found = actual[key].value
-            short = key == "retention.ms" and 0 <= int(found) < int(value)
+            short = key == "retention.ms" and 0 <= int(found) and (int(value) < 0 or int(found) < int(value))
             if short or (key != "retention.ms" and found != value):
                 problems.append(f"{settings.topic(role)}: {key} is {found}, must be {value}")
     return problems

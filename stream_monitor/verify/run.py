@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from stream_monitor.describe.rekey import TARGET, id_of
@@ -12,6 +12,7 @@ from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.audit import Audit, Span
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.settings import ROLES_IN, Settings
+from stream_monitor.stages import Partition
 from stream_monitor.verify.compare import compare
 from stream_monitor.verify.told import Told
 from stream_monitor.verify.truth import Truth
@@ -61,12 +62,28 @@ def verify(
         time.sleep(0.2)
 
 
+def _demand_all(audit: Audit, spans: Mapping[Partition, Span]) -> None:
+    expired = [p for p, span in spans.items() if span.first > 0]
+    if expired:
+        names = ", ".join(f"{audit.settings.topic(role)}/{number}" for role, number in expired)
+        raise BrokerError(f"{names}: the oldest records have expired, so the output cannot be recomputed")
+
+
 def rekeyed_wrongly(audit: Audit) -> list[str]:
     """Labels and feedback up to the rekey stage's offsets, held against what it has put under their ids."""
     sources = [partition for role in TARGET for partition in audit.partitions(role)]
-    written = audit.decided([partition for role in TARGET.values() for partition in audit.partitions(role)])
-    committed = audit.committed("rekey", sources)
-    read = {p: Span(span.first, committed.get(p, span.first)) for p, span in audit.spans(sources).items()}
+    targets = [partition for role in TARGET.values() for partition in audit.partitions(role)]
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        committed = audit.committed("rekey", sources)
+        written = audit.decided(targets)
+        if audit.committed("rekey", sources) == committed:
+            break
+        if time.monotonic() > deadline:
+            raise BrokerError("the rekey stage went on while its topics were read: stop producers, and verify again")
+    held = audit.spans(sources)
+    _demand_all(audit, held | written)
+    read = {p: Span(span.first, committed.get(p, span.first)) for p, span in held.items()}
     balance: Counter[tuple[str, bytes, bytes]] = Counter()
     for role, message in audit.read(read):
         value = message.value() or b""
@@ -87,10 +104,7 @@ def _verify(audit: Audit, settled: bool, progress: Callable[[int, int], None]) -
     written = audit.decided([partition for role in OUTPUT for partition in audit.partitions(role)])
     held = audit.spans(inputs)
     read = {p: Span(span.first, committed.get(p, span.first)) for p, span in held.items()}
-    expired = [p for p, span in (held | written).items() if span.first > 0]
-    if expired:
-        names = ", ".join(f"{audit.settings.topic(role)}/{number}" for role, number in expired)
-        raise BrokerError(f"{names}: the oldest records have expired, so the output cannot be recomputed")
+    _demand_all(audit, held | written)
     truth, told = Truth(audit.settings), Told()
     total = sum(span.end - span.first for span in [*read.values(), *written.values()])
     done = 0

@@ -40,6 +40,17 @@ def test_a_partition_that_has_nothing_to_read_holds_nobody_back() -> None:
     assert describe_at(T0, T0 + 2 * HOUR).ahead(at_end) == set()
 
 
+def test_observations_go_on_while_predictions_are_silent() -> None:
+    stage = describe_at(T0, T0)
+    part = ("observations", 0)
+    stage.assign({part: Position(0, "")}, {})
+    later = {"ts": T0 + 9 * HOUR, "source": "pod", "measures": {"memory_mb": 1.0}}
+    stage.step("observations", [Record(json.dumps(later).encode(), 0, 0, T0 + 9 * HOUR, b"k", None)])
+    tell(stage, T0)
+    at_end = dict.fromkeys([*PARTS, part], PartitionStatus(at_end=True, idle=True))
+    assert stage.ahead(at_end) == set()
+
+
 def test_a_slower_partition_of_another_worker_holds_all_back_until_it_has_come_on() -> None:
     stage = describe_at(T0 + 2 * HOUR, T0 + 2 * HOUR)
     assert stage.ahead(READING) == set()

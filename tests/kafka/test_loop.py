@@ -80,3 +80,16 @@ def test_neither_comes_early() -> None:
     loop, committed = loop_over(199, "short", events=200, bytes=500_000)
     loop.tick()
     assert committed == [] and 0 < loop.stage.held < 500_000
+
+
+def test_a_commit_within_a_rebalance_pauses_nothing() -> None:
+    """A partition that was paused when it left would still be paused when it came back, with nobody to resume it."""
+    broker = MemoryBroker(dict.fromkeys(ROLES, 2), lambda: T0)
+    for i in range(20):
+        event = json.dumps({"id": f"{i}", "ts": T0, "features": {}}).encode()
+        broker.append("predictions", event, f"{i}".encode(), i % 2)
+    client = MemoryClient(broker, "describe")
+    loop = describe_loop(client, quick_settings(), Layout(2, 2, 1), lambda: 0.0)
+    loop.tick()
+    loop.commit(within=True)
+    assert client._paused == set()

@@ -92,6 +92,8 @@ def test_readiness_can_demand_that_the_worker_has_caught_up() -> None:
     client = MemoryClient(broker, "describe")
     loop = describe_loop(client, rules, Layout(1, 1, 1), lambda: 0.0)
     client.pause({("predictions", 0)})
+    assert readiness(loop, "/readyz") == (200, "ready\n")
+    assert readiness(loop, "/readyz?max_lag=99") == (503, "the lag is not known yet\n")
     loop.tick()
     loop.commit()
     assert readiness(loop, "/readyz") == (200, "ready\n")
