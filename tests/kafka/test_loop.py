@@ -29,6 +29,15 @@ def loop_over(count: int, text: str, **commit: object) -> tuple[Loop, list[int]]
     return loop, committed
 
 
+def broker_with(count: int) -> MemoryBroker:
+    """So many predictions, on two partitions in turn."""
+    broker = MemoryBroker(dict.fromkeys(ROLES, 2), lambda: T0)
+    for i in range(count):
+        event = json.dumps({"id": f"{i}", "ts": T0, "features": {}}).encode()
+        broker.append("predictions", event, f"{i}".encode(), i % 2)
+    return broker
+
+
 class LateHearing(MemoryClient):
     """Hears of a lost partition while it holds messages of others that it has dequeued, as librdkafka does."""
 
@@ -45,10 +54,7 @@ class LateHearing(MemoryClient):
 
 
 def test_what_was_dequeued_before_a_partition_was_lost_is_counted_once() -> None:
-    broker = MemoryBroker(dict.fromkeys(ROLES, 2), lambda: T0)
-    for i in range(100):
-        event = json.dumps({"id": f"{i}", "ts": T0, "features": {}}).encode()
-        broker.append("predictions", event, f"{i}".encode(), i % 2)
+    broker = broker_with(100)
     client = LateHearing(broker, "describe")
     loop = describe_loop(client, quick_settings(), Layout(2, 2, 1), lambda: 0.0)
     client.losing = [(role, 1) for role in ROLES_IN]
@@ -84,10 +90,7 @@ def test_neither_comes_early() -> None:
 
 def test_a_commit_within_a_rebalance_pauses_nothing() -> None:
     """A partition that was paused when it left would still be paused when it came back, with nobody to resume it."""
-    broker = MemoryBroker(dict.fromkeys(ROLES, 2), lambda: T0)
-    for i in range(20):
-        event = json.dumps({"id": f"{i}", "ts": T0, "features": {}}).encode()
-        broker.append("predictions", event, f"{i}".encode(), i % 2)
+    broker = broker_with(20)
     client = MemoryClient(broker, "describe")
     loop = describe_loop(client, quick_settings(), Layout(2, 2, 1), lambda: 0.0)
     loop.tick()
