@@ -20,6 +20,7 @@ import xxhash
 from stream_monitor.describe.columns import Coded, distinct
 from stream_monitor.describe.edges import Edges
 from stream_monitor.describe.sums import Borders, add_up, tally
+from stream_monitor.events.arrays import Table
 from stream_monitor.types import F64, I64, Bool
 
 NEW_CATEGORIES = 256
@@ -32,9 +33,25 @@ KEPT_TABLES = 4
 """Sets of measures of a lane whose borders are kept laid out."""
 
 
-class NumericRows(msgspec.Struct):
+class NumericRows(Table, code=0):
     """Numeric rows of a delta, column-wise; row r has bins [bin_ptr[r], bin_ptr[r+1]) or values likewise."""
 
+    __slots__ = (
+        "bin_at",
+        "bin_n",
+        "bin_ptr",
+        "cell",
+        "edges",
+        "high",
+        "low",
+        "m2",
+        "mean",
+        "n",
+        "name",
+        "names",
+        "value_ptr",
+        "values",
+    )  # fmt: skip
     names: list[str]
     edges: list[int]
     cell: np.ndarray
@@ -51,9 +68,10 @@ class NumericRows(msgspec.Struct):
     values: np.ndarray
 
 
-class CategoricalRows(msgspec.Struct):
+class CategoricalRows(Table, code=1):
     """Categorical rows of a delta; row r counts categories[code[i]] for i in [ptr[r], ptr[r+1])."""
 
+    __slots__ = ("categories", "cell", "code", "count", "n", "name", "names", "ptr")
     names: list[str]
     categories: list[str]
     cell: np.ndarray
@@ -180,7 +198,7 @@ def _add_numbers(columns: Mapping[str, F64], spans: _Spans, known: Sequence[Know
     cell, n, name, bin_n = map(narrow, (spans.within[at_cell], n, index.place, sums.bin_n))
     for model, (first, last) in enumerate(itertools.pairwise(spans.cuts(at_cell))):
         if first == last:
-            yield _no_numbers()
+            yield NumericRows.none()
             continue
         used = index.used(model)
         bin_ptr, value_ptr = bins[first : last + 1], ends[first : last + 1]
@@ -235,14 +253,6 @@ def _values(values: F64, spans: _Spans, unknown: Bool, rows: I64) -> tuple[I64, 
     order = np.argsort(key[there], kind="stable")
     np.cumsum(np.bincount(np.searchsorted(rows, key[there]), minlength=len(rows)), out=ends[1:])
     return ends, kept[there][order]
-
-
-def _no_numbers() -> NumericRows:
-    f, none, zero = np.empty(0), np.empty(0, np.uint8), np.zeros(1, np.uint8)
-    return NumericRows(
-        names=[], edges=[], cell=none, name=none, n=none, mean=f, m2=f, low=f, high=f, bin_ptr=zero, bin_at=none,
-        bin_n=none, value_ptr=zero, values=f,
-    )  # fmt: skip
 
 
 def _add_categories(columns: Mapping[str, Coded], spans: _Spans, known: Sequence[Known]) -> Iterator[CategoricalRows]:
@@ -320,7 +330,7 @@ def _categorical_rows(
     cells, at_name, n, codes, count = map(narrow, (spans.within[cell[starts]], names.place, n, categories.place, count))
     for at, (first, last) in enumerate(itertools.pairwise(spans.cuts(cell[starts]))):
         if first == last:
-            yield _no_categories()
+            yield CategoricalRows.none()
             continue
         ends = ptr[first : last + 1]
         yield CategoricalRows(
@@ -333,10 +343,3 @@ def _categorical_rows(
             code=codes[ends[0] : ends[-1]],
             count=count[ends[0] : ends[-1]],
         )
-
-
-def _no_categories() -> CategoricalRows:
-    none = np.empty(0, np.uint8)
-    return CategoricalRows(
-        names=[], categories=[], cell=none, name=none, n=none, ptr=np.zeros(1, np.uint8), code=none, count=none
-    )

@@ -9,9 +9,11 @@ import numpy as np
 
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.errors import FormatError
-from stream_monitor.events.arrays import pack, unpack
+from stream_monitor.events.arrays import Table, pack, unpack
 
-FORMAT = 1
+FORMAT = 2
+OLDEST_FORMAT = 1
+"""The oldest that is read; rows of deltas were maps then."""
 MAX_RECORD_BYTES = 400_000
 """Records stay below 512 KB before compression; the margin is for the last row that is packed."""
 
@@ -116,7 +118,7 @@ Record = DeltaRecord | WatermarkRecord | SettingsRecord | PinRecord
 def read(value: bytes) -> Record:
     """Decode a record; FormatError when it is of a newer format or none of ours."""
     record: Record = unpack(value, Record)  # type: ignore[arg-type]
-    if record.v != FORMAT:
+    if not OLDEST_FORMAT <= record.v <= FORMAT:
         raise FormatError(f"a profiles record has format {record.v}, this version reads {FORMAT}: upgrade first")
     return record
 
@@ -128,6 +130,10 @@ def profile_schema() -> dict[str, Any]:
         if kind is np.ndarray:
             items = {"type": ["number", "array"]}  # counts have two dimensions
             return {"type": "array", "items": items, "description": "packed as in events/arrays.py"}
+        if issubclass(kind, Table):
+            lists = {name: {"type": "array"} for name in kind.LISTS}
+            columns = {name: {"type": "array", "items": {"type": "number"}} for name in kind.ARRAYS}
+            return {"type": "object", "properties": lists | columns, "required": [*lists, *columns]}
         raise NotImplementedError(kind)
 
     return msgspec.json.schema(DeltaRecord, schema_hook=array)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -44,16 +45,33 @@ class Numbers(msgspec.Struct):
             getattr(room, name)[:g, :m] = getattr(self, name)
         return room
 
-    def add(self, rows: NumberRows) -> None:
-        """Merge rows with distinct (group, measure) into the table."""
-        at = rows.group * self.n.shape[1] + rows.measure
+    def add_moments(self, rows: NumberRows) -> None:
+        """Merge n, mean, spread and ends of rows with distinct (group, measure) into the table."""
+        places = rows.group * self.n.shape[1] + rows.measure
+        if not len(places):
+            return
+        at = run_of(places)
         had, mean_of, m2_of = (table.reshape(-1) for table in (self.n, self.mean, self.m2))
-        low, high, counts = (table.reshape(-1) for table in (self.low, self.high, self.counts))
+        low, high = self.low.reshape(-1), self.high.reshape(-1)
         had[at], mean_of[at], m2_of[at] = merge_moments((had[at], mean_of[at], m2_of[at]), (rows.n, rows.mean, rows.m2))
         low[at] = np.minimum(low[at], rows.low)
         high[at] = np.maximum(high[at], rows.high)
-        sizes = rows.bin_ptr[1:] - rows.bin_ptr[:-1]
-        counts[np.repeat(at * BINS, sizes) + rows.bin_at] += rows.bin_n
+
+    def add_bins(self, parts: Sequence[Bins]) -> None:
+        """Merge the bins of several panes into the table; counts are exact in any order."""
+        group, measure, sizes, at, n = (np.concatenate(column) for column in zip(*parts, strict=True))
+        places = np.repeat((group * self.n.shape[1] + measure) * BINS, sizes) + at
+        size = self.counts.size
+        if len(places) * 4 < size:
+            np.add.at(self.counts.reshape(-1), places, n)
+        else:
+            self.counts += np.bincount(places, n, size).astype(np.int64).reshape(self.counts.shape)
+
+
+def run_of(places: I64) -> slice | I64:
+    """Ascending distinct places as a slice, which is a view and no copy, when none is left out between them."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first + 1 == len(places) else places
 
 
 def _room(wanted: int, have: int) -> int:
@@ -61,7 +79,10 @@ def _room(wanted: int, have: int) -> int:
 
 
 class NumberRows(msgspec.Struct):
-    """Rows of a pane: measure `measure[r]` of group `group[r]`, distinct; sparse bins as in `profiles`."""
+    """Rows of a pane: measure `measure[r]` of group `group[r]`, distinct and ascending by both.
+
+    Sparse bins as in `profiles`; counts and bins are of any integer type.
+    """
 
     group: np.ndarray
     measure: np.ndarray
@@ -73,6 +94,21 @@ class NumberRows(msgspec.Struct):
     bin_ptr: np.ndarray
     bin_at: np.ndarray
     bin_n: np.ndarray
+
+
+class Bins(NamedTuple):
+    """The bins of a pane: row r has the next `sizes[r]` of (bin, count)."""
+
+    group: I64
+    measure: I64
+    sizes: I64
+    at: np.ndarray
+    n: np.ndarray
+
+    @classmethod
+    def of(cls, rows: NumberRows) -> Bins:
+        """Those of a pane's rows."""
+        return cls(rows.group, rows.measure, rows.bin_ptr[1:] - rows.bin_ptr[:-1], rows.bin_at, rows.bin_n)
 
 
 Moments = tuple[Any, Any, Any]

@@ -78,10 +78,10 @@ def _without(part: Part, ids: Ids) -> Part:
     kept = _kept(numeric, ids)
     columns = {name: getattr(numeric, name)[kept] for name in ("cell", "name", "n", "mean", "m2", "low", "high")}
     columns |= _spans(kept, numeric, "bin_ptr", "bin_at", "bin_n") | _spans(kept, numeric, "value_ptr", "values")
-    numeric = msgspec.structs.replace(numeric, **columns)
+    numeric = numeric.replaced(**columns)
     kept = _kept(categorical, ids)
     columns = {name: getattr(categorical, name)[kept] for name in ("cell", "name", "n")}
-    categorical = msgspec.structs.replace(categorical, **columns, **_spans(kept, categorical, "ptr", "code", "count"))
+    categorical = categorical.replaced(**columns, **_spans(kept, categorical, "ptr", "code", "count"))
     return Part(msgspec.structs.replace(delta, numeric=numeric, categorical=categorical), part.first, part.last)
 
 

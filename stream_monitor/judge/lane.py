@@ -134,6 +134,7 @@ class Lane:
         names = Names(state.ids, state.baselines, state.edges)
         self.recent = Recent(state.recent, rules.recent, names, [window.size for window in state.windows])
         self._filled = np.zeros((0, 0), np.bool_)
+        self._filled_categories: set[tuple[int, str]] = set()
         self._places = Places(state.ids)
 
     def feed(self, delta: Delta) -> None:
@@ -176,6 +177,7 @@ class Lane:
             window = self.state.windows[at]
             self.state.windows[at] = window.clear()
             self.state.lively[size] = end
+            self._settle(window)
             if self.recent.ripe(end - 1):
                 yield Ripe(self, end - 1)
             yield Finished(self, window)
@@ -198,11 +200,24 @@ class Lane:
                 if at == view.start:
                     view.add(self._merge(start, self.state.open[start]))
                 else:
+                    self._settle(view)
                     yield Finished(self, view)
                     view = Window(view.size, at)
                     view.add(self._merge(start, self.state.open[start]))
             if not view.empty:
+                self._settle(view)
                 yield Finished(self, view)
+
+    def settle(self) -> None:
+        """Merge what waits to be merged, before a snapshot."""
+        for window in self.state.windows:
+            self._settle(window)
+        if self.state.recent.filling is not None:
+            self._settle(self.state.recent.filling)
+
+    def _settle(self, window: Window) -> None:
+        window.settle()
+        self._trim(window)
 
     # --- a pane ---
 
@@ -218,7 +233,8 @@ class Lane:
             if window.empty:
                 window.start = pane.start - pane.start % window.size
             window.add(pane)
-            self._trim(window)
+            if not window.later.categories:
+                self._trim(window)
         self.recent.add(pane, self._trim)
         for measure, name in self._settled():
             for window in self.state.windows:
@@ -239,12 +255,11 @@ class Lane:
     # --- baselines ---
 
     def _fill(self, pane: Pane) -> Iterator[Happening]:
-        groups, names = list(self.state.ids.groups), list(self.state.ids.measures)
-        touched = self._fill_numbers(pane, groups, names) | self._fill_categories(pane, groups)
+        groups = list(self.state.ids.groups)
+        touched = self._fill_numbers(pane, groups) | self._fill_categories(pane, groups)
         filler = self.state.filler
-        for group, count in enumerate(pane.counts[:, 0].tolist()):
+        for (_, segment), count in zip(groups, pane.counts[:, 0].tolist(), strict=False):
             if count:
-                segment = groups[group][1]
                 filler.events[segment] = filler.events.get(segment, 0) + count
         full = [key for key in touched if filler.by_key[key].total >= self.rules.first]
         for key in sorted(full, key=lambda key: (key[0] != ALL, key)):
@@ -257,9 +272,11 @@ class Lane:
             return None
         return self.state.filler.by_key.setdefault(key, Filling())
 
-    def _fill_numbers(self, pane: Pane, groups: list[tuple[str, str]], names: list[str]) -> set[tuple[str, str]]:
+    def _fill_numbers(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
         rows, touched = pane.numbers, set[tuple[str, str]]()
-        for row in self._unfilled(rows):
+        unfilled = self._unfilled(rows)
+        names = list(self.state.ids.measures) if unfilled else []
+        for row in unfilled:
             group, measure = int(rows.group[row]), int(rows.measure[row])
             segment, name = groups[group][1], names[measure]
             filling = self._filling(segment, name)
@@ -282,18 +299,22 @@ class Lane:
             grown = np.zeros(shape, np.bool_)
             grown[: self._filled.shape[0], : self._filled.shape[1]] = self._filled
             self._filled = grown
-        return np.flatnonzero(~self._filled[rows.group, rows.measure]).tolist()
+        filled = self._filled[rows.group, rows.measure]
+        return [] if filled.all() else np.flatnonzero(~filled).tolist()
 
     def _fill_categories(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
         touched = set[tuple[str, str]]()
-        for (group, name), tally in pane.categories.items():
+        for at in [at for at in pane.categories if at not in self._filled_categories]:
+            (group, name), (n, names, counts) = at, pane.categories[at]
             segment, feature = groups[group][1], base_of(name)
-            if name.startswith("kind(") and feature is not None:
-                filling = self._filling(segment, feature)
-                if filling is not None:
-                    filling.other += tally.n
-            elif (filling := self._filling(segment, name)) is not None:
-                filling.add_categories(tally.names, tally.counts, tally.n)
+            of_kind = name.startswith("kind(") and feature is not None
+            filling = self._filling(segment, feature if of_kind and feature is not None else name)
+            if filling is None:
+                self._filled_categories.add(at)
+            elif of_kind:
+                filling.other += n
+            else:
+                filling.add_categories(names, counts, n)
                 filling.categories = keep_categories(filling.categories, frozenset(), 16 * NEW_CATEGORIES)
                 touched.add((segment, name))
         return touched

@@ -113,6 +113,7 @@ class ModelJudge:
     def packed(self) -> bytes:
         """The state for a snapshot."""
         for lane in self.lanes.values():
+            lane.settle()
             lane.sequential.save()
         written = pack(self.state)
         for lane in self.lanes.values():

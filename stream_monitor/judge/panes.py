@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain, repeat
 from operator import add
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from stream_monitor.describe.edges import BINS, Edges, bin_values
-from stream_monitor.describe.profiles import Delta
+from stream_monitor.describe.profiles import Delta, NumericRows
 from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.types import F64, I64
 
 LISTS = 256
 """Lists of measures that are remembered."""
+LAYOUTS, LAYOUT_ROWS = 16, 512
+"""Layouts of rows that are remembered, and the rows of the largest."""
+
+Layout = tuple[tuple[str, ...], bytes, bytes, bytes]
+"""Names, and as bytes the cell and the name of each row and the group of each cell."""
 
 
 class Part(msgspec.Struct):
@@ -40,24 +44,19 @@ def split(delta: Delta) -> list[tuple[int, Part]]:
 
 
 class Pane(msgspec.Struct):
-    """A closed pane: every (group, measure) once.
-
-    `values` are those of measures without edges; `categories` maps (group, measure) to (n, counts).
-    """
+    """A closed pane: every (group, measure) once; `values` are those of measures without edges."""
 
     start: int
     counts: np.ndarray
     numbers: NumberRows
     values: dict[tuple[int, int], list[np.ndarray]]
     categories: dict[tuple[int, str], Tally]
+    measures: int
+    """Numeric measures of the lane so far."""
 
 
-class Tally(NamedTuple):
-    """Counts of categories, beside their names."""
-
-    n: int
-    names: Collection[str]
-    counts: Collection[int]
+Tally = tuple[int, Collection[str], Collection[int]]
+"""How many values in all, categories, and beside them their counts."""
 
 
 class Ids(msgspec.Struct):
@@ -78,12 +77,13 @@ class Ids(msgspec.Struct):
 
 
 class Places:
-    """Numbers of the measures that deltas name, list by list: nearly all deltas of a model bring the same list."""
+    """Numbers of the measures that deltas name, list by list: nearly all deltas of a model bring the same lists."""
 
     def __init__(self, ids: Ids) -> None:
         self.ids = ids
         self._known: dict[tuple[str, ...], I64] = {}
         self._admitted: set[tuple[str, ...]] = set()
+        self._layouts: dict[Layout, tuple[I64, I64] | None] = {}
 
     def of(self, names: Sequence[str]) -> I64:
         """The number of each measure, new ones where need be."""
@@ -94,6 +94,23 @@ class Places:
                 self._known.clear()
             found = self._known[key] = np.array([self.ids.measure(name) for name in names], np.int64)
         return found
+
+    def layout(self, rows: NumericRows, groups: I64) -> tuple[I64, I64] | None:
+        """(group, measure) of all rows of a delta in one pane; None unless they are ascending and all have a place."""
+        if len(rows.cell) > LAYOUT_ROWS:
+            return self._laid_out(rows, groups)
+        key = tuple(rows.names), rows.cell.tobytes(), rows.name.tobytes(), groups.tobytes()
+        if key not in self._layouts:
+            if len(self._layouts) >= LAYOUTS:
+                self._layouts.clear()
+            self._layouts[key] = self._laid_out(rows, groups)
+        return self._layouts[key]
+
+    def _laid_out(self, rows: NumericRows, groups: I64) -> tuple[I64, I64] | None:
+        measures, group = self.of(rows.names), groups[rows.cell]
+        measure = measures[rows.name] if len(measures) else np.empty(0, np.int64)
+        key = group * len(self.ids.measures) + measure
+        return (group, measure) if (groups >= 0).all() and (key[1:] > key[:-1]).all() else None
 
     def admitted(self, names: Sequence[str]) -> bool:
         """Whether all of these have a place."""
@@ -124,7 +141,8 @@ def merge(start: int, parts: Sequence[tuple[Part, I64]], places: Places, edges: 
     numbers = _as_they_are(*parts[0], places) if len(parts) == 1 and not binned else None
     if numbers is None:
         numbers = _merge_numbers([_numbers(part, groups, places) for part, groups in parts], len(ids.measures))
-    return Pane(start, counts, _with_bins(numbers, binned, len(ids.measures)), values, categories)
+    numbers = _with_bins(numbers, binned, len(ids.measures))
+    return Pane(start, counts, numbers, values, categories, len(ids.measures))
 
 
 class _Stack(msgspec.Struct):
@@ -189,36 +207,34 @@ def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], Tal
         if group < 0:
             continue
         key, its = (group, rows.names[name]), slice(ptr[i] - ptr[0], ptr[i + 1] - ptr[0])
-        tally, known = Tally(n, [*map(rows.categories.__getitem__, codes[its])], counts[its]), into.get(key)
+        tally, known = (n, [*map(rows.categories.__getitem__, codes[its])], counts[its]), into.get(key)
         into[key] = tally if known is None else _together(known, tally)
 
 
 def _together(a: Tally, b: Tally) -> Tally:
-    merged = dict(zip(a.names, a.counts, strict=True))
-    add_counts(merged, b.names, b.counts)
-    return Tally(a.n + b.n, merged.keys(), merged.values())
+    merged: dict[str, int] = {}
+    add_counts(merged, [a, b])
+    return a[0] + b[0], merged.keys(), merged.values()
 
 
-def add_counts(into: dict[str, int], names: Collection[str], counts: Iterable[int]) -> None:
-    """Add counts of categories, beside their names; iterators in C, for this is done for every category of a pane."""
-    into.update(zip(names, map(add, counts, map(into.get, names, repeat(0))), strict=True))
+def add_counts(into: dict[str, int], tallies: Sequence[Tally]) -> None:
+    """Add counts of categories; iterators in C, for this is done for every category of a pane."""
+    names, again = (chain.from_iterable([tally[1] for tally in tallies]) for _ in range(2))
+    counts = chain.from_iterable([tally[2] for tally in tallies])
+    into.update(zip(names, map(add, counts, map(into.get, again, repeat(0))), strict=True))
 
 
 def _as_they_are(part: Part, groups: I64, places: Places) -> NumberRows | None:
     """The rows of a pane that came in one part, when there is nothing to merge, leave out or sort."""
     rows = part.delta.numeric
-    at = _rows(rows.cell, part)
-    measure_of = places.of(rows.names)
-    group = groups[rows.cell[at].astype(np.int64) - part.first]
-    measure = measure_of[rows.name[at]] if len(rows.names) else np.empty(0, np.int64)
-    key = group * len(places.ids.measures) + measure
-    if (groups < 0).any() or not (key[1:] > key[:-1]).all():
+    if part.first or part.last < len(part.delta.pane):
         return None
-    first, last = int(rows.bin_ptr[at.start]), int(rows.bin_ptr[at.stop])
-    ptr = rows.bin_ptr[at.start : at.stop + 1].astype(np.int64) - first
-    bin_at, bin_n = rows.bin_at[first:last].astype(np.int64), rows.bin_n[first:last].astype(np.int64)
-    n, mean, m2, low, high = rows.n[at], rows.mean[at], rows.m2[at], rows.low[at], rows.high[at]
-    return NumberRows(group, measure, n.astype(np.int64), mean, m2, low, high, ptr, bin_at, bin_n)
+    found = places.layout(rows, groups)
+    if found is None:
+        return None
+    n, ptr = rows.n.astype(np.int64), rows.bin_ptr.astype(np.int64)
+    bins = rows.bin_at.copy(), rows.bin_n.copy()  # or the whole record would stay in memory
+    return NumberRows(*found, n, rows.mean, rows.m2, rows.low, rows.high, ptr, *bins)
 
 
 def _merge_numbers(stacks: Sequence[_Stack], measures: int) -> NumberRows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -269,14 +268,6 @@ def counts_only(delta: Delta) -> Delta:
         [ALL] * size,
         delta.pane[kept],
         delta.counts[kept],
-        _none(NumericRows),
-        _none(CategoricalRows),
+        NumericRows.none(),
+        CategoricalRows.none(),
     )
-
-
-def _none(kind: Any) -> Any:
-    empty: dict[str, Any] = {
-        name: [] if name in ("names", "edges", "categories") else np.zeros(1 if name.endswith("ptr") else 0, np.int64)
-        for name in kind.__struct_fields__
-    }
-    return kind(**empty)

@@ -72,7 +72,8 @@ class Recent:
             filling = self.state.filling = Window(self.plan.slice, pane.start - pane.start % self.plan.slice)
         filling.add(pane)
         filling.values.clear()  # a measure without edges begins with the first slice that has some
-        trim(filling)
+        if not filling.later.categories:
+            trim(filling)
 
     def ripe(self, until: int) -> bool:
         """Close the slice that ends by `until`; whether any has waited for long enough."""
@@ -80,6 +81,7 @@ class Recent:
             return False
         filling = self.state.filling
         if filling is not None and filling.end <= until:
+            filling.settle()
             self.state.waiting.append((filling.start, list(self._slices(filling))))
             self.state.filling = None
         return any(self._settled(start) <= until for start, _ in self.state.waiting)

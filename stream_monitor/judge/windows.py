@@ -11,10 +11,23 @@ import numpy as np
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.detect.baselines import keep_categories
-from stream_monitor.detect.numbers import Numbers
-from stream_monitor.judge.panes import Pane, add_counts
+from stream_monitor.detect.numbers import Bins, Numbers
+from stream_monitor.judge.panes import Pane, Tally, add_counts
 
 ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
+LATER = 16
+"""Most panes that wait to be merged."""
+LATER_CATEGORIES = 20_000
+"""Categories that wait, of all measures, are merged when they are more."""
+
+
+class Later(msgspec.Struct):
+    """Counts of panes, which are exact in whatever order, and so are merged many panes at once."""
+
+    bins: list[Bins] = []
+    categories: list[dict[tuple[int, str], Tally]] = []
+    size: int = 0
+    """Categories that wait."""
 
 
 class Window(msgspec.Struct):
@@ -27,6 +40,8 @@ class Window(msgspec.Struct):
     numbers: Numbers = msgspec.field(default_factory=lambda: Numbers.empty(0, 0))
     values: dict[tuple[int, int], list[np.ndarray]] = {}
     categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
+    later: Later = msgspec.field(default_factory=Later)
+    """What `settle` merges; before it, bins and categories are those of some earlier pane."""
 
     @property
     def end(self) -> int:
@@ -44,15 +59,33 @@ class Window(msgspec.Struct):
 
     def add(self, pane: Pane) -> None:
         """Merge a pane that lies in this window."""
-        self._room(len(pane.counts), int(pane.numbers.measure.max(initial=-1)) + 1)
+        self._room(len(pane.counts), pane.measures)
         self.counts[: len(pane.counts), :3] += pane.counts
-        self.numbers.add(pane.numbers)
+        self.numbers.add_moments(pane.numbers)
         for key, parts in pane.values.items():
             self.values.setdefault(key, []).extend(parts)
-        for name, tally in pane.categories.items():
-            total, merged = self.categories.get(name) or (0, {})
-            add_counts(merged, tally.names, tally.counts)
-            self.categories[name] = total + tally.n, merged
+        later = self.later
+        if len(pane.numbers.bin_at):
+            later.bins.append(Bins.of(pane.numbers))
+        if pane.categories:
+            later.categories.append(pane.categories)
+            later.size += sum([len(names) for _, names, _ in pane.categories.values()])
+        if len(later.bins) >= LATER or len(later.categories) >= LATER or later.size > LATER_CATEGORIES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Merge what waits: for who looks at bins or categories."""
+        later, self.later = self.later, Later()
+        if later.bins:
+            self.numbers.add_bins(later.bins)
+        waiting: dict[tuple[int, str], list[Tally]] = {}
+        for categories in later.categories:
+            for key, tally in categories.items():
+                waiting.setdefault(key, []).append(tally)
+        for key, tallies in waiting.items():
+            total, merged = self.categories.get(key) or (0, {})
+            add_counts(merged, tallies)
+            self.categories[key] = total + sum([tally[0] for tally in tallies]), merged
 
     def trim(self, known: Callable[[str], frozenset[str]], cap: int) -> None:
         """Of each measure's categories keep the known ones and the `cap` of smallest hash, with exact counts.

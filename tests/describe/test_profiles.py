@@ -121,7 +121,7 @@ def merged(deltas: list[Delta], edges: dict[str, Edges] | None = None) -> dict[i
 
 def tallies(pane: Pane) -> dict[tuple[int, str], tuple[int, dict[str, int]]]:
     """Values and counts by category, of each group and measure."""
-    return {key: (t.n, dict(zip(t.names, t.counts, strict=True))) for key, t in pane.categories.items()}
+    return {key: (n, dict(zip(names, counts, strict=True))) for key, (n, names, counts) in pane.categories.items()}
 
 
 def assert_same(found: dict[int, tuple[Pane, Ids]], expected: dict[int, tuple[Pane, Ids]]) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from typing import Any
 
 import jsonschema
 import msgspec
+import numpy as np
 import pytest
 
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.records import DeltaRecord, profile_schema, read
 from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.events.arrays import Table
 from stream_monitor.events.contracts import CONTRACTS, json_schema
 from stream_monitor.replay import Line, replay
 from stream_monitor.stages import Output, Position
@@ -55,6 +58,12 @@ def test_every_contract_has_a_schema() -> None:
         jsonschema.Draft202012Validator.check_schema(json_schema(name))
 
 
+def plainly(packed: Any) -> Any:
+    if isinstance(packed, Table):
+        return {name: np.asarray(column).tolist() for name, column in packed.columns().items()}
+    return packed.tolist()
+
+
 def test_the_schema_of_profiles_holds_for_what_describe_writes() -> None:
     stage = Describe(quick_settings(), Layout(1, 1, 1), Knowledge())
     stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
@@ -64,5 +73,5 @@ def test_the_schema_of_profiles_holds_for_what_describe_writes() -> None:
     deltas = [record for record in records if isinstance(record, DeltaRecord)]
     assert deltas
     for record in deltas:
-        plain = json.loads(msgspec.json.encode(record, enc_hook=lambda array: array.tolist()))
+        plain = json.loads(msgspec.json.encode(record, enc_hook=plainly))
         jsonschema.validate(plain, profile_schema())

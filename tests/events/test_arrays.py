@@ -1,0 +1,60 @@
+"""Packed records: what is written is read again, as views or owned, and broken bytes are told, not misread."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
+from stream_monitor.describe.records import OLDEST_FORMAT, DeltaRecord, read, write
+from stream_monitor.errors import FormatError
+from stream_monitor.events.arrays import pack, unpack
+
+
+def delta() -> Delta:
+    numeric = NumericRows.none().replaced(
+        names=["x"], edges=[1], cell=np.array([0], "u1"), name=np.array([0], "u1"), n=np.array([300], "u2"),
+        mean=np.array([0.5]), m2=np.array([2.0]), low=np.array([-1.0]), high=np.array([1e300]),
+        bin_ptr=np.array([0, 2], "u1"), bin_at=np.array([3, 9], "u1"), bin_n=np.array([100, 200], "u1"),
+        value_ptr=np.array([0, 0], "u1"),
+    )  # fmt: skip
+    categorical = CategoricalRows.none().replaced(names=["größe"], categories=["é", ""], ptr=np.array([0, 2], "u4"))
+    return Delta("m", "input", ["1"], ["__all__"], np.array([60_000]), np.ones((1, 3), "u1"), numeric, categorical)
+
+
+def plain(record: Delta) -> list[object]:
+    tables = [table.columns() for table in (record.numeric, record.categorical)]
+    return [{name: np.asarray(column).tolist() for name, column in table.items()} for table in tables]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_tables_are_read_as_they_were_written(own: bool) -> None:
+    again = unpack(pack(delta()), Delta, own=own)
+    assert plain(again) == plain(delta())
+    assert again.numeric.n.dtype == np.uint16
+    assert again.numeric.mean.flags.writeable == own
+
+
+def test_tables_that_the_first_format_wrote_as_maps_are_read() -> None:
+    old = msgspec.msgpack.decode(pack(delta()), ext_hook=lambda code, data: msgspec.msgpack.Ext(code, data))
+    old |= {"numeric": delta().numeric.columns(), "categorical": delta().categorical.columns()}
+    record = {"type": "delta", "deltas": [old], "performance": [], "v": OLDEST_FORMAT}
+    found = read(pack(record))
+    assert isinstance(found, DeltaRecord)
+    assert plain(found.deltas[0]) == plain(delta())
+
+
+@given(st.data())
+def test_broken_bytes_are_a_format_error_or_a_record(data: st.DataObject) -> None:
+    written = bytearray(write(DeltaRecord([delta()])))
+    for _ in range(data.draw(st.integers(1, 3))):
+        written[data.draw(st.integers(0, len(written) - 1))] = data.draw(st.integers(0, 255))
+    broken = bytes(written[: data.draw(st.integers(0, len(written)))])
+    try:
+        read(broken)
+    except FormatError:
+        return
+    assert msgspec.msgpack.decode(broken, ext_hook=lambda code, data: code)
