@@ -300,7 +300,7 @@ class Lane:
             grown[: self._filled.shape[0], : self._filled.shape[1]] = self._filled
             self._filled = grown
         filled = self._filled[rows.group, rows.measure]
-        return [] if filled.all() else np.flatnonzero(~filled).tolist()
+        return [] if np.count_nonzero(filled) == len(filled) else np.flatnonzero(~filled).tolist()
 
     def _fill_categories(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
         touched = set[tuple[str, str]]()
