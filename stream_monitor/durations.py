@@ -1,11 +1,11 @@
-"""Durations and rates as people write them: `500ms`, `10s`, `5m`, `6h`, `7d`; `1 per week`."""
+"""Durations, windows and rates as people write them: `500ms`, `10s`, `5m`, `6h`, `7d`; `1h/5m`; `1 per week`."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, PlainValidator
 
 HOUR, DAY, WEEK = 3_600_000, 86_400_000, 7 * 86_400_000
 """Milliseconds."""
@@ -34,6 +34,32 @@ Duration = Annotated[
     BeforeValidator(lambda v: v if isinstance(v, int) and not isinstance(v, bool) and v == 0 else ms(v)),
     PlainSerializer(format_duration, return_type=str),
 ]
+
+
+class Pace(NamedTuple):
+    """Windows of `size` ms, one of which ends every `slide` ms; a tumbling window slides by its size."""
+
+    size: int
+    slide: int
+
+    @classmethod
+    def tumbling(cls, size: int) -> Pace:
+        """Windows that lie side by side."""
+        return cls(size, size)
+
+    def __str__(self) -> str:
+        return format_duration(self.size) + ("" if self.slide == self.size else f"/{format_duration(self.slide)}")
+
+
+def _pace(value: Any) -> Pace:
+    if isinstance(value, Pace):
+        return value
+    size, slash, slide = str(value).partition("/")
+    return Pace(ms(size), ms(slide)) if slash else Pace.tumbling(ms(size))
+
+
+WindowPace = Annotated[Pace, PlainValidator(_pace), PlainSerializer(str, return_type=str)]
+"""`SIZE`, a tumbling window, or `SIZE/SLIDE`, a sliding one."""
 
 _PERIODS = {"hour": 3_600_000, "day": 86_400_000, "week": 7 * 86_400_000, "month": 30 * 86_400_000}
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:per\s|/)\s*(hour|day|week|month)")

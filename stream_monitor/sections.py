@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stream_monitor.durations import Duration, format_duration, ms
+from stream_monitor.durations import Duration, Pace, WindowPace, format_duration, ms
+
+MOST_SLIDES = 288
+"""Slides of a window: so many parts of it are kept at most. 288 are a day by five minutes."""
 
 
 class Section(BaseModel):
@@ -19,8 +22,10 @@ class TimeSettings(Section):
     """Event time: panes, windows, and what is late."""
 
     pane: Duration = Field(ms("1s"), description="smallest slice of event time; fixed for an app")
-    windows: tuple[Duration, ...] = Field(
-        (ms("1m"),), description="tumbling windows that are judged and published; fixed for an app"
+    windows: tuple[WindowPace, ...] = Field(
+        (Pace.tumbling(ms("1m")),),
+        description="windows that are judged and published: `1h` tumbling, `1h/5m` sliding (the last hour, every five "
+        "minutes); fixed for an app",
     )
     allowed_lateness: Duration = Field(ms("10s"), description="disorder within a partition that is waited for")
     max_skew: Duration = Field(ms("5s"), description="how far an event may lie after its own Kafka timestamp")
@@ -34,13 +39,27 @@ class TimeSettings(Section):
         if self.pane <= 0 or not self.windows:
             raise ValueError("pane must be above 0, and there must be at least one window")
         for window in self.windows:
-            if window <= 0 or window % self.pane:
-                raise ValueError(f"window {format_duration(window)} is no multiple of {format_duration(self.pane)}")
-        if len(set(self.windows)) < len(self.windows):
-            raise ValueError("a window size is named twice")
+            self._check(window)
+        if len({window.size for window in self.windows}) < len(self.windows):
+            raise ValueError("a window size is named twice: of each size one slide, windows are told apart by size")
         if self.max_skew > self.allowed_lateness:
             raise ValueError("max_skew must not be above allowed_lateness, or one bad clock makes good events late")
         return self
+
+    def _check(self, window: Pace) -> None:
+        size, slide, pane = (format_duration(x) for x in (*window, self.pane))
+        if window.size <= 0 or window.size % self.pane:
+            raise ValueError(f"window {size} is no multiple of {pane}")
+        if window.slide <= 0 or window.slide % self.pane:
+            raise ValueError(f"window {window}: its slide {slide} is no multiple of time.pane {pane}")
+        if window.size % window.slide:
+            raise ValueError(f"window {window}: its size {size} is no multiple of its slide {slide}")
+        if window.size // window.slide > MOST_SLIDES:
+            least = format_duration(-(-window.size // (MOST_SLIDES * self.pane)) * self.pane)
+            raise ValueError(
+                f"window {window} is {window.size // window.slide:,} slides long, at most {MOST_SLIDES} are kept: "
+                f"slide by {least} or more"
+            )
 
 
 class BaselineSettings(Section):

@@ -230,10 +230,9 @@ class Settings(Section):
     @model_validator(mode="after")
     def _grain_fits(self) -> Settings:
         for window in self.time.windows:
-            if window > self.join.grain and window % self.join.grain:
-                raise ValueError(
-                    f"window {format_duration(window)} is no multiple of join.grain {format_duration(self.join.grain)}"
-                )
+            if window.size > self.join.grain and window.size % self.join.grain:
+                size, grain = format_duration(window.size), format_duration(self.join.grain)
+                raise ValueError(f"window {size} is no multiple of join.grain {grain}")
         return self
 
     @model_validator(mode="after")

@@ -215,6 +215,30 @@ def test_nor_in_where_a_drift_comes_from_and_whether_it_matters(
     assert by_cluster(events, rules, (partitions, workers), seed, crashes) == (metrics, alerts)
 
 
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([1, 3]),
+    st.sampled_from([1, 2]),
+    st.sampled_from([0.0, 0.02]),
+    st.sampled_from(["first", "rolling"]),
+)
+def test_nor_when_windows_slide(seed: int, partitions: int, workers: int, crashes: float, kind: str) -> None:
+    """With snapshots in the midst of windows, beside tumbling ones, and over slices of a rolling baseline."""
+    rules = quick_settings(
+        segments=[["country"]],
+        baseline={"first": 100, "kind": kind, "span": "28s", "gap": "2s", "accept_after": "15s"},
+        time={"pane": "1s", "windows": ["20s/4s", "10s"], "allowed_lateness": "5s", "max_skew": "1s"},
+        commit={"snapshot_interval": "2s"},
+    )
+    events = shop(3)
+    metrics, alerts = by_replay(events, rules)
+    sliding = [key for key in metrics if key[5] == "traffic" and int(key[4]) - int(key[3]) == 20_000]
+    assert any(int(key[4]) % 20_000 for key in sliding)
+    assert {f["detector"] for a in alerts.values() for f in a.get("findings", [])} >= {"psi"}
+    assert by_cluster(events, rules, (partitions, workers), seed, crashes) == (metrics, alerts)
+
+
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(st.integers(0, 10_000), st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02]))
 def test_nor_does_it_show_when_the_baseline_is_pinned(seed: int, partitions: int, workers: int, crashes: float) -> None:

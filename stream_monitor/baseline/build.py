@@ -13,7 +13,7 @@ from stream_monitor.describe.clocks import END
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.records import DeltaRecord, read
 from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
-from stream_monitor.durations import ms
+from stream_monitor.durations import Pace, ms
 from stream_monitor.errors import TableError
 from stream_monitor.events.contracts import DeadLetter
 from stream_monitor.events.tables import SUFFIXES, read_table
@@ -111,7 +111,7 @@ class _Making:
 def _timeless(settings: Settings) -> Settings:
     """Settings under which a whole file is one pane and no value makes a baseline before all are there."""
     time = TimeSettings.model_construct(
-        **{**dict(settings.time), "pane": EVER, "windows": (EVER,), "allowed_lateness": EVER}
+        **{**dict(settings.time), "pane": EVER, "windows": (Pace.tumbling(EVER),), "allowed_lateness": EVER}
     )
     return settings.model_copy(update={"time": time, "baseline": BaselineSettings.model_construct(first=2**62)})
 

@@ -100,6 +100,8 @@ def _line(series: Series, opening: Alert) -> Text:
         for value in thinned(values, WIDTH // 2):
             text.append(bars([value], top) if value else BARS[0], "red" if limit is not None and value > limit else "")
     size = f"windows of {format_duration(series.size)}" if series.size else "panes"
+    if series.size != series.slide:
+        size += f" every {format_duration(series.slide)}"
     tolerated = "" if limit is None else f", threshold {limit:.3g}"
     text.append(f"  {size}, at most {top:.3g}{tolerated}", "dim")
     return text

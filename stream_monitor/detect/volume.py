@@ -21,21 +21,29 @@ class VolumeRange(msgspec.Struct):
     least: int = 0
     most: int = 0
     total: int = 0
+    partial: int = 0
+    """Windows that were not learned, because they had begun before the first event."""
 
-    def learned(self, size: int) -> bool:
-        """Whether enough windows of `size` ms have been seen."""
-        return self.windows >= max(LEAST_WINDOWS, DAY // size)
+    def learned(self, slide: int) -> bool:
+        """Whether enough windows have been seen, of which one ends every `slide` ms."""
+        return self.windows >= max(LEAST_WINDOWS, DAY // slide)
 
-    def learn(self, count: int) -> None:
-        """Take in a window that is part of the baseline."""
+    def learn(self, count: int, partial: int = 0) -> None:
+        """Take in a window that is part of the baseline, but not the first few that are `partial`.
+
+        The first windows that slide over the first event hold a slide of traffic, two, three and so on.
+        """
+        if self.partial < partial:
+            self.partial += 1
+            return
         self.least = count if not self.windows else min(self.least, count)
         self.most = max(self.most, count)
         self.total += count
         self.windows += 1
 
-    def judge(self, count: int, size: int, tolerance: float) -> Finding | None:
-        """A finding when a window of `size` ms lies outside the range by more than the tolerated factor."""
-        if not self.learned(size) or self.least / tolerance <= count <= self.most * tolerance:
+    def judge(self, count: int, slide: int, tolerance: float) -> Finding | None:
+        """A finding when a window lies outside the range by more than the tolerated factor."""
+        if not self.learned(slide) or self.least / tolerance <= count <= self.most * tolerance:
             return None
         up = count > self.most
         bound = self.most * tolerance if up else self.least / tolerance

@@ -136,7 +136,7 @@ class Alert(Struct, kw_only=True, omit_defaults=True):
     status: Literal["open", "update", "resolved", "outcome"]
     revision: int
     ts: Annotated[int, Meta(description="end of the pane or window that led to this record")]
-    opened_ts: Annotated[int, Meta(description="start of the pane or window in which the alert opened")]
+    opened_ts: Annotated[int, Meta(description="start of its first pane or window, or end of the alert before")]
     model: str
     version: str
     segment: str
@@ -174,8 +174,8 @@ class MeasureSummary(Struct, kw_only=True, omit_defaults=True):
 class Metric(Struct, kw_only=True, omit_defaults=True):
     """One window of one model, version and segment.
 
-    The last record of a key (model, version, segment, window, kind) is the truth. For one window size and the
-    segment `all`: count + duplicates + late + after_idle + dead letters = prediction events.
+    The last record of a key (model, version, segment, window, kind) is the truth. For one size of tumbling windows
+    and the segment `all`: count + duplicates + late + after_idle + dead letters = prediction events.
     """
 
     model: str

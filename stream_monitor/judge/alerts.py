@@ -100,7 +100,9 @@ class AlertBook(msgspec.Struct):
             cooling = state.published is not None and moment.end < state.published + settings.cooldown
             if state.hits[moment.size] < needed or cooling:
                 return None
-            state.opened, state.revision, state.severity = moment.start, 0, severity
+            # Windows overlap: one may begin before the alert that ended last did, and ids are made of openings.
+            state.opened = moment.start if state.published is None else max(moment.start, state.published)
+            state.revision, state.severity = 0, severity
             state.detectors = []
             return "open"
         worse = _RANK[severity] > _RANK[state.severity]

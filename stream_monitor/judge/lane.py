@@ -1,12 +1,13 @@
 """One clock of one model: panes close in event-time order, fill baselines, feed detectors and windows.
 
 The order of work when a watermark comes is fixed, so that no batching can show: windows that end at or before the next
-pane are finished, then the pane is closed, and at last the windows that the watermark has passed are finished.
+pane are finished, then the pane is closed, and at last the windows that the watermark has passed are finished. Windows
+are finished, or found empty, in the order of their ends, the shorter first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -24,12 +25,13 @@ from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.history import Plan
 from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.detect.pinned import PinnedMeasure
+from stream_monitor.durations import Pace
 from stream_monitor.events.arrays import pack
 from stream_monitor.judge.admission import admit_groups, admit_measures, groups_of
 from stream_monitor.judge.panes import Ids, Pane, Part, Places, merge, split
 from stream_monitor.judge.recent import Names, Recent, RecentState
 from stream_monitor.judge.sequential import Found, Known, SequentialDetectors, SequentialRules, SequentialState
-from stream_monitor.judge.windows import Window
+from stream_monitor.judge.windows import Slides, Window
 from stream_monitor.settings import CapSettings
 
 
@@ -45,6 +47,7 @@ class LaneState(msgspec.Struct):
 
     name: LaneName
     windows: list[Window]
+    """The parts, one a window size, that are being filled: see `windows.Slides`."""
     closed: int = NEVER
     """All panes that start before this have closed."""
     lively: dict[int, int] = {}
@@ -56,6 +59,13 @@ class LaneState(msgspec.Struct):
     edges: dict[str, Edges] = {}
     sequential: SequentialState = msgspec.field(default_factory=SequentialState)
     recent: RecentState = msgspec.field(default_factory=RecentState)
+    earlier: dict[int, list[Window]] = {}
+    """By window size: the parts before those of `windows`, oldest first; none of tumbling windows."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether panes or windows wait to be published."""
+        return bool(self.open or self.earlier) or not all(window.empty for window in self.windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,7 @@ class LaneRules:
 
     model: str
     pane_ms: int
+    windows: Sequence[Pace]
     first: int
     caps: CapSettings
     limits: Mapping[str, tuple[float, ...]]
@@ -132,7 +143,11 @@ class Lane:
         self.state, self.rules = state, rules
         self.sequential = SequentialDetectors(state.sequential, rules.sequential, grid)
         names = Names(state.ids, state.baselines, state.edges)
-        self.recent = Recent(state.recent, rules.recent, names, [window.size for window in state.windows])
+        self.recent = Recent(state.recent, rules.recent, names, rules.windows)
+        kept = state.windows, state.earlier, state.lively
+        self.slides = [Slides(pace, at, *kept) for at, pace in enumerate(rules.windows)]
+        self.slide_of = {pace.size: pace.slide for pace in rules.windows}
+        """By window size."""
         self._filled = np.zeros((0, 0), np.bool_)
         self._filled_categories: set[tuple[int, str]] = set()
         self._places = Places(state.ids)
@@ -154,70 +169,63 @@ class Lane:
             if group < 0:
                 continue
             for window in self.state.windows:
-                if window.empty:
-                    window.start = self.state.closed - self.state.closed % window.size
+                window.begin(self.state.closed)
                 window.add_after_idle(group + 1, group, int(part.delta.counts[cell].sum()))
 
-    def advance(self, watermark: int) -> Iterator[Happening]:
-        """Close every pane that ends at or before the watermark, oldest first."""
+    def advance(self, watermark: int, last: int = END) -> Iterator[Happening]:
+        """Close every pane that ends at or before the watermark, oldest first.
+
+        `last` is the time of the newest event anywhere; it matters where the watermark is END, see `Slides.due`.
+        """
         size = self.rules.pane_ms
-        if not (self.state.open or self.state.lively) and all(window.empty for window in self.state.windows):
+        if not (self.state.lively or self.state.waiting):
             self.state.closed = max(self.state.closed, watermark - watermark % size)
             return
         for start in sorted(pane for pane in self.state.open if pane + size <= watermark):
             yield from self._finish(start)
             self.state.closed = start + size
             yield from self._close(self._merge(start, self.state.open.pop(start)))
-        yield from self._finish(watermark)
+        yield from self._finish(watermark, last)
+        if watermark >= END:
+            self.state.earlier.clear()
         self.state.closed = max(self.state.closed, watermark - watermark % size)
 
-    def _finish(self, until: int) -> Iterator[Happening]:
-        ended = [(w.end, w.size, at) for at, w in enumerate(self.state.windows) if not w.empty and w.end <= until]
-        for end, size, at in sorted(ended):
-            window = self.state.windows[at]
-            self.state.windows[at] = window.clear()
-            self.state.lively[size] = end
+    def _finish(self, until: int, last: int = END) -> Iterator[Happening]:
+        while (next_one := _first_due(self.slides, until, last)) is not None:
+            end, size, slides = next_one
+            window = slides.finish(end, self._trim)
+            if window is None:
+                yield Emptied(self, end - size, size)
+                continue
             self._settle(window)
             if self.recent.ripe(end - 1):
                 yield Ripe(self, end - 1)
             yield Finished(self, window)
         if self.recent.ripe(until):
             yield Ripe(self, until)
-        for window in self.state.windows:
-            start = self.state.lively.get(window.size)
-            if start is not None and window.empty and start + window.size <= until < END:
-                del self.state.lively[window.size]  # of a run of empty windows only the first is told
-                yield Emptied(self, start, window.size)
 
-    def preview(self) -> Iterator[Finished]:
-        """Windows as they stand, open panes included; nothing is changed by looking."""
-        for window in self.state.windows:
-            view = window.copy()
+    def preview(self, last: int) -> Iterator[Finished]:
+        """Windows as they stand up to the time of the `last` event, open panes included; looking changes nothing."""
+        for slides in self.slides:
+            view = slides.copy()
             for start in sorted(self.state.open):
-                at = start - start % view.size
-                if view.empty:
-                    view.start = at
-                if at == view.start:
-                    view.add(self._merge(start, self.state.open[start]))
-                else:
-                    self._settle(view)
-                    yield Finished(self, view)
-                    view = Window(view.size, at)
-                    view.add(self._merge(start, self.state.open[start]))
-            if not view.empty:
-                self._settle(view)
-                yield Finished(self, view)
+                yield from self._shown(view, start, END)
+                view.filling.begin(start)
+                view.filling.add(self._merge(start, self.state.open[start]))
+            yield from self._shown(view, END, last)
 
-    def settle(self) -> None:
+    def _shown(self, view: Slides, until: int, last: int) -> Iterator[Finished]:
+        while (end := view.due(until, last)) is not None:
+            window = view.finish(end, self._trim)
+            if window is not None:
+                self._settle(window)
+                yield Finished(self, window)
+
+    def catch_up(self) -> None:
         """Merge what waits to be merged, before a snapshot."""
-        for window in self.state.windows:
-            self._settle(window)
-        if self.state.recent.filling is not None:
-            self._settle(self.state.recent.filling)
-
-    def _settle(self, window: Window) -> None:
-        window.settle()
-        self._trim(window)
+        for window in (*self.state.windows, self.state.recent.filling):
+            if window is not None:
+                window.catch_up()
 
     # --- a pane ---
 
@@ -230,15 +238,12 @@ class Lane:
     def _close(self, pane: Pane) -> Iterator[Happening]:
         yield from self._fill(pane)
         for window in self.state.windows:
-            if window.empty:
-                window.start = pane.start - pane.start % window.size
+            window.begin(pane.start)
             window.add(pane)
             if not window.later.categories:
                 self._trim(window)
+            self._settle(window)
         self.recent.add(pane, self._trim)
-        for measure, name in self._settled():
-            for window in self.state.windows:
-                window.settle_values(measure, self.state.edges[name])
         yield Closed(self, pane)
         if self.sequential.active:
             yield from self._detect(pane)
@@ -246,11 +251,13 @@ class Lane:
     def _trim(self, window: Window) -> None:
         window.trim(self._categories, UNKNOWN_CATEGORIES)
 
-    def _settled(self) -> list[tuple[int, str]]:
-        """Measures with edges whose values still wait in a window."""
-        waiting = {measure for window in self.state.windows for _, measure in window.values}
-        names = list(self.state.ids.measures)
-        return [(measure, names[measure]) for measure in sorted(waiting) if names[measure] in self.state.edges]
+    def _settle(self, window: Window) -> None:
+        """Bin the values that wait in a window for the edges of their measures, where there are such by now."""
+        if window.values:
+            names = list(self.state.ids.measures)
+            for measure in sorted({measure for _, measure in window.values}):
+                if (edges := self.state.edges.get(names[measure])) is not None:
+                    window.settle_values(measure, edges)
 
     # --- baselines ---
 
@@ -393,3 +400,9 @@ class Lane:
         known = Known(list(ids.groups), list(ids.measures), self.state.baselines, self.state.edges, self.recent)
         for said in self.sequential.detect(pane, pane.start + self.rules.pane_ms, known):
             yield Rang(self, pane.start, said) if isinstance(said, Found) else said
+
+
+def _first_due(all_slides: Sequence[Slides], until: int, last: int) -> tuple[int, int, Slides] | None:
+    """(end, size, slides) of the window that ends first, of those the shortest."""
+    due = [(end, s.pace.size, s) for s in all_slides if (end := s.due(until, last)) is not None]
+    return min(due, key=lambda one: one[:2], default=None)

@@ -3,8 +3,9 @@
 Labels come on a clock of their own, at most as far as the input's and up to the label horizon behind it; how far they
 are when an alert opens depends on how topics were interleaved. So an alert opens with "unknown", and a watch is set.
 The label lane, whose windows finish in an order that is the same whatever came when, adds its windows to the watch
-from the start of the alert's on, and the answer is a record of its own: status `outcome`. In every schedule the input
-lane has finished a window before the label lane finishes the same one, so no window is missed and none comes too early.
+from the start of the alert's on (of sliding ones those that lie side by side from there, so that a label counts once),
+and the answer is a record of its own: status `outcome`. In every schedule the input lane has finished a window before
+the label lane finishes the same one, so no window is missed and none comes too early.
 """
 
 from __future__ import annotations
@@ -48,12 +49,13 @@ class Watches(msgspec.Struct):
     def add(self, alert: Alert, size: int, horizon: int) -> None:
         """Watch an alert that opened on a window of `size` ms."""
         opening = msgspec.structs.replace(alert, findings=[], attribution=None)
-        self.by_id[alert.id] = Watch(opening, size, alert.opened_ts, alert.ts + horizon)
+        self.by_id[alert.id] = Watch(opening, size, alert.ts - size, alert.ts + horizon)
 
     def finished(self, window: Window, ids: Ids, baselines: Baselines, least: int) -> Iterator[Alert]:
         """Take in a finished window of the label lane; the answers that it makes clear, of at least `least` labels."""
         for watch in sorted(self.by_id.values(), key=lambda watch: watch.opening.id):
-            if watch.size == window.size and watch.start <= window.start and window.end <= watch.until:
+            beside = watch.size == window.size and (window.start - watch.start) % watch.size == 0
+            if beside and watch.start <= window.start and window.end <= watch.until:
                 _add(watch, window, ids)
                 change = _change(watch, baselines, least)
                 if change is not None and (change.state != "unchanged" or watch.n >= ENOUGH):

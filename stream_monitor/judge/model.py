@@ -68,17 +68,14 @@ class ModelState(msgspec.Struct):
     @property
     def waiting(self) -> bool:
         """Whether panes or windows wait to be published: time can jump past `model_ttl` while they do."""
-        lanes = self.lanes.values()
-        return bool(self.performance.windows) or any(
-            lane.open or not all(window.empty for window in lane.windows) for lane in lanes
-        )
+        return bool(self.performance.windows) or any(lane.waiting for lane in self.lanes.values())
 
 
 def new_state(model: str, settings: Settings) -> ModelState:
     """A model that was never seen."""
     windows = settings.time.windows
-    sizes = sorted({max(size, settings.join.grain) for size in windows})
-    lanes: dict[str, LaneState] = {name: LaneState(name, [Window(size) for size in windows]) for name in LANES}
+    sizes = sorted({max(pace.size, settings.join.grain) for pace in windows})
+    lanes: dict[str, LaneState] = {name: LaneState(name, [Window(pace.slide) for pace in windows]) for name in LANES}
     return ModelState(model, lanes, Performance(sizes, lags_of(settings.join.revisions, settings.join.label_horizon)))
 
 
@@ -99,6 +96,7 @@ class ModelJudge:
         return LaneRules(
             model=self.state.model,
             pane_ms=settings.time.pane,
+            windows=settings.time.windows,
             first=settings.baseline.first,
             caps=settings.caps,
             limits=values,
@@ -113,7 +111,7 @@ class ModelJudge:
     def packed(self) -> bytes:
         """The state for a snapshot."""
         for lane in self.lanes.values():
-            lane.settle()
+            lane.catch_up()
             lane.sequential.save()
         written = pack(self.state)
         for lane in self.lanes.values():
@@ -144,7 +142,7 @@ class ModelJudge:
         for name in LANES:
             watermark = watermarks.of(name)
             if watermark > NEVER:
-                for happening in self.lanes[name].advance(watermark):
+                for happening in self.lanes[name].advance(watermark, watermarks.last(name)):
                     yield from self._hear(happening)
         if self.state.watches.by_id:
             label, least = self.lanes["label"].state, self.settings.detection.min_count
@@ -152,10 +150,11 @@ class ModelJudge:
         for revised in self.state.performance.advance(watermarks.of("label")):
             yield from metrics.of_performance(self.state.model, revised)
 
-    def preview(self) -> Iterator[Metric]:
+    def preview(self, watermarks: Watermarks) -> Iterator[Metric]:
         """Open windows as they stand."""
-        for name in ("input", "observation"):
-            for finished in self.lanes[name].preview():
+        shown: tuple[LaneName, ...] = ("input", "observation")
+        for name in shown:
+            for finished in self.lanes[name].preview(watermarks.last(name)):
                 subjects = self._subjects(finished.lane, finished.window)
                 yield from metrics.of_window(finished.lane, finished.window, subjects, final=False)
         for revised in self.state.performance.preview():
@@ -201,7 +200,7 @@ class ModelJudge:
         subjects = self._subjects(lane, window)
         moment = Moment(window.start, window.end, window.size)
         if self.state.model != OTHER:
-            level = window_level(self.settings.detection, window.size, len(lane.state.windows))
+            level = window_level(self.settings.detection, lane.slide_of[window.size], len(lane.slides))
             for verdict in control(subjects, self.settings.detection, level):
                 for alert in self._alert(lane, verdict.group, verdict, moment):
                     if (alert.status, alert.kind, lane.state.name) == ("open", "drift", "input"):
@@ -285,10 +284,10 @@ class ModelJudge:
             if segment != ALL:
                 continue
             key = version, segment, moment.size
-            known = self.state.volumes.setdefault(key, VolumeRange())
+            known, slide = self.state.volumes.setdefault(key, VolumeRange()), lane.slide_of[moment.size]
             count = counts.get(group, 0)
-            finding = known.judge(count, moment.size, tolerance)
-            if finding is None and not known.learned(moment.size):
-                known.learn(count)
+            finding = known.judge(count, slide, tolerance)
+            if finding is None and not known.learned(slide):
+                known.learn(count, partial=moment.size // slide - 1)
                 continue
             yield from self._alert(lane, group, Verdict(group, VOLUME, "drift", [finding] if finding else []), moment)

@@ -221,7 +221,7 @@ class PartitionJudge:
         if marks.all_idle and self.state.fresh and self.state.settings is not None:
             self.state.fresh = False
             for name in sorted(self.models):
-                yield from self.models[name].preview()
+                yield from self.models[name].preview(marks)
             yield from self._preview_newcomers()
         if self.number == 0 and self.state.settings is not None:
             yield from self._silence(arrived)
@@ -234,7 +234,7 @@ class PartitionJudge:
                 judge.feed(delta)
             for outcome in self.state.newcomers[name].performance:
                 judge.feed_performance(outcome)
-            yield from judge.preview()
+            yield from judge.preview(self.state.watermarks)
 
     def _silence(self, arrived: int) -> Iterator[Alert]:
         since = self.state.watermarks.idle_since

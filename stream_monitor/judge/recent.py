@@ -17,7 +17,7 @@ from stream_monitor.describe.edges import Edges
 from stream_monitor.describe.measures import base_of, kind_of
 from stream_monitor.detect.baselines import Baseline, Baselines, category_counts
 from stream_monitor.detect.history import History, Merged, Plan, Slice
-from stream_monitor.durations import HOUR, WEEK
+from stream_monitor.durations import HOUR, WEEK, Pace
 from stream_monitor.judge.panes import Ids, Pane
 from stream_monitor.judge.windows import Window
 from stream_monitor.types import F64
@@ -54,11 +54,11 @@ class Names:
 class Recent:
     """Behaviour around a `RecentState`."""
 
-    def __init__(self, state: RecentState, plan: Plan | None, names: Names, windows: Sequence[int]) -> None:
+    def __init__(self, state: RecentState, plan: Plan | None, names: Names, windows: Sequence[Pace]) -> None:
         if state.plan != plan:
             state.plan, state.filling, state.waiting, state.histories = plan, None, [], {}
         self.state, self.plan, self.names = state, plan, names
-        self._judged = max((size for size in windows if size <= WEEK), default=0)
+        self._judged = [pace for pace in windows if pace.size <= WEEK]
         self._found: dict[tuple[Key, int, int], Merged | None] = {}
 
     # --- filling ---
@@ -81,7 +81,7 @@ class Recent:
             return False
         filling = self.state.filling
         if filling is not None and filling.end <= until:
-            filling.settle()
+            filling.catch_up()
             self.state.waiting.append((filling.start, list(self._slices(filling))))
             self.state.filling = None
         return any(self._settled(start) <= until for start, _ in self.state.waiting)
@@ -90,9 +90,9 @@ class Recent:
         """When all windows over a slice have been judged; a border of slices, so that panes of one see one past."""
         assert self.plan is not None
         end, size = start + self.plan.slice, self.plan.slice
-        if self._judged:
-            end = -(-end // self._judged) * self._judged
-        return -(-end // size) * size
+        last = [(end + pace.size - 1) // pace.slide * pace.slide for pace in self._judged]
+        """Ends of the last windows that begin before the slice ends."""
+        return -(-max(last, default=end) // size) * size
 
     def settle(self, until: int, alarmed: Alarmed) -> None:
         """Take in the slices that have waited for long enough, but those that are in alert."""

@@ -51,6 +51,12 @@ class Watermarks(msgspec.Struct):
         """The largest event time anywhere in predictions, labels and feedback."""
         return max((p.largest for p in self.partitions.values()), default=NEVER)
 
+    def last(self, lane: Lane) -> int:
+        """The largest event time anywhere in what a lane is made of; its watermark is not above, unless it is END."""
+        if lane == "observation":
+            return max((o.largest for o in self.observations.values()), default=NEVER)
+        return self.largest
+
     def of(self, lane: Lane) -> int:
         """A lane's watermark."""
         return self.lanes.get(lane, NEVER)

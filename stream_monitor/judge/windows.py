@@ -1,17 +1,23 @@
-"""A tumbling window of one lane: the panes that closed in it, merged."""
+"""Windows of one lane: the panes that closed in them, merged.
+
+A window is kept in parts as long as its slide, which are merged when it ends. A tumbling window slides by its size: it
+is a single part, and nothing is merged or copied.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
-from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.detect.baselines import keep_categories
-from stream_monitor.detect.numbers import Bins, Numbers
+from stream_monitor.detect.numbers import Bins, NumberRows, Numbers
+from stream_monitor.durations import Pace
 from stream_monitor.judge.panes import Pane, Tally, add_counts
 
 ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
@@ -41,7 +47,7 @@ class Window(msgspec.Struct):
     values: dict[tuple[int, int], list[np.ndarray]] = {}
     categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
     later: Later = msgspec.field(default_factory=Later)
-    """What `settle` merges; before it, bins and categories are those of some earlier pane."""
+    """What `catch_up` merges; before it, bins and categories are those of some earlier pane."""
 
     @property
     def end(self) -> int:
@@ -53,9 +59,10 @@ class Window(msgspec.Struct):
         """Nothing came in this window."""
         return self.start == NEVER
 
-    def clear(self) -> Window:
-        """An empty window of the same size."""
-        return Window(self.size)
+    def begin(self, at: int) -> None:
+        """Make it the window that `at` (epoch ms) lies in, unless something came in it already."""
+        if self.empty:
+            self.start = at - at % self.size
 
     def add(self, pane: Pane) -> None:
         """Merge a pane that lies in this window."""
@@ -71,9 +78,9 @@ class Window(msgspec.Struct):
             later.categories.append(pane.categories)
             later.size += sum([len(names) for _, names, _ in pane.categories.values()])
         if len(later.bins) >= LATER or len(later.categories) >= LATER or later.size > LATER_CATEGORIES:
-            self.settle()
+            self.catch_up()
 
-    def settle(self) -> None:
+    def catch_up(self) -> None:
         """Merge what waits: for who looks at bins or categories."""
         later, self.later = self.later, Later()
         if later.bins:
@@ -86,6 +93,21 @@ class Window(msgspec.Struct):
             total, merged = self.categories.get(key) or (0, {})
             add_counts(merged, tallies)
             self.categories[key] = total + sum([tally[0] for tally in tallies]), merged
+
+    def add_part(self, part: Window) -> None:
+        """Merge a shorter window that lies in this one; it stays as it is."""
+        self._room(len(part.counts), part.numbers.n.shape[1])
+        self.counts[: len(part.counts)] += part.counts
+        rows = _rows_of(part.numbers)
+        self.numbers.add_moments(rows)
+        if len(rows.bin_at):
+            self.numbers.add_bins([Bins.of(rows)])
+        for key, values in part.values.items():
+            self.values.setdefault(key, []).extend(values)
+        for name, (n, counts) in part.categories.items():
+            total, merged = self.categories.get(name) or (0, {})
+            add_counts(merged, [(n, counts.keys(), counts.values())])
+            self.categories[name] = total + n, merged
 
     def trim(self, known: Callable[[str], frozenset[str]], cap: int) -> None:
         """Of each measure's categories keep the known ones and the `cap` of smallest hash, with exact counts.
@@ -117,3 +139,79 @@ class Window(msgspec.Struct):
     def copy(self) -> Window:
         """A copy that can be added to without touching this one."""
         return copy.deepcopy(self)
+
+
+def _rows_of(table: Numbers) -> NumberRows:
+    """What a table holds, as rows that another can add."""
+    at = group, measure = np.nonzero(table.n)
+    row, bins = np.nonzero(counts := table.counts[at])
+    ptr, moments = np.searchsorted(row, np.arange(len(group) + 1)), (table.n[at], table.mean[at], table.m2[at])
+    return NumberRows(group, measure, *moments, table.low[at], table.high[at], ptr, bins, counts[row, bins])
+
+
+@dataclass(frozen=True, slots=True)
+class Slides:
+    """The windows of one size of a lane, in parts of a slide; what is remembered lies in the lane's state.
+
+    At most size / slide parts are kept, and those in which nothing came are not.
+    """
+
+    pace: Pace
+    at: int
+    """Place in `windows`."""
+    windows: list[Window]
+    """The parts that are being filled, one a size."""
+    earlier: dict[int, list[Window]]
+    """By size: the parts before, of windows that have not ended, oldest first."""
+    lively: dict[int, int]
+    """By size: the end of the last window, as long as the one after it may be the first empty one."""
+
+    @property
+    def filling(self) -> Window:
+        """The part that is being filled."""
+        return self.windows[self.at]
+
+    def due(self, until: int, last: int = END) -> int | None:
+        """When the next window ends, or the first one in which nothing came; None when that is after `until`.
+
+        Where the stream is over (`until` is END) that is with the slide of its `last` event: what would follow are
+        windows of a time that never came.
+        """
+        size, slide = self.pace
+        earlier = self.earlier.get(size)
+        if not earlier and self.filling.empty:
+            ended = self.lively.get(size)
+            return ended + slide if ended is not None and ended + slide <= until < END else None
+        end = self.lively[size] + slide if earlier else self.filling.end
+        latest = max(last - last % slide + slide, NEVER if self.filling.empty else self.filling.end)
+        return end if end <= min(until, latest) else None
+
+    def finish(self, end: int, trim: Callable[[Window], None]) -> Window | None:
+        """Take out the window that is due at `end`; None when nothing came in it. `trim` bounds its categories."""
+        size, slide = self.pace
+        parts = self.earlier.pop(size, [])
+        if not self.filling.empty and self.filling.end == end:
+            self.filling.catch_up()
+            trim(self.filling)
+            parts = [*parts, self.filling]
+            self.windows[self.at] = Window(slide)
+        if not parts:
+            del self.lively[size]  # of a run of empty windows only the first is told
+            return None
+        self.lively[size] = end
+        if kept := [part for part in parts if part.start >= end + slide - size]:
+            self.earlier[size] = kept
+        if size == slide:
+            return parts[0]
+        merged = Window(size, end - size)
+        for part in parts:
+            merged.add_part(part)
+            trim(merged)
+        return merged
+
+    def copy(self) -> Slides:
+        """A copy that can be filled and finished without touching this one."""
+        size = self.pace.size
+        earlier = {size: list(self.earlier[size])} if size in self.earlier else {}
+        lively = {size: self.lively[size]} if size in self.lively else {}
+        return Slides(self.pace, 0, [self.filling.copy()], earlier, lively)

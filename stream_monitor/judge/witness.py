@@ -17,7 +17,8 @@ from stream_monitor.describe.clocks import END
 from stream_monitor.describe.measures import LATENCY, VOLUME
 from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.detect.grid import Grid, Step
-from stream_monitor.detect.sequential import CUSUM
+from stream_monitor.detect.sequential import CUSUM, DETECTORS
+from stream_monitor.durations import Pace
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.again import Again, Log, Terms
@@ -46,11 +47,12 @@ class Point(msgspec.Struct):
 
 
 class Series(msgspec.Struct):
-    """One detector over time; `size` is that of its windows in ms, 0 for panes."""
+    """One detector over time; `size` is that of its windows in ms, 0 for panes, and one ends every `slide` ms."""
 
     detector: str
     size: int
     points: list[Point] = []
+    slide: int = 0
 
 
 class Explanation(msgspec.Struct):
@@ -72,7 +74,7 @@ class Sight:
     cause: Cause
     first: int
     last: int
-    size: int
+    pace: Pace
     series: dict[tuple[str, int], Series] = field(default_factory=dict)
     pane: int | None = None
     """End of the pane after which the CUSUM is to be looked at."""
@@ -80,7 +82,8 @@ class Sight:
     def add(self, detector: str, size: int, point: Point) -> None:
         """Keep a point that lies in the time looked at; the later one of a detector and a moment counts."""
         if self.first <= point.ts <= self.last:
-            points = self.series.setdefault((detector, size), Series(detector, size)).points
+            slide = self.pace.slide if size else 0
+            points = self.series.setdefault((detector, size), Series(detector, size, slide=slide)).points
             if points and points[-1].ts == point.ts:
                 points.pop()
             points.append(point)
@@ -107,7 +110,7 @@ class Witness(ModelJudge):
                     end = pane + self.settings.time.pane
                     finding = found.finding
                     sight.add(finding.detector, PANES, Point(end, finding.score, finding.threshold))
-            case Emptied(start=start, size=size) if sight.cause.measure == VOLUME and size == sight.size:
+            case Emptied(start=start, size=size) if sight.cause.measure == VOLUME and size == sight.pace.size:
                 sight.add(VOLUME, size, Point(start + size, 0.0, None))
         yield from super()._hear(happening)
 
@@ -126,7 +129,7 @@ class Witness(ModelJudge):
 
     def _judge(self, lane: Lane, window: Window) -> Iterator[Said]:
         sight, group = self.sight, self.sight.group(lane)
-        if window.size == sight.size and group is not None and sight.first <= window.end <= sight.last:
+        if window.size == sight.pace.size and group is not None and sight.first <= window.end <= sight.last:
             for detector, score, threshold in self._seen(lane, window, group):
                 sight.add(detector, window.size, Point(window.end, score, threshold))
         yield from super()._judge(lane, window)
@@ -207,16 +210,27 @@ def explain(terms: Terms, number: int, log: Log, published: Sequence[Alert]) -> 
 def _sight(published: Sequence[Alert], settings: Settings) -> Sight:
     first = published[0]
     opened = first.opened_ts
-    size = first.ts - opened if first.status == "open" else settings.time.windows[0]
-    if size not in settings.time.windows:  # opened by a detector of panes
-        size = min(settings.time.windows)
-    step = size if first.ts - opened == size else settings.time.pane
+    opening, windows = _opening(first, settings), sorted(settings.time.windows)
+    pace = opening or windows[0]
+    step = settings.time.pane if opening is None and first.status == "open" else pace.slide
     began = [f.change_ts for alert in published[:1] for f in alert.findings if f.change_ts is not None]
     begins = min([opened, *began])
     span = max(BEFORE * step, opened - begins)
     last = max(alert.ts for alert in published)
     cause = Cause(first.model, first.version, first.segment, first.measure, first.kind)
-    return Sight(cause, begins - span, last + AFTER * step, size)
+    return Sight(cause, begins - span, last + AFTER * step, pace)
+
+
+def _opening(first: Alert, settings: Settings) -> Pace | None:
+    """The windows one of which opened an alert; None of a detector of panes, and where the opening has expired.
+
+    It is the shortest one that reaches back to the opening: a window that began before the alert that ended last on the
+    same cause opens one where that ended.
+    """
+    if first.status != "open" or all(f.detector in (CUSUM, *DETECTORS) for f in first.findings):
+        return None
+    reach = first.ts - first.opened_ts
+    return next((pace for pace in sorted(settings.time.windows) if pace.size >= reach), None)
 
 
 def _lanes_of(published: Sequence[Alert]) -> set[LaneName]:

@@ -49,6 +49,16 @@ def test_the_parts_are_the_whole_when_everything_speaks() -> None:
     assert sequential_ms(settings()) == pytest.approx(2 * WEEK)
 
 
+def test_a_sliding_window_is_judged_more_often_each_time_at_the_worth_of_its_slide() -> None:
+    hour, slide = 60 * MINUTE, 5 * MINUTE
+    tumbling, sliding = (
+        WEEK / hour * window_level(settings(), hour, 1),
+        WEEK / slide * window_level(settings(), slide, 1),
+    )
+    assert tumbling == pytest.approx(sliding)
+    assert window_level(settings(), slide, 1) == pytest.approx(window_level(settings(), hour, 1) / 12)
+
+
 def test_a_level_is_bounded_and_can_be_set() -> None:
     assert window_level(settings(), 30 * 86_400_000, 1) == MOST
     assert window_level(settings(false_discovery_rate=0.02), MINUTE, 3) == 0.02

@@ -49,3 +49,15 @@ def test_cooldown_keeps_a_flapping_measure_from_ringing_again() -> None:
 def test_each_opening_has_an_id_of_its_own() -> None:
     opened = [alert.id for alert in drive("x..x..", cooldown="0ms") if alert.status == "open"]
     assert len(opened) == len(set(opened)) == 2
+
+
+def test_no_two_alerts_of_a_cause_have_one_id_though_a_longer_window_begins_where_a_shorter_one_rang() -> None:
+    """Of ten minutes and of an hour that slides by ten: both begin at 0."""
+    settings = DetectionSettings.model_validate({"recovery": 1, "cooldown": "1m"})
+    finding = [Finding(detector="psi", score=0.2, threshold=0.1, p_value=1e-9)]
+    book, step = AlertBook(), HOUR // 6
+    moments = [(0, step, finding), (step, 2 * step, []), (0, HOUR, finding), (step, step + HOUR, [])]
+    told = [book.hear(CAUSE, "input", Moment(a, b, b - a), said, settings) for a, b, said in moments]
+    opened, resolved, again, _ = (alert for alert in told if alert is not None)
+    assert [a.status for a in told if a is not None] == ["open", "resolved", "open", "resolved"]
+    assert opened.id != again.id and (opened.opened_ts, again.opened_ts) == (0, resolved.ts)

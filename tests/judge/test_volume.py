@@ -13,9 +13,9 @@ HOUR = 3_600_000
 START = T0 - T0 % (24 * HOUR)
 
 
-def alerts_of(hours: list[int]) -> list[dict[str, Any]]:
+def alerts_of(hours: list[int], window: str = "1h") -> list[dict[str, Any]]:
     """Alerts on the volume of model `m`, that has 20 events in each of these hours; `other` goes on all the time."""
-    time = {"pane": "1m", "windows": ["1h"], "allowed_lateness": "5s", "max_skew": "1s"}
+    time = {"pane": "1m", "windows": [window], "allowed_lateness": "5s", "max_skew": "1s"}
     rules = quick_settings(time=time, join={"grain": "1h", "label_horizon": "1h"})
     events: list[tuple[str, bytes]] = []
     for hour in range(max(hours) + 6):
@@ -43,3 +43,10 @@ def test_the_first_empty_window_rings_once_and_traffic_resolves_it() -> None:
 
 def test_a_model_that_is_quiet_every_night_of_its_first_day_is_not_missed_at_night() -> None:
     assert alerts_of([hour for hour in range(60) if hour % 24 < 18]) == []
+
+
+def test_a_sliding_window_rings_when_half_of_it_is_missing_and_not_where_the_stream_begins_or_ends() -> None:
+    """`other` ends with the stream: no window is judged that goes on behind it. 20 and 40 of 60 begin the range."""
+    found = alerts_of([*range(40), *range(43, 50)], "3h/1h")
+    assert [(a["status"], (a["ts"] - START) // HOUR) for a in found] == [("open", 42), ("resolved", 46), ("open", 52)]
+    assert [a["findings"][0]["score"] for a in found if a["status"] == "open"] == [20, 20]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from typing import Any
 
 import msgspec
@@ -114,6 +115,27 @@ def test_it_is_drawn_for_a_person_and_fits_as_data(live: Recorded) -> None:
         for word in words:
             assert word in text, f"{measure}: {word}\n{text}"
         assert msgspec.json.decode(msgspec.json.encode(found), type=Explanation) == found
+
+
+def test_an_alert_of_a_sliding_window_shows_one_every_slide() -> None:
+    time = {"pane": "1s", "windows": ["10s", "20s/2s"], "allowed_lateness": "5s", "max_skew": "1s"}
+    few = {"psi": 9.0, "ks": 1.0, "missing": 1.0}
+    settings = rules(input=[], outcome=[], tolerance=few, limits=["amount.p50 > 11"], min_count=20, persistence=3)
+    settings = settings.model_copy(update={"time": quick_settings(time=time).time})
+    run = recorded(settings, events_of(germany_trebles))
+    (first, *_) = [a for a in run.alerts if a["status"] == "open" and a["segment"] == "country=DE"]
+    assert first["ts"] - first["opened_ts"] == 20_000 and first["ts"] % 10_000
+    found = explain(
+        Terms(settings, obey_log=True), 0, run.log, find([msgspec.convert(a, Alert) for a in run.alerts], first["id"])
+    )
+    assert found.exact
+    (series,) = found.series
+    assert (series.size, series.slide) == (20_000, 2_000)
+    assert {b.ts - a.ts for a, b in itertools.pairwise(series.points)} == {2_000}
+    screen = Console(file=io.StringIO(), width=100)
+    for part in drawn(found):
+        screen.print(part, highlight=False)
+    assert "windows of 20s every 2s" in screen.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_an_id_must_be_there_and_say_enough(live: Recorded) -> None:

@@ -52,13 +52,13 @@ def second_opinions(event: Event) -> list[Event]:
     ]
 
 
-def both(seed: int) -> tuple[Truth, Told]:
+def both(seed: int, rules: Settings = RULES) -> tuple[Truth, Told]:
     """What the input says, and what the stages say of it in batches of 37."""
     events = [more for event in shop(seed) for more in (event, *second_opinions(event))]
     for at, bad in enumerate(BAD):
         events.insert(100 * at, bad)
-    told, truth = Told(), Truth(RULES)
-    run = Recording(RULES, told)
+    told, truth = Told(), Truth(rules)
+    run = Recording(rules, told)
     for at in range(0, len(events), 37):
         run.feed((event.role, event.raw) for event in events[at : at + 37])
     run.finish()
@@ -80,6 +80,21 @@ def test_what_the_stages_say_is_what_the_input_says(seed: int) -> None:
     assert sum(counts.duplicates for counts in truth.traffic.values()) > 0
     assert sum(cell.labelled for cell in truth.performance.values()) > 100
     assert any("label_disagreement" in cell.n for cell in truth.performance.values())
+
+
+SLIDING = quick_settings(
+    time={"pane": "1s", "windows": ["20s/4s", "10s"], "allowed_lateness": "5s", "max_skew": "1s"},
+    segments=[["country"]],
+)
+
+
+def test_windows_that_slide_are_held_against_the_input_each() -> None:
+    truth, told = both(1, SLIDING)
+    assert list(compare(SLIDING, truth, told, True)) == []
+    gone = next(key for key in told.metrics if key[5] == "traffic" and key[4] - key[3] == 20_000 and key[4] % 20_000)
+    del told.metrics[gone]
+    (problem,) = compare(SLIDING, truth, told, True)
+    assert "no record" in problem
 
 
 def window(told: Told) -> list[Metric]:
