@@ -33,6 +33,8 @@ class Window(msgspec.Struct):
     numbers: Numbers = msgspec.field(default_factory=lambda: Numbers.empty(0, 0))
     values: dict[tuple[int, int], list[np.ndarray]] = {}
     categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
+    approximate: set[int] = set()
+    """Measures of which some counts were moved here from other edges."""
 
     @property
     def end(self) -> int:
@@ -66,6 +68,7 @@ class Window(msgspec.Struct):
         self._room(len(part.counts), part.numbers.n.shape[1])
         self.counts[: len(part.counts)] += part.counts
         self.numbers.add(_rows_of(part.numbers))
+        self.approximate |= part.approximate
         for key, values in part.values.items():
             self.values.setdefault(key, []).extend(values)
         for name, (n, counts) in part.categories.items():
