@@ -67,11 +67,12 @@ class Ripe:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """A reset holds from the pane on that starts at `start`: what it covers has no baseline now."""
+    """A reset holds from the pane on that starts at `start`: these measures, where it covers them, lost a baseline."""
 
     lane: Lane
     reset: ResetRecord
     start: int
+    measures: frozenset[str]
 
 
 Happening = Finished | Emptied | Rang | Learned | Closed | Ripe | Forgotten | Step
@@ -125,8 +126,9 @@ class Lane:
         for start in sorted(pane for pane in self.state.open if pane + size <= watermark):
             yield from self._finish(start)
             for reset in self.normal.due(start):
+                measures = self.normal.meant(reset)
                 yield from self.normal.forget(reset, start)
-                yield Forgotten(self, reset, start)
+                yield Forgotten(self, reset, start, measures)
             self.state.closed = start + size
             yield from self._close(*self._merge(start, self.state.open.pop(start)))
         yield from self._finish(watermark, last)

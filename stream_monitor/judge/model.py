@@ -192,16 +192,16 @@ class ModelJudge:
         match happening:
             case Ripe(lane=lane, until=until):
                 lane.recent.settle(until, self._alarmed)
-            case Forgotten(lane=lane, reset=reset, start=start):
-                yield from self._forget(lane, reset, start)
+            case Forgotten(lane=lane):
+                yield from self._forget(lane, happening)
             case Emptied(lane=lane, start=start, size=size):
                 if lane.state.name == "input" and self.state.model != OTHER:
                     yield from self._check_volume(lane, {}, Moment(start, start + size, size))
 
-    def _forget(self, lane: Lane, reset: ResetRecord, start: int) -> Iterator[Alert]:
-        """End the alerts on measures that have no baseline now; limits need none."""
-        names = [*lane.state.ids.names]
-        if lane.state.name == "input":
+    def _forget(self, lane: Lane, forgotten: Forgotten) -> Iterator[Alert]:
+        """End the alerts on measures that lost a baseline; limits need none."""
+        reset, names = forgotten.reset, sorted(forgotten.measures)
+        if lane.state.name == "input" and (reset.version is None or reset.measure == VOLUME):  # it is never pinned
             names.append(VOLUME)
             for key in [key for key in self.state.volumes if reset.covers(key[0], key[1], VOLUME)]:
                 del self.state.volumes[key]
@@ -210,7 +210,7 @@ class ModelJudge:
                 if reset.covers(version, segment, name):
                     for kind in FROM_BASELINES:
                         cause = Cause(self.state.model, version, segment, name, kind)
-                        alert = self.state.alerts.forget(cause, group_of(lane.state.name, name), start)
+                        alert = self.state.alerts.forget(cause, group_of(lane.state.name, name), forgotten.start)
                         if alert is not None:
                             yield alert
 

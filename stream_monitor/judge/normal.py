@@ -258,6 +258,12 @@ class Normal:
             self.state.resets = [reset for reset in self.state.resets if reset.since > start]
         return sorted(due, key=lambda reset: reset.since)
 
+    def meant(self, reset: ResetRecord) -> frozenset[str]:
+        """Measures of which a reset covers a baseline, made or in the making."""
+        baselines, filler = self.state.baselines, self.state.filler
+        shared = {(None, *key) for key in (*baselines.shared, *filler.by_key)}
+        return frozenset(key[2] for key in (*shared, *baselines.by_version) if reset.covers(*key))
+
     def forget(self, reset: ResetRecord, start: int) -> Iterator[Learned]:
         """Forget what is normal, from the pane on that starts at `start`."""
         groups, baselines, filler = list(self.state.ids.groups), self.state.baselines, self.state.filler

@@ -199,6 +199,7 @@ def test_a_version_loses_what_was_pinned_for_it_and_is_judged_by_what_all_share(
         if m["version"] == "2" and m["segment"] == "all" and m["kind"] == "traffic"
     }
     assert used == {("new", False), ("old", True)}
+    assert not any("was reset" in a["reason"] for a in made.alerts if a["version"] == "1")
 
 
 def test_volume_is_learned_anew() -> None:
