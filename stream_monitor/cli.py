@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from stream_monitor import __version__
-from stream_monitor.commands import again
+from stream_monitor.commands import again, reset
 from stream_monitor.commands.options import AsJson, Config, Follow
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import load
@@ -30,7 +30,9 @@ app = typer.Typer(
 topics_app = typer.Typer(no_args_is_help=True, help="Make and check the app's topics.")
 alerts_app = typer.Typer(no_args_is_help=True, help="Read alerts from their topic.")
 metrics_app = typer.Typer(no_args_is_help=True, help="Read metrics from their topic.")
-baseline_app = typer.Typer(no_args_is_help=True, help="Make, pin, list and show baselines: what counts as normal.")
+baseline_app = typer.Typer(
+    no_args_is_help=True, help="Make, pin, reset, list and show baselines: what counts as normal."
+)
 app.add_typer(topics_app, name="topics")
 app.add_typer(baseline_app, name="baseline")
 app.add_typer(alerts_app, name="alerts")
@@ -323,6 +325,9 @@ def baseline_pin(
     from stream_monitor.detect.pinned import read_file
 
     pin(load(config), read_file(file), err)
+
+
+baseline_app.command("reset")(reset.reset)
 
 
 @baseline_app.command("list")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.records import write
+from stream_monitor.describe.records import ResetRecord, write
 from stream_monitor.describe.stage import Describe, Layout
 from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.judge.stage import Judge
@@ -142,6 +142,11 @@ class Replay:
         """Put a baseline in force from the first pane not yet closed."""
         for record in baseline.records():
             self._judge(write(record))
+        self._pass_on()
+
+    def reset(self, record: ResetRecord) -> None:
+        """Forget baselines."""
+        self._judge(write(record))
         self._pass_on()
 
     def feed(self, lines: Iterable[tuple[str, bytes]]) -> None:

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 
 from stream_monitor.app import describe_loop, judge_loop
 from stream_monitor.baseline.build import build
-from stream_monitor.describe.records import write
+from stream_monitor.describe.records import ResetRecord, write
 from stream_monitor.describe.stage import Layout, partition_of
 from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.client import Aborted
 from stream_monitor.kafka.loop import Loop
 from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
-from stream_monitor.replay import replay
+from stream_monitor.replay import Replay
 from stream_monitor.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OUT, Settings
 from stream_monitor.stages import Output, PartitionStatus
-from tests.streams import Event, mornings, quick_settings, shop
+from tests.streams import T0, Event, mornings, quick_settings, shop
 
 Result = tuple[dict[tuple[str, ...], Any], dict[tuple[str, str, int], Any]]
 
@@ -57,13 +57,22 @@ def result_of(metrics: list[bytes], alerts: list[bytes]) -> Result:
     return last, found
 
 
-def by_replay(events: list[Event], rules: Settings, pinned: Sequence[PinnedBaseline] = ()) -> Result:
+def by_replay(
+    events: list[Event],
+    rules: Settings,
+    pinned: Sequence[PinnedBaseline] = (),
+    resets: Sequence[ResetRecord] = (),
+) -> Result:
     out: dict[str, list[bytes]] = defaultdict(list)
 
     def publish(output: Output) -> None:
         out[output.role].append(output.value)
 
-    replay(rules, [(event.role, event.raw) for event in events], publish, pinned)
+    run = Replay(rules, publish, pinned)
+    for reset in resets:
+        run.reset(reset)
+    run.feed((event.role, event.raw) for event in events)
+    run.finish()
     return result_of(out["metrics"], out["alerts"])
 
 
@@ -145,12 +154,13 @@ def by_cluster(
     seed: int,
     crashes: float,
     pinned: Sequence[PinnedBaseline] = (),
+    resets: Sequence[ResetRecord] = (),
 ) -> Result:
     partitions, workers = shape
     cluster = Cluster(rules, partitions, seed, crashes)
     rng = cluster.rng
-    for model, record in [(baseline.model, record) for baseline in pinned for record in baseline.records()]:
-        cluster.broker.append("profiles", write(record), number=partition_of(model, partitions))
+    for record in [*(record for baseline in pinned for record in baseline.records()), *resets]:
+        cluster.broker.append("profiles", write(record), number=partition_of(record.model, partitions))
     for role in ("describe", "judge") * workers:
         cluster.start(role)
     queues: dict[tuple[str, int], list[Event]] = defaultdict(list)
@@ -248,6 +258,35 @@ def test_nor_does_it_show_when_the_baseline_is_pinned(seed: int, partitions: int
     metrics, alerts = by_replay(events, rules, pinned)
     assert {m.get("baseline") for m in metrics.values() if m["kind"] == "traffic" and m["segment"] == "all"} >= {"calm"}
     assert by_cluster(events, rules, (partitions, workers), seed, crashes, pinned) == (metrics, alerts)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([1, 3]),
+    st.sampled_from([1, 2]),
+    st.sampled_from([0.0, 0.02]),
+    st.sampled_from(["first", "rolling"]),
+)
+def test_nor_does_it_show_when_baselines_are_reset_on_the_way(
+    seed: int, partitions: int, workers: int, crashes: float, kind: str
+) -> None:
+    """Of one model all, of the other one measure, from a pane on that no event had reached; before and after pins."""
+    rules = quick_settings(
+        segments=[["country"]],
+        baseline={"first": 100, "kind": kind, "span": "28s", "gap": "2s", "accept_after": "15s"},
+        time={"pane": "1s", "windows": ["20s/4s", "10s"], "allowed_lateness": "5s", "max_skew": "1s"},
+        commit={"snapshot_interval": "2s"},
+    )
+    events = shop(3, 900)
+    pinned = build(rules, ((e.role, e.raw) for e in shop(4, 300)), "calm", None).baselines
+    pinned = [baseline for baseline in pinned if baseline.model == "m1"]
+    resets = [ResetRecord("m0", since=T0 + 50_000), ResetRecord("m1", "amount", since=T0 + 47_500)]
+    metrics, alerts = by_replay(events, rules, pinned, resets)
+    ended = {a["measure"] for a in alerts.values() if a["status"] == "resolved" and "was reset" in a["reason"]}
+    assert "amount" in ended and (metrics, alerts) != by_replay(events, rules, pinned)
+    assert any(m.get("approximate") for metric in metrics.values() for m in metric["measures"].values())
+    assert by_cluster(events, rules, (partitions, workers), seed, crashes, pinned, resets) == (metrics, alerts)
 
 
 def names_of(metrics: dict[tuple[str, ...], Any]) -> set[str | None]:

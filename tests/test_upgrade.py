@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import pytest
 
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.records import WatermarkRecord, read, write
 from stream_monitor.describe.stage import Describe, Layout
 from stream_monitor.errors import FormatError
-from stream_monitor.events.arrays import pack
+from stream_monitor.events.arrays import pack, unpack
+from stream_monitor.judge.model import ModelState
+from stream_monitor.judge.partition import PartitionState
 from stream_monitor.judge.stage import Judge, SnapshotPart, read_snapshot
+from stream_monitor.replay import Replay
 from stream_monitor.stages import Position
-from tests.streams import quick_settings
+from tests.streams import quick_settings, shop
 
 
 def an_offset_of_describe() -> None:
@@ -45,3 +50,25 @@ def test_fields_that_a_newer_version_added_to_an_offset_are_no_reason_to_stop() 
     stage = Describe(quick_settings(), Layout(1, 1, 1), Knowledge())
     told = json.dumps({"ts": 1, "low": None, "n": 1, "v": 1, "new": "field"})
     assert stage.assign({("predictions", 0): Position(7, told)}, {}) == {("predictions", 0): 7}
+
+
+ADDED = {"earlier", "resets", "renewing", "others", "approximate", "left_out", "partial"}
+"""Fields of snapshots that 0.1.0 did not have from its beginning."""
+
+
+def without(value: Any) -> Any:
+    """What a snapshot was before there were these fields."""
+    if isinstance(value, dict):
+        return {key: without(item) for key, item in value.items() if key not in ADDED}
+    return [without(item) for item in value] if isinstance(value, list) else value
+
+
+def test_a_snapshot_from_before_windows_could_slide_and_baselines_be_reset_is_read_and_goes_on() -> None:
+    run, events = Replay(quick_settings(), lambda output: None), [(e.role, e.raw) for e in shop(3, 400)]
+    run.feed(events)
+    judge = run.judge.seats[0].judge
+    for value in (*(model.packed() for model in judge.models.values()), pack(judge.state)):
+        kind = PartitionState if value == pack(judge.state) else ModelState
+        former = msgspec.msgpack.encode(without(msgspec.msgpack.decode(value, strict=False)))
+        assert len(former) < len(value)
+        assert pack(unpack(former, kind, own=True)) == value

@@ -121,7 +121,7 @@ def _measures(judge: ModelJudge, name: str) -> list[PinnedMeasure]:
     for lane in judge.lanes.values():
         for _ in lane.advance(END):
             pass
-        for _ in lane.complete_all():
+        for _ in lane.normal.complete_all():
             pass
         for (segment, measure), baseline in sorted(lane.state.baselines.shared.items()):
             baseline.name = name

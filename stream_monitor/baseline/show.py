@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -11,6 +13,8 @@ from rich.table import Table
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, read_notice
+from stream_monitor.describe.measures import VOLUME
+from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.numbers import quantile
 from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
@@ -27,18 +31,58 @@ def in_force(notices: Iterable[bytes]) -> list[PinnedBaseline]:
     found: dict[tuple[str, str | None], dict[tuple[str, str, str], PinnedMeasure]] = {}
     for raw in notices:
         notice = read_notice(raw)
-        if isinstance(notice, EdgesRecord) and notice.borders is not None:
+        if isinstance(notice, EdgesRecord) and notice.borders is not None and not notice.former:
             edges[notice.model, notice.lane, notice.measure] = notice.borders
         elif isinstance(notice, BaselineRecord):
-            baseline = unpack(notice.payload, Baseline)
             key = notice.lane, notice.segment, notice.measure
+            if not notice.payload:  # it was reset
+                found.get((notice.model, notice.version), {}).pop(key, None)
+                continue
+            baseline = unpack(notice.payload, Baseline)
             borders = edges.get((notice.model, notice.lane, notice.measure)) if baseline.counts is not None else None
             measure = PinnedMeasure(notice.lane, notice.segment, notice.measure, baseline, borders)
             found.setdefault((notice.model, notice.version), {})[key] = measure
     return [
         PinnedBaseline(model, version, _name(measures.values()), [measures[key] for key in sorted(measures)])
         for (model, version), measures in sorted(found.items(), key=lambda item: (item[0][0], item[0][1] or ""))
+        if measures
     ]
+
+
+def measures_of(notices: Iterable[bytes], reset: ResetRecord) -> set[str]:
+    """The measures with a baseline, in force or in the making, that a reset covers; `volume` where it is asked for."""
+    found: set[str] = set()
+    for raw in notices:
+        notice = read_notice(raw)
+        if isinstance(notice, BaselineRecord) and notice.model == reset.model:
+            if reset.measure == VOLUME:
+                found.add(VOLUME)
+            elif reset.covers(notice.version, notice.segment, notice.measure) and (notice.payload or notice.since):
+                found.add(notice.measure)
+    return found
+
+
+@dataclass(frozen=True)
+class Making:
+    """A baseline that was reset at a pane (its start, epoch ms) and is made anew."""
+
+    model: str
+    segment: str
+    measure: str
+    since: int
+
+
+def in_the_making(notices: Iterable[bytes]) -> list[Making]:
+    """What the `baselines` topic says was reset, and has no baseline yet, by model."""
+    found: dict[tuple[str, str, str, str], Making] = {}
+    for raw in notices:
+        notice = read_notice(raw)
+        if isinstance(notice, BaselineRecord) and notice.version is None:
+            key = notice.model, notice.lane, notice.segment, notice.measure
+            found.pop(key, None)
+            if notice.since is not None:
+                found[key] = Making(notice.model, notice.segment, notice.measure, notice.since)
+    return [found[key] for key in sorted(found)]
 
 
 def _name(measures: Iterable[PinnedMeasure]) -> str:
@@ -58,9 +102,10 @@ def tables_of(baseline: PinnedBaseline) -> Iterator[Table]:
         yield _table("" if numbers else title, (), "most frequent", categories)
 
 
-def list_of(baselines: Sequence[PinnedBaseline], kind: str) -> Table:
+def list_of(baselines: Sequence[PinnedBaseline], kind: str, making: Sequence[Making] = ()) -> Table:
     """One row a model, version, segment and name of a baseline; `kind` is that of the settings.
 
+    Those that were reset and are in the making come last.
     Recent baselines are made anew for every window: those listed judge until there are such, and are their bins.
     """
     rows: dict[tuple[str, str, str, str], list[Baseline]] = {}
@@ -83,6 +128,10 @@ def list_of(baselines: Sequence[PinnedBaseline], kind: str) -> Table:
         values = f"{least:,}" if least == most else f"{least:,}-{most:,}"
         since = min(b.since for b in found)
         table.add_row(*where, str(len(found)), values, told, when(since) if since > NEVER else "the start")
+    anew = Counter((one.model, one.segment, one.since) for one in making)
+    for model, segment, since in sorted(anew):
+        told = "reset, in the making"
+        table.add_row(model, "all", segment, str(anew[model, segment, since]), "", told, when(since))
     return table
 
 

@@ -1,4 +1,4 @@
-"""`stream-monitor baseline`: make, pin, list and show what counts as normal."""
+"""`stream-monitor baseline`: make, pin, reset, list and show what counts as normal."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_monitor.baseline.build import build, read_events
-from stream_monitor.baseline.show import in_force, list_of, tables_of
+from stream_monitor.baseline.show import in_force, in_the_making, list_of, measures_of, tables_of
+from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.pinned import PinnedBaseline, read_file, write_file
+from stream_monitor.errors import StreamMonitorError
 from stream_monitor.kafka import pins
 from stream_monitor.kafka.tail import tail
+from stream_monitor.pictures import to_the_second
 from stream_monitor.settings import Settings
 
 NONE = "no baseline: a measure has one when its first values have come (`baseline.first` of the settings)"
+SHOWN = 8
+"""Measures that are named."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +83,33 @@ def show(settings: Settings, file: Path | None, only: tuple[str | None, str | No
 
 def listing(settings: Settings, console: Console) -> int:
     """List the baselines in force; 1 where there are none."""
-    baselines = in_force(tail(settings, "baselines", follow=False))
-    if baselines:
-        console.print(list_of(baselines, settings.baseline.kind))
-    return _found(bool(baselines))
+    notices = list(tail(settings, "baselines", follow=False))
+    baselines, making = in_force(notices), in_the_making(notices)
+    if baselines or making:
+        console.print(list_of(baselines, settings.baseline.kind, making))
+    return _found(bool(baselines or making))
+
+
+def reset(settings: Settings, record: ResetRecord, console: Console) -> None:
+    """Forget baselines, to be made anew.
+
+    Raises:
+        StreamMonitorError: there is none that is meant.
+    """
+    meant = sorted(measures_of(tail(settings, "baselines", follow=False), record))
+    if not meant:
+        asked = {"model": record.model, "version": record.version, "measure": record.measure, "segment": record.segment}
+        of = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
+        raise StreamMonitorError(f"no baseline of {of}: `baseline list` and `baseline show` tell which there are")
+    number = pins.reset(settings, record)
+    named = ", ".join(meant[:SHOWN]) + (f" and {len(meant) - SHOWN} more" if len(meant) > SHOWN else "")
+    whose = f"{record.model}, {record.version or 'all versions'}, {record.segment or 'all segments'}"
+    since = "the first pane not closed yet" if record.since == NEVER else f"the pane of {to_the_second(record.since)}"
+    console.print(
+        f"[green]✓[/green] reset: {escape(named)} ({escape(whose)}) from {since} on; "
+        f"1 record on {settings.topic('profiles')}/{number}",
+        highlight=False,
+    )
 
 
 def _found(any_there: bool) -> int:

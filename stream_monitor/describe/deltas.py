@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from stream_monitor.describe.cells import Placed, place
+from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.columns import Coded, Columns
 from stream_monitor.describe.measures import Lane
 from stream_monitor.describe.profiles import Delta, Known, narrow, summarise
@@ -69,7 +70,8 @@ def _chain(parts: Sequence[dict[Any, Coded]], sizes: Sequence[int]) -> dict[Any,
 def pack_deltas(batch: Batch, knowledge: Callable[[str], Known]) -> Iterator[tuple[str, bytes]]:
     """(model, packed delta) of a batch, added up in blocks of rows; each is below `MAX_RECORD_BYTES`."""
     measures = max(len(batch.columns.numeric), 1)
-    known = {model: knowledge(model) for model in batch.columns.models.names}
+    latest = int(batch.pane.max(initial=NEVER))
+    known = {model: knowledge(model).at(latest) for model in batch.columns.models.names}
     aware = all(known[model].edges.keys() >= batch.columns.numeric.keys() for model in known)
     size = max(1, (BLOCK_VALUES if aware else VALUES_A_RECORD) // measures)
     for start in range(0, len(batch.pane), size):

@@ -5,6 +5,8 @@ Only speed depends on when it hears: without it a delta carries the values thems
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 
@@ -12,10 +14,15 @@ from stream_monitor.describe.edges import Edges
 from stream_monitor.describe.measures import Lane
 from stream_monitor.describe.profiles import Known
 from stream_monitor.events.arrays import pack, unpack
+from stream_monitor.types import F64
 
 
 class EdgesRecord(msgspec.Struct, tag="edges"):
-    """A record of the compacted `baselines` topic, keyed by model, lane and measure: how to count this measure."""
+    """A record of the compacted `baselines` topic, keyed by model, lane and measure: how to count this measure.
+
+    Edges of before have keys of their own, with their version: profiles that are retained lie on them. Version 0 says
+    that the judge knows none.
+    """
 
     model: str
     lane: Lane
@@ -23,10 +30,15 @@ class EdgesRecord(msgspec.Struct, tag="edges"):
     version: int
     borders: np.ndarray | None = None
     categories: list[str] | None = None
+    until: int | None = None
+    """From this pane (its start, epoch ms) on values are wanted, for other edges are to be made of them."""
+    former: bool = False
+    """Others are in force."""
 
     def key(self) -> bytes:
         """The record's key on the topic."""
-        return "\x1f".join((self.model, self.lane, self.measure, "n" if self.categories is None else "c")).encode()
+        kind = "c" if self.categories is not None else f"n{self.version}" if self.former else "n"
+        return "\x1f".join((self.model, self.lane, self.measure, kind)).encode()
 
 
 class BaselineRecord(msgspec.Struct, tag="baseline"):
@@ -38,7 +50,9 @@ class BaselineRecord(msgspec.Struct, tag="baseline"):
     segment: str
     measure: str
     payload: bytes
-    """The packed `detect.baselines.Baseline`."""
+    """The packed `detect.baselines.Baseline`; nothing when it was reset."""
+    since: int | None = None
+    """Of one that was reset: start of the pane (epoch ms) from which on it is made anew."""
 
     def key(self) -> bytes:
         """The record's key on the topic."""
@@ -73,6 +87,7 @@ class Knowledge:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Known] = {}
+        self._former: dict[tuple[str, str], dict[str, dict[int, F64]]] = {}
         self.progress: int | None = None
         """The least input watermark of the app, as last told."""
 
@@ -86,15 +101,24 @@ class Knowledge:
 
     def add(self, record: EdgesRecord) -> None:
         """Take in what the judge published."""
-        known = self._known.setdefault((record.model, record.lane), Known())
-        if record.borders is not None:
-            known.add_edges(record.measure, Edges(record.version, record.borders))
+        at = record.model, record.lane
+        known = self._known.setdefault(at, Known())
+        if record.borders is not None and record.former:
+            self._former.setdefault(at, {}).setdefault(record.measure, {})[record.version] = record.borders
+        elif record.version == 0:
+            known.drop_edges(record.measure)
+        elif record.borders is not None:
+            known.add_edges(record.measure, Edges(record.version, record.borders), record.until)
         if record.categories is not None:
             known.categories[record.measure] = frozenset(record.categories)
 
     def of(self, model: str, lane: Lane) -> Known:
         """What is known of a model's lane; empty for one never heard of."""
         return self._known.get((model, lane)) or Known()
+
+    def former(self, model: str, lane: Lane) -> Mapping[str, Mapping[int, F64]]:
+        """Borders of edges that were in force, by measure and version."""
+        return self._former.get((model, lane), {})
 
 
 def notice_output(record: Notice) -> tuple[bytes, bytes]:

@@ -105,11 +105,34 @@ class Known:
     ) -> None:
         self.edges, self.categories = dict(edges or {}), dict(categories or {})
         self._borders: dict[tuple[str, ...], Borders] = {}
+        self._until: dict[str, int] = {}
+        self._without: tuple[frozenset[str], Known] | None = None
 
-    def add_edges(self, measure: str, edges: Edges) -> None:
-        """Take in the edges of a measure."""
+    def add_edges(self, measure: str, edges: Edges, until: int | None = None) -> None:
+        """Take in the edges of a measure; values are not to be counted on them from the pane `until` (its start) on."""
         self.edges[measure] = edges
+        self._until.pop(measure, None)
+        if until is not None:
+            self._until[measure] = until
         self._borders.clear()
+        self._without = None
+
+    def drop_edges(self, measure: str) -> None:
+        """The judge knows no edges of a measure: it wants values."""
+        self.edges.pop(measure, None)
+        self._until.pop(measure, None)
+        self._borders.clear()
+        self._without = None
+
+    def at(self, pane: int) -> Known:
+        """What is known of values up to the pane that starts at `pane`: not the edges that no longer hold there."""
+        over = frozenset(measure for measure, until in self._until.items() if until <= pane)
+        if not over:
+            return self
+        if self._without is None or self._without[0] != over:
+            left = {measure: edges for measure, edges in self.edges.items() if measure not in over}
+            self._without = over, Known(left, self.categories)
+        return self._without[1]
 
     def borders(self, measures: tuple[str, ...]) -> Borders:
         """The borders of these measures; kept, for most commits bring the same ones."""

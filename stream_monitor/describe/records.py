@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import Table, pack, unpack
@@ -112,7 +113,35 @@ class PinRecord(msgspec.Struct, tag="pin"):
     v: int = FORMAT
 
 
-Record = DeltaRecord | WatermarkRecord | SettingsRecord | PinRecord
+class ResetRecord(msgspec.Struct, tag="reset"):
+    """What is normal is to be learned anew from `since` on (start of a pane), or from the first pane not yet closed."""
+
+    model: str
+    measure: str | None = None
+    """None: all measures."""
+    version: str | None = None
+    """Only what was pinned for this version. None: what all share too; where no segment is named, edges too."""
+    segment: str | None = None
+    """None: all segments."""
+    since: int = NEVER
+    v: int = FORMAT
+
+    def covers(self, version: str | None, segment: str, measure: str) -> bool:
+        """Whether a baseline is meant, that of a version or (None) of all versions."""
+        wanted = (self.version, version), (self.segment, segment), (self.measure, measure)
+        return all(asked is None or asked == told for asked, told in wanted)
+
+    def same_scope(self, other: ResetRecord) -> bool:
+        """Whether another one of the same model is about the same."""
+        return (self.measure, self.version, self.segment) == (other.measure, other.version, other.segment)
+
+    @property
+    def renews_edges(self) -> bool:
+        """Whether nothing is left that counts on the edges there are."""
+        return self.version is None and self.segment is None
+
+
+Record = DeltaRecord | WatermarkRecord | SettingsRecord | PinRecord | ResetRecord
 
 
 def read(value: bytes) -> Record:

@@ -36,6 +36,8 @@ class Baseline(msgspec.Struct):
     rest: int = 0
     weights: dict[str, int] = {}
     """Of the baseline of all events: how many of its values are of each segment."""
+    left_out: int = 0
+    """Values that came on edges of before while it filled: they are in no count of it."""
     approximate: bool = False
     """Its counts were moved to edges other than those they were made on."""
     pinned: bool = False
@@ -114,6 +116,7 @@ class Filling(msgspec.Struct):
     """(start of the pane, bins, counts) of what was counted on edges, when panes are kept."""
     categorical: int = 0
     categories: dict[str, int] = {}
+    left_out: int = 0
 
     @property
     def total(self) -> int:
@@ -125,6 +128,16 @@ class Filling(msgspec.Struct):
         merged = merge_moments((self.n, self.mean, self.m2), (n, mean, m2))
         self.n, self.mean, self.m2 = int(merged[0]), float(merged[1]), float(merged[2])
         self.low, self.high = min(self.low, ends[0]), max(self.high, ends[1])
+
+    def add_only_values(self, pane: int, parts: list[F64], n: int) -> None:
+        """Keep the values of a row of `n`, of which others were counted on edges that will not be its own: left out."""
+        values = np.concatenate(parts) if parts else np.zeros(0)
+        self.left_out += n - len(values)
+        if len(values):
+            mean = float(values.mean())
+            ends = float(values.min()), float(values.max())
+            self.add_moments(len(values), mean, float(((values - mean) ** 2).sum()), ends)
+            self.add_values(pane, parts)
 
     def add_values(self, pane: int, parts: list[F64]) -> None:
         """Keep a numeric row's values, of the pane that starts at `pane`."""
@@ -150,14 +163,14 @@ class Filling(msgspec.Struct):
         """Whether most values are numbers."""
         return self.n >= self.categorical
 
-    def edges(self, limits: tuple[float, ...]) -> Edges:
+    def edges(self, limits: tuple[float, ...], version: int = 1) -> Edges:
         """Edges from the values that came so far."""
-        return make_edges(np.concatenate(self.values), limits)
+        return make_edges(np.concatenate(self.values), limits, version)
 
     def finish(self, name: str, since: int, edges: Edges | None) -> Baseline:
         """The baseline, in force from `since` on; `edges` are the measure's, None when it is categorical."""
         kinds = {"numeric": self.n, "categorical": self.categorical, "other": self.other}
-        baseline = Baseline(name, since, self.events, kinds)
+        baseline = Baseline(name, since, self.events, kinds, left_out=self.left_out)
         if self.numeric and self.n and edges is not None:
             baseline.n, baseline.mean, baseline.m2 = self.n, self.mean, self.m2
             baseline.low, baseline.high = self.low, self.high

@@ -99,9 +99,9 @@ class NumberRows(msgspec.Struct):
 class Bins(NamedTuple):
     """The bins of a pane: row r has the next `sizes[r]` of (bin, count)."""
 
-    group: I64
-    measure: I64
-    sizes: I64
+    group: np.ndarray
+    measure: np.ndarray
+    sizes: np.ndarray
     at: np.ndarray
     n: np.ndarray
 

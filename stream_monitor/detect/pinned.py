@@ -11,7 +11,7 @@ import numpy as np
 
 from stream_monitor.describe.edges import BINS
 from stream_monitor.describe.measures import Lane
-from stream_monitor.describe.records import MAX_RECORD_BYTES, PinRecord
+from stream_monitor.describe.records import MAX_RECORD_BYTES, PinRecord, ResetRecord
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
@@ -74,6 +74,11 @@ class Pin(msgspec.Struct):
     def measures(self) -> list[PinnedMeasure]:
         """All measures, in the order in which they were written."""
         return [m for part in sorted(self.parts) for m in unpack(self.parts[part], list[PinnedMeasure])]
+
+    def without(self, reset: ResetRecord) -> Pin | None:
+        """The same without the measures that a reset covers; None when nothing is left."""
+        left = [m for m in self.measures() if not reset.covers(self.version, m.segment, m.measure)]
+        return Pin(self.version, self.digest, 1, {0: pack(left)}) if left else None
 
 
 def write_file(path: Path, baselines: list[PinnedBaseline]) -> None:

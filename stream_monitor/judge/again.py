@@ -15,7 +15,7 @@ import numpy as np
 
 from stream_monitor.describe.clocks import END
 from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.records import DeltaRecord, PinRecord, Record, SettingsRecord
+from stream_monitor.describe.records import DeltaRecord, PinRecord, Record, ResetRecord, SettingsRecord
 from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.errors import SettingsError
 from stream_monitor.judge.model import Said
@@ -39,7 +39,7 @@ class Terms:
     pinned: Sequence[PinnedBaseline] = ()
     """In force from the beginning."""
     keep_pins: bool = True
-    """Baselines that were pinned in the log are pinned again, where they were."""
+    """Baselines that were pinned or reset in the log are pinned or reset again, where they were."""
     knowledge: Knowledge = field(default_factory=Knowledge)
     """The edges on which the log's profiles lie."""
 
@@ -69,7 +69,7 @@ class Again:
             if isinstance(record, SettingsRecord) and not self.terms.obey_log:
                 self._compare(record)
                 yield from self._say(self._wanted, arrived)
-            elif self.terms.keep_pins or not isinstance(record, PinRecord):
+            elif self.terms.keep_pins or not isinstance(record, PinRecord | ResetRecord):
                 yield from self._say(record, arrived)
 
     def _say(self, record: Record, arrived: int) -> list[Said]:
@@ -90,7 +90,7 @@ class Again:
         wanted = self.terms.settings
         same = (had.baseline, had.caps, had.detection.limits) == (wanted.baseline, wanted.caps, wanted.detection.limits)
         if not same or self.terms.pinned or not self.terms.keep_pins:
-            self.judge.know(self.terms.knowledge)
+            self.judge.know(self.terms.knowledge, from_start=self.terms.whole)
 
 
 def judge_again(terms: Terms, number: int) -> Again:

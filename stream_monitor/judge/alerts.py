@@ -89,6 +89,19 @@ class AlertBook(msgspec.Struct):
             return None
         return self._publish(status, state, cause, group, moment, findings)
 
+    def forget(self, cause: Cause, group: Group, at: int) -> Alert | None:
+        """Begin anew at event time `at`, for there is no baseline any more; the end of the alert where one is open."""
+        state = self.states.get(alert_id(cause, 0))
+        if state is None:
+            return None
+        if state.opened is None:
+            state.hits, state.clean = {}, 0
+            return None
+        state.revision, state.clean = state.revision + 1, 0
+        alert = self._publish("resolved", state, cause, group, Moment(at, at, LASTING), [])
+        alert.reason = f"the baseline of {cause.measure} of {_where(cause)} was reset"
+        return alert
+
     def _hit(
         self, state: _State, moment: Moment, findings: Sequence[Finding], settings: DetectionSettings
     ) -> Literal["open", "update"] | None:
@@ -183,7 +196,7 @@ def severity_of(findings: Sequence[Finding]) -> Severity:
 
 def reason_of(cause: Cause, status: str, findings: Sequence[Finding]) -> str:
     """One sentence for a person."""
-    where = f"{cause.model} {cause.version}" + ("" if cause.segment == "all" else f" [{cause.segment}]")
+    where = _where(cause)
     if status == "resolved":
         return f"{cause.measure} of {where} is back within its tolerance"
     first = findings[0]
@@ -191,3 +204,7 @@ def reason_of(cause: Cause, status: str, findings: Sequence[Finding]) -> str:
     if first.detector in ("missing", "new_categories", "type_change"):
         verb = f"{first.detector.replace('_', ' ')} {verb}"
     return f"{cause.measure} of {where} {verb}: {first.detector} {first.score:.3g}, tolerated {first.threshold:.3g}"
+
+
+def _where(cause: Cause) -> str:
+    return f"{cause.model} {cause.version}" + ("" if cause.segment == "all" else f" [{cause.segment}]")

@@ -107,6 +107,7 @@ def _numeric(lane: Lane, window: Window, group: int, measure: int) -> MeasureSum
         max=high,
         sum=mean * n,
     )
+    summary.approximate = True if measure in window.approximate else None
     edges = lane.state.edges.get(name)
     values = window.values.get(at)
     if edges is not None:

@@ -14,7 +14,7 @@ from stream_monitor.describe.knowledge import Notice
 from stream_monitor.describe.measures import VOLUME, group_of
 from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.describe.profiles import Delta
-from stream_monitor.describe.records import PerformanceDelta
+from stream_monitor.describe.records import PerformanceDelta, ResetRecord
 from stream_monitor.detect.budget import sequential_ms, window_level
 from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.history import Slice, plan_of
@@ -25,7 +25,8 @@ from stream_monitor.events.contracts import Alert, ErrorChange, Finding, Measure
 from stream_monitor.judge import metrics
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
 from stream_monitor.judge.attribution import MOST_OF_IT, attribution_of
-from stream_monitor.judge.lane import Closed, Emptied, Finished, Lane, LaneRules, LaneState, Learned, Rang, Ripe
+from stream_monitor.judge.lane import Closed, Emptied, Finished, Forgotten, Lane, Rang, Ripe
+from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
 from stream_monitor.judge.limits import Limit, broken, parse_limit
 from stream_monitor.judge.mattering import Watches
 from stream_monitor.judge.performance import Performance, lags_of
@@ -48,6 +49,9 @@ LANES: tuple[LaneName, ...] = ("input", "label", "feedback", "observation")
 
 ABNORMAL: tuple[Kind, ...] = ("drift", "quality", "limit")
 """Alerts whose time does not become a recent baseline."""
+
+FROM_BASELINES: tuple[Kind, ...] = ("drift", "quality")
+"""Alerts that say how far something is from its baseline."""
 
 Said = Alert | Metric | Notice
 
@@ -134,7 +138,13 @@ class ModelJudge:
     def pin(self, version: str | None, measures: Sequence[PinnedMeasure]) -> Iterator[Said]:
         """Put a pinned baseline in force."""
         for pinned in measures:
-            for learned in self.lanes[pinned.lane].pin(version, pinned):
+            for learned in self.lanes[pinned.lane].normal.pin(version, pinned):
+                yield learned.record
+
+    def reset(self, reset: ResetRecord) -> Iterator[Said]:
+        """Forget what is normal from a pane on that has not closed yet."""
+        for lane in self.lanes.values():
+            for learned in lane.normal.announce(reset):
                 yield learned.record
 
     def advance(self, watermarks: Watermarks) -> Iterator[Said | Step]:
@@ -176,11 +186,34 @@ class ModelJudge:
                 yield from self._alert(lane, found.group, verdict, moment)
             case Finished(lane=lane, window=window):
                 yield from self._judge(lane, window)
+            case _:
+                yield from self._hear_rarely(happening)
+
+    def _hear_rarely(self, happening: Any) -> Iterator[Said]:
+        match happening:
             case Ripe(lane=lane, until=until):
                 lane.recent.settle(until, self._alarmed)
+            case Forgotten(lane=lane):
+                yield from self._forget(lane, happening)
             case Emptied(lane=lane, start=start, size=size):
                 if lane.state.name == "input" and self.state.model != OTHER:
                     yield from self._check_volume(lane, {}, Moment(start, start + size, size))
+
+    def _forget(self, lane: Lane, forgotten: Forgotten) -> Iterator[Alert]:
+        """End the alerts on measures that lost a baseline; limits need none."""
+        reset, names = forgotten.reset, sorted(forgotten.measures)
+        if lane.state.name == "input" and (reset.version is None or reset.measure == VOLUME):  # it is never pinned
+            names.append(VOLUME)
+            for key in [key for key in self.state.volumes if reset.covers(key[0], key[1], VOLUME)]:
+                del self.state.volumes[key]
+        for version, segment in lane.state.ids.groups:
+            for name in names:
+                if reset.covers(version, segment, name):
+                    for kind in FROM_BASELINES:
+                        cause = Cause(self.state.model, version, segment, name, kind)
+                        alert = self.state.alerts.forget(cause, group_of(lane.state.name, name), forgotten.start)
+                        if alert is not None:
+                            yield alert
 
     def _alarmed(self, came: Slice, span: tuple[int, int]) -> bool:
         """Whether a slice is of a measure in alert."""

@@ -11,6 +11,7 @@ import xxhash
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.columns import OTHER
+from stream_monitor.describe.edges import Edges
 from stream_monitor.describe.knowledge import Knowledge, ProgressRecord
 from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.describe.records import (
@@ -18,6 +19,7 @@ from stream_monitor.describe.records import (
     PerformanceDelta,
     PinRecord,
     Record,
+    ResetRecord,
     SettingsRecord,
     WatermarkRecord,
 )
@@ -58,6 +60,8 @@ class PartitionState(msgspec.Struct):
     """Pinned baselines by (model, version), kept for the day on which the model comes, or comes again."""
     incoming: dict[tuple[str, str], Pin] = {}
     """Those of which not all parts have come."""
+    resets: dict[str, list[ResetRecord]] = {}
+    """Of models that have not come yet; of one scope the last."""
     alerts: AlertBook = msgspec.field(default_factory=AlertBook)
     told_progress: int = NEVER
     """The watermark that describe was told last."""
@@ -72,22 +76,33 @@ class PartitionJudge:
         self.number, self.base, self.state = number, base, state
         self.settings = base if state.settings is None else in_force(base, state.settings.text)
         self.grid = Grid()
-        self.knowledge = Knowledge()
+        self.knowledge, self._from_start = Knowledge(), False
         self.models = {name: self.model_judge(model) for name, model in models.items()}
 
     def model_judge(self, state: ModelState) -> ModelJudge:
         """The behaviour around a model's state, by the settings in force."""
         return ModelJudge(state, self.settings, self.grid)
 
-    def know(self, knowledge: Knowledge) -> None:
-        """Count on the edges that are known already, in place of making them: profiles may lie on them."""
-        self.knowledge = knowledge
+    def know(self, knowledge: Knowledge, from_start: bool = False) -> None:
+        """Count on the edges that are known already, in place of making them: profiles may lie on them.
+
+        `from_start`: of several the first, and the next after each reset; else those that are in force now.
+        """
+        self.knowledge, self._from_start = knowledge, from_start
         for name, judge in self.models.items():
             self._with_edges(name, judge.state)
 
     def _with_edges(self, name: str, state: ModelState) -> ModelState:
         for lane in state.lanes.values():
-            lane.edges = {**self.knowledge.of(name, lane.name).edges, **lane.edges}
+            former = self.knowledge.former(name, lane.name)
+            for measure, edges in self.knowledge.of(name, lane.name).edges.items():
+                borders = {**former.get(measure, {}), edges.version: edges.borders}
+                if measure not in lane.edges:
+                    version = min(borders) if self._from_start else edges.version
+                    lane.edges[measure] = Edges(version, borders[version])
+                borders.pop(lane.edges[measure].version, None)
+                if borders:
+                    lane.others[measure] = borders
         return state
 
     def hear(self, record: Record, arrived: int) -> Iterator[Said]:
@@ -101,6 +116,8 @@ class PartitionJudge:
                 yield from self._advance()
             case PinRecord():
                 yield from self._pin(record)
+            case ResetRecord():
+                yield from self._reset(record)
             case WatermarkRecord():
                 self.state.watermarks.update(record, arrived)
                 yield from self._advance()
@@ -143,6 +160,21 @@ class PartitionJudge:
             judge = self.models.get(record.model)
             if judge is not None:
                 yield from judge.pin(pin.version, pin.measures())
+
+    def _reset(self, record: ResetRecord) -> Iterator[Said]:
+        judge = self.models.get(record.model)
+        if judge is None:
+            kept = [r for r in self.state.resets.get(record.model, ()) if not r.same_scope(record)]
+            self.state.resets[record.model] = [*kept, record]
+            return
+        for key, pin in list(self.state.pins.items()):
+            if key[0] == record.model:
+                left = pin.without(record)
+                if left is None:
+                    del self.state.pins[key]
+                else:
+                    self.state.pins[key] = left
+        yield from judge.reset(record)
 
     def _obey(self, record: SettingsRecord) -> None:
         self.state.settings = record
@@ -188,6 +220,8 @@ class PartitionJudge:
             if len(self.models) < self.settings.caps.models or name == OTHER:
                 judge = self._judge_of(name)
                 yield from self._pinned(name, judge)
+                for reset in self.state.resets.pop(name, ()):
+                    yield from self._reset(reset)
                 for delta in newcomer.deltas:
                     judge.feed(delta)
                 for outcome in newcomer.performance:

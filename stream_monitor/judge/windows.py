@@ -48,6 +48,8 @@ class Window(msgspec.Struct):
     categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
     later: Later = msgspec.field(default_factory=Later)
     """What `catch_up` merges; before it, bins and categories are those of some earlier pane."""
+    approximate: set[int] = set()
+    """Measures of which some counts were moved here from other edges."""
 
     @property
     def end(self) -> int:
@@ -102,6 +104,7 @@ class Window(msgspec.Struct):
         self.numbers.add_moments(rows)
         if len(rows.bin_at):
             self.numbers.add_bins([Bins.of(rows)])
+        self.approximate |= part.approximate
         for key, values in part.values.items():
             self.values.setdefault(key, []).extend(values)
         for name, (n, counts) in part.categories.items():

@@ -1,4 +1,4 @@
-"""Handing pinned baselines to the judges: control records on `profiles`."""
+"""Handing pinned baselines and resets to the judges: control records on `profiles`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from stream_monitor.describe.records import write
+from stream_monitor.describe.records import PinRecord, ResetRecord, write
 from stream_monitor.describe.stage import partition_of
 from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.errors import BrokerError
@@ -20,6 +20,22 @@ def pin(settings: Settings, baselines: Sequence[PinnedBaseline]) -> int:
 
     BrokerError when one of them was not acknowledged: pin again, a judge takes only a whole baseline.
     """
+    records = [record for baseline in baselines for record in baseline.records()]
+    _send(settings, records, ("pin", "cannot pin the baseline"))
+    return len(records)
+
+
+def reset(settings: Settings, record: ResetRecord) -> int:
+    """Write a reset to the `profiles` partition of its model; returns the partition's number.
+
+    BrokerError when it was not acknowledged: reset again, twice is as good as once.
+    """
+    _send(settings, [record], ("reset", "cannot reset the baseline"))
+    return partition_of(record.model, ready(settings).profiles)
+
+
+def _send(settings: Settings, records: Sequence[PinRecord | ResetRecord], told: tuple[str, str]) -> None:
+    name, failure = told
     partitions = ready(settings).profiles
     failed: list[KafkaError] = []
 
@@ -27,19 +43,17 @@ def pin(settings: Settings, baselines: Sequence[PinnedBaseline]) -> int:
         if error is not None:
             failed.append(error)
 
-    config = common(settings, "pin") | {"enable.idempotence": True, "compression.type": "zstd"}
+    config = common(settings, name) | {"enable.idempotence": True, "compression.type": "zstd"}
     producer = made(Producer, config)
-    sent = 0
     try:
-        for baseline in baselines:
-            for record in baseline.records():
-                partition = partition_of(baseline.model, partitions)
-                producer.produce(settings.topic("profiles"), write(record), partition=partition, on_delivery=delivered)
-                sent += 1
+        for record in records:
+            partition = partition_of(record.model, partitions)
+            producer.produce(settings.topic("profiles"), write(record), partition=partition, on_delivery=delivered)
         unsent = producer.flush(CALL_S)
     except KafkaException as error:
-        raise BrokerError(f"cannot pin the baseline: {error.args[0].str()}") from error
+        raise BrokerError(f"{failure}: {error.args[0].str()}") from error
     if failed or unsent:
         reason = failed[0].str() if failed else f"no answer within {CALL_S:.0f} s"
-        raise BrokerError(f"{len(failed) + unsent} of {sent} records were not acknowledged: {reason}; pin again")
-    return sent
+        raise BrokerError(
+            f"{len(failed) + unsent} of {len(records)} records were not acknowledged: {reason}; {name} again"
+        )

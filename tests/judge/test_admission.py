@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stream_monitor.replay import replay
+from stream_monitor.replay import Replay, replay
 from stream_monitor.stages import Output
 from tests.streams import T0, quick_settings
 
@@ -70,3 +70,20 @@ def test_a_model_is_not_forgotten_while_what_came_after_a_long_silence_waits() -
     """Time jumps past `caps.model_ttl` with the very event that ends the silence."""
     events = [event(i) for i in range(100)] + [event(100, ts=T0 + 30 * 86_400_000)]
     assert sum(m["count"] for m in judged(events)) == 101
+
+
+def test_a_model_that_was_forgotten_and_comes_again_gets_baselines_though_describe_still_knew_its_edges() -> None:
+    """What is counted on edges that the judge has forgotten is left out; it asks for values, and they come."""
+    run = Replay(quick_settings(caps={"model_ttl": "1m"}), lambda output: None)
+    rng = random.Random(1)
+    lines: list[tuple[str, bytes]] = []
+    for i in range(4_000):
+        for model in ("m", "other") if i < 400 or i >= 3_000 else ("other",):
+            features = {"x": rng.gauss(0, 1)}
+            body = {"id": f"{model}{i}", "model": model, "ts": T0 + 100 * i, "features": features, "prediction": 1}
+            lines.append(("predictions", json.dumps(body).encode()))
+    for at in range(0, len(lines), 50):
+        run.feed(lines[at : at + 50])
+    baseline = run.judge.seats[0].judge.models["m"].state.lanes["input"].baselines.shared["all", "x"]
+    assert baseline.since > T0 + 300_000 and baseline.n >= 100 and baseline.left_out > 0
+    assert baseline.events == sum(baseline.kinds.values())

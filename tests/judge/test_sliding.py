@@ -41,13 +41,17 @@ def lane_of(paces: list[Pace], state: LaneState | None = None, first: int = 8) -
 def delta_of(pane: int, values: list[float]) -> Delta:
     """The values of a pane as a number, and as a category."""
     x, n, one = np.array(values), len(values), np.zeros(1, np.int64)
-    numbers = NumericRows(
-        ["x"], [0], one, one, np.array([n]), np.array([x.mean()]), np.array([((x - x.mean()) ** 2).sum()]),
-        np.array([x.min()]), np.array([x.max()]), np.zeros(2, np.int64), one[:0], one[:0], np.array([0, n]), x,
+    numbers = NumericRows.none().replaced(
+        names=["x"], edges=[0], cell=one, name=one, n=np.array([n]), mean=np.array([x.mean()]),
+        m2=np.array([((x - x.mean()) ** 2).sum()]), low=np.array([x.min()]), high=np.array([x.max()]),
+        bin_ptr=np.zeros(2, np.int64), value_ptr=np.array([0, n]), values=x,
     )  # fmt: skip
     names = Counter(f"{value:g}" for value in values)
     codes, counts = np.arange(len(names)), np.array(list(names.values()))
-    categories = CategoricalRows(["c"], list(names), one, one, np.array([n]), np.array([0, len(names)]), codes, counts)
+    categories = CategoricalRows(
+        names=["c"], categories=list(names), cell=one, name=one, n=np.array([n]), ptr=np.array([0, len(names)]),
+        code=codes, count=counts,
+    )  # fmt: skip
     return Delta("m", "input", ["1"], ["all"], np.array([pane]), np.array([[n, 0, 0]]), numbers, categories)
 
 

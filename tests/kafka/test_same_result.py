@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from typer.testing import CliRunner
 
 from stream_monitor.baseline.build import build
 from stream_monitor.cli import app as command_line
+from stream_monitor.describe.knowledge import EdgesRecord, read_notice
+from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.pinned import PinnedBaseline, write_file
+from stream_monitor.errors import StreamMonitorError
 from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.pins import pin
 from stream_monitor.kafka.tail import Tail, tail
 from stream_monitor.kafka.topics import inspect, ready
-from stream_monitor.replay import replay
+from stream_monitor.replay import Replay
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Output
 from tests.kafka.test_exactly_once import settings_for, workers_of
@@ -62,14 +66,20 @@ class Found:
             self.alerts[key] = rounded(record)
 
 
-def by_replay(events: list[Event], rules: Settings, pinned: list[PinnedBaseline]) -> Found:
+def by_replay(
+    events: list[Event], rules: Settings, pinned: list[PinnedBaseline], resets: Sequence[ResetRecord] = ()
+) -> Found:
     found = Found()
 
     def publish(output: Output) -> None:
         if output.role in ("metrics", "alerts"):
             found.add(output.role, output.value)
 
-    replay(rules, [(event.role, event.raw) for event in events], publish, pinned)
+    run = Replay(rules, publish, pinned)
+    for reset in resets:
+        run.reset(reset)
+    run.feed((event.role, event.raw) for event in events)
+    run.finish()
     return found
 
 
@@ -120,6 +130,56 @@ def test_live_finds_what_a_replay_finds(
         found = read_until(rules, lambda f: len(f.metrics) >= len(expected.metrics) and f.alerts == expected.alerts)
     assert found.metrics == expected.metrics
     assert found.alerts == expected.alerts
+
+
+def test_baselines_are_reset_from_the_command_line_and_live_finds_what_a_replay_finds(
+    kafka: str, tmp_path: Path
+) -> None:
+    """Half of the events; a reset from a time on that none of them has reached; the other half."""
+    rules, events, at = rules_for(kafka, 2), events_of_a_day(2), T0 + 200_000
+    config, run = tmp_path / "settings.yaml", CliRunner().invoke
+    config.write_text(rules.model_dump_json())
+    layout, feed = ready(rules), Feed(rules)
+    resets = [ResetRecord("m0", since=at), ResetRecord("m1", "amount", since=at)]
+    expected = by_replay(events, rules, [], resets)
+    assert any("was reset" in alert.get("reason", "") for alert in expected.alerts.values())
+
+    def told() -> set[tuple[str, str, int | None]]:
+        notices = [read_notice(raw) for raw in tail(rules, "baselines", follow=False)]
+        return {(n.model, n.measure, n.until) for n in notices if isinstance(n, EdgesRecord) and n.borders is not None}
+
+    def wait_for(*wanted: tuple[str, str, int | None]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not told().issuperset(wanted):
+            assert time.monotonic() < deadline, told()
+            time.sleep(0.2)
+
+    with workers_of(rules, layout, 1):
+        for event in (event for event in events if event.ts < at - 10_000):
+            feed.send(event.role, event.id, event.raw)
+        feed.flush()
+        wait_for(("m0", "amount", None), ("m1", "amount", None), ("m0", "n", None))
+        since = datetime.fromtimestamp(at / 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        whole = run(
+            command_line, ["baseline", "reset", "m0", "--from", since, "-c", str(config)], env={"COLUMNS": "300"}
+        )
+        assert whole.exit_code == 0 and "m0, all versions, all segments" in whole.output, whole.output
+        one = run(command_line, ["baseline", "reset", "m1", "--measure", "amount", "--from", since, "-c", str(config)])
+        assert one.exit_code == 0 and "reset: amount" in one.output, one.output
+        with pytest.raises(StreamMonitorError, match="no baseline of model m1, measure amuont"):
+            run(
+                command_line,
+                ["baseline", "reset", "m1", "--measure", "amuont", "-c", str(config)],
+                catch_exceptions=False,
+            )
+        wait_for(("m0", "amount", at), ("m1", "amount", at), ("m0", "n", at))
+        time.sleep(2)  # describe reads them as well
+        for event in (event for event in events if event.ts >= at - 10_000):
+            feed.send(event.role, event.id, event.raw)
+        feed.flush()
+        found = read_until(rules, lambda f: len(f.metrics) >= len(expected.metrics) and f.alerts == expected.alerts)
+    assert found.alerts == expected.alerts
+    assert found.metrics == expected.metrics
 
 
 def test_a_replay_of_the_topics_finds_what_a_replay_of_files_finds(kafka: str, tmp_path: Path) -> None:

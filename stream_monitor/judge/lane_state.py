@@ -1,0 +1,84 @@
+"""What a lane remembers, and what it needs of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.edges import Edges
+from stream_monitor.describe.knowledge import Notice
+from stream_monitor.describe.measures import Lane as LaneName
+from stream_monitor.describe.records import ResetRecord
+from stream_monitor.detect.baselines import Baselines, Filling
+from stream_monitor.detect.history import Plan
+from stream_monitor.durations import Pace
+from stream_monitor.judge.panes import Ids, Part
+from stream_monitor.judge.recent import RecentState
+from stream_monitor.judge.sequential import SequentialRules, SequentialState
+from stream_monitor.judge.windows import Window
+from stream_monitor.settings import CapSettings
+
+
+class Filler(msgspec.Struct):
+    """All baselines in the making of a lane, by (segment, measure), and the events of their segments so far."""
+
+    by_key: dict[tuple[str, str], Filling] = {}
+    events: dict[str, int] = {}
+
+
+class LaneState(msgspec.Struct):
+    """Everything a lane remembers; a snapshot writes just this."""
+
+    name: LaneName
+    windows: list[Window]
+    """The parts, one a window size, that are being filled: see `windows.Slides`."""
+    closed: int = NEVER
+    """All panes that start before this have closed."""
+    lively: dict[int, int] = {}
+    """By window size: the end of the last window, as long as the one after it may be the first empty one."""
+    ids: Ids = msgspec.field(default_factory=lambda: Ids({}, {}))
+    open: dict[int, list[Part]] = {}
+    filler: Filler = msgspec.field(default_factory=Filler)
+    baselines: Baselines = msgspec.field(default_factory=Baselines)
+    edges: dict[str, Edges] = {}
+    sequential: SequentialState = msgspec.field(default_factory=SequentialState)
+    recent: RecentState = msgspec.field(default_factory=RecentState)
+    earlier: dict[int, list[Window]] = {}
+    """By window size: the parts before those of `windows`, oldest first; none of tumbling windows."""
+    resets: list[ResetRecord] = []
+    """Those whose pane has not come yet; of one scope the last."""
+    renewing: set[str] = set()
+    """Measures whose edges are made anew by their next baseline; until then windows count on those there are."""
+    others: dict[str, dict[int, np.ndarray]] = {}
+    """By measure and version: borders of edges that are not in force."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether panes or windows wait to be published."""
+        return bool(self.open or self.earlier) or not all(window.empty for window in self.windows)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Edges or categories that describe should know of, or a baseline that came into force."""
+
+    lane: LaneName
+    record: Notice
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRules:
+    """What a lane needs of the settings."""
+
+    model: str
+    pane_ms: int
+    windows: Sequence[Pace]
+    first: int
+    caps: CapSettings
+    limits: Mapping[str, tuple[float, ...]]
+    sequential: SequentialRules
+    recent: Plan | None = None

@@ -1,0 +1,296 @@
+"""What is normal in a lane: baselines in the making, those in force, and the edges that they are counted on.
+
+Edges are made of the values of a measure's first baseline. A reset forgets baselines from a pane on; where it forgets
+all of a measure, the next one makes new edges. Until then windows count on the edges there are, and describe is asked
+for values; what it had counted on these edges before it heard is left out of the new baseline, because its values are
+not known, and their number is kept. What comes on old edges later is moved to the new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.cells import ALL
+from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.edges import Edges
+from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord
+from stream_monitor.describe.measures import base_of
+from stream_monitor.describe.profiles import NEW_CATEGORIES
+from stream_monitor.describe.records import ResetRecord
+from stream_monitor.detect.baselines import Baseline, Filling, keep_categories, rebinned
+from stream_monitor.detect.numbers import NumberRows
+from stream_monitor.detect.pinned import PinnedMeasure
+from stream_monitor.events.arrays import pack
+from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
+from stream_monitor.judge.panes import Pane, Part
+from stream_monitor.judge.rebinning import Move, move_pane, move_window, on_present_edges
+from stream_monitor.judge.recent import Recent
+from stream_monitor.judge.sequential import SequentialDetectors
+
+KEPT_EDGES = 8
+"""Versions of a measure's edges that are kept beside the one in force; of counts on older ones moments are left."""
+
+
+class Normal:
+    """Behaviour around what a `LaneState` remembers of baselines and edges."""
+
+    def __init__(self, state: LaneState, rules: LaneRules, sequential: SequentialDetectors, recent: Recent) -> None:
+        self.state, self.rules, self.sequential, self.recent = state, rules, sequential, recent
+        self._filled = np.zeros((0, 0), np.bool_)
+        self._filled_categories: set[tuple[int, str]] = set()
+        self._strange: dict[str, bool] = {}
+        """Measures without edges that came counted on some, and whether describe was told that there are none."""
+
+    # --- panes ---
+
+    def on_edges(self, parts: list[Part]) -> tuple[list[Part], set[int]]:
+        """Parts of deltas on the edges in force, and the numbers of measures of which some counts were moved there."""
+        if not self.state.others:
+            return parts, set()
+        parts, names = on_present_edges(parts, self.state.edges, self.state.others)
+        return parts, {self.state.ids.measure(name) for name in names}
+
+    @property
+    def settled_edges(self) -> Mapping[str, Edges]:
+        """Edges on which values are counted as they come: not those that are being made anew."""
+        edges, renewing = self.state.edges, self.state.renewing
+        return {name: edges[name] for name in edges if name not in renewing} if renewing else edges
+
+    def fill(self, pane: Pane) -> Iterator[Learned]:
+        """Let baselines in the making take in a closed pane, and put those in force that are full."""
+        groups = list(self.state.ids.groups)
+        touched = self._fill_numbers(pane, groups) | self._fill_categories(pane, groups)
+        for name in sorted(name for name, told in self._strange.items() if not told):
+            self._strange[name] = True
+            yield Learned(self.state.name, EdgesRecord(self.rules.model, self.state.name, name, 0))
+        filler = self.state.filler
+        for (_, segment), count in zip(groups, pane.counts[:, 0].tolist(), strict=False):
+            if count:
+                filler.events[segment] = filler.events.get(segment, 0) + count
+        full = [key for key in touched if filler.by_key[key].total >= self.rules.first]
+        for key in sorted(full, key=lambda key: (key[0] != ALL, key)):
+            yield from self._complete(key, pane.start + self.rules.pane_ms, pane)
+
+    def _filling(self, segment: str, measure: str) -> Filling | None:
+        """The baseline in the making, None for one that is made."""
+        key = segment, measure
+        if key in self.state.baselines.shared:
+            return None
+        return self.state.filler.by_key.setdefault(key, Filling())
+
+    def _fill_numbers(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
+        rows, touched = pane.numbers, set[tuple[str, str]]()
+        unfilled = self._unfilled(rows)
+        names = list(self.state.ids.measures) if unfilled else []
+        for row in unfilled:
+            group, measure = int(rows.group[row]), int(rows.measure[row])
+            segment, name = groups[group][1], names[measure]
+            filling = self._filling(segment, name)
+            if filling is None:
+                self._filled[group, measure] = True
+                continue
+            n, values = int(rows.n[row]), pane.values.get((group, measure), [])
+            known = sum(map(len, values))
+            if name in self.state.renewing or (name not in self.state.edges and known < n):
+                filling.add_only_values(pane.start, values, n)
+                if name not in self.state.edges:  # of a model that was forgotten and came again
+                    self._strange.setdefault(name, False)
+                if values:
+                    touched.add((segment, name))
+                continue
+            ends = float(rows.low[row]), float(rows.high[row])
+            filling.add_moments(n, float(rows.mean[row]), float(rows.m2[row]), ends)
+            filling.add_values(pane.start, values)
+            bins = slice(int(rows.bin_ptr[row]), int(rows.bin_ptr[row + 1]))
+            if bins.stop > bins.start:
+                filling.add_counts(pane.start, rows.bin_at[bins], rows.bin_n[bins], self.sequential.learns)
+            touched.add((segment, name))
+        return touched
+
+    def _unfilled(self, rows: NumberRows) -> list[int]:
+        """Rows whose baseline is not known to be made: after a while none, and none costs nothing."""
+        shape = len(self.state.ids.groups), len(self.state.ids.measures)
+        if self._filled.shape != shape:
+            grown = np.zeros(shape, np.bool_)
+            grown[: self._filled.shape[0], : self._filled.shape[1]] = self._filled
+            self._filled = grown
+        filled = self._filled[rows.group, rows.measure]
+        return [] if np.count_nonzero(filled) == len(filled) else np.flatnonzero(~filled).tolist()
+
+    def _fill_categories(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
+        touched = set[tuple[str, str]]()
+        for at in [at for at in pane.categories if at not in self._filled_categories]:
+            (group, name), (n, categories, counts) = at, pane.categories[at]
+            segment, feature = groups[group][1], base_of(name)
+            of_kind = name.startswith("kind(") and feature is not None
+            filling = self._filling(segment, feature if of_kind and feature is not None else name)
+            if filling is None:
+                self._filled_categories.add(at)
+            elif of_kind:
+                filling.other += n
+            else:
+                filling.add_categories(categories, counts, n)
+                filling.categories = keep_categories(filling.categories, frozenset(), 16 * NEW_CATEGORIES)
+                touched.add((segment, name))
+        return touched
+
+    # --- baselines ---
+
+    def _complete(self, key: tuple[str, str], since: int, pane: Pane | None = None) -> Iterator[Learned]:
+        segment, name = key
+        filling = self.state.filler.by_key.pop(key)
+        edges = self.state.edges.get(name)
+        if filling.numeric and (edges is None or name in self.state.renewing):
+            edges = self._made(name, filling)
+            yield from self._learn_edges(name, edges, pane)
+        elif edges is not None and name in self.state.renewing:  # it has become categorical
+            self.state.renewing.remove(name)
+            yield self._told_edges(name)
+        filling.events += self.state.filler.events.get(segment, 0) - filling.left_out
+        baseline = self.state.baselines.shared[key] = filling.finish(f"first-{self.rules.first}", since, edges)
+        if segment == ALL:
+            baseline.weights = self._weights(name, baseline)
+        if edges is not None and self.sequential.learns:
+            self.sequential.learn(key, baseline, filling.panes(edges.borders))
+        yield from self._tell(None, key, baseline)
+
+    def _weights(self, name: str, baseline: Baseline) -> dict[str, int]:
+        """Values of each segment in the baseline of all events, which is the first of a measure's to be made."""
+        segments = sorted({segment for _, segment in self.state.ids.groups} - {ALL})
+        found = {s: self.state.filler.by_key.get((s, name)) for s in segments}
+        numeric = baseline.counts is not None
+        return {s: filling.n if numeric else filling.categorical for s, filling in found.items() if filling is not None}
+
+    def complete_all(self) -> Iterator[Learned]:
+        """Make baselines of what came so far: the end of `baseline build`."""
+        for key in sorted(self.state.filler.by_key, key=lambda key: (key[0] != ALL, key)):
+            yield from self._complete(key, self.state.closed)
+
+    def _made(self, name: str, filling: Filling) -> Edges:
+        """The next edges of a measure: those that are known already (profiles may lie on them), or new ones."""
+        had = self.state.edges.get(name)
+        version = 1 if had is None else had.version + 1
+        known = self.state.others.get(name, {}).get(version)
+        return Edges(version, known) if known is not None else filling.edges(self.rules.limits.get(name, ()), version)
+
+    def _learn_edges(self, name: str, edges: Edges, pane: Pane | None = None) -> Iterator[Learned]:
+        """Count on these edges from now on; what open windows, and the pane that is closing, hold moves to them."""
+        had = self.state.edges.get(name)
+        self._strange.pop(name, None)
+        self.state.edges[name] = edges
+        self.state.renewing.discard(name)
+        if had is not None:
+            others = self.state.others.setdefault(name, {})
+            others[had.version] = had.borders
+            others.pop(edges.version, None)
+            if len(others) > KEPT_EDGES:
+                del others[min(others)]
+            self._move(name, Move(had.borders, edges.borders), pane)
+            record = EdgesRecord(self.rules.model, self.state.name, name, had.version, had.borders, former=True)
+            yield Learned(self.state.name, record)
+        yield self._told_edges(name)
+
+    def _move(self, name: str, move: Move, pane: Pane | None) -> None:
+        measure = self.state.ids.measures.get(name)
+        if measure is None:
+            return
+        for window in [*self.state.windows, *(part for parts in self.state.earlier.values() for part in parts)]:
+            move_window(window, measure, move)
+        if pane is not None and move_pane(pane, measure, move):
+            for window in self.state.windows:  # which are about to take it in
+                window.approximate.add(measure)
+
+    def _told_edges(self, name: str) -> Learned:
+        """The edges of a measure for describe, and until which pane it may count on them."""
+        lane, edges = self.state.name, self.state.edges[name]
+        ends = [r.since for r in self.state.resets if r.renews_edges and r.measure in (None, name)]
+        until = NEVER if name in self.state.renewing else min(ends, default=None)
+        return Learned(lane, EdgesRecord(self.rules.model, lane, name, edges.version, edges.borders, until=until))
+
+    def _tell(self, version: str | None, key: tuple[str, str], baseline: Baseline) -> Iterator[Learned]:
+        lane, model, (segment, name) = self.state.name, self.rules.model, key
+        if segment == ALL and baseline.categories is not None:
+            yield Learned(lane, EdgesRecord(model, lane, name, 1, categories=sorted(self.categories(name))))
+        payload = pack(msgspec.structs.replace(baseline, previous=None))
+        yield Learned(lane, BaselineRecord(model, lane, version, segment, name, payload))
+
+    def categories(self, name: str) -> frozenset[str]:
+        """Categories of a measure that some baseline of all events names."""
+        baselines = self.state.baselines
+        found = [b for (_, s, m), b in baselines.by_version.items() if (s, m) == (ALL, name)]
+        found += [b] if (b := baselines.shared.get((ALL, name))) is not None else []
+        return frozenset().union(*(b.categories or () for b in found))
+
+    def pin(self, version: str | None, pinned: PinnedMeasure) -> Iterator[Learned]:
+        """Put a pinned baseline in force from the first pane not yet closed; detectors on its measure start anew.
+
+        Its borders become the measure's edges when there are none; otherwise its counts move to those there are.
+        """
+        name, key = pinned.measure, (pinned.segment, pinned.measure)
+        baseline = msgspec.structs.replace(pinned.baseline, since=self.state.closed, previous=None, pinned=True)
+        if pinned.borders is not None and baseline.counts is not None:
+            edges = self.state.edges.get(name)
+            if edges is None or name in self.state.renewing:
+                yield from self._learn_edges(name, Edges(1 if edges is None else edges.version + 1, pinned.borders))
+            elif not np.array_equal(edges.borders, pinned.borders):
+                ends = baseline.low, baseline.high
+                baseline.counts = rebinned(baseline.counts, pinned.borders, edges.borders, ends)
+                baseline.approximate = True
+        self.state.baselines.pin(version, pinned.segment, name, baseline)
+        if version is None:
+            self.state.filler.by_key.pop(key, None)
+            self.recent.forget(key)
+        self.sequential.pin(version, key, list(self.state.ids.groups))
+        yield from self._tell(version, key, baseline)
+
+    # --- resets ---
+
+    def announce(self, reset: ResetRecord) -> Iterator[Learned]:
+        """Keep a reset until its pane comes, and ask describe for values from there on."""
+        reset = msgspec.structs.replace(reset, since=max(reset.since, self.state.closed))
+        self.state.resets = [*(r for r in self.state.resets if not r.same_scope(reset)), reset]
+        if reset.renews_edges:
+            for name in sorted(self.state.edges):
+                if reset.measure in (None, name):
+                    yield self._told_edges(name)
+
+    def due(self, start: int) -> list[ResetRecord]:
+        """Take out the resets that hold from the pane on that starts at `start`, oldest first."""
+        due = [reset for reset in self.state.resets if reset.since <= start]
+        if due:
+            self.state.resets = [reset for reset in self.state.resets if reset.since > start]
+        return sorted(due, key=lambda reset: reset.since)
+
+    def meant(self, reset: ResetRecord) -> frozenset[str]:
+        """Measures of which a reset covers a baseline, made or in the making."""
+        baselines, filler = self.state.baselines, self.state.filler
+        shared = {(None, *key) for key in (*baselines.shared, *filler.by_key)}
+        return frozenset(key[2] for key in (*shared, *baselines.by_version) if reset.covers(*key))
+
+    def forget(self, reset: ResetRecord, start: int) -> Iterator[Learned]:
+        """Forget what is normal, from the pane on that starts at `start`."""
+        groups, baselines, filler = list(self.state.ids.groups), self.state.baselines, self.state.filler
+        for version, segment, name in sorted(baselines.by_version):
+            if reset.covers(version, segment, name):
+                del baselines.by_version[version, segment, name]
+                self.sequential.pin(version, (segment, name), groups)
+                yield self._told_gone(version, (segment, name), None)
+        if reset.version is None:
+            for key in sorted({*baselines.shared, *filler.by_key}):
+                if reset.covers(None, *key):
+                    baselines.shared.pop(key, None)
+                    filler.by_key[key] = Filling(events=-filler.events.get(key[0], 0))
+                    self.recent.forget(key)
+                    self.sequential.pin(None, key, groups)
+                    yield self._told_gone(None, key, start)
+        if reset.renews_edges:
+            self.state.renewing |= {name for name in self.state.edges if reset.measure in (None, name)}
+        self._filled[:] = False
+        self._filled_categories.clear()
+
+    def _told_gone(self, version: str | None, key: tuple[str, str], since: int | None) -> Learned:
+        lane, (segment, name) = self.state.name, key
+        return Learned(lane, BaselineRecord(self.rules.model, lane, version, segment, name, b"", since))
