@@ -80,13 +80,12 @@ class Baselines(msgspec.Struct):
 
 
 class PaneCounts(NamedTuple):
-    """The panes of a baseline, from `start` to the start of the last one, `end`, as sparse bins.
+    """The panes of a baseline, oldest first, as sparse bins.
 
-    `n[i]` values in bin `at[i]` of the pane number `pane[i]`, numbered from 0, oldest first.
+    `n[i]` values in bin `at[i]` of the pane that starts at `starts[pane[i]]` (epoch ms).
     """
 
-    start: int
-    end: int
+    starts: I64
     pane: I64
     at: I64
     n: I64
@@ -95,7 +94,7 @@ class PaneCounts(NamedTuple):
     def none(cls) -> PaneCounts:
         """Of a baseline whose panes are not known."""
         nothing = np.zeros(0, np.int64)
-        return cls(0, 0, nothing, nothing, nothing)
+        return cls(nothing, nothing, nothing, nothing)
 
 
 class Filling(msgspec.Struct):
@@ -194,7 +193,7 @@ class Filling(msgspec.Struct):
             at.append(bins)
             n.append(counts)
         starts, number = np.unique(np.concatenate(start), return_inverse=True)
-        return PaneCounts(int(starts[0]), int(starts[-1]), number, np.concatenate(at), np.concatenate(n))
+        return PaneCounts(starts, number, np.concatenate(at), np.concatenate(n))
 
     def _binned(self, borders: F64) -> I64:
         counts = np.zeros(BINS, np.int64) if self.counts is None else self.counts.copy()

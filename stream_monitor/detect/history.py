@@ -18,7 +18,7 @@ import numpy as np
 
 from stream_monitor.describe.edges import BINS
 from stream_monitor.detect.baselines import Baseline
-from stream_monitor.durations import HOUR, WEEK, format_duration
+from stream_monitor.durations import DAY, HOUR, WEEK, format_duration
 from stream_monitor.sections import BaselineSettings
 from stream_monitor.types import F64, I64
 
@@ -115,6 +115,8 @@ class History(msgspec.Struct):
     """(L, D, 2) mean and centred sum of squares."""
     low: float = float("inf")
     high: float = float("-inf")
+    begun: int = 0
+    """Start of the first slice that was taken in, epoch ms; `EMPTY` before."""
 
     @classmethod
     def of(cls, plan: Plan, first: Baseline) -> History:
@@ -128,7 +130,7 @@ class History(msgspec.Struct):
         weights = np.where(whole > 0, base / np.maximum(whole, 1), 1 / size)
         stamp, shape = np.full((plan.lines, 1), EMPTY, np.int64), (plan.lines, 1)
         counts = np.zeros((*shape, len(ends) + 2), np.uint32)
-        return cls(to, ends, weights, stamp, counts, np.zeros((*shape, 2)))
+        return cls(to, ends, weights, stamp, counts, np.zeros((*shape, 2)), begun=EMPTY)
 
     def taken(self, plan: Plan, start: int) -> int:
         """How many slices the line of a slice that starts at `start` has."""
@@ -137,6 +139,7 @@ class History(msgspec.Struct):
     def take(self, plan: Plan, start: int, came: Slice) -> None:
         """Take a slice in; another version's of the same time is merged with it."""
         line = _line(plan, start)
+        self.begun = start if self.begun == EMPTY else self.begun
         same = np.flatnonzero(self.stamp[line] == start)
         place = int(same[0]) if len(same) else self._place(plan, line)
         if not len(same):
@@ -171,7 +174,7 @@ class History(msgspec.Struct):
     def judging(self, plan: Plan, first: Baseline, start: int, size: int) -> Merged | None:
         """What judges a window of `size` ms that begins at `start`; None: the first values do."""
         if plan.kind == "rolling":
-            newest = plan.keep, start - plan.gap
+            newest = plan.keep, EMPTY, start - plan.gap
             found = self._merge(plan, first, ([0], 1), newest, f"rolling-{format_duration(plan.span)}")
             full = found is not None and found.slices == plan.keep  # a quiet measure never has more
             return found if full or (found is not None and found.baseline.n >= plan.least) else None
@@ -180,24 +183,34 @@ class History(msgspec.Struct):
         hours = range(start // HOUR, -(-(start + size) // HOUR))
         lines = sorted({hour % HOURS for hour in hours})
         weeks = int(((self.stamp[lines] != EMPTY) & (self.stamp[lines] + plan.slice <= start)).sum(axis=1).max())
+        if len(lines) > 1:  # of a week that is not whole some hours would be there and others not
+            weeks = min(weeks, (start - self.begun) // WEEK)
         used = 1 << max(weeks.bit_length() - 1, 0)
-        found = self._merge(plan, first, (lines, len(lines)), (used, start), f"hour-of-week-{used}w")
-        if found is None:
-            of_day = sorted({hour % 24 for hour in hours})
-            lines = [24 * day + hour for day in range(7) for hour in of_day]
-            found = self._merge(plan, first, (lines, len(of_day)), (plan.keep, start), "hour-of-day")
-        return found
+        found = (
+            self._merge(plan, first, (lines, len(lines)), (used, EMPTY, start), f"hour-of-week-{used}w")
+            if weeks
+            else None
+        )
+        return found or self._of_day(plan, first, hours, start)
+
+    def _of_day(self, plan: Plan, first: Baseline, hours: range, start: int) -> Merged | None:
+        """The same hours of all days; of a window of several hours those of whole days, lest some hours weigh more."""
+        of_day = sorted({hour % 24 for hour in hours})
+        lines = [24 * day + hour for day in range(7) for hour in of_day]
+        days = (start - self.begun) // DAY if len(of_day) > 1 else plan.keep * 7
+        since = start - days * DAY if days < plan.keep * 7 else EMPTY
+        return self._merge(plan, first, (lines, len(of_day)), (plan.keep, since, start), "hour-of-day")
 
     def _merge(
-        self, plan: Plan, first: Baseline, chosen: tuple[list[int], int], newest: tuple[int, int], name: str
+        self, plan: Plan, first: Baseline, chosen: tuple[list[int], int], newest: tuple[int, int, int], name: str
     ) -> Merged | None:
-        """The `newest` (how many, that end by when) slices of lines; None when they hold too few values.
+        """The `newest` (how many, since when, that end by when) slices of lines; None when they hold too few values.
 
         `chosen` are the lines, and how many hours they stand for.
         """
-        (lines, hours), (keep, until) = chosen, newest
+        (lines, hours), (keep, since, until) = chosen, newest
         stamp = self.stamp[lines]
-        there = (stamp != EMPTY) & (stamp + plan.slice <= until)
+        there = (stamp != EMPTY) & (stamp >= since) & (stamp + plan.slice <= until)
         younger = ((stamp[:, None, :] > stamp[:, :, None]) & there[:, None, :]).sum(axis=2)
         meant = there & (younger < keep)
         counts = self.counts[lines][meant].astype(np.int64)

@@ -3,7 +3,8 @@
 Every p-value answers "is the true effect *above its tolerance*?", not "is there any effect?": with a million events
 everything differs significantly, and nobody wants to be woken for it. With a tolerance of 0 the classical tests remain.
 
-Arrays: `base` and `now` are counts (R, B), one row a measure; results are (R,).
+Arrays: `base` and `now` are counts (R, B), one row a measure; results are (R,). Counts need not be whole: those of
+values that depend on each other are divided by how much more they scatter (see `dispersion`).
 """
 
 from __future__ import annotations
@@ -167,14 +168,19 @@ def shift(base: I64, now: I64) -> F64:
 def coarse(base: I64, now: I64) -> tuple[F64, F64, I64]:
     """Counts merged into groups of nearly equal baseline mass (R, GROUPS), and the degrees of freedom (R,)."""
     n, m = now.sum(axis=1), base.sum(axis=1)
-    wanted = np.clip(np.minimum(n, m) // 10, 2, GROUPS)
-    middle = (np.cumsum(base, axis=1) - base / 2) / np.maximum(m, 1)[:, None]
-    group = np.minimum((middle * wanted[:, None]).astype(np.int64), (wanted - 1)[:, None])
+    wanted = np.clip(np.minimum(n, m) // 10, 2, GROUPS).astype(np.int64)
+    group = groups_of(base, wanted)
     flat = (group + np.arange(len(base))[:, None] * GROUPS).ravel()
     size = len(base) * GROUPS
     merged = np.bincount(flat, base.ravel(), size).astype(float).reshape(-1, GROUPS)
     current = np.bincount(flat, now.ravel(), size).astype(float).reshape(-1, GROUPS)
     return merged, current, np.maximum((merged + current > 0).sum(axis=1) - 1, 1)
+
+
+def groups_of(base: F64 | I64, wanted: I64) -> I64:
+    """(R, B) of each bin its group, of `wanted` (R,) groups of nearly equal mass of `base`."""
+    middle = (np.cumsum(base, axis=1) - base / 2) / np.maximum(base.sum(axis=1), 1)[:, None]
+    return np.asarray(np.minimum((middle * wanted[:, None]).astype(np.int64), (wanted - 1)[:, None]))
 
 
 def _smoothed(counts: F64) -> F64:

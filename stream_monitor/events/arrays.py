@@ -19,6 +19,7 @@ _TABLE = 2
 _DTYPES = {c: np.dtype("<" + c) for c in ("i8", "i4", "u8", "u4", "u2", "f8", "f4")} | {
     "u1": np.dtype("u1"),
     "b1": np.dtype("?"),
+    "i2": np.dtype("<i2"),
 }
 _CODES = {dtype: i for i, dtype in enumerate(_DTYPES.values())}
 _BY_CODE = list(_DTYPES.values())

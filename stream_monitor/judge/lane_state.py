@@ -14,6 +14,7 @@ from stream_monitor.describe.knowledge import Notice
 from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.baselines import Baselines, Filling
+from stream_monitor.detect.dispersion import Dispersion
 from stream_monitor.detect.history import Plan
 from stream_monitor.durations import Pace
 from stream_monitor.judge.panes import Ids, Part
@@ -47,6 +48,8 @@ class LaneState(msgspec.Struct):
     edges: dict[str, Edges] = {}
     sequential: SequentialState = msgspec.field(default_factory=SequentialState)
     recent: RecentState = msgspec.field(default_factory=RecentState)
+    dispersion: dict[int, Dispersion] = {}
+    """How much windows scatter, by their size."""
     earlier: dict[int, list[Window]] = {}
     """By window size: the parts before those of `windows`, oldest first; none of tumbling windows."""
     resets: list[ResetRecord] = []

@@ -16,6 +16,7 @@ from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.describe.records import PerformanceDelta, ResetRecord
 from stream_monitor.detect.budget import sequential_ms, window_level
+from stream_monitor.detect.dispersion import Dispersion
 from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.history import Slice, plan_of
 from stream_monitor.detect.pinned import PinnedMeasure
@@ -39,6 +40,7 @@ from stream_monitor.judge.verdicts import (
     control,
     measure_distances,
     measure_quality,
+    remember,
     subjects_of,
 )
 from stream_monitor.judge.watermarks import Watermarks
@@ -234,11 +236,14 @@ class ModelJudge:
         moment = Moment(window.start, window.end, window.size)
         if self.state.model != OTHER:
             level = window_level(self.settings.detection, lane.slide_of[window.size], len(lane.slides))
-            for verdict in control(subjects, self.settings.detection, level):
+            verdicts = control(subjects, self.settings.detection, level)
+            for verdict in verdicts:
                 for alert in self._alert(lane, verdict.group, verdict, moment):
                     if (alert.status, alert.kind, lane.state.name) == ("open", "drift", "input"):
                         self._attribute(alert, verdict, subjects, (lane, window))
                     yield alert
+            if window.start % window.size == 0:  # windows that overlap tell of the same values
+                remember(subjects, verdicts, lane.state.dispersion.setdefault(window.size, Dispersion()))
             if lane.state.name == "label":
                 least = self.settings.detection.min_count
                 yield from self.state.watches.finished(window, lane.state.ids, lane.state.baselines, least)
@@ -252,9 +257,10 @@ class ModelJudge:
     def _subjects(self, lane: Lane, window: Window) -> list[Subject]:
         state = lane.state
         subjects = subjects_of(window, self._bench(lane), self.settings.detection.min_count)
-        measure_distances(subjects, self.settings.detection)
+        settings, scatter = self.settings.detection, state.dispersion.get(window.size, Dispersion())
+        measure_distances(subjects, settings, scatter)
         numbers = state.ids.measures if state.name == "input" else None
-        measure_quality(window, subjects, self.settings.detection, numbers)
+        measure_quality(window, subjects, (settings, scatter), numbers)
         return subjects
 
     @staticmethod

@@ -20,7 +20,8 @@ from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord
 from stream_monitor.describe.measures import base_of
 from stream_monitor.describe.profiles import NEW_CATEGORIES
 from stream_monitor.describe.records import ResetRecord
-from stream_monitor.detect.baselines import Baseline, Filling, keep_categories, rebinned
+from stream_monitor.detect.baselines import Baseline, Filling, PaneCounts, keep_categories, rebinned
+from stream_monitor.detect.dispersion import Dispersion
 from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.events.arrays import pack
@@ -29,6 +30,7 @@ from stream_monitor.judge.panes import Pane, Part
 from stream_monitor.judge.rebinning import Move, move_pane, move_window, on_present_edges
 from stream_monitor.judge.recent import Recent
 from stream_monitor.judge.sequential import SequentialDetectors
+from stream_monitor.types import I64
 
 KEPT_EDGES = 8
 """Versions of a measure's edges that are kept beside the one in force; of counts on older ones moments are left."""
@@ -153,9 +155,23 @@ class Normal:
         baseline = self.state.baselines.shared[key] = filling.finish(f"first-{self.rules.first}", since, edges)
         if segment == ALL:
             baseline.weights = self._weights(name, baseline)
-        if edges is not None and self.sequential.learns:
-            self.sequential.learn(key, baseline, filling.panes(edges.borders))
+        if edges is not None and baseline.counts is not None:
+            panes = filling.panes(edges.borders)
+            self.sequential.learn(key, baseline, panes)
+            self._scatter(key, baseline.counts, panes)
         yield from self._tell(None, key, baseline)
+
+    def _scatter(self, key: tuple[str, str], counts: I64, panes: PaneCounts) -> None:
+        """The windows of a baseline tell how much windows scatter, before the first is judged."""
+        segment, name = key
+        keys = [(group, name, "") for group, (_, of) in enumerate(self.state.ids.groups) if of == segment]
+        least = self.rules.sequential.detection.min_count
+        for pace in self.rules.windows:
+            self.state.dispersion.setdefault(pace.size, Dispersion()).begin(keys, counts, panes, (pace.size, least))
+
+    def _forget_scatter(self, name: str) -> None:
+        for scatter in self.state.dispersion.values():
+            scatter.forget(name)
 
     def _weights(self, name: str, baseline: Baseline) -> dict[str, int]:
         """Values of each segment in the baseline of all events, which is the first of a measure's to be made."""
@@ -240,6 +256,7 @@ class Normal:
                 baseline.counts = rebinned(baseline.counts, pinned.borders, edges.borders, ends)
                 baseline.approximate = True
         self.state.baselines.pin(version, pinned.segment, name, baseline)
+        self._forget_scatter(name)
         if version is None:
             self.state.filler.by_key.pop(key, None)
             self.recent.forget(key)
@@ -276,6 +293,7 @@ class Normal:
         for version, segment, name in sorted(baselines.by_version):
             if reset.covers(version, segment, name):
                 del baselines.by_version[version, segment, name]
+                self._forget_scatter(name)
                 self.sequential.pin(version, (segment, name), groups)
                 yield self._told_gone(version, (segment, name), None)
         if reset.version is None:
@@ -284,6 +302,7 @@ class Normal:
                     baselines.shared.pop(key, None)
                     filler.by_key[key] = Filling(events=-filler.events.get(key[0], 0))
                     self.recent.forget(key)
+                    self._forget_scatter(key[1])
                     self.sequential.pin(None, key, groups)
                     yield self._told_gone(None, key, start)
         if reset.renews_edges:

@@ -134,7 +134,7 @@ class SequentialDetectors:
         """A first-N baseline of a (segment, measure) came into force; `panes` are its own."""
         if not self.learns or baseline.counts is None:
             return
-        per_ms = baseline.n / max(panes.end - panes.start, 1)
+        per_ms = baseline.n / max(int(np.ptp(panes.starts)) if len(panes.starts) else 0, 1)
         arl0 = per_ms * self.rules.budget * _share(len(self.state.rows) + 1)
         row = self.state.seeds[key] = int(self.grid.new(1)[0])
         self.grid.learn(row, Learning(baseline.counts, panes.pane, panes.at, panes.n, baseline.since, arl0))
@@ -259,7 +259,7 @@ class SequentialDetectors:
         if seed is not None and (version, segment, measure) not in known.baselines.by_version:
             self.grid.put(np.array([row]), self.grid.take(np.array([seed])))
         else:
-            self.grid.learn(row, Learning(baseline.counts, *PaneCounts.none()[2:], 0, USUAL_ARL0))
+            self.grid.learn(row, Learning(baseline.counts, *PaneCounts.none()[1:], 0, USUAL_ARL0))
         return row
 
     def _allow(self) -> None:

@@ -13,6 +13,7 @@ from stream_monitor.describe.edges import BINS, Edges
 from stream_monitor.describe.measures import base_of
 from stream_monitor.detect import window_tests as tests
 from stream_monitor.detect.baselines import Baseline, Baselines, category_counts
+from stream_monitor.detect.dispersion import Dispersion, Key, Told
 from stream_monitor.detect.history import Merged
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.evidence import categorical_evidence, direction_of, numeric_evidence
@@ -39,6 +40,12 @@ class Subject:
     now: I64
     borders: F64 | None
     categories: dict[str, int] | None = None
+    recent: bool = False
+    """Whether a recent baseline judges it."""
+    factor: float = 1.0
+    """How much more windows scatter than independent values would."""
+    shares: dict[str, Shares] = field(default_factory=dict)
+    """What the quality tests looked at."""
     scores: dict[str, float] = field(default_factory=dict)
     p: dict[str, float] = field(default_factory=dict)
 
@@ -97,23 +104,49 @@ def _by_recent(subject: Subject, bench: Bench, window: Window) -> Subject:
     """The same, held against a recent baseline where there is one."""
     merged = bench.recent(bench.groups[subject.group], subject.measure, (window.start, window.size))
     if merged is not None:
-        subject.baseline, subject.base = merged.baseline, merged.counts
+        subject.baseline, subject.base, subject.recent = merged.baseline, merged.counts, True
         subject.now = np.bincount(merged.to, subject.now, BINS).astype(np.int64)
     return subject
 
 
-def measure_distances(subjects: Sequence[Subject], settings: DetectionSettings) -> None:
+def remember(subjects: Sequence[Subject], verdicts: Sequence[Verdict], dispersion: Dispersion) -> None:
+    """Let a judged window tell how much windows scatter: of values, and of the shares of quality tests."""
+    rejected = {(v.group, v.measure, v.kind) for v in verdicts if v.findings}
+    rows: list[tuple[Key, I64, I64, bool, bool]] = []
+    for subject in subjects:
+        at = subject.group, subject.measure
+        rows.append(((*at, ""), subject.base, subject.now, subject.recent, (*at, "drift") in rejected))
+        for test, (had, of, hits, n) in subject.shares.items():
+            if hits or (*at, test) in dispersion.rows:
+                rows.append(((*at, test), _two(had, of), _two(hits, n), subject.recent, (*at, "quality") in rejected))
+    if rows:
+        keys, base, counts, moving, hit = zip(*rows, strict=True)
+        dispersion.add(keys, Told(np.stack(base), np.stack(counts), np.array(moving), np.array(hit)))
+
+
+def _two(hits: int, n: int) -> I64:
+    counts = np.zeros(BINS, np.int64)
+    counts[:2] = hits, n - hits
+    return counts
+
+
+def measure_distances(subjects: Sequence[Subject], settings: DetectionSettings, dispersion: Dispersion) -> None:
     """Run the window tests of the settings on all subjects at once; scores and p-values go into the subjects."""
+    for subject, factor in zip(
+        subjects, dispersion.factors([(s.group, s.measure, "") for s in subjects]).tolist(), strict=True
+    ):
+        subject.factor = factor
     for names, wanted in ((settings.numeric, True), (settings.categorical, False)):
         chosen = [s for s in subjects if (s.borders is not None) == wanted]
         if not chosen:
             continue
-        data = tests.Compared(
-            np.stack([s.base for s in chosen]), np.stack([s.now for s in chosen]), np.stack([s.widths for s in chosen])
-        )
+        base, now, widths = (np.stack([getattr(s, name) for s in chosen]) for name in ("base", "now", "widths"))
+        data, factor = tests.Compared(base, now, widths), np.array([[s.factor] for s in chosen])
+        fewer = tests.Compared(base / factor, now / factor, widths) if (factor > 1).any() else None
         for name in names:
             tested = tests.TESTS[name](data, tolerance(settings, name))
-            for subject, score, p in zip(chosen, tested.score.tolist(), tested.p.tolist(), strict=True):
+            p_values = tested.p if fewer is None else tests.TESTS[name](fewer, tolerance(settings, name)).p
+            for subject, score, p in zip(chosen, tested.score.tolist(), p_values.tolist(), strict=True):
                 subject.scores[name], subject.p[name] = score, p
 
 
@@ -123,15 +156,18 @@ def tolerance(settings: DetectionSettings, test: str) -> float:
 
 
 def measure_quality(
-    window: Window, subjects: Sequence[Subject], settings: DetectionSettings, numbers: Numbered
+    window: Window, subjects: Sequence[Subject], rules: tuple[DetectionSettings, Dispersion], numbers: Numbered
 ) -> None:
     """New categories; where a measure's events are known (`numbers` given) missing values and type changes too."""
+    settings, dispersion = rules
     shares: dict[str, list[tuple[Subject, Shares]]] = defaultdict(list)
     for subject in subjects:
         for test, counted in _shares_of(window, subject, numbers):
             shares[test].append((subject, counted))
+            subject.shares[test] = counted
     for test, rows in shares.items():
-        columns = np.array([counted for _, counted in rows]).T
+        factors = dispersion.factors([(s.group, s.measure, test) for s, _ in rows])
+        columns = np.array([counted for _, counted in rows]).T / factors
         tested = tests.share((columns[0], columns[1]), (columns[2], columns[3]), tolerance(settings, test))
         for (subject, _), score, p in zip(rows, tested.score.tolist(), tested.p.tolist(), strict=True):
             subject.scores[test], subject.p[test] = score, p

@@ -186,3 +186,19 @@ def test_sums_without_the_season_are_those_of_scores_without_it() -> None:
 def test_values_count_more_the_better_their_hour_is_known() -> None:
     told = [filled(weeks).judging(WEEKLY, FIRST, weeks * WEEK, 1) for weeks in (1, 2, 4)]
     assert [weight_of(found) for found in told if found is not None] == pytest.approx([2 / 3, 4 / 5, 8 / 9])
+
+
+def test_a_longer_window_is_never_judged_by_a_part_of_the_hours_that_it_covers() -> None:
+    """The history begins in the afternoon: a day of it is whole on the next afternoon, a week of it a week later."""
+    history, begun, rng = History.of(WEEKLY, FIRST), 14 * HOUR, np.random.default_rng(3)
+    named: dict[int, str | None] = {}
+    for hour in range(14, 24 * 16):
+        if hour % 24 == 0:
+            found = history.judging(WEEKLY, FIRST, hour * HOUR, DAY)
+            named[hour // 24] = None if found is None else found.baseline.name
+            if found is not None:  # each hour of the day weighs the same
+                assert found.baseline.n % (24 * 150) == 0
+        history.take(WEEKLY, hour * HOUR, came(rng.normal(size=150)))
+    assert begun % DAY and named[1] is None
+    assert {named[day] for day in range(2, 8)} == {"hour-of-day"}
+    assert named[8] == "hour-of-week-1w" and named[15] == "hour-of-week-2w"

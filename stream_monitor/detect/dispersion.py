@@ -1,0 +1,167 @@
+"""How much more windows differ from what they are held against than windows of independent values would.
+
+The window tests take values as independent. Where values of a window share a cause (a day of weather is one draw for
+all flights of the day) windows scatter more: by the factor f, the design effect (Kish 1965), by which the tests divide
+the numbers of values (Rao and Scott 1981). f is measured on the windows themselves, by how far what is left of their
+shares of values in ten groups, when those of the baseline are taken away, are apart (`scatter`). Windows 1, 2 and 4
+apart are compared: dependence that outlasts a window makes distant ones differ more, and the baseline is farther away
+than any.
+
+A change does not become the measure of normal: two windows of which one was rejected are not compared, and no
+comparison counts more than `CLIP` times the mean so far. f is a function of the windows before the one that is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.edges import BINS
+from stream_monitor.detect.baselines import PaneCounts
+from stream_monitor.detect.window_tests import GROUPS, groups_of
+from stream_monitor.types import F64, I64, Bool
+
+LAGS = (1, 2, 4)
+MEMORY = 32
+"""Comparisons of one distance whose mean is kept, exponentially weighted when there are more."""
+CLIP = 4.0
+SIGNIFICANT = 3.0
+"""Standard errors by which the mean must exceed what is believed: 1, and then that of a shorter distance."""
+DEGREES = 3.0
+"""Groups rarely move independently: the error of a mean is taken as that of so many degrees of freedom."""
+UNSURE = 6.0
+"""f is raised by this over the number of comparisons: tests at small levels ask for the tail, and f is estimated."""
+WHOLE = 32_767
+
+Key = tuple[int, str, str]
+"""(group, measure, test that has its own shares, or "" for the values)."""
+
+
+class Told(NamedTuple):
+    """What a window tells, of R rows."""
+
+    base: F64 | I64
+    """(R, BINS) counts of the baseline."""
+    counts: F64 | I64
+    """(R, BINS) counts of the window."""
+    moving: Bool
+    """(R,) whether the next window may be held against another baseline, which has an error of its own."""
+    rejected: Bool
+    """(R,) whether it was rejected."""
+
+
+class Dispersion(msgspec.Struct):
+    """Of R rows: the latest windows, and how far windows are apart by their distance; 1.2 kB a row."""
+
+    rows: dict[Key, int] = {}
+    left: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((LAGS[-1], 0, BINS), np.int16))
+    """(windows, R, BINS) shares of the latest windows less those of their baselines, in parts of `WHOLE`."""
+    error: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((LAGS[-1], 0)))
+    """(windows, R) the variance of independent shares P, in P (1 - P); 0 where there was no window."""
+    rejected: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((LAGS[-1], 0), np.bool_))
+    mean: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((len(LAGS), 0)))
+    n: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((len(LAGS), 0), np.int64))
+    """(LAGS, R) comparisons."""
+
+    def factors(self, keys: Sequence[Key]) -> F64:
+        """F of each of these rows, (R,), at least 1."""
+        known = np.array([self.rows.get(key, -1) for key in keys], np.int64)
+        found = np.ones(len(keys))
+        there = np.flatnonzero(known >= 0)
+        at = known[there]
+        best, sure = np.ones(len(at)), np.ones(len(at))
+        for mean, n in zip(self.mean[:, at], self.n[:, at], strict=True):
+            error = np.sqrt(2 / (DEGREES * np.maximum(n, 1)))
+            more = (n > 1) & (mean > best * (1 + SIGNIFICANT * error))
+            best, sure = np.where(more, mean, best), np.where(more, n, sure)
+        found[there] = np.where(best > 1, best * (1 + UNSURE / sure), 1.0)
+        return found
+
+    def begin(self, keys: Sequence[Key], base: I64, panes: PaneCounts, windows: tuple[int, int]) -> None:
+        """Take in the whole windows of a baseline, counts `base` (BINS,), for each of these rows.
+
+        `windows` are their size (ms), and the values that one must have.
+        """
+        size, least = windows
+        number = panes.starts // size
+        if not len(number) or not keys:
+            return
+        first, last = int(number[0]) + int(panes.starts[0] % size > 0), int(number[-1])
+        first = max(first, last - MEMORY)
+        flat = (number[panes.pane] - first) * BINS + panes.at
+        inside = (flat >= 0) & (flat < (last - first) * BINS)
+        table = np.bincount(flat[inside], panes.n[inside], max(last - first, 0) * BINS).reshape(-1, BINS)
+        usual, no = np.broadcast_to(base, (len(keys), BINS)), np.zeros(len(keys), np.bool_)
+        for counts in table[table.sum(axis=1) >= max(least, 1)]:
+            self.add(keys, Told(usual, np.broadcast_to(counts, usual.shape), no, no))
+
+    def add(self, keys: Sequence[Key], told: Told) -> None:
+        """Take in a window of these distinct rows."""
+        at = self._rows(keys)
+        p, n = _shares(told.counts)
+        q, m = _shares(told.base)
+        groups = groups_of(told.base, np.full(len(keys), GROUPS))
+        now, error = (
+            _grouped(p - q, groups),
+            np.where(n > 0, 1 / np.maximum(n, 1) + told.moving / np.maximum(m, 1), 0.0),
+        )
+        usual, mixed = _grouped(q, groups), (_grouped(p, groups) + _grouped(q, groups)) / 2
+        spread = 1 - np.minimum((usual**2).sum(axis=1), (mixed**2).sum(axis=1))  # a constant baseline has none
+        for lag, distance in enumerate(LAGS):
+            before, had = _grouped(self.left[distance - 1, at] / WHOLE, groups), self.error[distance - 1, at]
+            apart = scatter(now - before, error + had, spread)
+            both = (had > 0) & (error > 0) & (self.rejected[distance - 1, at] == told.rejected)
+            rows, count = at[both], self.n[lag, at[both]]
+            mean = np.where(count > 0, self.mean[lag, rows], 1.0)
+            came = np.minimum(apart[both], CLIP * np.maximum(mean, 1.0))
+            self.mean[lag, rows] = mean + (came - mean) / (np.minimum(count, MEMORY - 1) + 1 + (count == 0))
+            self.n[lag, rows] = np.minimum(count + 1, MEMORY)
+        for table, newest in (
+            (self.left, np.rint((p - q) * WHOLE)),
+            (self.error, error),
+            (self.rejected, told.rejected),
+        ):
+            table[1:, at] = table[:-1, at]
+            table[0, at] = newest
+
+    def forget(self, measure: str) -> None:
+        """The bins of a measure have other borders from now on, or it has another normal."""
+        gone = [row for (_, name, _), row in self.rows.items() if name == measure]
+        for table in (self.left, self.error, self.rejected, self.mean, self.n):
+            table[:, gone] = 0
+
+    def _rows(self, keys: Sequence[Key]) -> I64:
+        for key in keys:
+            if key not in self.rows:
+                self.rows[key] = len(self.rows)
+        have, wanted = self.error.shape[1], len(self.rows)
+        if wanted > have:
+            more = max(wanted, 2 * have) - have
+            for name in ("left", "error", "rejected", "mean", "n"):
+                table = getattr(self, name)
+                setattr(self, name, np.pad(table, [(0, 0), (0, more)] + [(0, 0)] * (table.ndim - 2)))
+        return np.array([self.rows[key] for key in keys], np.int64)
+
+
+def scatter(apart: F64, error: F64, spread: F64) -> F64:
+    """How far windows are apart, in what independent values would be; (R,).
+
+    For shares p, q of G groups Σ (p - q)² is (1/n + 1/m) (1 - Σ P²) on average if values are independent with the
+    shares P; `apart` (R, G) is p - q, `error` (R,) 1/n + 1/m, `spread` (R,) 1 - Σ P². Unlike Pearson's statistic it
+    is f times that even where all values of a window are one.
+    """
+    return np.asarray((apart**2).sum(axis=1) / np.maximum(error * spread, 1e-12))
+
+
+def _shares(counts: F64 | I64) -> tuple[F64, F64]:
+    n = counts.sum(axis=1).astype(float)
+    return counts / np.maximum(n, 1)[:, None], n
+
+
+def _grouped(shares: F64, groups: I64) -> F64:
+    """(R, GROUPS) sums of shares (R, BINS)."""
+    flat = (groups + np.arange(len(shares))[:, None] * GROUPS).ravel()
+    return np.asarray(np.bincount(flat, shares.ravel(), len(shares) * GROUPS).reshape(-1, GROUPS))
