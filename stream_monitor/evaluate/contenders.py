@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from stream_monitor.detect.adwin import Adwin
 from stream_monitor.detect.e_sr import ESr
 from stream_monitor.detect.page_hinkley import PageHinkley
+from stream_monitor.detect.river_adapter import rivers
 from stream_monitor.settings import DetectionSettings
 
 Update = Callable[[float], bool]
@@ -57,7 +57,7 @@ def _always() -> Update:
 
 
 def contenders() -> dict[str, Callable[[], Update]]:
-    """By name, how one is made. River's are left out where River is not installed (extra `demo`)."""
+    """By name, how one is made. River's are left out where River is not installed (extra `river`)."""
     settings = DetectionSettings()
     table: dict[str, Callable[[], Update]] = {
         "adwin": lambda: _ours(Adwin(settings.adwin_delta)),
@@ -65,11 +65,9 @@ def contenders() -> dict[str, Callable[[], Update]]:
         "e_sr": lambda: _e_sr(E_SR_ARL0, E_SR_FIRST),
     }
     if find_spec("river"):
-        drift: Any = import_module("river.drift")
-
-        table["River ADWIN"] = lambda: _river(drift.ADWIN())
-        table["River ADWIN .05"] = lambda: _river(drift.ADWIN(delta=0.05))
-        table["River PageHinkley"] = lambda: _river(drift.PageHinkley())
+        table["River ADWIN"] = lambda: _river(rivers("ADWIN"))
+        table["River ADWIN .05"] = lambda: _river(rivers("ADWIN", delta=0.05))
+        table["River PageHinkley"] = lambda: _river(rivers("PageHinkley"))
     return table
 
 
