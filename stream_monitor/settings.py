@@ -163,8 +163,8 @@ Sequentials = Annotated[tuple[SequentialName, ...], AfterValidator(_installed)]
 class DetectionSettings(Section):
     """What rings, and when; a judge reads these from its own topic, so that a replay judges alike."""
 
-    numeric: tuple[Literal["psi", "ks", "js", "wasserstein"], ...] = ("psi", "ks")
-    categorical: tuple[Literal["psi", "js", "chi2"], ...] = ("psi",)
+    numeric: tuple[Literal["psi", "ks", "js", "hellinger", "wasserstein"], ...] = ("psi", "ks")
+    categorical: tuple[Literal["psi", "js", "hellinger", "l_infinity", "chi2"], ...] = ("psi",)
     input: Sequentials = Field((), description="sequential detectors of what predictions say")
     outcome: Sequentials = Field(("cusum",), description="sequential detectors of what labels say")
     false_alarms: Rate = Field("1 per week", description="that a model may give; half for cusum, half for window tests")
