@@ -29,7 +29,7 @@ def scatter_hits(n: int, hits: int, seed: int) -> list[float]:
     return [float(x) for x in shuffled]
 
 
-@lru_cache(4_096)
+@lru_cache(512)
 def spread_hits(n: int, hits: int) -> tuple[float, ...]:
     """So many ones among n values, as evenly as whole numbers allow, the ends alike.
 
