@@ -17,7 +17,7 @@ from stream_monitor.detect.river_adapter import PerValue, rivers
 from stream_monitor.detect.spreading import scatter_hits, spread_hits
 
 CAP = 1_000
-"""Values of a pane that are fed at most; 3.4 ms of the slowest."""
+"""Values of a pane that are fed at most; 5 ms of the slowest."""
 NARROW = 1e-6
 """A mean of x - x² up to which values between 0 and 1 count as zeros and ones."""
 

@@ -38,7 +38,7 @@ DETECTORS: dict[str, Callable[[DetectionSettings], Sequential]] = {
 RATES = frozenset({"e_sr", "ddm", "eddm", "hddm_a", "hddm_w", "fhddm"})
 """Detectors that see values as they are, know no season, and leave measures alone that are not for them."""
 KSWIN_CAP = 100
-"""Values of a pane that `kswin` is fed at most: its window, about 23 ms."""
+"""Values of a pane that `kswin` is fed at most: its window, about 25 ms."""
 
 CUSUM = "cusum"
 """The detector that is no object of its own but rows of a `detect.grid.Grid`."""

@@ -77,7 +77,15 @@ def test_false_alarms_on_categories_stay_within_their_nominal_share(name: str, n
         assert (p <= alpha).sum() <= budget(alpha)
 
 
-@pytest.mark.parametrize("shares", [[0.05] * 20, [0.6, 0.2, 0.1, 0.05, 0.03, 0.01, 0.007, 0.003]], ids=["even", "tail"])
+SHARES = {
+    "even": [0.05] * 20,
+    "tail": [0.6, 0.2, 0.1, 0.05, 0.03, 0.01, 0.007, 0.003],
+    "rare": [0.97, 0.02, 0.01],
+    "two": [0.995, 0.005],
+}
+
+
+@pytest.mark.parametrize("shares", SHARES.values(), ids=SHARES)
 @pytest.mark.parametrize("n", [50, 100])
 def test_small_windows_of_many_features_stay_within_the_far_tail(n: int, shares: list[float]) -> None:
     """Two hundred features at a level of .04: one of them must not fall below 2e-4 more often than that."""
