@@ -19,6 +19,8 @@ from stream_monitor.types import F64, I64
 GROUPS = 10
 FEW = 20
 """Expected values of a group below which the χ² is not trusted with its tail."""
+SPARSE = 5
+"""Expected values of a group below which steps of a single value are too coarse for a χ²."""
 TOLERANCE = {
     "psi": 0.1,
     "ks": 0.1,
@@ -67,7 +69,7 @@ def psi(data: Compared, tolerance: float) -> Tested:
 def js(data: Compared, tolerance: float) -> Tested:
     """Jensen-Shannon distance (base 2, 0 to 1). 8 JS[nats] / (1/n + 1/m) is asymptotically χ² without drift."""
     base, now, degrees = coarse(data.base, data.now)
-    p, q = _smoothed(base), _smoothed(now)
+    p, q = _smoothed(base), _smoothed(_steadied(base, now))
     middle = (p + q) / 2
     used = base + now > 0
     nats = np.where(used, p * np.log(p / middle) + q * np.log(q / middle), 0.0).sum(axis=1) / 2
@@ -256,9 +258,17 @@ def _smoothed(counts: F64) -> F64:
 
 def _with_one_more(base: F64, now: F64) -> tuple[F64, F64]:
     """Shares of groups with one value added to each that either side has (Laplace)."""
-    used = base + now > 0
+    used, now = base + now > 0, _steadied(base, now)
     p, q = ((counts + used) / np.maximum((counts + used).sum(axis=1, keepdims=True), 1) for counts in (base, now))
     return np.where(used, p, 1.0), np.where(used, q, 1.0)
+
+
+def _steadied(base: F64, now: F64) -> F64:
+    """Counts of a window, half a value nearer to what is expected where a group expects fewer than `SPARSE` (Yates)."""
+    n, m = now.sum(axis=1, keepdims=True), base.sum(axis=1, keepdims=True)
+    expected = (base + now) * n / np.maximum(n + m, 1)
+    sparse = np.where(base + now > 0, expected, np.inf).min(axis=1, keepdims=True) < SPARSE
+    return np.asarray(now - np.where(sparse, np.clip(now - expected, -0.5, 0.5), 0.0))
 
 
 def _scale(data: Compared) -> F64:
