@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from stream_monitor import __version__
@@ -57,7 +58,7 @@ def main() -> None:
     try:
         app()
     except StreamMonitorError as error:
-        err.print(f"[red]error:[/red] {error}", highlight=False)
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -130,7 +131,7 @@ def check(config: Config = None) -> None:
     resolved, problems = check(settings)
     print(resolved)
     for problem in problems:
-        err.print(f"[red]✗[/red] {problem}", highlight=False)
+        err.print(f"[red]✗[/red] {escape(problem)}", highlight=False)
     if not problems:
         err.print("[green]✓[/green] settings, broker and topics are fine")
     raise typer.Exit(1 if problems else 0)
@@ -276,7 +277,7 @@ def topics_check(config: Config = None) -> None:
 
     report = inspect(load(config))
     for problem in report.problems:
-        err.print(f"[red]✗[/red] {problem}", highlight=False)
+        err.print(f"[red]✗[/red] {escape(problem)}", highlight=False)
     print(f"{len(report.partitions)} topics, {len(report.problems)} problem(s)")
     raise typer.Exit(1 if report.problems else 0)
 

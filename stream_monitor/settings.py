@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -143,16 +144,29 @@ class DeadLetterSettings(Section):
     )
 
 
-SequentialName = Literal["cusum", "adwin", "page_hinkley", "e_sr"]
+SequentialName = Literal["cusum", "adwin", "page_hinkley", "e_sr", "ddm", "eddm", "hddm_a", "hddm_w", "fhddm", "kswin"]
+_RIVERS = ("ddm", "eddm", "hddm_a", "hddm_w", "fhddm", "kswin")
+"""Detectors that are River's, an optional dependency."""
+
+
+def _installed(names: tuple[SequentialName, ...]) -> tuple[SequentialName, ...]:
+    """Refuse detectors of River where it is missing: at the start, and not in the judge's loop."""
+    lacking = [name for name in names if name in _RIVERS and find_spec("river") is None]
+    if lacking:
+        raise ValueError(f"{', '.join(lacking)} needs River, which is missing: pip install 'stream-monitor[river]'")
+    return names
+
+
+Sequentials = Annotated[tuple[SequentialName, ...], AfterValidator(_installed)]
 
 
 class DetectionSettings(Section):
     """What rings, and when; a judge reads these from its own topic, so that a replay judges alike."""
 
-    numeric: tuple[Literal["psi", "ks", "js", "wasserstein"], ...] = ("psi", "ks")
-    categorical: tuple[Literal["psi", "js", "chi2"], ...] = ("psi",)
-    input: tuple[SequentialName, ...] = Field((), description="sequential detectors of what predictions say")
-    outcome: tuple[SequentialName, ...] = Field(("cusum",), description="sequential detectors of what labels say")
+    numeric: tuple[Literal["psi", "ks", "js", "hellinger", "wasserstein"], ...] = ("psi", "ks")
+    categorical: tuple[Literal["psi", "js", "hellinger", "l_infinity", "chi2"], ...] = ("psi",)
+    input: Sequentials = Field((), description="sequential detectors of what predictions say")
+    outcome: Sequentials = Field(("cusum",), description="sequential detectors of what labels say")
     false_alarms: Rate = Field("1 per week", description="that a model may give; half for cusum, half for window tests")
     false_discovery_rate: float | None = Field(
         None, gt=0, lt=0.5, description="over the measures of a window, in place of the share of `false_alarms`"

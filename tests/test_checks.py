@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
-from stream_monitor.cli import app
+from stream_monitor.cli import app, main
 from stream_monitor.errors import StreamMonitorError
 
 SECRETS = {
@@ -35,3 +40,14 @@ def test_run_refuses_before_it_reaches_for_a_broker() -> None:
     assert isinstance(told.exception, StreamMonitorError)
     with pytest.raises(StreamMonitorError, match=r"http\.open: true"):
         raise told.exception
+
+
+def test_river_that_is_missing_is_named_with_its_pip_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("detection: {outcome: [ddm]}\n")
+    monkeypatch.setitem(sys.modules, "river", None)  # what Python itself takes as "not there"
+    monkeypatch.setattr(sys, "argv", ["stream-monitor", "check", "--config", str(file)])
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told), pytest.raises(SystemExit):
+        main()
+    assert "pip install 'stream-monitor[river]'" in " ".join(told.getvalue().split())

@@ -322,3 +322,17 @@ def test_nor_when_it_is_the_same_hours_of_earlier_weeks(seed: int, partitions: i
     assert names_of(metrics) >= {"first-100", "hour-of-day", "hour-of-week-1w", "hour-of-week-2w"}
     assert {a["measure"] for a in alerts.values()} >= {"amount"}
     assert by_cluster(events, rules, (partitions, 2), seed, crashes) == (metrics, alerts)
+
+
+@pytest.mark.parametrize(("seed", "partitions", "crashes"), [(1, 1, 0.02), (2, 3, 0.02)])
+def test_nor_when_rivers_detectors_listen(seed: int, partitions: int, crashes: float) -> None:
+    names = ["ddm", "eddm", "hddm_a", "hddm_w", "fhddm", "kswin"]
+    rules = quick_settings(
+        detection={"min_count": 1_000, "input": ["kswin"], "outcome": names, "cooldown": "1s"},
+        commit={"snapshot_interval": "2s"},
+    )
+    events = shop(3, 1_200)
+    metrics, alerts = by_replay(events, rules)
+    found = {finding["detector"] for alert in alerts.values() for finding in alert["findings"]}
+    assert found & set(names) >= {"kswin"}
+    assert by_cluster(events, rules, (partitions, 2), seed, crashes) == (metrics, alerts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from zlib import crc32
 
 from scipy import special
 
@@ -10,42 +11,72 @@ from stream_monitor.detect.adwin import Adwin, Change
 from stream_monitor.detect.baselines import Baseline, as_evidence
 from stream_monitor.detect.e_sr import ESr
 from stream_monitor.detect.grid import Turn
+from stream_monitor.detect.kswin import Kswin
 from stream_monitor.detect.numbers import quantile
 from stream_monitor.detect.page_hinkley import PageHinkley
+from stream_monitor.detect.river_rates import Ddm, Eddm, Fhddm, HddmA, HddmW, Rate
+from stream_monitor.detect.spreading import Bins, spread_values
 from stream_monitor.events.contracts import Finding
 from stream_monitor.settings import DetectionSettings
 from stream_monitor.types import F64
 
-Sequential = Adwin | PageHinkley | ESr
+Sequential = Adwin | PageHinkley | ESr | Ddm | Eddm | HddmA | HddmW | Fhddm | Kswin
 
 DETECTORS: dict[str, Callable[[DetectionSettings], Sequential]] = {
     "adwin": lambda settings: Adwin(settings.adwin_delta),
     "page_hinkley": lambda settings: PageHinkley(settings.page_hinkley_threshold, settings.page_hinkley_delta),
     "e_sr": lambda settings: ESr(settings.e_sr_arl0),
+    "ddm": lambda settings: Ddm(),
+    "eddm": lambda settings: Eddm(),
+    "hddm_a": lambda settings: HddmA(),
+    "hddm_w": lambda settings: HddmW(),
+    "fhddm": lambda settings: Fhddm(),
+    "kswin": lambda settings: Kswin(),
 }
 """A new detector is one file with `update(n, mean, m2, ts)`, one line here, one row in docs/detection.md."""
+
+RATES = frozenset({"e_sr", "ddm", "eddm", "hddm_a", "hddm_w", "fhddm"})
+"""Detectors that see values as they are, know no season, and leave measures alone that are not for them."""
+KSWIN_CAP = 100
+"""Values of a pane that `kswin` is fed at most: its window, about 25 ms."""
 
 CUSUM = "cusum"
 """The detector that is no object of its own but rows of a `detect.grid.Grid`."""
 
 
-def advance(detector: Sequential, baseline: Baseline, row: tuple[int, float, float], start: int) -> Change | None:
+def made(name: str, settings: DetectionSettings, key: tuple[str, ...]) -> Sequential:
+    """A new detector of the measure that `key` names; what is random in it follows from the key alone."""
+    detector = DETECTORS[name](settings)
+    if isinstance(detector, Kswin):
+        detector.seed = crc32("\x1f".join(key).encode())
+    return detector
+
+
+def advance(
+    detector: Sequential, baseline: Baseline, row: tuple[int, float, float], start: int, bins: Bins | None = None
+) -> Change | None:
     """Feed a pane (n, mean, m2), standardised by the baseline so that a detector does not depend on scale.
 
-    `e_sr` is about rates: it is fed with them as they are, and told the baseline once.
+    `e_sr` and River's binary ones are about rates: they are fed with them as they are, the first told the baseline
+    once, the others asked whether it is for them. `kswin` sees single values, of a larger pane those of its `bins`.
     """
     n, mean, m2 = row
     if isinstance(detector, ESr):
         if not detector.learned:
             detector.learn(baseline.n, baseline.mean, (baseline.low, baseline.high))
         return detector.update(n, mean, m2, start)
+    if isinstance(detector, Rate):
+        fits = detector.accepts((baseline.low, baseline.high), (baseline.n, baseline.mean, baseline.m2))
+        return detector.update(n, mean, m2, start) if fits else None
     scale = baseline.std or 1.0
+    if isinstance(detector, Kswin) and n > 1 and bins is not None:
+        return detector.take(((spread_values(bins, KSWIN_CAP) - baseline.mean) / scale).tolist(), start)
     return detector.update(n, (mean - baseline.mean) / scale, m2 / scale**2, start)
 
 
 def finding_of(name: str, change: Change, baseline: Baseline) -> Finding:
     """A change in the measure's own unit."""
-    mean, scale = (0.0, 1.0) if name == "e_sr" else (baseline.mean, baseline.std or 1.0)
+    mean, scale = (0.0, 1.0) if name in RATES else (baseline.mean, baseline.std or 1.0)
     return Finding(
         detector=name,
         score=change.score,

@@ -18,10 +18,16 @@ from scipy import special
 from stream_monitor.types import F64, I64
 
 GROUPS = 10
+FEW = 20
+"""Expected values of a group below which the χ² is not trusted with its tail."""
+SPARSE = 5
+"""Expected values of a group below which steps of a single value are too coarse for a χ²."""
 TOLERANCE = {
     "psi": 0.1,
     "ks": 0.1,
     "js": 0.1,
+    "hellinger": 0.1,
+    "l_infinity": 0.1,
     "wasserstein": 0.1,
     "chi2": 0.3,
     "missing": 0.02,
@@ -52,10 +58,11 @@ def psi(data: Compared, tolerance: float) -> Tested:
     """Population stability index over at most ten groups of equal baseline mass.
 
     Without drift PSI ≈ (1/n + 1/m) χ²(groups - 1) (Yurdakul 2018); around a true value of `tolerance` the χ² is
-    noncentral. Fewer groups are used when a group would expect fewer than ten values.
+    noncentral. Fewer groups are used when a group would expect fewer than ten values, and a value is added to each, for
+    the logarithm of a nearly empty group goes far beyond the χ².
     """
     base, now, degrees = coarse(data.base, data.now)
-    p, q = _smoothed(base), _smoothed(now)
+    p, q = _with_one_more(base, now)
     score = np.where(base + now > 0, (q - p) * np.log(q / p), 0.0).sum(axis=1)
     return Tested(score, _noncentral(score, tolerance, _scale(data), degrees))
 
@@ -63,7 +70,7 @@ def psi(data: Compared, tolerance: float) -> Tested:
 def js(data: Compared, tolerance: float) -> Tested:
     """Jensen-Shannon distance (base 2, 0 to 1). 8 JS[nats] / (1/n + 1/m) is asymptotically χ² without drift."""
     base, now, degrees = coarse(data.base, data.now)
-    p, q = _smoothed(base), _smoothed(now)
+    p, q = _smoothed(base), _smoothed(_steadied(base, now))
     middle = (p + q) / 2
     used = base + now > 0
     nats = np.where(used, p * np.log(p / middle) + q * np.log(q / middle), 0.0).sum(axis=1) / 2
@@ -73,7 +80,12 @@ def js(data: Compared, tolerance: float) -> Tested:
 
 
 def chi2(data: Compared, tolerance: float) -> Tested:
-    """Cohen's w between the two samples, sqrt(Σ (p - q)² / mean share); the statistic is the χ² test of homogeneity."""
+    """Cohen's w between the two samples, sqrt(Σ (p - q)² / mean share); the statistic is the χ² test of homogeneity.
+
+    Where a group expects few values, a handful more of them is far in the tail of the χ² but not of their true law:
+    there the likelihood ratio (G) is the statistic, if it is the smaller one. Around a true effect the two samples
+    differ, and the χ² of their mean would be too sure of it: with a tolerance its scale is stretched (`_stretch`).
+    """
     base, now, degrees = coarse(data.base, data.now)
     n, m = now.sum(axis=1), base.sum(axis=1)
     both = base + now
@@ -82,7 +94,58 @@ def chi2(data: Compared, tolerance: float) -> Tested:
     other = np.maximum(both - expected, 1e-12)
     statistic = np.where(both > 0, (now - expected) ** 2 * (1 / safe + 1 / other), 0.0).sum(axis=1)
     effect = statistic * _scale(data)
-    return Tested(np.sqrt(effect), _noncentral(effect, tolerance**2, _scale(data), degrees))
+    ratio = 2 * (special.rel_entr(now, safe) + special.rel_entr(base, other)).sum(axis=1) * _scale(data)
+    few = np.where(both > 0, np.minimum(expected, other), np.inf).min(axis=1) < FEW
+    tested = np.where(few, np.minimum(effect, ratio), effect)
+    scale = _scale(data) * (_stretch(base, now) if tolerance > 0 else 1.0)
+    return Tested(np.sqrt(effect), _noncentral(tested, tolerance**2, scale, degrees))
+
+
+def _stretch(base: F64, now: F64) -> F64:
+    """By how much more the χ² of two samples that differ varies than it does around their mean share; at least 1.
+
+    To first order the effect moves with Σ a_k (q_k - p_k), a_k = (q_k - p_k) / mean share; this is the variance of that
+    sum with each sample's own shares, over the one with the mean share for both (delta method).
+    """
+    sizes = [np.maximum(counts.sum(axis=1), 1)[:, None] for counts in (base, now)]
+    p, q = base / sizes[0], now / sizes[1]
+    mean = (base + now) / (sizes[0] + sizes[1])
+    a = np.where(mean > 0, (q - p) / np.where(mean > 0, mean, 1.0), 0.0)
+    own = [((a * a * x).sum(axis=1) - (a * x).sum(axis=1) ** 2) / n[:, 0] for x, n in ((p, sizes[0]), (q, sizes[1]))]
+    common = (a * a * mean).sum(axis=1) * (1 / sizes[0] + 1 / sizes[1])[:, 0]
+    return np.asarray(np.maximum(1.0, (own[0] + own[1]) / np.where(common > 0, common, 1.0)))
+
+
+def hellinger(data: Compared, tolerance: float) -> Tested:
+    """Hellinger distance H over the groups of `psi`, 0 to 1: H² = Σ (√p - √q)² / 2 (Hellinger 1909).
+
+    Without drift 8 H² / (1/n + 1/m) is asymptotically χ²: roots of shares have the same variance (Freeman, Tukey 1950).
+    """
+    base, now, degrees = coarse(data.base, data.now)
+    p, q = _with_one_more(base, now)
+    square = np.where(base + now > 0, (np.sqrt(p) - np.sqrt(q)) ** 2, 0.0).sum(axis=1) / 2
+    return Tested(np.sqrt(square), _noncentral(8 * square, 8 * tolerance**2, _scale(data), degrees))
+
+
+def l_infinity(data: Compared, tolerance: float) -> Tested:
+    """Largest difference of a share, 0 to 1: of categories, or of the groups of `psi` where bins have widths.
+
+    p is the smallest of `share` over those that occur, times their number (Bonferroni): if the largest true difference
+    is within the tolerance, all are. Conservative where many move together.
+    """
+    numeric = data.widths.any(axis=1)
+    base, now = (np.pad(counts, ((0, 0), (0, GROUPS))) for counts in (data.base, data.now))
+    merged = coarse(data.base[numeric], data.now[numeric])
+    for wide, narrow in ((base, merged[0]), (now, merged[1])):
+        wide[numeric] = 0
+        wide[numeric, :GROUPS] = narrow
+    row, at = np.nonzero(base + now)
+    m, n = base.sum(axis=1), now.sum(axis=1)
+    each = share((base[row, at], m[row]), (now[row, at], n[row]), tolerance)
+    score, p = np.zeros(len(base)), np.ones(len(base))
+    np.maximum.at(score, row, np.abs(each.score))
+    np.minimum.at(p, row, each.p)
+    return Tested(score, np.minimum(1.0, p * np.bincount(row, minlength=len(base)).clip(1)))
 
 
 def ks(data: Compared, tolerance: float) -> Tested:
@@ -110,12 +173,23 @@ def wasserstein(data: Compared, tolerance: float) -> Tested:
     return Tested(score, np.minimum(1.0, 2 * np.exp(-(excess**2) / (2 * scale))))
 
 
-TESTS: dict[str, Callable[[Compared, float], Tested]] = {
-    "psi": psi,
-    "ks": ks,
-    "js": js,
-    "wasserstein": wasserstein,
-    "chi2": chi2,
+Test = Callable[[Compared, float], Tested]
+
+
+def _quiet(test: Test) -> Test:
+    """A test that says p = 1 where nothing can be said: fewer than two values on either side, or all the same."""
+
+    def tested(data: Compared, tolerance: float) -> Tested:
+        found = test(data, tolerance)
+        few = np.minimum(data.base.sum(axis=1), data.now.sum(axis=1)) < 2
+        same = ((data.base > 0) | (data.now > 0)).sum(axis=1) < 2
+        return Tested(np.where(few | same, 0.0, found.score), np.where(few | same, 1.0, found.p))
+
+    return tested
+
+
+TESTS: dict[str, Test] = {
+    test.__name__: _quiet(test) for test in (psi, ks, js, hellinger, l_infinity, wasserstein, chi2)
 }
 """A new test is one function here, one name in `DetectionSettings`, one row in docs/detection.md."""
 
@@ -131,7 +205,8 @@ def share(base: tuple[I64, I64], now: tuple[I64, I64], tolerance: float) -> Test
     raw = b / np.maximum(n, 1) - a / np.maximum(m, 1)
     way = np.where(raw > 0, 1.0, -1.0)
     p, q = (a + 0.5) / (m + 1), np.clip(b - way / 2, 0, n) / np.maximum(n, 1)
-    beyond, root = np.flatnonzero(way * (q - p) > tolerance), np.zeros(len(raw))
+    said = (np.minimum(m, n) > 0) & (np.abs(raw) > tolerance)
+    beyond, root = np.flatnonzero(said & (way * (q - p) > tolerance)), np.zeros(len(raw))
     if len(beyond):
         p, q, m, n, gap = p[beyond], q[beyond], m[beyond] + 1, n[beyond], way[beyond] * tolerance
         p0 = _nearest((p, m), (q, n), gap)
@@ -185,6 +260,21 @@ def groups_of(base: F64 | I64, wanted: I64) -> I64:
 
 def _smoothed(counts: F64) -> F64:
     return np.asarray((counts + 0.5) / (counts.sum(axis=1, keepdims=True) + 0.5 * GROUPS))
+
+
+def _with_one_more(base: F64, now: F64) -> tuple[F64, F64]:
+    """Shares of groups with one value added to each that either side has (Laplace)."""
+    used, now = base + now > 0, _steadied(base, now)
+    p, q = ((counts + used) / np.maximum((counts + used).sum(axis=1, keepdims=True), 1) for counts in (base, now))
+    return np.where(used, p, 1.0), np.where(used, q, 1.0)
+
+
+def _steadied(base: F64, now: F64) -> F64:
+    """Counts of a window, half a value nearer to what is expected where a group expects fewer than `SPARSE` (Yates)."""
+    n, m = now.sum(axis=1, keepdims=True), base.sum(axis=1, keepdims=True)
+    expected = (base + now) * n / np.maximum(n + m, 1)
+    sparse = np.where(base + now > 0, expected, np.inf).min(axis=1, keepdims=True) < SPARSE
+    return np.asarray(now - np.where(sparse, np.clip(now - expected, -0.5, 0.5), 0.0))
 
 
 def _scale(data: Compared) -> F64:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 from stream_monitor.detect.adwin import Adwin
 from stream_monitor.detect.e_sr import ESr
 from stream_monitor.detect.page_hinkley import PageHinkley
+from stream_monitor.detect.river_adapter import rivers
 from stream_monitor.settings import DetectionSettings
 
 Update = Callable[[float], bool]
@@ -37,12 +37,26 @@ def _e_sr(arl0: float, first: int) -> Update:
     return update
 
 
+class Contender(NamedTuple):
+    """How one is made; whether it takes zeros and ones only, and whether it is too slow for more than a few runs."""
+
+    make: Callable[[], Update]
+    rates: bool = False
+    slow: bool = False
+
+
 def _river(detector: Any) -> Update:
     def update(value: float) -> bool:
         detector.update(value)
         return bool(detector.drift_detected)
 
     return update
+
+
+def _fhddm() -> Update:
+    """As in its paper: fed with right answers, of which it finds a fall."""
+    update = _river(rivers("FHDDM"))
+    return lambda value: update(1 - value)
 
 
 def _always() -> Update:
@@ -56,23 +70,29 @@ def _always() -> Update:
     return update
 
 
-def contenders() -> dict[str, Callable[[], Update]]:
-    """By name, how one is made. River's are left out where River is not installed (extra `demo`)."""
+def contenders() -> dict[str, Contender]:
+    """By name, how one is made. River's, by its defaults, are left out where it is not installed (extra `river`)."""
     settings = DetectionSettings()
-    table: dict[str, Callable[[], Update]] = {
-        "adwin": lambda: _ours(Adwin(settings.adwin_delta)),
-        "page_hinkley": lambda: _ours(PageHinkley(settings.page_hinkley_threshold, settings.page_hinkley_delta)),
-        "e_sr": lambda: _e_sr(E_SR_ARL0, E_SR_FIRST),
+    hinkley = settings.page_hinkley_threshold, settings.page_hinkley_delta
+    table = {
+        "adwin": Contender(lambda: _ours(Adwin(settings.adwin_delta))),
+        "page_hinkley": Contender(lambda: _ours(PageHinkley(*hinkley))),
+        "e_sr": Contender(lambda: _e_sr(E_SR_ARL0, E_SR_FIRST)),
     }
     if find_spec("river"):
-        drift: Any = import_module("river.drift")
-
-        table["River ADWIN"] = lambda: _river(drift.ADWIN())
-        table["River ADWIN .05"] = lambda: _river(drift.ADWIN(delta=0.05))
-        table["River PageHinkley"] = lambda: _river(drift.PageHinkley())
+        table["River ADWIN"] = Contender(lambda: _river(rivers("ADWIN")))
+        table["River ADWIN .05"] = Contender(lambda: _river(rivers("ADWIN", delta=0.05)))
+        table["River PageHinkley"] = Contender(lambda: _river(rivers("PageHinkley")))
+        table["River HDDM_A"] = Contender(lambda: _river(rivers("HDDMA")), rates=True)
+        table["River HDDM_A two-sided"] = Contender(lambda: _river(rivers("HDDMA", two_sided_test=True)), rates=True)
+        table["River HDDM_W"] = Contender(lambda: _river(rivers("HDDMW")), rates=True)
+        table["River DDM"] = Contender(lambda: _river(rivers("DDM")), rates=True)
+        table["River EDDM"] = Contender(lambda: _river(rivers("EDDM")), rates=True)
+        table["River FHDDM"] = Contender(_fhddm, rates=True)
+        table["River KSWIN"] = Contender(lambda: _river(rivers("KSWIN", seed=1)), slow=True)
     return table
 
 
-def degenerate() -> dict[str, Callable[[], Update]]:
+def degenerate() -> dict[str, Contender]:
     """What a score must not reward."""
-    return {"never": lambda: lambda value: False, "always (every 500)": _always}
+    return {"never": Contender(lambda: lambda value: False), "always (every 500)": Contender(_always)}

@@ -15,15 +15,18 @@ COLUMNS = {
     "null": ("stream", "pane", "nominal", "arl0", "lower", "alarms"),
     "delay": (
         "detector", "baseline", "step", "mean", "lower", "upper", "p95", "found", "dstar_ratio", "false_alarms_per_1e6",
+        "runs",
     ),
     "labelled": ("detector", "changes", "recall", "f1", "false_per_1e4"),
-    "windows": ("test", "n", "shift", "tolerance", "share", "lower", "upper"),
+    "windows": (
+        "test", "data", "n", "features", "segments", "shift", "tolerance", "level", "share", "lower", "upper", "ok",
+    ),
 }  # fmt: skip
 TITLES = {
     "null": "A. No change: values between false alarms (lower: 95 % limit)",
     "delay": "B. Values from a change to its alarm (lower, upper: 95 % limits of the mean of those found)",
     "labelled": "C. Errors with marked changes",
-    "windows": "Window tests: share of p <= .01 (lower, upper: 95 % limits)",
+    "windows": "Window tests: share of windows with any rejection (95 % limits; edge: effects as tolerated)",
 }
 HEADINGS = {"dstar_ratio": "/ D*", "false_alarms_per_1e6": "false/1e6", "false_per_1e4": "false/1e4"}
 PALETTE = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
@@ -45,7 +48,7 @@ def tables(results: Results) -> Iterator[Table]:
             table.add_column(
                 HEADINGS.get(column, column),
                 no_wrap=True,
-                justify="left" if column in ("detector", "stream", "step", "test") else "right",
+                justify="left" if column in ("detector", "stream", "step", "test", "data", "tolerance") else "right",
             )
         for row in rows:
             table.add_row(*(_cell(row[column]) for column in COLUMNS[section]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,11 @@ from stream_monitor.types import F64, Bool
 Rng = np.random.Generator
 Source = Callable[[int], F64]
 """The next T values of all runs, (T, R)."""
+
+
+def seeded(seed: int, *cell: object) -> Rng:
+    """A generator of this cell's own."""
+    return np.random.default_rng([seed, zlib.crc32(repr(cell).encode())])
 
 
 def errors(p: float) -> Callable[[Rng, int], Source]:
@@ -130,6 +136,7 @@ STEPS = [
     *(Step(f".2→{after:g}".replace("→0", "→"), "errors .2", after, 0.2) for after in (0.25, 0.3, 0.4, 0.5, 0.1)),
     *(Step(f".05→{after:g}".replace("→0", "→"), "errors .05", after, 0.05) for after in (0.1, 0.2)),
     *(Step(f"{size:g} σ".lstrip("0"), "normal", size) for size in (0.25, 0.5, 1.0)),
+    Step(".2→.3 over 1,000", "errors .2", 0.3, 0.2, ramp=1_000),
     Step(".5 σ over 1,000", "normal", 0.5, ramp=1_000),
 ]
 
@@ -137,7 +144,8 @@ STEPS = [
 def limit(step: Step, arl0: float) -> float:
     """D*: the least mean delay any detector can have at this mean time between false alarms; both sides known.
 
-    The closed form of CUSUM, which is optimal (Moustakides 1986); within 7 % of simulations.
+    The closed form of CUSUM, which is optimal (Moustakides 1986); within 7 % of simulations. Of a ramp it is that of
+    the step to its end, which comes before it.
     """
     before, after = step.information
     y = arl0 * before

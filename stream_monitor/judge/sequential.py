@@ -1,6 +1,6 @@
 """The sequential detectors of a lane: what they are fed, when they learn and start anew, and what they find.
 
-ADWIN and Page-Hinkley are objects of their own; the CUSUMs are rows of a grid that the lanes of a partition share, so a
+All but the CUSUMs are objects of their own; the CUSUMs are rows of a grid that the lanes of a partition share, so a
 pane is asked for as a `Step`, which whoever drives the lane takes together with those of other lanes.
 """
 
@@ -18,7 +18,8 @@ from stream_monitor.describe.edges import Edges
 from stream_monitor.detect.baselines import Baseline, Baselines, PaneCounts
 from stream_monitor.detect.grid import Grid, Learning, Rows, Step
 from stream_monitor.detect.numbers import NumberRows
-from stream_monitor.detect.sequential import CUSUM, DETECTORS, Sequential, advance, finding_of, turn_finding
+from stream_monitor.detect.sequential import CUSUM, RATES, Sequential, advance, finding_of, made, turn_finding
+from stream_monitor.detect.spreading import Bins
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.alerts import LASTING, PANE
 from stream_monitor.judge.panes import Pane
@@ -171,22 +172,23 @@ class SequentialDetectors:
             yield from self._step(pane, end, known)
 
     def _advance(self, pane: Pane, known: Known) -> Iterator[Found]:
-        """ADWIN and Page-Hinkley."""
+        """The detectors that are objects of their own."""
         rows = pane.numbers
         for row, (group, measure) in enumerate(zip(rows.group.tolist(), rows.measure.tolist(), strict=True)):
             name = known.measures[measure]
             first = known.baselines.in_force(known.groups[group], name, pane.start)
             standardising = standard((known.groups[group], name), pane.start, known.baselines, known.recent)
             for detector in self._objects:
-                baseline = first if detector == "e_sr" else standardising
+                baseline = first if detector in RATES else standardising
                 if baseline is None or not baseline.n:
                     continue
                 at = group, name, detector
                 state = self.state.objects.get(at)
                 if state is None:
-                    state = self.state.objects[at] = DETECTORS[detector](self.rules.detection)
+                    key = (*known.groups[group], name, detector)
+                    state = self.state.objects[at] = made(detector, self.rules.detection, key)
                 values = int(rows.n[row]), float(rows.mean[row]), float(rows.m2[row])
-                change = advance(state, baseline, values, pane.start)
+                change = advance(state, baseline, values, pane.start, _bins(rows, row, known.edges.get(name)))
                 if change is not None:
                     yield Found(group, name, PANE, finding_of(detector, change, baseline))
 
@@ -268,6 +270,14 @@ class SequentialDetectors:
         share = _share(len(rows))
         new = rows[self.grid.budget(rows) != self.rules.budget * share]
         self.grid.allow(new, self.rules.budget * share)
+
+
+def _bins(rows: NumberRows, row: int, edges: Edges | None) -> Bins | None:
+    """The bins of a pane's row; None where it has none."""
+    first, last = rows.bin_ptr[row : row + 2].tolist()
+    if edges is None or first == last:
+        return None
+    return Bins(edges.borders, rows.bin_at[first:last], rows.bin_n[first:last], float(rows.high[row]))
 
 
 def _share(rows: int) -> int:

@@ -65,7 +65,7 @@ def test_false_alarms_stay_within_their_nominal_share(name: str, n: int) -> None
         assert (p <= alpha).sum() <= budget(alpha)
 
 
-@pytest.mark.parametrize("name", ["psi", "js", "chi2"])
+@pytest.mark.parametrize("name", ["psi", "js", "hellinger", "l_infinity", "chi2"])
 @pytest.mark.parametrize("n", SIZES)
 def test_false_alarms_on_categories_stay_within_their_nominal_share(name: str, n: int) -> None:
     rng = np.random.default_rng([n, 9])
@@ -75,6 +75,46 @@ def test_false_alarms_on_categories_stay_within_their_nominal_share(name: str, n
     p = TESTS[name](Compared(base, now, np.zeros(base.shape)), 0.0).p
     for alpha in (0.05, 0.01):
         assert (p <= alpha).sum() <= budget(alpha)
+
+
+SHARES = {
+    "even": [0.05] * 20,
+    "tail": [0.6, 0.2, 0.1, 0.05, 0.03, 0.01, 0.007, 0.003],
+    "rare": [0.97, 0.02, 0.01],
+    "two": [0.995, 0.005],
+}
+
+
+@pytest.mark.parametrize("shares", SHARES.values(), ids=SHARES)
+@pytest.mark.parametrize("n", [50, 100])
+def test_small_windows_of_many_features_stay_within_the_far_tail(n: int, shares: list[float]) -> None:
+    """Two hundred features at a level of .04: one of them must not fall below 2e-4 more often than that."""
+    rng, rows = np.random.default_rng([n, len(shares)]), 100_000
+    data = Compared(
+        rng.multinomial(10_000, shares, rows), rng.multinomial(n, shares, rows), np.zeros((rows, len(shares)))
+    )
+    for name, test in TESTS.items():
+        p = test(data, 0.0).p
+        for alpha in (0.05, 0.01, 2e-4):
+            assert (p <= alpha).sum() <= budget(alpha, rows), (name, alpha)
+
+
+@pytest.mark.parametrize("n", [300, 1_000_000])
+def test_chi2_keeps_its_level_at_its_tolerance_when_sizes_differ(n: int) -> None:
+    """Ten even groups of which one half takes from the other so much that w is the tolerance."""
+    rng, rows, m = np.random.default_rng(n), 20_000, 10_000
+    even, way = np.full(10, 0.1), np.repeat([1.0, -1.0], 5)
+    low, high = 0.0, 0.099
+    for _ in range(50):
+        middle = (low + high) / 2
+        mean = (m * even + n * (even + middle * way)) / (m + n)
+        small = math.sqrt((middle**2 / mean).sum()) < TOLERANCE["chi2"]
+        low, high = (middle, high) if small else (low, middle)
+    base, now = rng.multinomial(m, even, rows), rng.multinomial(n, even + low * way, rows)
+    p = TESTS["chi2"](Compared(base, now, np.zeros(base.shape)), TOLERANCE["chi2"]).p
+    for alpha in (0.05, 0.01, 0.001):
+        assert (p <= alpha).sum() <= budget(alpha, rows)
+    assert (p <= 0.05).mean() > 0.02, "and is not merely silent"
 
 
 @pytest.mark.parametrize("name", TESTS)
@@ -117,6 +157,8 @@ def test_scores_are_the_textbook_effects() -> None:
     middle = (p + q) / 2
     nats = (special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum() / 2
     assert TESTS["js"](data, 0.0).score[0] == pytest.approx(math.sqrt(nats / math.log(2)), rel=1e-5)
+    assert TESTS["hellinger"](data, 0.0).score[0] == pytest.approx(math.sqrt(1 - np.sqrt(p * q).sum()), rel=1e-5)
+    assert TESTS["l_infinity"](data, 0.0).score[0] == pytest.approx(np.abs(p - q).max(), rel=1e-6)
     assert TESTS["chi2"](data, 0.0).score[0] == pytest.approx(math.sqrt(((p - q) ** 2 / middle).sum()), rel=1e-5)
 
 
@@ -180,7 +222,7 @@ def test_constant_columns_are_quiet(name: str, tolerance: float | None, value: f
             assert 0.05 < tested.p[0] <= 1
 
 
-@pytest.mark.parametrize("name", ["psi", "ks", "js", "chi2"])
+@pytest.mark.parametrize("name", ["psi", "ks", "js", "hellinger", "l_infinity", "chi2"])
 def test_a_constant_that_becomes_another_is_found(name: str) -> None:
     borders = make_edges(np.full(100, 3.0)).borders
     base, now = counts_of(borders, np.full(1_000, 3.0)), counts_of(borders, np.full(200, 4.0))
@@ -206,12 +248,60 @@ def test_empty_rows_are_total_and_quiet_and_leave_the_others_alone(name: str) ->
         tested = TESTS[name](Compared(base, now, some.widths[:4]), tolerance)
         assert np.isfinite(tested.score).all()
         assert ((tested.p >= 0) & (tested.p <= 1)).all()
-        assert tested.p[0] == pytest.approx(1)
+        assert (tested.p[:3] == 1).all()
         alone = TESTS[name](one(base[3], now[3], some.widths[3]), tolerance)
         assert (tested.score[3], tested.p[3]) == (alone.score[0], alone.p[0])
         empty = TESTS[name](Compared(base[:0], now[:0], some.widths[:0]), tolerance)
         assert empty.score.shape == empty.p.shape == (0,)
     assert np.isfinite(shift(base, now)).all()
+
+
+# --- degenerate windows of any kind ---
+
+EDGE = st.sampled_from([0, 1, 2, 9, 10**6])
+
+
+@st.composite
+def degenerate(draw: st.DrawFn) -> Compared:
+    """A few rows of few bins: empty sides, single values, constants, one category, and ordinary rows among them."""
+    rows, bins = draw(st.integers(0, 4)), draw(st.sampled_from([1, 2, 8, BINS]))
+    sides = []
+    for _ in range(2):
+        counts = np.zeros((rows, bins), np.int64)
+        for row in range(rows):
+            for _ in range(draw(st.integers(0, 3))):
+                counts[row, draw(st.integers(0, bins - 1))] = draw(EDGE)
+        sides.append(counts)
+    widths = np.full((rows, bins), draw(st.sampled_from([0.0, 1e-300, 0.1, 1e100])))
+    return Compared(sides[0], sides[1], widths)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(degenerate(), st.sampled_from([0.0, 1e-12, 0.1, 1.0, 1e6]))
+def test_degenerate_windows_are_total_and_quiet(data: Compared, tolerance: float) -> None:
+    n, m = data.now.sum(axis=1), data.base.sum(axis=1)
+    silent = (np.minimum(n, m) < 2) | (((data.base > 0) | (data.now > 0)).sum(axis=1) < 2)
+    for name, test in TESTS.items():
+        tested = test(data, tolerance)
+        assert np.isfinite(tested.score).all(), name
+        assert (tested.score >= 0).all(), name
+        assert ((tested.p >= 0) & (tested.p <= 1)).all(), name
+        assert (tested.p[silent] == 1).all(), name
+        assert (tested.score[silent] == 0).all(), name
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(EDGE, EDGE, EDGE, EDGE), max_size=5), st.sampled_from([0.0, 1e-12, 0.02, 1.0]))
+def test_degenerate_shares_are_total_and_quiet(rows: list[tuple[int, int, int, int]], tolerance: float) -> None:
+    """All missing, none missing, no events at all, one event."""
+    counts = np.array(rows, np.int64).reshape(-1, 4).T
+    base, now = (np.minimum(counts[0], counts[1]), counts[1]), (np.minimum(counts[2], counts[3]), counts[3])
+    tested = share(base, now, tolerance)
+    assert np.isfinite(tested.score).all()
+    assert ((tested.p >= 0) & (tested.p <= 1)).all()
+    assert (tested.p[(base[1] == 0) | (now[1] == 0)] == 1).all()
+    same = (base[0] * now[1] == now[0] * base[1]) & (base[1] > 0) & (now[1] > 0)
+    assert (tested.p[same] == 1).all(), "equal shares are no difference, however many the values"
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

@@ -11,13 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_monitor.cli import app
+from stream_monitor.detect.window_tests import TESTS, TOLERANCE, Compared
 from stream_monitor.errors import FormatError
 from stream_monitor.evaluate import protocol
+from stream_monitor.evaluate import windows as window_cells
+from stream_monitor.evaluate.contenders import contenders
 from stream_monitor.evaluate.files import read
 from stream_monitor.evaluate.report import picture, strict
 from stream_monitor.evaluate.streams import STEPS, Step, frozen_model, limit
 
-TINY = replace(protocol.QUICK, seeds=60, null_runs=20.0, rate_values=1e6, others=2, windows=40, labelled=1)
+TINY = replace(protocol.QUICK, seeds=60, null_runs=20.0, rate_values=1e6, others=2, slow=0, windows=2, labelled=1)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,60 @@ def test_sections_have_the_columns_that_are_promised() -> None:
     null = next(iter(protocol.null(TINY, 1)))
     assert {"detector", "stream", "pane", "nominal", "arl0", "lower"} <= null.keys()
     assert null["lower"] < null["arl0"]
-    assert {row["n"] for row in protocol.windows(TINY, 1)} == {50, 100, 1_000, 5_000, 10_000, 100_000, 1_000_000}
+
+
+def test_window_cells_are_all_there_and_judged_by_their_limits() -> None:
+    rows = list(protocol.windows(TINY, 1))
+    assert {row["n"] for row in rows} == {50, 100, 1_000, 5_000, 10_000, 100_000, 1_000_000}
+    assert {row["features"] for row in rows} == {1, 20, 200}
+    assert {row["test"] for row in rows} == {*TESTS, "missing", "new_categories", window_cells.BOTH}
+    assert {row["tolerance"] for row in rows} == {"none", "edge"}
+    false = [row for row in rows if not row["shift"]]
+    assert all(
+        row["ok"] == (row["lower"] <= row["level"]) and row["lower"] <= row["share"] <= row["upper"] for row in false
+    )
+    assert {row["segments"] for row in false} == {0, window_cells.SEGMENTS}
+    assert {row["test"]: row["share"] for row in rows if row["shift"]}[window_cells.BOTH] > 0.7
+    strict({"windows": rows})
+
+
+def test_a_window_test_that_rings_too_often_is_told_from_one_that_does_not() -> None:
+    rng = np.random.default_rng(1)
+    uniform = rng.random((4_000, 20))
+    cell = window_cells.Cell("numbers", 50, "none")
+    for p, ok in ((uniform, True), (uniform / 2, False), (uniform * 0 + 1, True)):
+        assert [window_cells._row("x", cell, (20, 0), level, p)["ok"] for level in (0.05, 0.01)] == [ok, ok]
+
+
+@pytest.mark.parametrize("n", [50, 1_000_000])
+@pytest.mark.parametrize("name", [name for name in TESTS if name != "l_infinity"])
+def test_the_edge_is_an_effect_of_just_the_tolerance(name: str, n: int) -> None:
+    shift = window_cells._edge(name, n)
+    counts = [
+        np.rint(1e8 * k * window_cells._shares_of_bins(d)).astype(np.int64) for k, d in ((10_000, 0.0), (n, shift))
+    ]
+    data = Compared(counts[0][None], counts[1][None], window_cells.WIDTHS[None])
+    assert TESTS[name](data, 0.0).score[0] == pytest.approx(TOLERANCE[name], rel=1e-3)
+
+
+def test_all_contenders_stand_beside_the_limit_in_one_run_and_binary_ones_see_no_normals() -> None:
+    """The slow one is run by the full evaluation only."""
+    rows = list(protocol.delay(replace(TINY, others=1, seeds=20, rate_values=1e6), 2))
+    steps = {name: {row["step"] for row in rows if row["detector"] == name} for name in contenders()}
+    assert not steps.pop("River KSWIN")
+    for name, contender in contenders().items():
+        if name in steps:
+            assert steps[name] == {step.name for step in STEPS if step.rate is not None or not contender.rates}
+    limits = {row["step"]: row["mean"] for row in rows if row["detector"] == "limit D*"}
+    assert limits[".2→.3"] == pytest.approx(246, rel=0.08)
+    assert {".2→.3 over 1,000", ".5 σ over 1,000"} <= limits.keys()
+
+
+@pytest.mark.parametrize("name", [name for name, contender in contenders().items() if contender.rates])
+def test_contenders_for_errors_find_more_errors(name: str) -> None:
+    update = contenders()[name].make()
+    rng = np.random.default_rng(3)
+    assert any(map(update, (rng.random(3_000) < np.repeat([0.1, 0.7], [1_000, 2_000])).astype(float).tolist()))
 
 
 def test_what_was_never_found_has_no_mean_in_json() -> None:

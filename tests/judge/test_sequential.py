@@ -130,3 +130,16 @@ def test_detectors_work_side_by_side_and_can_be_left_out() -> None:
     both = alerts_of(rules(outcome=["cusum", "adwin"], cooldown="0ms"), events_of(1_000, worse(600, 1_000)))
     assert {f["detector"] for a in both for f in a["findings"]} == {"cusum", "adwin"}
     assert alerts_of(rules(outcome=[]), events_of(1_000, worse(600, 1_000))) == []
+
+
+def test_rivers_detectors_open_one_alert_at_the_change() -> None:
+    names = ["hddm_a", "fhddm"]
+    alerts = alerts_of(rules(outcome=names, cooldown="0ms"), events_of(900, worse(600, 900)))
+    (_, opened), *_ = told(alerts)
+    assert 600 <= opened <= 615
+    found = [f for a in alerts if a["measure"] == "error" for f in a["findings"]]
+    assert {f["detector"] for f in found} == set(names)
+    assert {f["direction"] for f in found} == {"up"}
+    assert abs((found[0]["change_ts"] - T0) / SECOND - 600) <= 5
+    assert found[0]["evidence"]["before"]["mean"] == pytest.approx(0.1, abs=0.03)
+    assert found[0]["evidence"]["after"]["mean"] == pytest.approx(0.5, abs=0.25)

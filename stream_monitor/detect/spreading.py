@@ -1,0 +1,59 @@
+"""A pane as single values, for detectors that take one at a time: the order within a pane is not known."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from stream_monitor.types import F64, I64
+
+GOLDEN = (5**0.5 - 1) / 2
+
+
+class Bins(NamedTuple):
+    """A pane's values as they were counted: `n[i]` in bin `at[i]`, ascending; none above `most`."""
+
+    borders: F64
+    at: I64
+    n: I64
+    most: float
+
+
+def scatter_hits(n: int, hits: int, seed: int) -> list[float]:
+    """So many ones among n values, in a random order that follows from `seed`: as independent values would lie."""
+    values = np.zeros(n)
+    values[:hits] = 1.0
+    shuffled = np.random.default_rng(abs(seed)).permutation(values) if 0 < hits < n else values
+    return [float(x) for x in shuffled]
+
+
+@lru_cache(512)
+def spread_hits(n: int, hits: int) -> tuple[float, ...]:
+    """So many ones among n values, as evenly as whole numbers allow, the ends alike.
+
+    Value i is a one where (2 (i + 1) hits + n) // 2n is above (2 i hits + n) // 2n: Bresenham's line.
+    """
+    steps = (2 * np.arange(n + 1) * hits + n) // (2 * max(n, 1))
+    return tuple(np.diff(steps).astype(float).tolist())
+
+
+def spread_values(bins: Bins, cap: int) -> F64:
+    """At most `cap` values of a pane, in an order in which any stretch of it looks like all of it.
+
+    A value stands for its bin's upper border, in the last bin for `most`: exact for measures of few values. With more
+    than `cap` those at evenly spaced ranks are taken. The order is that of the fractions of i times the golden ratio
+    (Weyl), so a sorted pane is no trend.
+    """
+    n = int(bins.n.sum())
+    of_bin = np.append(bins.borders, bins.most)[bins.at]
+    count = min(n, cap)
+    ranks = ((_order(count) + 0.5) / max(count, 1) * n).astype(np.int64)
+    return np.asarray(of_bin[np.searchsorted(np.cumsum(bins.n), ranks, side="right")])
+
+
+@lru_cache(256)
+def _order(count: int) -> I64:
+    """A permutation of 0 … count - 1."""
+    return np.argsort(np.argsort(np.arange(count) * GOLDEN % 1.0))
