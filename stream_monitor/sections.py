@@ -80,3 +80,11 @@ class BaselineSettings(Section):
         if self.span < 28:
             raise ValueError("span must be at least 28ms, a millisecond a slice")
         return self
+
+
+class SampleSettings(Section):
+    """Rows of features that travel with the profiles, so that features are judged together: see detection.md."""
+
+    rows: Annotated[int, Field(ge=0, le=1_000)] = Field(
+        0, description="events of a version and pane whose features are kept side by side; 0: none"
+    )

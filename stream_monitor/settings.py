@@ -30,7 +30,7 @@ from stream_monitor.durations import HOUR, Duration, Rate, format_duration, ms
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.dead_letters import Kept, LetterWriter
 from stream_monitor.events.privacy import Privacy
-from stream_monitor.sections import BaselineSettings, Section, TimeSettings
+from stream_monitor.sections import BaselineSettings, SampleSettings, Section, TimeSettings
 
 
 class KafkaSettings(Section):
@@ -221,6 +221,7 @@ class Settings(Section):
     privacy: PrivacySettings = PrivacySettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     join: JoinSettings = JoinSettings()
+    sample: SampleSettings = SampleSettings()
     baseline: BaselineSettings = BaselineSettings()
     detection: DetectionSettings = DetectionSettings()
     caps: CapSettings = CapSettings()
