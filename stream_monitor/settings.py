@@ -151,6 +151,9 @@ class DetectionSettings(Section):
 
     numeric: tuple[Literal["psi", "ks", "js", "wasserstein"], ...] = ("psi", "ks")
     categorical: tuple[Literal["psi", "js", "chi2"], ...] = ("psi",)
+    joint: tuple[Literal["domain_classifier", "mmd", "pca_error"], ...] = Field(
+        ("domain_classifier", "mmd", "pca_error"), description="tests of rows, where `sample.rows` brings any"
+    )
     input: tuple[SequentialName, ...] = Field((), description="sequential detectors of what predictions say")
     outcome: tuple[SequentialName, ...] = Field(("cusum",), description="sequential detectors of what labels say")
     false_alarms: Rate = Field("1 per week", description="that a model may give; half for cusum, half for window tests")

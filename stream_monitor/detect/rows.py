@@ -17,6 +17,10 @@ from stream_monitor.describe.samples import SampleRows
 from stream_monitor.types import F64, I64, Bool
 
 ALL_HASHES = 2**64 - 1
+WINDOW_ROWS = 1_000
+"""Rows of a window, of smallest hash."""
+LATER = 16
+"""Parts that wait to be merged."""
 
 
 class Rows(msgspec.Struct):
@@ -110,6 +114,13 @@ def merge(parts: Sequence[Rows], most: int) -> Rows:
         codes[_places(part.texts, texts), start:end] = place[part.codes]
     whole = Rows(hashes, upto, numbers, values[:, first], texts, codes[:, first], categories)
     return whole.kept(np.arange(len(hashes)) < kept, upto)
+
+
+def collect(into: list[Rows], rows: Rows, most: int) -> None:
+    """Add a part to those that wait to be merged; merge them when they are many."""
+    into.append(rows)
+    if len(into) > LATER:
+        into[:] = [merge(into, most)]
 
 
 def _places(some: Sequence[str], names: Sequence[str]) -> I64:

@@ -255,7 +255,7 @@ class ModelJudge:
         measure_distances(subjects, self.settings.detection)
         numbers = state.ids.measures if state.name == "input" else None
         measure_quality(window, subjects, self.settings.detection, numbers)
-        return subjects
+        return [*subjects, *lane.joint.subjects(window, self.settings.detection)]
 
     @staticmethod
     def _bench(lane: Lane) -> Bench:

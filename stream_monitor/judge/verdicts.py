@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class Subject:
     categories: dict[str, int] | None = None
     scores: dict[str, float] = field(default_factory=dict)
     p: dict[str, float] = field(default_factory=dict)
+    evidence: dict[str, Any] | None = None
+    """In place of a picture of counts."""
 
     @property
     def widths(self) -> F64:
@@ -175,15 +177,19 @@ def _by_kind(subject: Subject) -> dict[Kind, list[str]]:
     return kinds
 
 
+def _evidence(subject: Subject) -> dict[str, Any]:
+    if subject.evidence is not None:
+        return subject.evidence
+    if subject.borders is not None:
+        return numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders)
+    return categorical_evidence(subject.baseline, subject.categories or {}, int(subject.now.sum()))
+
+
 def _findings(subject: Subject, names: Sequence[str], settings: DetectionSettings, level: float) -> list[Finding]:
     """The tests of a rejected measure that found it by themselves, strongest first."""
     found = sorted((subject.p[name], name) for name in names)
     limit = max(level, found[0][0])
-    evidence = (
-        numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders)
-        if subject.borders is not None
-        else categorical_evidence(subject.baseline, subject.categories or {}, int(subject.now.sum()))
-    )
+    evidence = _evidence(subject)
     direction = direction_of(subject.base, subject.now) if subject.borders is not None else "changed"
     findings: list[Finding] = []
     for p, name in found:
