@@ -72,11 +72,15 @@ class Matrix:
 def matrix_of(base: Rows, now: Rows) -> Matrix:
     """Both samples on the columns of the baseline."""
     features = sorted([*((name, 0) for name in base.numbers), *((name, 1) for name in base.texts)])[:MOST_FEATURES]
+    categories = sorted({*base.categories, *now.categories})
+    at = {category: i for i, category in enumerate(categories)}
+    places = [np.array([*map(at.__getitem__, rows.categories), -1], np.int64) for rows in (base, now)]
     columns: list[tuple[str, F64]] = []
     marks: list[tuple[str, Bool]] = []
     for name, kind in features:
         if kind:
-            marks += _indicators(name, base, now)
+            code = np.concatenate([place[rows.text(name)] for place, rows in zip(places, (base, now), strict=True)])
+            marks += _indicators(name, code, categories)
             continue
         values = np.concatenate([base.number(name), now.number(name)])
         absent = np.isnan(values)
@@ -92,20 +96,11 @@ def matrix_of(base: Rows, now: Rows) -> Matrix:
     return Matrix(x, [name for name, _ in columns], numbers, np.arange(len(x)) >= len(base), fold)
 
 
-def _indicators(name: str, base: Rows, now: Rows) -> list[tuple[str, Bool]]:
-    """Whether a row has each of the categories of a feature, or none."""
-    categories = sorted({*base.categories, *now.categories})
-    at = {category: i for i, category in enumerate(categories)}
-    codes = []
-    for rows in (base, now):
-        place = np.array([*(at[category] for category in rows.categories), -1], np.int64)
-        codes.append(place[rows.text(name)])
-    code = np.concatenate(codes)
-    marks = [(f"{name} missing", code < 0)]
-    counts = np.bincount(code + 1, minlength=len(categories) + 1)[1:]
-    for found in np.flatnonzero(counts >= LEAST_ROWS).tolist():
-        marks.append((f"{name}={categories[found]}", code == found))
-    return marks
+def _indicators(name: str, code: I64, categories: list[str]) -> list[tuple[str, Bool]]:
+    """Whether a row has each of the categories of a feature that are not rare, or none (-1)."""
+    found, counts = np.unique(code[code >= 0], return_counts=True)
+    frequent = found[counts >= LEAST_ROWS].tolist()
+    return [(f"{name} missing", code < 0), *((f"{name}={categories[at]}", code == at) for at in frequent)]
 
 
 def _most_telling(marks: list[tuple[str, Bool]]) -> list[tuple[str, F64]]:
