@@ -221,6 +221,9 @@ class Settings(Section):
     topics: TopicSettings = TopicSettings()
     time: TimeSettings = TimeSettings()
     segments: tuple[tuple[str, ...], ...] = Field((), description="fields that split a model's events")
+    embeddings: dict[str, Annotated[int, Field(ge=2, le=65_536)]] = Field(
+        {}, description="features that are arrays of numbers, and how many: {text_vector: 384}"
+    )
     privacy: PrivacySettings = PrivacySettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     join: JoinSettings = JoinSettings()
@@ -252,6 +255,12 @@ class Settings(Section):
                 raise ValueError(
                     f"segments has {name!r}, which privacy.drop leaves out: hash it, or leave out the segment"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _embeddings_are_kept(self) -> Settings:
+        if private := set(self.embeddings) & {*self.privacy.hash, *self.privacy.drop}:
+            raise ValueError(f"embeddings has {sorted(private)}, of which privacy keeps nothing: take it out of either")
         return self
 
     def letters(self) -> LetterWriter:

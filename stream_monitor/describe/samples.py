@@ -71,8 +71,9 @@ def draw(row: I64, cell: I64, sampling: Sampling) -> Drawn:
 
 
 def is_feature(measure: str) -> bool:
-    """Whether a measure of the input lane is a feature, and neither a length nor a kind of one."""
-    return group_of("input", measure) == "input" and base_of(measure) is None
+    """Whether a measure of the input lane is a feature or a projection of one, and neither a length nor a kind."""
+    told = base_of(measure) is None or measure.startswith("projection_")
+    return told and group_of("input", measure) == "input"
 
 
 def rows_of(drawn: Drawn, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], most: int) -> SampleRows:

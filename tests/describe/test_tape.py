@@ -92,6 +92,7 @@ def described(
     """(everything in the deltas, dead letters), by model; batches of 7 so that keys are learned on the way."""
     if way == "generic":
         monkeypatch.setattr(tape.Reel, "learn", lambda self, events: None)
+    sections = {"embeddings": {"x)": 2}, **sections}
     rules = quick_settings(segments=[["country"], ["vip", "amount"]], sample={"rows": 4}, **sections)
     stage = Describe(rules, Layout(1, 1, 1), Knowledge())
     stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
