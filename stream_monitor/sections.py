@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from stream_monitor.durations import Duration, Pace, WindowPace, format_duration, ms
+from stream_monitor.durations import Duration, Pace, Rate, WindowPace, format_duration, ms
 
 MOST_SLIDES = 288
 """Slides of a window: so many parts of it are kept at most. 288 are a day by five minutes."""
@@ -80,3 +81,55 @@ class BaselineSettings(Section):
         if self.span < 28:
             raise ValueError("span must be at least 28ms, a millisecond a slice")
         return self
+
+
+class SampleSettings(Section):
+    """Rows of features that travel with the profiles, so that features are judged together: see detection.md."""
+
+    rows: Annotated[int, Field(ge=0, le=1_000)] = Field(
+        0, description="events of a version and pane whose features are kept side by side; 0: none"
+    )
+
+
+SequentialName = Literal["cusum", "adwin", "page_hinkley", "e_sr", "ddm", "eddm", "hddm_a", "hddm_w", "fhddm", "kswin"]
+_RIVERS = ("ddm", "eddm", "hddm_a", "hddm_w", "fhddm", "kswin")
+"""Detectors that are River's, an optional dependency."""
+
+
+def _installed(names: tuple[SequentialName, ...]) -> tuple[SequentialName, ...]:
+    """Refuse detectors of River where it is missing: at the start, and not in the judge's loop."""
+    lacking = [name for name in names if name in _RIVERS and find_spec("river") is None]
+    if lacking:
+        raise ValueError(f"{', '.join(lacking)} needs River, which is missing: pip install 'stream-monitor[river]'")
+    return names
+
+
+Sequentials = Annotated[tuple[SequentialName, ...], AfterValidator(_installed)]
+
+
+class DetectionSettings(Section):
+    """What rings, and when; a judge reads these from its own topic, so that a replay judges alike."""
+
+    numeric: tuple[Literal["psi", "ks", "js", "hellinger", "wasserstein"], ...] = ("psi", "ks")
+    categorical: tuple[Literal["psi", "js", "hellinger", "l_infinity", "chi2"], ...] = ("psi",)
+    joint: tuple[Literal["domain_classifier", "mmd", "pca_error"], ...] = Field(
+        ("domain_classifier", "mmd", "pca_error"), description="tests of rows, where `sample.rows` brings any"
+    )
+    input: Sequentials = Field((), description="sequential detectors of what predictions say")
+    outcome: Sequentials = Field(("cusum",), description="sequential detectors of what labels say")
+    false_alarms: Rate = Field("1 per week", description="that a model may give; half for cusum, half for window tests")
+    false_discovery_rate: float | None = Field(
+        None, gt=0, lt=0.5, description="over the measures of a window, in place of the share of `false_alarms`"
+    )
+    min_count: Annotated[int, Field(ge=10, description="values below which a window is not judged")] = 50
+    tolerance: dict[str, float] = Field(
+        {}, description="effect that is still no drift, by test: psi, ks, js, wasserstein, chi2, missing, …"
+    )
+    persistence: Annotated[int, Field(ge=1, le=100, description="windows in a row before an alert opens")] = 1
+    recovery: Annotated[int, Field(ge=1, le=100, description="clean windows before it is resolved")] = 2
+    cooldown: Duration = Field(ms("1h"), description="least event time between two records of a cause")
+    adwin_delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
+    page_hinkley_threshold: Annotated[float, Field(gt=0)] = 50.0
+    page_hinkley_delta: Annotated[float, Field(ge=0)] = 0.05
+    e_sr_arl0: Annotated[float, Field(ge=100, description="least mean number of values between false alarms")] = 1e6
+    limits: tuple[str, ...] = Field((), description="static limits such as `latency_ms.p99 > 250`")

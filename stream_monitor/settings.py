@@ -10,7 +10,6 @@ import difflib
 import hashlib
 import os
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,11 +26,11 @@ from pydantic import (
 )
 
 from stream_monitor import secrets
-from stream_monitor.durations import HOUR, Duration, Rate, format_duration, ms
+from stream_monitor.durations import HOUR, Duration, format_duration, ms
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.dead_letters import Kept, LetterWriter
 from stream_monitor.events.privacy import Privacy
-from stream_monitor.sections import BaselineSettings, Section, TimeSettings
+from stream_monitor.sections import BaselineSettings, DetectionSettings, SampleSettings, Section, TimeSettings
 
 
 class KafkaSettings(Section):
@@ -144,47 +143,6 @@ class DeadLetterSettings(Section):
     )
 
 
-SequentialName = Literal["cusum", "adwin", "page_hinkley", "e_sr", "ddm", "eddm", "hddm_a", "hddm_w", "fhddm", "kswin"]
-_RIVERS = ("ddm", "eddm", "hddm_a", "hddm_w", "fhddm", "kswin")
-"""Detectors that are River's, an optional dependency."""
-
-
-def _installed(names: tuple[SequentialName, ...]) -> tuple[SequentialName, ...]:
-    """Refuse detectors of River where it is missing: at the start, and not in the judge's loop."""
-    lacking = [name for name in names if name in _RIVERS and find_spec("river") is None]
-    if lacking:
-        raise ValueError(f"{', '.join(lacking)} needs River, which is missing: pip install 'stream-monitor[river]'")
-    return names
-
-
-Sequentials = Annotated[tuple[SequentialName, ...], AfterValidator(_installed)]
-
-
-class DetectionSettings(Section):
-    """What rings, and when; a judge reads these from its own topic, so that a replay judges alike."""
-
-    numeric: tuple[Literal["psi", "ks", "js", "hellinger", "wasserstein"], ...] = ("psi", "ks")
-    categorical: tuple[Literal["psi", "js", "hellinger", "l_infinity", "chi2"], ...] = ("psi",)
-    input: Sequentials = Field((), description="sequential detectors of what predictions say")
-    outcome: Sequentials = Field(("cusum",), description="sequential detectors of what labels say")
-    false_alarms: Rate = Field("1 per week", description="that a model may give; half for cusum, half for window tests")
-    false_discovery_rate: float | None = Field(
-        None, gt=0, lt=0.5, description="over the measures of a window, in place of the share of `false_alarms`"
-    )
-    min_count: Annotated[int, Field(ge=10, description="values below which a window is not judged")] = 50
-    tolerance: dict[str, float] = Field(
-        {}, description="effect that is still no drift, by test: psi, ks, js, wasserstein, chi2, missing, …"
-    )
-    persistence: Annotated[int, Field(ge=1, le=100, description="windows in a row before an alert opens")] = 1
-    recovery: Annotated[int, Field(ge=1, le=100, description="clean windows before it is resolved")] = 2
-    cooldown: Duration = Field(ms("1h"), description="least event time between two records of a cause")
-    adwin_delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
-    page_hinkley_threshold: Annotated[float, Field(gt=0)] = 50.0
-    page_hinkley_delta: Annotated[float, Field(ge=0)] = 0.05
-    e_sr_arl0: Annotated[float, Field(ge=100, description="least mean number of values between false alarms")] = 1e6
-    limits: tuple[str, ...] = Field((), description="static limits such as `latency_ms.p99 > 250`")
-
-
 class CapSettings(Section):
     """Bounds on what input can grow; what is above them is counted under `__other__`."""
 
@@ -232,9 +190,13 @@ class Settings(Section):
     topics: TopicSettings = TopicSettings()
     time: TimeSettings = TimeSettings()
     segments: tuple[tuple[str, ...], ...] = Field((), description="fields that split a model's events")
+    embeddings: dict[str, Annotated[int, Field(ge=2, le=65_536)]] = Field(
+        {}, description="features that are arrays of numbers, and how many: {text_vector: 384}"
+    )
     privacy: PrivacySettings = PrivacySettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     join: JoinSettings = JoinSettings()
+    sample: SampleSettings = SampleSettings()
     baseline: BaselineSettings = BaselineSettings()
     detection: DetectionSettings = DetectionSettings()
     caps: CapSettings = CapSettings()
@@ -262,6 +224,12 @@ class Settings(Section):
                 raise ValueError(
                     f"segments has {name!r}, which privacy.drop leaves out: hash it, or leave out the segment"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _embeddings_are_kept(self) -> Settings:
+        if private := set(self.embeddings) & {*self.privacy.hash, *self.privacy.drop}:
+            raise ValueError(f"embeddings has {sorted(private)}, of which privacy keeps nothing: take it out of either")
         return self
 
     def letters(self) -> LetterWriter:

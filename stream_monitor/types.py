@@ -6,3 +6,4 @@ import numpy.typing as npt
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
+U64 = npt.NDArray[np.uint64]

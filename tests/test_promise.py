@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from stream_monitor.app import describe_loop, judge_loop
 from stream_monitor.baseline.build import build
+from stream_monitor.describe.measures import JOINT
 from stream_monitor.describe.records import ResetRecord, write
 from stream_monitor.describe.stage import Layout, partition_of
 from stream_monitor.detect.pinned import PinnedBaseline
@@ -287,6 +288,30 @@ def test_nor_does_it_show_when_baselines_are_reset_on_the_way(
     assert "amount" in ended and (metrics, alerts) != by_replay(events, rules, pinned)
     assert any(m.get("approximate") for metric in metrics.values() for m in metric["measures"].values())
     assert by_cluster(events, rules, (partitions, workers), seed, crashes, pinned, resets) == (metrics, alerts)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([1, 3]),
+    st.sampled_from([1, 2]),
+    st.sampled_from([0.0, 0.02]),
+    st.sampled_from(["20s", "20s/5s"]),
+)
+def test_nor_in_what_is_said_of_rows(seed: int, partitions: int, workers: int, crashes: float, window: str) -> None:
+    """Some panes have more events than rows, so that a sample is cut where the partitions' parts are put together."""
+    rules = quick_settings(
+        sample={"rows": 8},
+        baseline={"first": 120},
+        time={"pane": "1s", "windows": [window], "allowed_lateness": "5s", "max_skew": "1s"},
+        commit={"snapshot_interval": "2s"},
+    )
+    events, resets = shop(3, 900), [ResetRecord("m1", since=T0 + 70_000)]
+    metrics, alerts = by_replay(events, rules, resets=resets)
+    told = [metric["measures"][JOINT] for metric in metrics.values() if JOINT in metric["measures"]]
+    assert told and any(rows["n"] < 90 for rows in told)
+    assert JOINT in {alert["measure"] for alert in alerts.values()}
+    assert by_cluster(events, rules, (partitions, workers), seed, crashes, resets=resets) == (metrics, alerts)
 
 
 def names_of(metrics: dict[tuple[str, ...], Any]) -> set[str | None]:

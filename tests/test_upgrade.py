@@ -52,7 +52,7 @@ def test_fields_that_a_newer_version_added_to_an_offset_are_no_reason_to_stop() 
     assert stage.assign({("predictions", 0): Position(7, told)}, {}) == {("predictions", 0): 7}
 
 
-ADDED = {"earlier", "resets", "renewing", "others", "approximate", "left_out", "partial"}
+ADDED = {"earlier", "resets", "renewing", "others", "approximate", "left_out", "partial", "joint", "sampled"}
 """Fields of snapshots that 0.1.0 did not have from its beginning."""
 
 

@@ -78,6 +78,12 @@ def _shapes(opening: Alert) -> Iterator[RenderableType]:
     drawing = picture(msgspec.to_builtins(opening))
     if drawing is not None:
         yield f"\nbaseline │{drawing[0]}│\nnow      │{drawing[1]}│"
+    features = [told for finding in opening.findings for told in finding.evidence.get("features", ())]
+    if features:
+        table = _table("what tells before from now", ("part", "AUC by itself"))
+        for told in features:
+            table.add_row(escape(told["name"]), f"{told['part']:.0%}", f"{told['auc']:.3f}")
+        yield table
     for finding in opening.findings:
         if finding.change_ts is not None:
             shift = finding.evidence.get("shift")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from stream_monitor.describe import measures
+from stream_monitor.describe.embeddings import Embeddings
 from stream_monitor.events.contracts import Observation, Prediction
 from stream_monitor.events.privacy import Privacy
 from stream_monitor.types import F64, I64
@@ -153,6 +154,17 @@ class Builder:
         elif value is not None:
             self.category(measures.kind_of(name), at, "array" if isinstance(value, list) else "object")
 
+    def embedding(self, name: str, at: int, value: Any, measured: list[float] | None) -> None:
+        """Norm and projections of an embedding; a value that is none is counted as of another kind than its norm."""
+        norm = measures.norm_of(name)
+        if measured is None:
+            if value is not None:
+                self.category(measures.kind_of(norm), at, "array" if isinstance(value, list) else "other")
+            return
+        self.number(norm, at, measured[0])
+        for number, along in enumerate(measured[1:]):
+            self.number(measures.projection_of(number, name), at, along)
+
     def coded(self) -> dict[str, Coded]:
         """The categorical columns."""
         return {name: Coded.of(column) for name, column in self.categories.items()}
@@ -162,10 +174,17 @@ class Builder:
         return {name: np.array(column) for name, column in self.numbers.items()}
 
 
-def of_predictions(
-    model: str, rows: Sequence[int], events: Sequence[Prediction], specs: Collection[Spec], privacy: Privacy
-) -> Columns:
+class Reading(NamedTuple):
+    """How features are read."""
+
+    specs: Collection[Spec]
+    privacy: Privacy
+    embeddings: Embeddings
+
+
+def of_predictions(model: str, rows: Sequence[int], events: Sequence[Prediction], reading: Reading) -> Columns:
     """Columns of predictions of one model; `rows` are their positions in the slice."""
+    specs, privacy, embeddings = reading
     built = Builder(len(events))
     names: dict[str, str] = {}
     for at, event in enumerate(events):
@@ -177,6 +196,8 @@ def of_predictions(
                 built.hidden(name, at, privacy.hide(feature, value))
             elif feature not in privacy.dropped:
                 built.value(name, at, value)
+                if feature in embeddings:
+                    built.embedding(name, at, value, embeddings.measured(feature, value))
         _answer(built, at, event)
     return Columns(
         models=Coded.one(model, len(events)),

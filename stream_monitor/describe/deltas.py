@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from stream_monitor.describe.cells import Placed, place
+from stream_monitor.describe.cells import ALL, Placed, place
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.columns import Coded, Columns
 from stream_monitor.describe.measures import Lane
-from stream_monitor.describe.profiles import Delta, Known, narrow, summarise
+from stream_monitor.describe.profiles import Cells, Delta, Known, narrow, summarise
 from stream_monitor.describe.records import MAX_RECORD_BYTES, RawDeltas
+from stream_monitor.describe.samples import Drawn, Sampling, draw, rows_of
 from stream_monitor.events.arrays import pack
 from stream_monitor.types import F64, I64
 
@@ -33,6 +34,27 @@ class Batch:
     columns: Columns
     pane: I64
     status: I64
+    sampling: Sampling | None = None
+    """Of a lane whose rows are sampled: by what."""
+
+    def numeric(self, rows: slice) -> dict[str, F64]:
+        """Numeric columns of some rows."""
+        return {name: column[rows] for name, column in self.columns.numeric.items()}
+
+    def categorical(self, rows: slice) -> dict[str, Coded]:
+        """Categorical columns of some rows."""
+        return {name: column[rows] for name, column in self.columns.categorical.items()}
+
+
+def batches(
+    lane: Lane, parts: Sequence[Columns], panes: tuple[I64, I64], sampling: Sampling | None = None
+) -> list[Batch]:
+    """Columns with what is known of their rows: `panes` are the pane and the status of each event of the commit."""
+    pane, status = panes
+    return [
+        Batch(lane, c, pane[c.rows], status[c.rows], sampling and Sampling(sampling.hashes[c.rows], sampling.most))
+        for c in parts
+    ]
 
 
 def merge(parts: Sequence[Columns]) -> Columns:
@@ -94,19 +116,28 @@ def _deltas(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[D
     models = columns.models[rows].dense()
     segments = {spec: column[rows].dense() for spec, column in columns.segments.items()}
     cells = place(Placed(models, columns.versions[rows].dense(), batch.pane[rows], batch.status[rows], segments))
-    summaries = summarise(
-        cells,
-        {name: column[rows] for name, column in columns.numeric.items()},
-        {name: column[rows] for name, column in columns.categorical.items()},
-        [known[model] for model in models.names],
-    )
+    numeric, categorical = batch.numeric(rows), batch.categorical(rows)
+    summaries = summarise(cells, numeric, categorical, [known[model] for model in models.names])
+    drawn = _draw(batch, rows, cells)
     starts = np.searchsorted(cells.model, np.arange(len(models.names) + 1)).tolist()
     for model, (numbers, categories), (first, last) in zip(
         models.names, summaries, itertools.pairwise(starts), strict=True
     ):
         counts, pane = cells.counts[first:last], cells.pane[first:last]
         version, segment = cells.version[first:last], cells.segment[first:last]
-        yield Delta(model, batch.lane, version, segment, pane, narrow(counts), numbers, categories)
+        delta = Delta(model, batch.lane, version, segment, pane, narrow(counts), numbers, categories)
+        if drawn is not None and batch.sampling is not None:
+            delta.sample = rows_of(drawn.part(first, last), numeric, categorical, batch.sampling.most)
+        yield delta
+
+
+def _draw(batch: Batch, rows: slice, cells: Cells) -> Drawn | None:
+    """The rows that are sampled of a block, of the cells of all events; None where none are."""
+    if batch.sampling is None:
+        return None
+    everything = np.array([segment == ALL for segment in cells.segment], np.bool_)[cells.cell]
+    sampling = Sampling(batch.sampling.hashes[rows], batch.sampling.most)
+    return draw(cells.row[everything], cells.cell[everything], sampling)
 
 
 def pack_records(deltas: Iterable[bytes], performance: Iterable[bytes] = ()) -> list[bytes]:

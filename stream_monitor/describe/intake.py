@@ -106,7 +106,7 @@ class Intake:
             by_model[event.model].append(row)
         for model, rows in by_model.items():
             chosen = [events[row] for row in rows]
-            self.decoded[model].append(build.of_predictions(model, rows, chosen, self.reel.specs, self.reel.privacy))
+            self.decoded[model].append(build.of_predictions(model, rows, chosen, self.reel.reading))
         self.reel.learn(list(events.values()))
 
     def _note(self, partition: I64, ts: I64, admit: Admit) -> None:

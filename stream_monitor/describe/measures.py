@@ -16,6 +16,8 @@ LATENCY: Final = "latency_ms"
 NULL_ANSWER: Final = "null_answer"
 OVERRIDDEN: Final = "human_override"
 VOLUME: Final = "volume"
+JOINT: Final = "joint(features)"
+"""All features together; no feature has this name, for one that ends like it is `feature.…`."""
 
 _BUILT_IN: dict[str, Group] = {
     PREDICTION: "output",
@@ -56,11 +58,24 @@ def kind_of(measure: str) -> str:
     return f"kind({measure})"
 
 
+def norm_of(measure: str) -> str:
+    """The measure of the lengths, in the sense of geometry, of an embedding; it stands for the embedding as a whole."""
+    return f"norm({measure})"
+
+
+def projection_of(number: int, measure: str) -> str:
+    """The measure of an embedding's coordinates along one of its fixed directions."""
+    return f"projection_{number}({measure})"
+
+
 def base_of(measure: str) -> str | None:
-    """The feature behind a `length(…)` or `kind(…)` measure, None for all others."""
-    for prefix in ("length(", "kind("):
-        if measure.startswith(prefix) and measure.endswith(")"):
-            return measure[len(prefix) : -1]
+    """The feature behind a `length(…)`, `kind(…)` or `projection_…(…)` measure, None for all others.
+
+    Such measures are not missing by themselves.
+    """
+    kind, opened, rest = measure.partition("(")
+    if opened and rest.endswith(")") and (kind in ("length", "kind") or kind.startswith("projection_")):
+        return rest[:-1]
     return None
 
 

@@ -19,6 +19,7 @@ import xxhash
 
 from stream_monitor.describe.columns import Coded, distinct
 from stream_monitor.describe.edges import Edges
+from stream_monitor.describe.samples import SampleRows
 from stream_monitor.describe.sums import Borders, add_up, tally
 from stream_monitor.events.arrays import Table
 from stream_monitor.types import F64, I64, Bool
@@ -82,7 +83,7 @@ class CategoricalRows(Table, code=1):
     count: np.ndarray
 
 
-class Delta(msgspec.Struct):
+class Delta(msgspec.Struct, omit_defaults=True):
     """One worker's share of the profiles of one model and lane: what came in since its last commit."""
 
     model: str
@@ -95,6 +96,8 @@ class Delta(msgspec.Struct):
     """(cells, 3): accepted events, duplicates, late ones."""
     numeric: NumericRows
     categorical: CategoricalRows
+    sample: SampleRows | None = None
+    """Rows of the cells of all events, where `sample.rows` asks for them."""
 
 
 class Known:

@@ -20,14 +20,14 @@ from stream_monitor.describe import columns as build
 from stream_monitor.describe.cells import ACCEPTED, DUPLICATE, LATE
 from stream_monitor.describe.clocks import END, NEVER, PartitionClock, TopicClock
 from stream_monitor.describe.columns import Columns
-from stream_monitor.describe.deltas import Batch, merge, pack_deltas, pack_records
+from stream_monitor.describe.deltas import Batch, batches, merge, pack_deltas, pack_records
 from stream_monitor.describe.intake import Intake
 from stream_monitor.describe.joining import Joiner
 from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.measures import Lane
 from stream_monitor.describe.placing import Placed, problem
 from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
 from stream_monitor.describe.rejected import Allowance, Rejected
+from stream_monitor.describe.samples import Sampling
 from stream_monitor.describe.tape import Reel
 from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
@@ -72,7 +72,7 @@ class Describe:
         self.joiner = Joiner(settings)
         self.next_offset: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
-        self._reel = Reel(settings.segments, settings.privacy.rules())
+        self._reel = Reel(settings.segments, settings.privacy.rules(), settings.embeddings)
         self._rejected = Rejected(settings)
         self._placed_keys = {role: Placed() for role in JOINED_ROLES}
         self._vitals: dict[str, Any] = {}
@@ -271,13 +271,13 @@ class Describe:
                 self.next_offset[partition] = max(self.next_offset.get(partition, 0), told.position)
         ended = {partition for partition, told in status.items() if told.ended}
         yield from self._rejected.outputs()
-        batches = self._traffic()
+        traffic = self._traffic()
         joined = self.joiner.flush(self.clocks, self.settings.time.allowed_lateness)
         for number, value in joined.changes:
             yield Output("pending", value, partition=number, tracked=True)
         by_target: dict[int, list[bytes]] = defaultdict(list)
         performance: dict[int, list[bytes]] = defaultdict(list)
-        for batch in [*batches, *joined.batches]:
+        for batch in [*traffic, *joined.batches]:
             self._pack(batch, by_target)
         for model, packed in joined.performance:
             performance[self._target(model)].append(packed)
@@ -296,16 +296,17 @@ class Describe:
         return partition_of(model, self.layout.profiles)
 
     def _traffic(self) -> list[Batch]:
-        batches: list[Batch] = []
-        lateness = self.settings.time.allowed_lateness
+        made: list[Batch] = []
+        lateness, most = self.settings.time.allowed_lateness, self.settings.sample.rows
         if self._intake.size:
             partition, ts, before = self._intake.clocks()
             parts = self._intake.columns()
             late = ts < before - lateness
             status = np.where(late, LATE, ACCEPTED)
-            duplicate = self.joiner.predictions((partition, ts, before), self._intake.hashes(), parts)
-            status[duplicate] = DUPLICATE
-            batches += self._placed("input", parts, status, np.where(late, before, ts))
+            ids = self._intake.hashes()
+            status[self.joiner.predictions((partition, ts, before), ids, parts)] = DUPLICATE
+            panes = self._pane(np.where(late, before, ts)), status
+            made += batches("input", parts, panes, Sampling(ids[:, 0], most) if most else None)
         if self._observed:
             ts, before = (np.concatenate([seen[i] for seen in self._observed]) for i in (0, 1))
             by_model: dict[str, list[Columns]] = defaultdict(list)
@@ -314,12 +315,11 @@ class Describe:
                     by_model[part.models.names[0]].append(part)
             status = np.where(ts < before - lateness, LATE, ACCEPTED)
             merged = [merge(by_model[model]) for model in sorted(by_model)]
-            batches += self._placed("observation", merged, status, np.where(status == LATE, before, ts))
-        return batches
+            made += batches("observation", merged, (self._pane(np.where(status == LATE, before, ts)), status))
+        return made
 
-    def _placed(self, lane: Lane, parts: list[Columns], status: I64, at: I64) -> list[Batch]:
-        pane = at - at % self.settings.time.pane
-        return [Batch(lane, columns, pane[columns.rows], status[columns.rows]) for columns in parts]
+    def _pane(self, at: I64) -> I64:
+        return at - at % self.settings.time.pane
 
     def _watermarks(self, ended: set[Partition]) -> bytes | None:
         lateness, horizon = self.settings.time.allowed_lateness, self.settings.join.label_horizon

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import xxhash
 
 from stream_monitor.describe import measures
-from stream_monitor.describe.columns import OTHER, Coded, Columns, Spec
+from stream_monitor.describe.columns import OTHER, Coded, Columns, Reading, Spec
+from stream_monitor.describe.embeddings import Embeddings
 from stream_monitor.describe.scan_tables import MAX_KEYS, KeyTable, StringTable
 from stream_monitor.events import scan
 from stream_monitor.events.contracts import Prediction
@@ -53,8 +54,9 @@ class Rows:
 class Reel:
     """A tape of predictions, the tables of its keys and texts, and its columns by model."""
 
-    def __init__(self, specs: Sequence[Spec], privacy: Privacy) -> None:
+    def __init__(self, specs: Sequence[Spec], privacy: Privacy, embeddings: Mapping[str, int] | None = None) -> None:
         self.specs, self.privacy = specs, privacy
+        self.reading = Reading(specs, privacy, Embeddings(embeddings or {}))
         self.keys = KeyTable(privacy)
         self.strings = StringTable(self.keys, privacy)
         self.tape = _tape(1024, 1024)
@@ -66,10 +68,11 @@ class Reel:
         self._found = np.empty(4 * MAX_KEYS, np.int32)
 
     def learn(self, events: Sequence[Prediction]) -> None:
-        """Take in the keys of events that had to go the generic way."""
+        """Take in the keys of events that had to go the generic way; those with embeddings always have to."""
         for event in events:
             for name in event.features:
-                self.keys.add(FEATURE, name)
+                if name not in self.reading.embeddings:
+                    self.keys.add(FEATURE, name)
             for name in event.tags:
                 self.keys.add(TAG, name)
 

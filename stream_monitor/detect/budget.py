@@ -8,7 +8,7 @@ part for every window size and lane, of which a window takes the worth of the ti
 from __future__ import annotations
 
 from stream_monitor.durations import per_ms
-from stream_monitor.settings import DetectionSettings
+from stream_monitor.sections import DetectionSettings
 
 SEQUENTIAL = 0.5
 WINDOWS = 0.5

@@ -17,7 +17,7 @@ from stream_monitor.detect.page_hinkley import PageHinkley
 from stream_monitor.detect.river_rates import Ddm, Eddm, Fhddm, HddmA, HddmW, Rate
 from stream_monitor.detect.spreading import Bins, spread_values
 from stream_monitor.events.contracts import Finding
-from stream_monitor.settings import DetectionSettings
+from stream_monitor.sections import DetectionSettings
 from stream_monitor.types import F64
 
 Sequential = Adwin | PageHinkley | ESr | Ddm | Eddm | HddmA | HddmW | Fhddm | Kswin

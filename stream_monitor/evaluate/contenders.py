@@ -10,7 +10,7 @@ from stream_monitor.detect.adwin import Adwin
 from stream_monitor.detect.e_sr import ESr
 from stream_monitor.detect.page_hinkley import PageHinkley
 from stream_monitor.detect.river_adapter import rivers
-from stream_monitor.settings import DetectionSettings
+from stream_monitor.sections import DetectionSettings
 
 Update = Callable[[float], bool]
 

@@ -10,7 +10,7 @@ import msgspec
 
 from stream_monitor.describe.measures import Group
 from stream_monitor.events.contracts import Alert, Finding
-from stream_monitor.settings import DetectionSettings
+from stream_monitor.sections import DetectionSettings
 
 Severity = Literal["info", "warning", "critical"]
 _RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}

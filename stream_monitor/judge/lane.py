@@ -15,6 +15,7 @@ from stream_monitor.describe.profiles import UNKNOWN_CATEGORIES, Delta
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.judge.admission import admit_groups, admit_measures, groups_of
+from stream_monitor.judge.joint import Joint, of_pane
 from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
 from stream_monitor.judge.normal import Normal
 from stream_monitor.judge.panes import Pane, Part, Places, merge, split
@@ -92,6 +93,7 @@ class Lane:
         self.slide_of = {pace.size: pace.slide for pace in rules.windows}
         """By window size."""
         self.normal = Normal(state, rules, self.sequential, self.recent)
+        self.joint = Joint(state.joint, rules.first)
         self._places = Places(state.ids)
 
     def feed(self, delta: Delta) -> None:
@@ -128,7 +130,7 @@ class Lane:
             for reset in self.normal.due(start):
                 measures = self.normal.meant(reset)
                 yield from self.normal.forget(reset, start)
-                yield Forgotten(self, reset, start, measures)
+                yield Forgotten(self, reset, start, measures | self.joint.forget(reset))
             self.state.closed = start + size
             yield from self._close(*self._merge(start, self.state.open.pop(start)))
         yield from self._finish(watermark, last)
@@ -185,13 +187,17 @@ class Lane:
         parts = admit_measures(parts, self._places, self.rules.caps.measures)
         parts, moved = self.normal.on_edges(parts)
         edges = self.normal.settled_edges
-        return merge(start, [(part, groups_of(part, ids)) for part in parts], self._places, edges), moved
+        placed = [(part, groups_of(part, ids)) for part in parts]
+        pane = merge(start, placed, self._places, edges)
+        pane.rows = of_pane(placed)
+        return pane, moved
 
     def _close(self, pane: Pane, moved: set[int]) -> Iterator[Happening]:
         for window in self.state.windows:
             window.begin(pane.start)
             window.approximate |= moved
         yield from self.normal.fill(pane)
+        self.joint.fill(pane, pane.start + self.rules.pane_ms)
         for window in self.state.windows:
             window.add(pane)
             if not window.later.categories:

@@ -17,6 +17,7 @@ from stream_monitor.detect.baselines import Baselines, Filling
 from stream_monitor.detect.dispersion import Dispersion
 from stream_monitor.detect.history import Plan
 from stream_monitor.durations import Pace
+from stream_monitor.judge.joint import RowsState
 from stream_monitor.judge.panes import Ids, Part
 from stream_monitor.judge.recent import RecentState
 from stream_monitor.judge.sequential import SequentialRules, SequentialState
@@ -58,6 +59,7 @@ class LaneState(msgspec.Struct):
     """Measures whose edges are made anew by their next baseline; until then windows count on those there are."""
     others: dict[str, dict[int, np.ndarray]] = {}
     """By measure and version: borders of edges that are not in force."""
+    joint: RowsState = msgspec.field(default_factory=RowsState)
 
     @property
     def waiting(self) -> bool:

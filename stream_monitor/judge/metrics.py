@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from stream_monitor.describe.measures import base_of, group_of, kind_of
+from stream_monitor.describe.measures import JOINT, base_of, group_of, kind_of
 from stream_monitor.detect.numbers import quantile
 from stream_monitor.events.contracts import MeasureSummary, Metric
 from stream_monitor.judge.lane import Lane
@@ -90,6 +90,8 @@ def summarise(
         if lane.state.name == "input" and base_of(name) is None:
             others = window.categories.get((group, kind_of(name)), (0, {}))[0]
             summary.missing = int(window.counts[group, 0]) - summary.n - others
+    if (rows := scores.get((group, JOINT))) is not None:
+        found[JOINT] = MeasureSummary(group="input", n=int(rows.now.sum()), tests=rows.scores)
     return found
 
 

@@ -261,7 +261,7 @@ class ModelJudge:
         measure_distances(subjects, settings, scatter)
         numbers = state.ids.measures if state.name == "input" else None
         measure_quality(window, subjects, (settings, scatter), numbers)
-        return subjects
+        return [*subjects, *lane.joint.subjects(window, settings)]
 
     @staticmethod
     def _bench(lane: Lane) -> Bench:

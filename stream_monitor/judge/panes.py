@@ -12,6 +12,7 @@ import numpy as np
 from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.describe.profiles import Delta, NumericRows
 from stream_monitor.detect.numbers import NumberRows
+from stream_monitor.detect.rows import Rows
 from stream_monitor.types import F64, I64
 
 LISTS = 256
@@ -53,6 +54,8 @@ class Pane(msgspec.Struct):
     categories: dict[tuple[int, str], Tally]
     measures: int
     """Numeric measures of the lane so far."""
+    rows: dict[int, Rows] = {}
+    """The sample of each group that has one."""
 
 
 Tally = tuple[int, Collection[str], Collection[int]]

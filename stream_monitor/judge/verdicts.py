@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.evidence import categorical_evidence, direction_of, numeric_evidence
 from stream_monitor.judge.recent import other_values
 from stream_monitor.judge.windows import Window
-from stream_monitor.settings import DetectionSettings
+from stream_monitor.sections import DetectionSettings
 from stream_monitor.types import F64, I64
 
 Kind = Literal["drift", "limit", "quality", "silence"]
@@ -48,6 +48,8 @@ class Subject:
     """What the quality tests looked at."""
     scores: dict[str, float] = field(default_factory=dict)
     p: dict[str, float] = field(default_factory=dict)
+    evidence: dict[str, Any] | None = None
+    """In place of a picture of counts."""
 
     @property
     def widths(self) -> F64:
@@ -114,6 +116,8 @@ def remember(subjects: Sequence[Subject], verdicts: Sequence[Verdict], dispersio
     rejected = {(v.group, v.measure, v.kind) for v in verdicts if v.findings}
     rows: list[tuple[Key, I64, I64, bool, bool]] = []
     for subject in subjects:
+        if subject.evidence is not None:  # it has no values of its own
+            continue
         at = subject.group, subject.measure
         rows.append(((*at, ""), subject.base, subject.now, subject.recent, (*at, "drift") in rejected))
         for test, (had, of, hits, n) in subject.shares.items():
@@ -211,15 +215,19 @@ def _by_kind(subject: Subject) -> dict[Kind, list[str]]:
     return kinds
 
 
+def _evidence(subject: Subject) -> dict[str, Any]:
+    if subject.evidence is not None:
+        return subject.evidence
+    if subject.borders is not None:
+        return numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders)
+    return categorical_evidence(subject.baseline, subject.categories or {}, int(subject.now.sum()))
+
+
 def _findings(subject: Subject, names: Sequence[str], settings: DetectionSettings, level: float) -> list[Finding]:
     """The tests of a rejected measure that found it by themselves, strongest first."""
     found = sorted((subject.p[name], name) for name in names)
     limit = max(level, found[0][0])
-    evidence = (
-        numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders)
-        if subject.borders is not None
-        else categorical_evidence(subject.baseline, subject.categories or {}, int(subject.now.sum()))
-    )
+    evidence = _evidence(subject)
     direction = direction_of(subject.base, subject.now) if subject.borders is not None else "changed"
     findings: list[Finding] = []
     for p, name in found:

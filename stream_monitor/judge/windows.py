@@ -17,6 +17,7 @@ from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.detect.baselines import keep_categories
 from stream_monitor.detect.numbers import Bins, NumberRows, Numbers
+from stream_monitor.detect.rows import WINDOW_ROWS, Rows, collect
 from stream_monitor.durations import Pace
 from stream_monitor.judge.panes import Pane, Tally, add_counts
 
@@ -50,6 +51,8 @@ class Window(msgspec.Struct):
     """What `catch_up` merges; before it, bins and categories are those of some earlier pane."""
     approximate: set[int] = set()
     """Measures of which some counts were moved here from other edges."""
+    sampled: dict[int, list[Rows]] = {}
+    """Rows of groups that have any, in parts."""
 
     @property
     def end(self) -> int:
@@ -73,6 +76,8 @@ class Window(msgspec.Struct):
         self.numbers.add_moments(pane.numbers)
         for key, parts in pane.values.items():
             self.values.setdefault(key, []).extend(parts)
+        for group, rows in pane.rows.items():
+            collect(self.sampled.setdefault(group, []), rows, WINDOW_ROWS)
         later = self.later
         if len(pane.numbers.bin_at):
             later.bins.append(Bins.of(pane.numbers))
@@ -107,6 +112,9 @@ class Window(msgspec.Struct):
         self.approximate |= part.approximate
         for key, values in part.values.items():
             self.values.setdefault(key, []).extend(values)
+        for group, waiting in part.sampled.items():
+            for sample in waiting:
+                collect(self.sampled.setdefault(group, []), sample, WINDOW_ROWS)
         for name, (n, counts) in part.categories.items():
             total, merged = self.categories.get(name) or (0, {})
             add_counts(merged, [(n, counts.keys(), counts.values())])

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from stream_monitor.describe import scan_tables, tape
 from stream_monitor.describe.records import DeltaRecord, read
 from stream_monitor.describe.stage import Describe, Knowledge, Layout
+from stream_monitor.detect.rows import merge
 from stream_monitor.events import scan
 from stream_monitor.events.contracts import Prediction
 from stream_monitor.events.privacy import Privacy
 from stream_monitor.replay import Line
 from stream_monitor.stages import Position
+from tests.describe.test_samples import samples_of, told
 from tests.streams import T0, quick_settings
 
 values = st.one_of(
@@ -90,7 +92,8 @@ def described(
     """(everything in the deltas, dead letters), by model; batches of 7 so that keys are learned on the way."""
     if way == "generic":
         monkeypatch.setattr(tape.Reel, "learn", lambda self, events: None)
-    rules = quick_settings(segments=[["country"], ["vip", "amount"]], **sections)
+    sections = {"embeddings": {"x)": 2}, **sections}
+    rules = quick_settings(segments=[["country"], ["vip", "amount"]], sample={"rows": 4}, **sections)
     stage = Describe(rules, Layout(1, 1, 1), Knowledge())
     stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
     for at in range(0, len(lines), 7):
@@ -127,6 +130,7 @@ def facts(outputs: list[Any]) -> dict[Any, Any]:
         "moments": {key: Moments.of(parts) for key, parts in moments.items()},
         "values": {key: sorted(each) for key, each in values.items()},
         "categories": dict(categories),
+        "samples": {cell: repr(told(merge(parts, 4))) for cell, parts in samples_of(outputs).items()},
     }
 
 

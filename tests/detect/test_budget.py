@@ -10,7 +10,7 @@ from stream_monitor.describe.edges import BINS
 from stream_monitor.detect.budget import LANES, MOST, sequential_ms, window_level
 from stream_monitor.detect.window_tests import TESTS, Compared, discoveries
 from stream_monitor.durations import per_ms
-from stream_monitor.settings import DetectionSettings
+from stream_monitor.sections import DetectionSettings
 
 MINUTE, WEEK = 60_000, 7 * 86_400_000
 

@@ -23,7 +23,8 @@ from stream_monitor.detect.sequential import DETECTORS, KSWIN_CAP, RATES, Sequen
 from stream_monitor.detect.spreading import Bins, spread_hits, spread_values
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.arrays import pack, unpack
-from stream_monitor.settings import DetectionSettings, parse
+from stream_monitor.sections import DetectionSettings
+from stream_monitor.settings import parse
 from stream_monitor.types import F64
 
 SEED = 7

@@ -14,7 +14,7 @@ from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.page_hinkley import PageHinkley
 from stream_monitor.detect.sequential import DETECTORS, Sequential, advance, finding_of
 from stream_monitor.events.arrays import pack, unpack
-from stream_monitor.settings import DetectionSettings
+from stream_monitor.sections import DetectionSettings
 from stream_monitor.types import F64
 
 N = 40_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stream_monitor.events.contracts import Alert, Finding
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
-from stream_monitor.settings import DetectionSettings
+from stream_monitor.sections import DetectionSettings
 
 CAUSE = Cause("m", "1", "all", "amount", "drift")
 HOUR = 3_600_000

@@ -23,7 +23,8 @@ from stream_monitor.judge.lane import Emptied, Finished, Lane, LaneRules, LaneSt
 from stream_monitor.judge.sequential import SequentialRules
 from stream_monitor.judge.windows import Window
 from stream_monitor.replay import replay
-from stream_monitor.settings import CapSettings, DetectionSettings, Settings
+from stream_monitor.sections import DetectionSettings
+from stream_monitor.settings import CapSettings, Settings
 from stream_monitor.stages import Output
 from tests.streams import Event, quick_settings, shop
 

@@ -1,0 +1,120 @@
+"""Rows of the input lane: the sample that is normal, and windows held against it, features together.
+
+The baseline is made of the first panes, of all versions, that hold `baseline.first` events and enough rows. Windows
+bring a sample of each version; it is held against that baseline if it was in force when they began.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.cells import ALL
+from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.edges import BINS
+from stream_monitor.describe.measures import JOINT
+from stream_monitor.describe.records import ResetRecord
+from stream_monitor.detect.baselines import Baseline
+from stream_monitor.detect.joint import TESTS, Matrix, Seen, matrix_of
+from stream_monitor.detect.rows import WINDOW_ROWS, Rows, collect, merge, of_cell
+from stream_monitor.judge.panes import Pane, Part
+from stream_monitor.judge.verdicts import Subject, tolerance
+from stream_monitor.judge.windows import Window
+from stream_monitor.sections import DetectionSettings
+from stream_monitor.types import I64
+
+BASELINE_ROWS = 2_000
+"""Rows of the baseline, of smallest hash."""
+ENOUGH = 500
+"""Rows that a baseline has at least, or as many as `baseline.first` where that is less."""
+
+
+class RowsState(msgspec.Struct):
+    """The baseline's rows, or those that it is being made of."""
+
+    filling: list[Rows] = []
+    events: int = 0
+    """Of the panes that came in while it filled."""
+    baseline: Rows | None = None
+    since: int = NEVER
+    """Start of the first pane (epoch ms) after it."""
+
+
+def of_pane(parts: Sequence[tuple[Part, I64]]) -> dict[int, Rows]:
+    """The samples of a pane by group; beside each part the group of each of its cells."""
+    found: dict[int, list[Rows]] = defaultdict(list)
+    most: dict[int, int] = {}
+    for part, groups in parts:
+        delta = part.delta
+        if delta.sample is None:
+            continue
+        for cell, group in enumerate(groups.tolist(), part.first):
+            events = int(delta.counts[cell, 0])
+            if group >= 0 and events and delta.segment[cell] == ALL:
+                found[group].append(of_cell(delta.sample, cell, events))
+                most[group] = min(most.get(group, WINDOW_ROWS), delta.sample.most[0])
+    return {group: merge(rows, most[group]) for group, rows in sorted(found.items())}
+
+
+class Joint:
+    """Behaviour around a `RowsState`; it does nothing where no rows come."""
+
+    def __init__(self, state: RowsState, first: int) -> None:
+        self.state, self.first = state, first
+
+    def fill(self, pane: Pane, end: int) -> None:
+        """Let the baseline in the making take in a pane that ends at `end`."""
+        state = self.state
+        if state.baseline is not None or not pane.rows:
+            return
+        for group, rows in pane.rows.items():
+            collect(state.filling, rows, BASELINE_ROWS)
+            state.events += int(pane.counts[group, 0])
+        if state.events >= self.first and sum(map(len, state.filling)) >= min(self.first, ENOUGH):
+            state.filling = [merge(state.filling, BASELINE_ROWS)]
+            if len(state.filling[0]) >= min(self.first, ENOUGH):
+                state.baseline, state.since, state.filling = state.filling[0], end, []
+
+    def forget(self, reset: ResetRecord) -> frozenset[str]:
+        """Learn anew what is normal, where a reset is about any feature of all events; the measures that lost it."""
+        if reset.version is not None or reset.segment not in (None, ALL):
+            return frozenset()
+        had = self.state.baseline is not None
+        self.state.baseline, self.state.filling, self.state.events = None, [], 0
+        return frozenset({JOINT}) if had else frozenset()
+
+    def subjects(self, window: Window, settings: DetectionSettings) -> Iterator[Subject]:
+        """The rows of each version in a window that can be judged, tested."""
+        base = self.state.baseline
+        if base is None or self.state.since > window.start or len(base) < settings.min_count:
+            return
+        for group, parts in sorted(window.sampled.items()):
+            now = merge(parts, WINDOW_ROWS)
+            data = matrix_of(base, now) if len(now) >= settings.min_count and settings.joint else None
+            if data is not None and data.names:
+                yield self._tested(group, data, settings)
+
+    def _tested(self, group: int, data: Matrix, settings: DetectionSettings) -> Subject:
+        seen = {name: TESTS[name](data, tolerance(settings, name)) for name in settings.joint}
+        n, m = int(data.now.sum()), int((~data.now).sum())
+        baseline = Baseline(f"first-{self.first}", self.state.since, m, {}, n=m)
+        subject = Subject(group, JOINT, baseline, _in_one_bin(m), _in_one_bin(n), None)
+        for name, one in seen.items():
+            subject.scores[name], subject.p[name] = one.score, one.p
+        subject.evidence = {"baseline": {"n": m}, "now": {"n": n}, "features": _named(list(seen.values()))}
+        return subject
+
+
+def _in_one_bin(n: int) -> I64:
+    """Counts that say how many rows there are, and nothing of their distribution."""
+    counts = np.zeros(BINS, np.int64)
+    counts[0] = n
+    return counts
+
+
+def _named(seen: Sequence[Seen]) -> list[dict[str, str | float]]:
+    worst = [told for one in seen for told in one.worst]
+    return [{"name": told.name, "part": round(told.part, 6), "auc": round(told.auc, 6)} for told in worst]
