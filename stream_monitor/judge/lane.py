@@ -200,7 +200,7 @@ class Lane:
         self.joint.fill(pane, pane.start + self.rules.pane_ms)
         for window in self.state.windows:
             window.add(pane)
-            if not window.later.categories:
+            if not window.later.waiting:
                 self._trim(window)
             self._settle(window)
         self.recent.add(pane, self._trim)

@@ -124,8 +124,10 @@ class Normal:
 
     def _fill_categories(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
         touched = set[tuple[str, str]]()
-        for at in [at for at in pane.categories if at not in self._filled_categories]:
-            (group, name), (n, categories, counts) = at, pane.categories[at]
+        unfilled = [at for at in pane.categorical if at not in self._filled_categories]
+        tallies = pane.tallies() if unfilled else {}
+        for at in dict.fromkeys(unfilled):
+            (group, name), (n, categories, counts) = at, tallies[at]
             segment, feature = groups[group][1], base_of(name)
             of_kind = name.startswith("kind(") and feature is not None
             filling = self._filling(segment, feature if of_kind and feature is not None else name)

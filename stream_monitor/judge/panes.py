@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from operator import add
 
 import msgspec
@@ -17,6 +17,8 @@ from stream_monitor.types import F64, I64
 
 LISTS = 256
 """Lists of measures that are remembered."""
+DENSE = 64
+"""Places for each entry up to which it is quicker to add them up in a table than to sort."""
 LAYOUTS, LAYOUT_ROWS = 16, 512
 """Layouts of rows that are remembered, and the rows of the largest."""
 
@@ -44,6 +46,64 @@ def split(delta: Delta) -> list[tuple[int, Part]]:
     ]
 
 
+class Counted(msgspec.Struct):
+    """The categorical rows of a part, as they came: row r counts categories[code[i]] for i in [ptr[r], ptr[r + 1])."""
+
+    keys: list[tuple[int, str]]
+    """(group, measure) of each row."""
+    n: list[int]
+    ptr: np.ndarray
+    code: np.ndarray
+    count: np.ndarray
+    categories: list[str]
+
+    def tallies(self) -> dict[tuple[int, str], Tally]:
+        """The same by (group, measure)."""
+        found: dict[tuple[int, str], Tally] = {}
+        codes, counts, ptr = self.code.tolist(), self.count.tolist(), self.ptr.tolist()
+        for key, n, first, last in zip(self.keys, self.n, ptr, ptr[1:], strict=False):
+            tally = n, [*map(self.categories.__getitem__, codes[first:last])], counts[first:last]
+            known = found.get(key)
+            found[key] = tally if known is None else _together(known, tally)
+        return found
+
+
+def add_counted(parts: Sequence[Counted]) -> dict[tuple[int, str], Tally]:
+    """The rows of several panes together. Names become numbers, for numbers are added a thousand at once."""
+    number_of: dict[str, int] = {}
+    place_of: dict[tuple[int, str], int] = {}
+    total: list[int] = []
+    numbers, size = count(), sum([len(part.categories) for part in parts])
+    flat: list[I64] = []
+    for part in parts:
+        for key, n in zip(part.keys, part.n, strict=True):
+            at = place_of.setdefault(key, len(total))
+            if at == len(total):
+                total.append(0)
+            total[at] += n
+        number = np.array([*map(number_of.setdefault, part.categories, numbers)], np.int64)
+        place = np.array([place_of[key] for key in part.keys], np.int64)
+        flat.append(np.repeat(place * size, part.ptr[1:] - part.ptr[:-1]) + number[part.code])
+    used, sums = _sums(np.concatenate(flat), np.concatenate([part.count for part in parts]), len(total) * size)
+    counts, names = sums.astype(np.int64).tolist(), {at: name for name, at in number_of.items()}
+    ends = np.searchsorted(used, np.arange(len(total) + 1) * size).tolist()
+    named = [*map(names.__getitem__, (used % size).tolist())] if len(used) else []
+    return {
+        key: (n, named[first:last], counts[first:last])
+        for key, n, first, last in zip(place_of, total, ends, ends[1:], strict=False)
+    }
+
+
+def _sums(at: I64, n: np.ndarray, size: int) -> tuple[I64, np.ndarray]:
+    """Places below `size` that occur, ascending, and the sum of `n` at each."""
+    if size > DENSE * len(at):
+        used, where = np.unique(at, return_inverse=True)
+        return used, np.bincount(where, n, len(used))
+    sums = np.bincount(at, n, size)
+    used = np.flatnonzero(sums)
+    return used, sums[used]
+
+
 class Pane(msgspec.Struct):
     """A closed pane: every (group, measure) once; `values` are those of measures without edges."""
 
@@ -52,8 +112,20 @@ class Pane(msgspec.Struct):
     numbers: NumberRows
     values: dict[tuple[int, int], list[np.ndarray]]
     categories: dict[tuple[int, str], Tally]
+    """By (group, measure), where parts were merged; else they are in `counted`."""
     measures: int
     """Numeric measures of the lane so far."""
+    counted: Counted | None = None
+
+    @property
+    def categorical(self) -> Collection[tuple[int, str]]:
+        """(group, measure) of all categorical rows."""
+        return self.categories if self.counted is None else self.counted.keys
+
+    def tallies(self) -> dict[tuple[int, str], Tally]:
+        """All categorical rows."""
+        return self.categories if self.counted is None else self.counted.tallies()
+
     rows: dict[int, Rows] = {}
     """The sample of each group that has one."""
 
@@ -134,18 +206,20 @@ def merge(start: int, parts: Sequence[tuple[Part, I64]], places: Places, edges: 
     counts = np.zeros((len(ids.groups), 3), np.int64)
     values: dict[tuple[int, int], list[F64]] = {}
     categories: dict[tuple[int, str], Tally] = {}
+    counted = _as_counted(*parts[0]) if len(parts) == 1 else None
     for part, groups in parts:
         for group, row in zip(groups.tolist(), part.delta.counts[part.first : part.last], strict=True):
             if group >= 0:
                 counts[group] += row
         _collect_values(part, groups, ids, values)
-        _collect_categories(part, groups, categories)
+        if counted is None:
+            _collect_categories(part, groups, categories)
     values, binned = _bin(values, ids, edges)
     numbers = _as_they_are(*parts[0], places) if len(parts) == 1 and not binned else None
     if numbers is None:
         numbers = _merge_numbers([_numbers(part, groups, places) for part, groups in parts], len(ids.measures))
     numbers = _with_bins(numbers, binned, len(ids.measures))
-    return Pane(start, counts, numbers, values, categories, len(ids.measures))
+    return Pane(start, counts, numbers, values, categories, len(ids.measures), counted)
 
 
 class _Stack(msgspec.Struct):
@@ -212,6 +286,17 @@ def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], Tal
         key, its = (group, rows.names[name]), slice(ptr[i] - ptr[0], ptr[i + 1] - ptr[0])
         tally, known = (n, [*map(rows.categories.__getitem__, codes[its])], counts[its]), into.get(key)
         into[key] = tally if known is None else _together(known, tally)
+
+
+def _as_counted(part: Part, groups: I64) -> Counted | None:
+    """The categorical rows of a pane that came in one part, when there is nothing to leave out."""
+    rows = part.delta.categorical
+    if not len(rows.cell) or part.first or part.last < len(part.delta.pane) or min(groups.tolist()) < 0:
+        return None
+    group_of, names = groups.tolist(), rows.names
+    keys = [(group_of[cell], names[name]) for cell, name in zip(rows.cell.tolist(), rows.name.tolist(), strict=True)]
+    ptr = rows.ptr.astype(np.int64)
+    return Counted(keys, rows.n.tolist(), ptr, rows.code.copy(), rows.count.copy(), rows.categories)
 
 
 def _together(a: Tally, b: Tally) -> Tally:

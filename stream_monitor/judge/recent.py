@@ -72,7 +72,7 @@ class Recent:
             filling = self.state.filling = Window(self.plan.slice, pane.start - pane.start % self.plan.slice)
         filling.add(pane)
         filling.values.clear()  # a measure without edges begins with the first slice that has some
-        if not filling.later.categories:
+        if not filling.later.waiting:
             trim(filling)
 
     def ripe(self, until: int) -> bool:

@@ -19,7 +19,7 @@ from stream_monitor.detect.baselines import keep_categories
 from stream_monitor.detect.numbers import Bins, NumberRows, Numbers
 from stream_monitor.detect.rows import WINDOW_ROWS, Rows, collect
 from stream_monitor.durations import Pace
-from stream_monitor.judge.panes import Pane, Tally, add_counts
+from stream_monitor.judge.panes import Counted, Pane, Tally, add_counted, add_counts
 
 ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
 LATER = 16
@@ -33,8 +33,14 @@ class Later(msgspec.Struct):
 
     bins: list[Bins] = []
     categories: list[dict[tuple[int, str], Tally]] = []
+    counted: list[Counted] = []
     size: int = 0
     """Categories that wait."""
+
+    @property
+    def waiting(self) -> int:
+        """Panes whose categories wait."""
+        return len(self.categories) + len(self.counted)
 
 
 class Window(msgspec.Struct):
@@ -81,10 +87,13 @@ class Window(msgspec.Struct):
         later = self.later
         if len(pane.numbers.bin_at):
             later.bins.append(Bins.of(pane.numbers))
-        if pane.categories:
+        if pane.counted is not None:
+            later.counted.append(pane.counted)
+            later.size += len(pane.counted.categories)
+        elif pane.categories:
             later.categories.append(pane.categories)
             later.size += sum([len(names) for _, names, _ in pane.categories.values()])
-        if len(later.bins) >= LATER or len(later.categories) >= LATER or later.size > LATER_CATEGORIES:
+        if later.size > LATER_CATEGORIES or max(len(later.bins), later.waiting) >= LATER:
             self.catch_up()
 
     def catch_up(self) -> None:
@@ -93,7 +102,7 @@ class Window(msgspec.Struct):
         if later.bins:
             self.numbers.add_bins(later.bins)
         waiting: dict[tuple[int, str], list[Tally]] = {}
-        for categories in later.categories:
+        for categories in (*later.categories, *([add_counted(later.counted)] if later.counted else [])):
             for key, tally in categories.items():
                 waiting.setdefault(key, []).append(tally)
         for key, tallies in waiting.items():

@@ -121,7 +121,7 @@ def merged(deltas: list[Delta], edges: dict[str, Edges] | None = None) -> dict[i
 
 def tallies(pane: Pane) -> dict[tuple[int, str], tuple[int, dict[str, int]]]:
     """Values and counts by category, of each group and measure."""
-    return {key: (n, dict(zip(names, counts, strict=True))) for key, (n, names, counts) in pane.categories.items()}
+    return {key: (n, dict(zip(names, counts, strict=True))) for key, (n, names, counts) in pane.tallies().items()}
 
 
 def assert_same(found: dict[int, tuple[Pane, Ids]], expected: dict[int, tuple[Pane, Ids]]) -> None:
@@ -243,7 +243,7 @@ def test_no_rows_and_no_columns_make_an_empty_delta() -> None:
     assert delta.counts.tolist() == [[1, 0, 1]]
     ((pane, _),) = merged([delta]).values()
     assert len(pane.numbers.n) == 0
-    assert pane.categories == {}
+    assert pane.tallies() == {}
 
 
 def test_many_cells_are_counted_as_few_are() -> None:
