@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from stream_monitor import __version__
 from stream_monitor.commands import again, reset
-from stream_monitor.commands.options import AsJson, Config, Follow
+from stream_monitor.commands.options import AsJson, Config, Follow, millis
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import load
 
@@ -285,13 +285,18 @@ def topics_check(config: Config = None) -> None:
 @baseline_app.command("build")
 def baseline_build(
     source: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option("--from", exists=True, dir_okay=False, help="NDJSON, CSV or Parquet; several are read in turn."),
-    ],
+    ] = None,
+    topics: Annotated[bool, typer.Option("--topics", help="Read the app's input topics, no files.")] = False,
+    since: Annotated[
+        datetime | None, typer.Option(help="With --topics: records that Kafka got at or after this, UTC.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(help="With --topics: records that Kafka got before this.")] = None,
     config: Config = None,
     out: Annotated[Path | None, typer.Option(help="Write the baseline to this file instead of pinning it.")] = None,
     name: Annotated[
-        str | None, typer.Option(help="How metrics call it; default: `pinned-` and the files' name.")
+        str | None, typer.Option(help="How metrics call it; default: `pinned-` and the name of the file or the app.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="The model of CSV and Parquet rows without a column `model`.")
@@ -300,20 +305,26 @@ def baseline_build(
     text: Annotated[
         list[str] | None, typer.Option(help="A CSV column of numbers that are names, such as a zip code.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows that are read of each file.")] = 1_000_000,
+    limit: Annotated[int, typer.Option(min=1, help="Rows that are read of each file, or of all topics.")] = 1_000_000,
 ) -> None:
-    """Make a baseline of a file of events, and pin it: from now on the stream is compared with it.
+    """Make a baseline of a file of events or of the topics, and pin it: from now on the stream is compared with it.
 
     CSV and Parquet: a row is a prediction. Columns `id`, `model`, `version`, `ts`, `prediction`, `probabilities`,
     `latency_ms`, `label` and `tags.…` are what they say, every other one is a feature.
 
     Examples: `stream-monitor baseline build --from training.parquet --model fraud`;
     `stream-monitor baseline build --from june.ndjson --out june.json`, then `baseline show june.json`,
-    `baseline pin june.json` or `replay july.ndjson --baseline june.json`.
+    `baseline pin june.json` or `replay july.ndjson --baseline june.json`;
+    `stream-monitor baseline build --topics --since 2026-06-01 --until 2026-07-01`.
     """
     from stream_monitor.commands.baseline import Source, make
 
-    make(load(config), Source(source, out, name, (model, version), text or [], limit), err)
+    if bool(source) == topics:
+        raise typer.BadParameter("name files with --from, or --topics")
+    if not topics and (since or until):
+        raise typer.BadParameter("--since and --until go with --topics")
+    span = millis(since), millis(until)
+    make(load(config), Source(source or [], out, name, (model, version), text or [], limit, span), err)
 
 
 @baseline_app.command("pin")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_monitor.baseline.build import build, read_events
 from stream_monitor.baseline.show import in_force, in_the_making, list_of, measures_of, tables_of
@@ -16,6 +18,7 @@ from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.pinned import PinnedBaseline, read_file, write_file
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.kafka import pins
+from stream_monitor.kafka.ranges import TopicRange
 from stream_monitor.kafka.tail import tail
 from stream_monitor.pictures import to_the_second
 from stream_monitor.settings import Settings
@@ -27,7 +30,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Source:
-    """The arguments of `baseline build`."""
+    """The arguments of `baseline build`; no files mean the app's input topics."""
 
     files: list[Path]
     out: Path | None
@@ -36,20 +39,15 @@ class Source:
     """(model, version)."""
     text: list[str]
     limit: int
+    span: tuple[int | None, int | None] = None, None
+    """With topics: records that Kafka got from the first on and before the second, epoch ms."""
 
 
 def make(settings: Settings, source: Source, console: Console) -> None:
-    """Make a baseline of files, and write it or pin it."""
-    called = source.name or f"pinned-{source.files[0].stem}"
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("read", total=sum(file.stat().st_size for file in source.files))
-
-        def advance(size: int) -> None:
-            progress.advance(task, size)
-
-        events = read_events(source.files, source.owner, source.text, source.limit, advance)
-        built = build(settings, events, called, source.owner[1])
+    """Make a baseline of files or topics, and write it or pin it."""
+    called = source.name or (f"pinned-{source.files[0].stem}" if source.files else f"pinned-{settings.app}")
+    built = build(settings, (_of_files if source.files else _of_topics)(settings, source, console), called,
+                  source.owner[1])  # fmt: skip
     models = ", ".join(baseline.model for baseline in built.baselines)
     console.print(f"{built.events:,} events; baseline {called!r} of {models}", highlight=False)
     for reason, count in sorted(built.rejects.items()):
@@ -61,6 +59,35 @@ def make(settings: Settings, source: Source, console: Console) -> None:
         console.print(told, highlight=False)
     else:
         pin(settings, built.baselines, console)
+
+
+def _of_files(settings: Settings, source: Source, console: Console) -> Iterator[tuple[str, bytes]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("read", total=sum(file.stat().st_size for file in source.files))
+        yield from read_events(
+            source.files, source.owner, source.text, source.limit, lambda size: progress.advance(task, size)
+        )
+
+
+def _of_topics(settings: Settings, source: Source, console: Console) -> Iterator[tuple[str, bytes]]:
+    """Events of the input topics, at most `limit`; nothing is committed."""
+    topics = TopicRange(settings, *source.span)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("read", total=topics.total)
+            events = (
+                (role, message.value() or b"")
+                for batches in topics.read()
+                for role, messages in batches
+                for message in messages
+            )
+            for event in islice(events, source.limit):
+                yield event
+                progress.update(task, completed=topics.done)
+    finally:
+        topics.close()
 
 
 def pin(settings: Settings, baselines: list[PinnedBaseline], console: Console) -> None:

@@ -16,7 +16,7 @@ from stream_monitor.baseline.build import build
 from stream_monitor.cli import app as command_line
 from stream_monitor.describe.knowledge import EdgesRecord, read_notice
 from stream_monitor.describe.records import ResetRecord
-from stream_monitor.detect.pinned import PinnedBaseline, write_file
+from stream_monitor.detect.pinned import PinnedBaseline, read_file, write_file
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.pins import pin
@@ -235,3 +235,32 @@ def test_a_baseline_is_built_pinned_and_shown_from_the_command_line(kafka: str, 
     file = tmp_path / "calm.json"
     write_file(file, build(rules, ((e.role, e.raw) for e in shop(4, 1_000, 1)), "again", None).baselines)
     assert run(command_line, ["baseline", "pin", str(file), "-c", str(config)]).exit_code == 0
+    mixed = run(command_line, ["baseline", "build", "--topics", "--from", str(source), "-c", str(config)])
+    assert mixed.exit_code == 2
+
+
+def test_a_baseline_of_the_topics_is_that_of_a_file_of_the_same_events(kafka: str, tmp_path: Path) -> None:
+    rules, events = rules_for(kafka, 8), list(shop(4, 1_000, 1))
+    config, out = tmp_path / "settings.yaml", tmp_path / "topics.json"
+    config.write_text(rules.model_dump_json())
+    ready(rules)
+    feed = Feed(rules)
+    for event in events:
+        feed.send(event.role, event.id, event.raw)
+    feed.flush()
+    command = ["baseline", "build", "--topics", "--name", "same", "--out", str(out), "-c", str(config)]
+    done = CliRunner().invoke(command_line, command)
+    assert done.exit_code == 0, done.output
+    of_topics, of_files = read_file(out), build(rules, ((e.role, e.raw) for e in events), "same", None).baselines
+    assert [b.model for b in of_topics] == [b.model for b in of_files]
+    for mine, expected in zip(of_topics, of_files, strict=True):
+        assert [(m.lane, m.segment, m.measure) for m in mine.measures] == [
+            (m.lane, m.segment, m.measure) for m in expected.measures
+        ]
+        for one, other in zip(mine.measures, expected.measures, strict=True):
+            assert one.baseline.n == other.baseline.n and one.baseline.categories == other.baseline.categories
+            assert (one.borders is None) == (other.borders is None)
+            if one.borders is not None:
+                assert one.borders.tolist() == other.borders.tolist()
+    none = CliRunner().invoke(command_line, [*command, "--since", "2100-01-01"])
+    assert none.exit_code != 0 and "no event could be used" in str(none.exception)
