@@ -13,7 +13,7 @@ from rich.table import Table
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, read_notice
-from stream_monitor.describe.measures import VOLUME
+from stream_monitor.describe.measures import JOINT, VOLUME
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.numbers import quantile
@@ -55,8 +55,8 @@ def measures_of(notices: Iterable[bytes], reset: ResetRecord) -> set[str]:
     for raw in notices:
         notice = read_notice(raw)
         if isinstance(notice, BaselineRecord) and notice.model == reset.model:
-            if reset.measure == VOLUME:
-                found.add(VOLUME)
+            if reset.measure in (VOLUME, JOINT):  # which have no record of their own
+                found.add(reset.measure)
             elif reset.covers(notice.version, notice.segment, notice.measure) and (notice.payload or notice.since):
                 found.add(notice.measure)
     return found

@@ -198,7 +198,7 @@ class History(msgspec.Struct):
         of_day = sorted({hour % 24 for hour in hours})
         lines = [24 * day + hour for day in range(7) for hour in of_day]
         days = (start - self.begun) // DAY if len(of_day) > 1 else plan.keep * 7
-        since = start - days * DAY if days < plan.keep * 7 else EMPTY
+        since = start - start % HOUR - days * DAY if days < plan.keep * 7 else EMPTY
         return self._merge(plan, first, (lines, len(of_day)), (plan.keep, since, start), "hour-of-day")
 
     def _merge(

@@ -8,7 +8,7 @@ hash is at most `upto`, a sample in which every event of the whole had the same 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 import numpy as np
@@ -72,6 +72,15 @@ class Rows(msgspec.Struct):
             categories=[self.categories[at] for at in used.tolist()],
         )
 
+    def of(self, admitted: Container[str]) -> Rows:
+        """The same without the columns of features that have no place."""
+        if all(name in admitted for name in (*self.numbers, *self.texts)):
+            return self
+        some, few = (np.array([name in admitted for name in names], np.bool_) for names in (self.numbers, self.texts))
+        numbers, texts = _chosen(self.numbers, some), _chosen(self.texts, few)
+        less = Rows(self.hash, self.upto, numbers, self.values[some], texts, self.codes[few], self.categories)
+        return less.kept(np.ones(len(self.hash), np.bool_), self.upto)
+
 
 def _chosen(names: Sequence[str], chosen: Bool) -> list[str]:
     return [name for name, there in zip(names, chosen.tolist(), strict=True) if there]
@@ -119,7 +128,7 @@ def merge(parts: Sequence[Rows], most: int) -> Rows:
 def collect(into: list[Rows], rows: Rows, most: int) -> None:
     """Add a part to those that wait to be merged; merge them when they are many."""
     into.append(rows)
-    if len(into) > LATER:
+    if len(into) > LATER or sum(map(len, into)) > 2 * most:
         into[:] = [merge(into, most)]
 
 

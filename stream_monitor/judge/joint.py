@@ -7,7 +7,7 @@ bring a sample of each version; it is held against that baseline if it was in fo
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -43,8 +43,8 @@ class RowsState(msgspec.Struct):
     """Start of the first pane (epoch ms) after it."""
 
 
-def of_pane(parts: Sequence[tuple[Part, I64]]) -> dict[int, Rows]:
-    """The samples of a pane by group; beside each part the group of each of its cells."""
+def of_pane(parts: Sequence[tuple[Part, I64]], admitted: Container[str]) -> dict[int, Rows]:
+    """The samples of a pane by group, of measures with a place; beside each part the groups of its cells."""
     found: dict[int, list[Rows]] = defaultdict(list)
     most: dict[int, int] = {}
     for part, groups in parts:
@@ -54,7 +54,7 @@ def of_pane(parts: Sequence[tuple[Part, I64]]) -> dict[int, Rows]:
         for cell, group in enumerate(groups.tolist(), part.first):
             events = int(delta.counts[cell, 0])
             if group >= 0 and events and delta.segment[cell] == ALL:
-                found[group].append(of_cell(delta.sample, cell, events))
+                found[group].append(of_cell(delta.sample, cell, events).of(admitted))
                 most[group] = min(most.get(group, WINDOW_ROWS), delta.sample.most[0])
     return {group: merge(rows, most[group]) for group, rows in sorted(found.items())}
 
@@ -79,10 +79,11 @@ class Joint:
                 state.baseline, state.since, state.filling = state.filling[0], end, []
 
     def forget(self, reset: ResetRecord) -> frozenset[str]:
-        """Learn anew what is normal, where a reset is about any feature of all events; the measures that lost it."""
-        if reset.version is not None or reset.segment not in (None, ALL):
+        """Learn anew what is normal, where a reset is about rows or a feature of them; the measures that lost it."""
+        had = [*self.state.filling, *([self.state.baseline] if self.state.baseline is not None else [])]
+        meant = {None, JOINT}.union(*(rows.numbers for rows in had), *(rows.texts for rows in had))
+        if reset.version is not None or reset.segment not in (None, ALL) or reset.measure not in meant:
             return frozenset()
-        had = self.state.baseline is not None
         self.state.baseline, self.state.filling, self.state.events = None, [], 0
         return frozenset({JOINT}) if had else frozenset()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from stream_monitor.describe.clocks import END
 from stream_monitor.describe.profiles import UNKNOWN_CATEGORIES, Delta
@@ -76,6 +77,9 @@ class Forgotten:
     measures: frozenset[str]
 
 
+SLACK = 2
+"""How many times too many categories an open window may have."""
+
 Happening = Finished | Emptied | Rang | Learned | Closed | Ripe | Forgotten | Step
 """A `Step` is to be taken, see `Grid.step`, before the next happening is asked for."""
 
@@ -141,7 +145,7 @@ class Lane:
     def _finish(self, until: int, last: int = END) -> Iterator[Happening]:
         while (next_one := _first_due(self.slides, until, last)) is not None:
             end, size, slides = next_one
-            window = slides.finish(end, self._trim)
+            window = slides.finish(end, self._cut)
             if window is None:
                 yield Emptied(self, end - size, size)
                 continue
@@ -167,7 +171,7 @@ class Lane:
 
     def _shown(self, view: Slides, until: int, last: int) -> Iterator[Finished]:
         while (end := view.due(until, last)) is not None:
-            window = view.finish(end, self._trim)
+            window = view.finish(end, self._cut)
             if window is not None:
                 self._settle(window)
                 yield Finished(self, window)
@@ -189,7 +193,7 @@ class Lane:
         edges = self.normal.settled_edges
         placed = [(part, groups_of(part, ids)) for part in parts]
         pane = merge(start, placed, self._places, edges)
-        pane.rows = of_pane(placed)
+        pane.rows = of_pane(placed, self.state.ids.names)
         return pane, moved
 
     def _close(self, pane: Pane, moved: set[int]) -> Iterator[Happening]:
@@ -209,7 +213,12 @@ class Lane:
             yield from self._detect(pane)
 
     def _trim(self, window: Window) -> None:
-        window.trim(self.normal.categories, UNKNOWN_CATEGORIES)
+        """Bound what an open window keeps."""
+        window.trim(partial(self.normal.categories, start=window.start), UNKNOWN_CATEGORIES, SLACK)
+
+    def _cut(self, window: Window) -> None:
+        """Leave the same categories whenever it was trimmed before."""
+        window.trim(partial(self.normal.categories, start=window.start), UNKNOWN_CATEGORIES)
 
     def _settle(self, window: Window) -> None:
         """Bin the values that wait in a window for the edges of their measures, where there are such by now."""

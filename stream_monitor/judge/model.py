@@ -11,7 +11,7 @@ from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.columns import OTHER
 from stream_monitor.describe.knowledge import Notice
-from stream_monitor.describe.measures import VOLUME, group_of
+from stream_monitor.describe.measures import JOINT, VOLUME, group_of
 from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.describe.records import PerformanceDelta, ResetRecord
@@ -210,7 +210,7 @@ class ModelJudge:
                 del self.state.volumes[key]
         for version, segment in lane.state.ids.groups:
             for name in names:
-                if reset.covers(version, segment, name):
+                if reset.covers(version, segment, name) or (name == JOINT and segment == ALL):
                     for kind in FROM_BASELINES:
                         cause = Cause(self.state.model, version, segment, name, kind)
                         alert = self.state.alerts.forget(cause, group_of(lane.state.name, name), forgotten.start)

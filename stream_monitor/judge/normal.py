@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from stream_monitor.describe.cells import ALL
-from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.edges import Edges
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord
 from stream_monitor.describe.measures import base_of
@@ -108,7 +108,9 @@ class Normal:
             filling.add_values(pane.start, values)
             bins = slice(int(rows.bin_ptr[row]), int(rows.bin_ptr[row + 1]))
             if bins.stop > bins.start:
-                filling.add_counts(pane.start, rows.bin_at[bins], rows.bin_n[bins], self.sequential.learns)
+                filling.add_counts(
+                    pane.start, rows.bin_at[bins].copy(), rows.bin_n[bins].copy(), self.sequential.learns
+                )
             touched.add((segment, name))
         return touched
 
@@ -235,12 +237,16 @@ class Normal:
         payload = pack(msgspec.structs.replace(baseline, previous=None))
         yield Learned(lane, BaselineRecord(model, lane, version, segment, name, payload))
 
-    def categories(self, name: str) -> frozenset[str]:
-        """Categories of a measure that some baseline of all events names."""
+    def categories(self, name: str, start: int = END) -> frozenset[str]:
+        """Categories of a measure that some baseline of all events names, of those in force at `start` (epoch ms).
+
+        A window goes by those at its own start: a name that becomes known while it is open may have been left out.
+        """
         baselines = self.state.baselines
         found = [b for (_, s, m), b in baselines.by_version.items() if (s, m) == (ALL, name)]
         found += [b] if (b := baselines.shared.get((ALL, name))) is not None else []
-        return frozenset().union(*(b.categories or () for b in found))
+        then = [b if b.since <= start else b.previous for b in found]
+        return frozenset().union(*(b.categories or () for b in then if b is not None))
 
     def pin(self, version: str | None, pinned: PinnedMeasure) -> Iterator[Learned]:
         """Put a pinned baseline in force from the first pane not yet closed; detectors on its measure start anew.

@@ -270,7 +270,7 @@ def _collect_values(part: Part, groups: I64, ids: Ids, into: dict[tuple[int, int
         group = int(groups[int(rows.cell[row]) - part.first])
         if last > first and group >= 0:
             key = group, ids.measure(rows.names[rows.name[row]])
-            into.setdefault(key, []).append(rows.values[first:last])
+            into.setdefault(key, []).append(rows.values[first:last].copy())  # not the whole record
 
 
 def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], Tally]) -> None:

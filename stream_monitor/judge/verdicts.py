@@ -171,9 +171,10 @@ def measure_quality(
             subject.shares[test] = counted
     for test, rows in shares.items():
         factors = dispersion.factors([(s.group, s.measure, test) for s, _ in rows])
-        columns = np.array([counted for _, counted in rows]).T / factors
-        tested = tests.share((columns[0], columns[1]), (columns[2], columns[3]), tolerance(settings, test))
-        for (subject, _), score, p in zip(rows, tested.score.tolist(), tested.p.tolist(), strict=True):
+        a, m, b, n = np.array([counted for _, counted in rows]).T
+        p_values = tests.share((a / factors, m / factors), (b / factors, n / factors), tolerance(settings, test)).p
+        scores = b / np.maximum(n, 1) - a / np.maximum(m, 1)
+        for (subject, _), score, p in zip(rows, scores.tolist(), p_values.tolist(), strict=True):
             subject.scores[test], subject.p[test] = score, p
 
 

@@ -129,13 +129,14 @@ class Window(msgspec.Struct):
             add_counts(merged, [(n, counts.keys(), counts.values())])
             self.categories[name] = total + n, merged
 
-    def trim(self, known: Callable[[str], frozenset[str]], cap: int) -> None:
+    def trim(self, known: Callable[[str], frozenset[str]], cap: int, slack: int = 1) -> None:
         """Of each measure's categories keep the known ones and the `cap` of smallest hash, with exact counts.
 
-        What is kept does not depend on when it is trimmed, so that waits until twice too many are there.
+        What is left out has `cap` others of smaller hash beside it, and so it never comes back. With `slack` only what
+        has so many times too many is trimmed: when that happens does not show, as long as the end is without.
         """
         for (group, name), (n, counts) in self.categories.items():
-            if len(counts) > 2 * cap:
+            if len(counts) > slack * cap:
                 self.categories[group, name] = n, keep_categories(counts, known(name), cap)
 
     def add_after_idle(self, groups: int, group: int, count: int) -> None:
@@ -207,7 +208,7 @@ class Slides:
         return end if end <= min(until, latest) else None
 
     def finish(self, end: int, trim: Callable[[Window], None]) -> Window | None:
-        """Take out the window that is due at `end`; None when nothing came in it. `trim` bounds its categories."""
+        """Take out the window that is due at `end`; None when nothing came in it. `trim` bounds categories for good."""
         size, slide = self.pace
         parts = self.earlier.pop(size, [])
         if not self.filling.empty and self.filling.end == end:

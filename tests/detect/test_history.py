@@ -202,3 +202,12 @@ def test_a_longer_window_is_never_judged_by_a_part_of_the_hours_that_it_covers()
     assert begun % DAY and named[1] is None
     assert {named[day] for day in range(2, 8)} == {"hour-of-day"}
     assert named[8] == "hour-of-week-1w" and named[15] == "hour-of-week-2w"
+
+
+def test_a_window_that_begins_within_an_hour_is_judged_as_one_that_begins_with_it() -> None:
+    history, rng = History.of(WEEKLY, FIRST), np.random.default_rng(4)
+    for hour in range(24 * 3):
+        history.take(WEEKLY, hour * HOUR, came(rng.normal(size=150)))
+    whole, part = (history.judging(WEEKLY, FIRST, 3 * DAY + at, HOUR) for at in (10 * HOUR, 10 * HOUR + HOUR // 2))
+    assert whole is not None and part is not None
+    assert whole.baseline.n == 3 * 150 and part.baseline.n == 2 * 3 * 150

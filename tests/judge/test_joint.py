@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import pytest
 
 from stream_monitor.commands.explain import drawn
 from stream_monitor.describe.measures import JOINT
@@ -123,4 +124,37 @@ def test_a_reset_of_a_segment_or_a_version_leaves_rows_alone() -> None:
     joint = Joint(RowsState(events=5), 100)
     for reset in (ResetRecord("m", version="1"), ResetRecord("m", segment="country=DE")):
         assert not joint.forget(reset) and joint.state.events == 5
-    assert not joint.forget(ResetRecord("m", "amount")) and joint.state.events == 0
+    assert not joint.forget(ResetRecord("m")) and joint.state.events == 0
+
+
+@pytest.mark.parametrize("measure", ["a", "joint(features)"])
+def test_a_reset_of_one_of_their_features_ends_the_alert_on_rows(measure: str) -> None:
+    run = Recorded(rules())
+    events = list(stream(1, [(3_000, 0.8), (5_000, -0.8)]))
+    run.feed(events[:4_600])
+    run.reset(ResetRecord("m", measure, since=T0 + 100_000))
+    run.feed(events[4_600:])
+    run.finish()
+    assert [alert["status"] for alert in run.alerts if alert["measure"] == "joint(features)"] == ["open", "resolved"]
+
+
+def test_a_reset_of_what_is_no_feature_leaves_rows_alone() -> None:
+    run = Recorded(rules())
+    run.feed(list(stream(1, [(2_990, 0.8)])))
+    joint = run.judge.seats[0].judge.models["m"].lanes["input"].joint
+    for measure in ("latency_ms", "volume", "error"):
+        assert not joint.forget(ResetRecord("m", measure)) and joint.state.baseline is not None
+
+
+def test_features_without_a_place_are_in_no_row() -> None:
+    run = Recorded(rules(caps={"measures": 12}))
+    events = []
+    for i, (role, raw) in enumerate(stream(1, [(1_500, 0.8)])):
+        body = json.loads(raw)
+        body["features"] |= {f"own{i}": 1.0, f"word{i}": "x"}
+        events.append((role, json.dumps(body).encode()))
+    run.feed(events)
+    lane = run.judge.seats[0].judge.models["m"].lanes["input"].state
+    rows = [*lane.joint.filling, *(part for parts in lane.windows[0].sampled.values() for part in parts)]
+    rows += [lane.joint.baseline] if lane.joint.baseline is not None else []
+    assert rows and all({*part.numbers, *part.texts} <= {*lane.ids.names} for part in rows)

@@ -216,3 +216,21 @@ def test_what_does_not_fit_is_refused_with_the_reason(window: str, problem: str)
 def test_windows_of_one_size_have_one_slide() -> None:
     with pytest.raises(SettingsError, match="named twice: of each size one slide"):
         quick_settings(time=timed("10s", "10s/1s"))
+
+
+@pytest.mark.parametrize("pace", [Pace(30, 30), Pace(30, 10)])
+def test_which_categories_are_left_does_not_depend_on_when_counts_are_merged(pace: Pace) -> None:
+    """As many names as a window keeps, twice over, and one in every pane whose hash is too large to be kept."""
+    found = []
+    for snapshots in ((), (9,), (11, 20), range(30)):
+        lane = lane_of([pace])
+        for pane in range(30):
+            lane.feed(delta_of(pane, [float(x) for x in range(700 * pane, 700 * (pane + 1))] + [-1.0] * 50))
+            list(lane.advance(pane))
+            if pane in snapshots:
+                lane.catch_up()
+        (window,) = [told(h.window) for h in lane.advance(END, 29) if isinstance(h, Finished) and h.window.end == 30]
+        found.append(window[-1])
+    assert found[0] == found[1] == found[2] == found[3]
+    assert len(found[0]) == 4_096 and {n for name, n in found[0].items() if name != "-1"} == {1}
+    assert found[0].get("-1", 1_500) == 1_500
