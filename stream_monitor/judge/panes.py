@@ -130,7 +130,7 @@ class Pane(msgspec.Struct):
     """The sample of each group that has one."""
 
 
-Tally = tuple[int, Collection[str], Collection[int]]
+Tally = tuple[int, list[str], list[int]]
 """How many values in all, categories, and beside them their counts."""
 
 
@@ -302,7 +302,7 @@ def _as_counted(part: Part, groups: I64) -> Counted | None:
 def _together(a: Tally, b: Tally) -> Tally:
     merged: dict[str, int] = {}
     add_counts(merged, [a, b])
-    return a[0] + b[0], merged.keys(), merged.values()
+    return a[0] + b[0], [*merged], [*merged.values()]
 
 
 def add_counts(into: dict[str, int], tallies: Sequence[Tally]) -> None:

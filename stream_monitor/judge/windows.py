@@ -126,7 +126,7 @@ class Window(msgspec.Struct):
                 collect(self.sampled.setdefault(group, []), sample, WINDOW_ROWS)
         for name, (n, counts) in part.categories.items():
             total, merged = self.categories.get(name) or (0, {})
-            add_counts(merged, [(n, counts.keys(), counts.values())])
+            add_counts(merged, [(n, [*counts], [*counts.values()])])
             self.categories[name] = total + n, merged
 
     def trim(self, known: Callable[[str], frozenset[str]], cap: int, slack: int = 1) -> None:
@@ -159,6 +159,7 @@ class Window(msgspec.Struct):
 
     def copy(self) -> Window:
         """A copy that can be added to without touching this one."""
+        self.catch_up()
         return copy.deepcopy(self)
 
 

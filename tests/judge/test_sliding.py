@@ -234,3 +234,14 @@ def test_which_categories_are_left_does_not_depend_on_when_counts_are_merged(pac
     assert found[0] == found[1] == found[2] == found[3]
     assert len(found[0]) == 4_096 and {n for name, n in found[0].items() if name != "-1"} == {1}
     assert found[0].get("-1", 1_500) == 1_500
+
+
+def test_a_preview_shows_what_waits_to_be_merged_of_panes_that_came_in_parts() -> None:
+    lane = lane_of([Pace(12, 3)])
+    for values in ([1.0, 2.0], [2.0, 3.0]):
+        lane.feed(delta_of(0, values))
+    list(lane.advance(1))
+    assert lane.state.windows[0].later.waiting == 1
+    shown = [told(finished.window)[-1] for finished in lane.preview(0)]
+    assert shown and shown[0] == Counter({"1": 1, "2": 2, "3": 1})
+    assert [told(finished.window)[-1] for finished in lane.preview(0)] == shown

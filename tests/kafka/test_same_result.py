@@ -127,7 +127,7 @@ def test_live_finds_what_a_replay_finds(
         feed.send(event.role, event.id, event.raw)
     feed.flush()
     with workers_of(rules, layout, workers):
-        found = read_until(rules, lambda f: len(f.metrics) >= len(expected.metrics) and f.alerts == expected.alerts)
+        found = read_until(rules, lambda f: f.metrics == expected.metrics and f.alerts == expected.alerts)
     assert found.metrics == expected.metrics
     assert found.alerts == expected.alerts
 
@@ -177,7 +177,7 @@ def test_baselines_are_reset_from_the_command_line_and_live_finds_what_a_replay_
         for event in (event for event in events if event.ts >= at - 10_000):
             feed.send(event.role, event.id, event.raw)
         feed.flush()
-        found = read_until(rules, lambda f: len(f.metrics) >= len(expected.metrics) and f.alerts == expected.alerts)
+        found = read_until(rules, lambda f: f.metrics == expected.metrics and f.alerts == expected.alerts)
     assert found.alerts == expected.alerts
     assert found.metrics == expected.metrics
 
