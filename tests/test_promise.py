@@ -193,6 +193,10 @@ def test_a_cluster_finds_what_a_replay_finds(partitions: int) -> None:
     assert by_cluster(events, rules, (partitions, 1), 7, 0.0) == (metrics, alerts)
 
 
+SCHEDULE = st.integers(0, 10_000), st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02])
+"""Seed, partitions, workers, share of steps after which a worker dies."""
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.integers(0, 10_000),
@@ -228,10 +232,7 @@ def test_nor_in_where_a_drift_comes_from_and_whether_it_matters(
 
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(
-    st.integers(0, 10_000),
-    st.sampled_from([1, 3]),
-    st.sampled_from([1, 2]),
-    st.sampled_from([0.0, 0.02]),
+    *SCHEDULE,
     st.sampled_from(["first", "rolling"]),
 )
 def test_nor_when_windows_slide(seed: int, partitions: int, workers: int, crashes: float, kind: str) -> None:
@@ -263,10 +264,7 @@ def test_nor_does_it_show_when_the_baseline_is_pinned(seed: int, partitions: int
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
-    st.integers(0, 10_000),
-    st.sampled_from([1, 3]),
-    st.sampled_from([1, 2]),
-    st.sampled_from([0.0, 0.02]),
+    *SCHEDULE,
     st.sampled_from(["first", "rolling"]),
 )
 def test_nor_does_it_show_when_baselines_are_reset_on_the_way(
@@ -292,10 +290,7 @@ def test_nor_does_it_show_when_baselines_are_reset_on_the_way(
 
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
-    st.integers(0, 10_000),
-    st.sampled_from([1, 3]),
-    st.sampled_from([1, 2]),
-    st.sampled_from([0.0, 0.02]),
+    *SCHEDULE,
     st.sampled_from(["20s", "20s/5s"]),
 )
 def test_nor_in_what_is_said_of_rows(seed: int, partitions: int, workers: int, crashes: float, window: str) -> None:

@@ -238,15 +238,16 @@ class Normal:
         yield Learned(lane, BaselineRecord(model, lane, version, segment, name, payload))
 
     def categories(self, name: str, start: int = END) -> frozenset[str]:
-        """Categories of a measure that some baseline of all events names, of those in force at `start` (epoch ms).
+        """Categories of a measure that baselines of all events name which were in force by `start` (epoch ms).
 
-        A window goes by those at its own start: a name that becomes known while it is open may have been left out.
+        A window goes by those at its own start: a name that becomes known while it is open may have been left out. The
+        baselines before count too, for a part of a sliding window may begin after a pin, and the window before it.
         """
         baselines = self.state.baselines
         found = [b for (_, s, m), b in baselines.by_version.items() if (s, m) == (ALL, name)]
         found += [b] if (b := baselines.shared.get((ALL, name))) is not None else []
-        then = [b if b.since <= start else b.previous for b in found]
-        return frozenset().union(*(b.categories or () for b in then if b is not None))
+        found += [b.previous for b in found if b.previous is not None]
+        return frozenset().union(*(b.categories or () for b in found if b.since <= start))
 
     def pin(self, version: str | None, pinned: PinnedMeasure) -> Iterator[Learned]:
         """Put a pinned baseline in force from the first pane not yet closed; detectors on its measure start anew.
