@@ -40,6 +40,8 @@ app.add_typer(alerts_app, name="alerts")
 app.add_typer(metrics_app, name="metrics")
 
 err = Console(stderr=True)
+WIDEST = 400
+"""Characters of a table of figures."""
 SHOWN = 20
 """Differences that `verify` prints."""
 
@@ -254,7 +256,9 @@ def evaluate(
     for section, rows in evaluate(quick, seeds, only or [], file):
         results[section] = rows
         for table in tables({section: rows}):
-            Console().print(table)
+            console = Console()
+            least = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
+            Console(width=max(console.width, least)).print(table)  # a figure is never cut: rather a line wraps
     if json_file is not None:
         json_file.write_text(json.dumps(strict(results), indent=1, allow_nan=False), encoding="utf-8")
     if plot is not None:

@@ -160,6 +160,13 @@ def test_a_users_own_file_is_judged(tmp_path: Path) -> None:
     assert math.isclose(rows["never"]["recall"], 0)
 
 
+def test_no_figure_is_cut_where_the_terminal_is_narrow(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("value,change\n" + "".join(f"{int(i >= 2_000)},{int(i == 2_000)}\n" for i in range(3_000)))
+    done = CliRunner().invoke(app, ["evaluate", str(path)], env={"COLUMNS": "30"})
+    assert done.exit_code == 0 and "false/1e4" in done.output and "…" not in done.output
+
+
 @pytest.mark.parametrize("text", ['{"value": "x"}', '{"price": 1}', "[]", "{", '{"value": NaN}'])
 def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
     path = tmp_path / "own.ndjson"
