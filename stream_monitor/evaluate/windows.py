@@ -33,6 +33,8 @@ MIDDLE = stats.norm.ppf(np.linspace(0, 1, 101)[1:-1])
 WIDTHS = np.concatenate([[0.0], np.diff(MIDDLE), [0.0]])
 TAIL = np.array([0.6, 0.2, 0.1, 0.05, 0.03, 0.01, 0.007, 0.003])
 MOVED = np.array([-1.0, 1.0, 0, 0, 0, 0, 0, 0])
+NUMERIC = ("psi", "ks", "js", "hellinger", "wasserstein")
+"""What the settings take for numbers."""
 CATEGORICAL = ("psi", "js", "hellinger", "l_infinity", "chi2")
 MISSING, NEW = 0.05, 1e-4
 """Rates of missing values, and of values that a baseline may or may not have seen."""
@@ -108,7 +110,7 @@ def _with_both(p: P) -> P:
 
 def _numbers(rng: Rng, n: int, rows: int, shift: float = 0.0) -> P:
     base = rng.multinomial(BASELINE, _shares_of_bins(0.0), rows)
-    return _with_both(_tested(base, rng.multinomial(n, _shares_of_bins(shift), rows), tuple(TESTS), WIDTHS))
+    return _with_both(_tested(base, rng.multinomial(n, _shares_of_bins(shift), rows), NUMERIC, WIDTHS))
 
 
 def _categories(rng: Rng, n: int, rows: int) -> P:
@@ -173,7 +175,7 @@ def _nested(count: int, rng: Rng) -> Iterator[Row]:
     bases = np.concatenate([base, first.sum(axis=1, keepdims=True)], axis=1).reshape(-1, len(still))
     nows = np.concatenate([now, now.sum(axis=1, keepdims=True)], axis=1).reshape(-1, len(still))
     cell = Cell("nested segments", SEGMENT_N, "none")
-    for name, p in _with_both(_tested(bases, nows, tuple(TESTS), WIDTHS)).items():
+    for name, p in _with_both(_tested(bases, nows, NUMERIC, WIDTHS)).items():
         for level in LEVELS:
             yield _row(name, cell, (SEGMENT_FEATURES, SEGMENTS), level, p.reshape(count, -1))
 
