@@ -106,7 +106,7 @@ class Turn(NamedTuple):
 
 @dataclass(slots=True)
 class Step:
-    """Panes [start, end) of some rows: `n[i]` values in bin `at[i]` of the row `rows[row[i]]`; each row has some.
+    """Panes [start, end) of some rows: `n[i]` values in bin `at[i]`, of which row r has the next `sizes[r]` > 0.
 
     Who asks for a step finds in `turns` what came of it, in the order of `rows`.
     """
@@ -114,7 +114,7 @@ class Step:
     start: int
     end: int
     rows: I64
-    row: I64
+    sizes: I64
     at: I64
     n: I64
     season: F64 | None = None
@@ -192,7 +192,7 @@ class Grid:
         sizes = [len(step.rows) for step in steps]
         bases = np.cumsum([0, *sizes[:-1]])
         rows = np.concatenate([step.rows for step in steps])
-        row = np.concatenate([step.row + base for step, base in zip(steps, bases, strict=True)])
+        row = np.repeat(np.arange(len(rows)), np.concatenate([step.sizes for step in steps]))
         at, n = (np.concatenate([getattr(step, name) for step in steps]) for name in ("at", "n"))
         start, end = (np.repeat([getattr(step, name) for step in steps], sizes) for name in ("start", "end"))
         sums = sums_of_panes(self._rows.scores[rows[row], at], row, n, len(rows))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from itertools import groupby
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -45,21 +46,36 @@ class Numbers(msgspec.Struct):
             getattr(room, name)[:g, :m] = getattr(self, name)
         return room
 
-    def add_moments(self, rows: NumberRows) -> None:
-        """Merge n, mean, spread and ends of rows with distinct (group, measure) into the table."""
-        places = rows.group * self.n.shape[1] + rows.measure
+    def add(self, panes: Sequence[NumberRows]) -> None:
+        """Merge the rows of panes into the table: one after another, in this order, as far as it shows."""
+        for _, run in groupby(panes, key=lambda rows: (id(rows.group), id(rows.measure))):
+            self._add_moments([*run])
+        if any([len(rows.bin_at) for rows in panes]):
+            self._add_bins(panes)
+
+    def _add_moments(self, panes: Sequence[NumberRows]) -> None:
+        """Merge n, mean, spread and ends of panes that have the same rows."""
+        places = panes[0].group * self.n.shape[1] + panes[0].measure
         if not len(places):
             return
         at = run_of(places)
-        had, mean_of, m2_of = (table.reshape(-1) for table in (self.n, self.mean, self.m2))
+        tables = [table.reshape(-1) for table in (self.n, self.mean, self.m2)]
+        merged: Moments = (tables[0][at], tables[1][at], tables[2][at])
+        for rows in panes:
+            merged = merge_moments(merged, (rows.n, rows.mean, rows.m2))
+        for table, column in zip(tables, merged, strict=True):
+            table[at] = column
         low, high = self.low.reshape(-1), self.high.reshape(-1)
-        had[at], mean_of[at], m2_of[at] = merge_moments((had[at], mean_of[at], m2_of[at]), (rows.n, rows.mean, rows.m2))
-        low[at] = np.minimum(low[at], rows.low)
-        high[at] = np.maximum(high[at], rows.high)
+        low[at] = np.minimum.reduce([low[at], *[rows.low for rows in panes]])
+        high[at] = np.maximum.reduce([high[at], *[rows.high for rows in panes]])
 
-    def add_bins(self, parts: Sequence[Bins]) -> None:
-        """Merge the bins of several panes into the table; counts are exact in any order."""
-        group, measure, sizes, at, n = (np.concatenate(column) for column in zip(*parts, strict=True))
+    def _add_bins(self, panes: Sequence[NumberRows]) -> None:
+        """Merge bins; counts are exact in any order."""
+        group, measure, at, n = (
+            np.concatenate([getattr(rows, name) for rows in panes]) for name in ("group", "measure", "bin_at", "bin_n")
+        )
+        sizes = np.concatenate([rows.bin_ptr[1:] for rows in panes])
+        sizes -= np.concatenate([rows.bin_ptr[:-1] for rows in panes])
         places = np.repeat((group * self.n.shape[1] + measure) * BINS, sizes) + at
         size = self.counts.size
         if len(places) * 4 < size:
@@ -96,31 +112,15 @@ class NumberRows(msgspec.Struct):
     bin_n: np.ndarray
 
 
-class Bins(NamedTuple):
-    """The bins of a pane: row r has the next `sizes[r]` of (bin, count)."""
-
-    group: np.ndarray
-    measure: np.ndarray
-    sizes: np.ndarray
-    at: np.ndarray
-    n: np.ndarray
-
-    @classmethod
-    def of(cls, rows: NumberRows) -> Bins:
-        """Those of a pane's rows."""
-        return cls(rows.group, rows.measure, rows.bin_ptr[1:] - rows.bin_ptr[:-1], rows.bin_at, rows.bin_n)
-
-
 Moments = tuple[Any, Any, Any]
 
 
 def merge_moments(a: Moments, b: Moments) -> tuple[I64, F64, F64]:
     """(n, mean, m2) of two samples together; Chan, Golub and LeVeque (1979)."""
     n = a[0] + b[0]
-    total = np.maximum(n, 1)
+    share = b[0] / np.maximum(n, 1)
     delta = b[1] - a[1]
-    mean = a[1] + delta * (b[0] / total)
-    return n, mean, a[2] + b[2] + delta * delta * (a[0] * (b[0] / total))
+    return n, a[1] + delta * share, a[2] + b[2] + delta * delta * (a[0] * share)
 
 
 def quantile(counts: I64, borders: F64, share: float, low: float, high: float) -> float:

@@ -29,6 +29,9 @@ _HEAD = struct.Struct("<BBI")
 _COLUMN = struct.Struct("<BI")
 """Of an array of a table: dtype code, items."""
 
+STRINGS = 65_536
+"""Strings of tables that are remembered, to be one object each."""
+
 T = TypeVar("T")
 
 
@@ -40,6 +43,7 @@ class Table:
 
     __slots__ = ()
     CODE: ClassVar[int]
+    TEXTS: ClassVar[frozenset[str]]
     LISTS: ClassVar[tuple[str, ...]]
     ARRAYS: ClassVar[tuple[str, ...]]
     _tables: ClassVar[dict[int, type[Table]]] = {}
@@ -48,6 +52,7 @@ class Table:
         fields = cls.__annotations__
         cls.CODE, Table._tables[code] = code, cls
         cls.LISTS = tuple(name for name, kind in fields.items() if kind.startswith("list"))
+        cls.TEXTS = frozenset(name for name, kind in fields.items() if kind == "list[str]")
         cls.ARRAYS = tuple(name for name in fields if name not in cls.LISTS)
 
     def __init__(self, **columns: Any) -> None:
@@ -85,7 +90,7 @@ def _decode_table(data: memoryview) -> Table:
     table = kind.__new__(kind)
     at = _HEAD.size + count * _COLUMN.size
     for name, column in zip(kind.LISTS, _lists.decode(data[at : at + size]), strict=True):
-        setattr(table, name, column)
+        setattr(table, name, _shared(column) if name in kind.TEXTS else column)
     at += size
     columns = _COLUMN.iter_unpack(data[_HEAD.size : _HEAD.size + count * _COLUMN.size])
     for name, (dtype, items) in zip(kind.ARRAYS, columns, strict=True):
@@ -95,6 +100,13 @@ def _decode_table(data: memoryview) -> Table:
     if at != len(data):
         raise FormatError(f"a table has {len(data)} bytes, and says {at}")
     return table
+
+
+def _shared(strings: list[str]) -> list[str]:
+    """The same strings, one object each in all records: nearly all have come before, and then their hash is known."""
+    if len(_strings) > STRINGS:
+        _strings.clear()
+    return [*map(_strings.setdefault, strings, strings)]
 
 
 def _encode_array(value: Any) -> Any:
@@ -141,6 +153,7 @@ def _accept(wanted: type, value: Any) -> Any:
     raise FormatError(f"expected {wanted}, found {type(value)}")
 
 
+_strings: dict[str, str] = {}
 _lists = msgspec.msgpack.Decoder(list[list[Any]])
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_array)
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}

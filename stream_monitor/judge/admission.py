@@ -55,6 +55,8 @@ def admit_measures(parts: Sequence[Part], places: Places, cap: int) -> list[Part
         for rows in (part.delta.numeric, part.delta.categorical):
             if not places.admitted(rows.names):
                 _count_new(rows, part, ids, new)
+    if not new:
+        return list(parts)
     for name in sorted(new, key=lambda name: (-new[name], name)):
         if len(ids.names) < cap:
             ids.names[name] = None

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from stream_monitor.describe.clocks import END
+from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.profiles import UNKNOWN_CATEGORIES, Delta
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.grid import Grid, Step
@@ -99,6 +99,8 @@ class Lane:
         self.normal = Normal(state, rules, self.sequential, self.recent)
         self.joint = Joint(state.joint, rules.first)
         self._places = Places(state.ids)
+        self._next_end = NEVER
+        """No window ends before this."""
 
     def feed(self, delta: Delta) -> None:
         """Keep a delta's parts until their panes close; what comes for a closed pane is moved or only counted."""
@@ -143,7 +145,7 @@ class Lane:
         self.state.closed = max(self.state.closed, watermark - watermark % size)
 
     def _finish(self, until: int, last: int = END) -> Iterator[Happening]:
-        while (next_one := _first_due(self.slides, until, last)) is not None:
+        while until >= self._next_end and (next_one := _first_due(self.slides, until, last)) is not None:
             end, size, slides = next_one
             window = slides.finish(end, self._cut)
             if window is None:
@@ -153,6 +155,7 @@ class Lane:
             if self.recent.ripe(end - 1):
                 yield Ripe(self, end - 1)
             yield Finished(self, window)
+        self._next_end = min(until - until % pace.slide + pace.slide for pace in self.rules.windows)
         if self.recent.ripe(until):
             yield Ripe(self, until)
 
@@ -203,8 +206,7 @@ class Lane:
         yield from self.normal.fill(pane)
         self.joint.fill(pane, pane.start + self.rules.pane_ms)
         for window in self.state.windows:
-            window.add(pane)
-            if not window.later.waiting:
+            if window.add(pane):
                 self._trim(window)
             self._settle(window)
         self.recent.add(pane, self._trim)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from stream_monitor.describe.cells import ALL
-from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.columns import OTHER
 from stream_monitor.describe.knowledge import Notice
 from stream_monitor.describe.measures import JOINT, VOLUME, group_of
@@ -154,7 +154,8 @@ class ModelJudge:
         for name in LANES:
             watermark = watermarks.of(name)
             if watermark > NEVER:
-                for happening in self.lanes[name].advance(watermark, watermarks.last(name)):
+                last = watermarks.last(name) if watermark >= END else END
+                for happening in self.lanes[name].advance(watermark, last):
                     yield from self._hear(happening)
         if self.state.watches.by_id:
             label, least = self.lanes["label"].state, self.settings.detection.min_count

@@ -42,6 +42,8 @@ class Normal:
     def __init__(self, state: LaneState, rules: LaneRules, sequential: SequentialDetectors, recent: Recent) -> None:
         self.state, self.rules, self.sequential, self.recent = state, rules, sequential, recent
         self._filled = np.zeros((0, 0), np.bool_)
+        self._made_rows: tuple[I64, I64] | None = None
+        """(group, measure) of the rows of the latest pane, where all of them have their baselines."""
         self._filled_categories: set[tuple[int, str]] = set()
         self._strange: dict[str, bool] = {}
         """Measures without edges that came counted on some, and whether describe was told that there are none."""
@@ -116,13 +118,16 @@ class Normal:
 
     def _unfilled(self, rows: NumberRows) -> list[int]:
         """Rows whose baseline is not known to be made: after a while none, and none costs nothing."""
+        if self._made_rows is not None and rows.group is self._made_rows[0] and rows.measure is self._made_rows[1]:
+            return []
         shape = len(self.state.ids.groups), len(self.state.ids.measures)
         if self._filled.shape != shape:
             grown = np.zeros(shape, np.bool_)
             grown[: self._filled.shape[0], : self._filled.shape[1]] = self._filled
             self._filled = grown
         filled = self._filled[rows.group, rows.measure]
-        return [] if np.count_nonzero(filled) == len(filled) else np.flatnonzero(~filled).tolist()
+        self._made_rows = (rows.group, rows.measure) if filled.all() else None
+        return [] if self._made_rows is not None else np.flatnonzero(~filled).tolist()
 
     def _fill_categories(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
         touched = set[tuple[str, str]]()
@@ -317,6 +322,7 @@ class Normal:
         if reset.renews_edges:
             self.state.renewing |= {name for name in self.state.edges if reset.measure in (None, name)}
         self._filled[:] = False
+        self._made_rows = None
         self._filled_categories.clear()
 
     def _told_gone(self, version: str | None, key: tuple[str, str], since: int | None) -> Learned:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain, count, repeat
+from itertools import chain, repeat
 from operator import add
 
 import msgspec
 import numpy as np
 
 from stream_monitor.describe.edges import BINS, Edges, bin_values
-from stream_monitor.describe.profiles import Delta, NumericRows
+from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.detect.rows import Rows
 from stream_monitor.types import F64, I64
@@ -23,7 +23,7 @@ LAYOUTS, LAYOUT_ROWS = 16, 512
 """Layouts of rows that are remembered, and the rows of the largest."""
 
 Layout = tuple[tuple[str, ...], bytes, bytes, bytes]
-"""Names, and as bytes the cell and the name of each row and the group of each cell."""
+"""Names, and as bytes the cell and the name of each row and the group of each cell; of numeric or other rows."""
 
 
 class Part(msgspec.Struct):
@@ -72,25 +72,22 @@ def add_counted(parts: Sequence[Counted]) -> dict[tuple[int, str], Tally]:
     """The rows of several panes together. Names become numbers, for numbers are added a thousand at once."""
     number_of: dict[str, int] = {}
     place_of: dict[tuple[int, str], int] = {}
-    total: list[int] = []
-    numbers, size = count(), sum([len(part.categories) for part in parts])
-    flat: list[I64] = []
-    for part in parts:
-        for key, n in zip(part.keys, part.n, strict=True):
-            at = place_of.setdefault(key, len(total))
-            if at == len(total):
-                total.append(0)
-            total[at] += n
-        number = np.array([*map(number_of.setdefault, part.categories, numbers)], np.int64)
-        place = np.array([place_of[key] for key in part.keys], np.int64)
-        flat.append(np.repeat(place * size, part.ptr[1:] - part.ptr[:-1]) + number[part.code])
-    used, sums = _sums(np.concatenate(flat), np.concatenate([part.count for part in parts]), len(total) * size)
-    counts, names = sums.astype(np.int64).tolist(), {at: name for name, at in number_of.items()}
+    names = [*chain.from_iterable([part.categories for part in parts])]
+    number, size = np.array([*map(number_of.setdefault, names, range(len(names)))], np.int64), len(names)
+    place = np.array([place_of.setdefault(key, len(place_of)) for part in parts for key in part.keys], np.int64)
+    total = np.zeros(len(place_of), np.int64)
+    np.add.at(total, place, np.array([n for part in parts for n in part.n], np.int64))
+    code, n = (np.concatenate([getattr(part, name) for part in parts]) for name in ("code", "count"))
+    before = np.cumsum([0, *[len(part.categories) for part in parts[:-1]]])
+    number = number[np.repeat(before, [len(part.code) for part in parts]) + code]
+    sizes = np.concatenate([part.ptr[1:] for part in parts]) - np.concatenate([part.ptr[:-1] for part in parts])
+    used, sums = _sums(np.repeat(place * size, sizes) + number, n, len(total) * size)
+    counts, at = sums.astype(np.int64).tolist(), used % max(size, 1)
+    named = [*map(names.__getitem__, at.tolist())]
     ends = np.searchsorted(used, np.arange(len(total) + 1) * size).tolist()
-    named = [*map(names.__getitem__, (used % size).tolist())] if len(used) else []
     return {
         key: (n, named[first:last], counts[first:last])
-        for key, n, first, last in zip(place_of, total, ends, ends[1:], strict=False)
+        for key, n, first, last in zip(place_of, total.tolist(), ends, ends[1:], strict=False)
     }
 
 
@@ -159,6 +156,7 @@ class Places:
         self._known: dict[tuple[str, ...], I64] = {}
         self._admitted: set[tuple[str, ...]] = set()
         self._layouts: dict[Layout, tuple[I64, I64] | None] = {}
+        self._keys: dict[Layout, list[tuple[int, str]]] = {}
 
     def of(self, names: Sequence[str]) -> I64:
         """The number of each measure, new ones where need be."""
@@ -180,6 +178,19 @@ class Places:
                 self._layouts.clear()
             self._layouts[key] = self._laid_out(rows, groups)
         return self._layouts[key]
+
+    def keys(self, rows: CategoricalRows, groups: I64) -> list[tuple[int, str]]:
+        """(group, measure) of all rows of a delta in one pane; the list belongs to all who ask."""
+        key = tuple(rows.names), rows.cell.tobytes(), rows.name.tobytes(), groups.tobytes()
+        found = self._keys.get(key)
+        if found is None:
+            at = zip(groups[rows.cell].tolist(), rows.name.tolist(), strict=True)
+            found = [(group, rows.names[name]) for group, name in at]
+            if len(found) <= LAYOUT_ROWS:
+                if len(self._keys) >= LAYOUTS:
+                    self._keys.clear()
+                self._keys[key] = found
+        return found
 
     def _laid_out(self, rows: NumericRows, groups: I64) -> tuple[I64, I64] | None:
         measures, group = self.of(rows.names), groups[rows.cell]
@@ -206,7 +217,7 @@ def merge(start: int, parts: Sequence[tuple[Part, I64]], places: Places, edges: 
     counts = np.zeros((len(ids.groups), 3), np.int64)
     values: dict[tuple[int, int], list[F64]] = {}
     categories: dict[tuple[int, str], Tally] = {}
-    counted = _as_counted(*parts[0]) if len(parts) == 1 else None
+    counted = _as_counted(*parts[0], places) if len(parts) == 1 else None
     for part, groups in parts:
         for group, row in zip(groups.tolist(), part.delta.counts[part.first : part.last], strict=True):
             if group >= 0:
@@ -288,15 +299,13 @@ def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], Tal
         into[key] = tally if known is None else _together(known, tally)
 
 
-def _as_counted(part: Part, groups: I64) -> Counted | None:
+def _as_counted(part: Part, groups: I64, places: Places) -> Counted | None:
     """The categorical rows of a pane that came in one part, when there is nothing to leave out."""
     rows = part.delta.categorical
     if not len(rows.cell) or part.first or part.last < len(part.delta.pane) or min(groups.tolist()) < 0:
         return None
-    group_of, names = groups.tolist(), rows.names
-    keys = [(group_of[cell], names[name]) for cell, name in zip(rows.cell.tolist(), rows.name.tolist(), strict=True)]
-    ptr = rows.ptr.astype(np.int64)
-    return Counted(keys, rows.n.tolist(), ptr, rows.code.copy(), rows.count.copy(), rows.categories)
+    ptr, columns = rows.ptr.astype(np.int64), (rows.code.copy(), rows.count.copy())
+    return Counted(places.keys(rows, groups), rows.n.tolist(), ptr, *columns, rows.categories)
 
 
 def _together(a: Tally, b: Tally) -> Tally:

@@ -70,9 +70,9 @@ class Recent:
         filling = self.state.filling
         if filling is None:
             filling = self.state.filling = Window(self.plan.slice, pane.start - pane.start % self.plan.slice)
-        filling.add(pane)
+        merged = filling.add(pane)
         filling.values.clear()  # a measure without edges begins with the first slice that has some
-        if not filling.later.waiting:
+        if merged:
             trim(filling)
 
     def ripe(self, until: int) -> bool:

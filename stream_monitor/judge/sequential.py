@@ -85,6 +85,8 @@ class SequentialDetectors:
         self.state, self.rules, self.grid = state, rules, grid
         self._objects = tuple(name for name in rules.names if name != CUSUM)
         self._row_of = np.full((0, 0), NO_ROW, np.int64)
+        self._latest: tuple[I64, I64, I64] | None = None
+        """(group, measure) of the rows of the latest pane and their numbers, where all have one."""
         self._seasons = Seasons()
         self._restore()
         if not self.learns:
@@ -149,7 +151,7 @@ class SequentialDetectors:
         self._end([at for at in self.state.rows if at[1] == measure and at[0] in meant])
         if version is None and key in self.state.seeds:
             self._end_seeds([key])
-        self._row_of = np.full_like(self._row_of, NO_ROW)
+        self._row_of, self._latest = np.full_like(self._row_of, NO_ROW), None
         self._seasons.clear()
 
     def _end(self, keys: list[tuple[int, str]]) -> None:
@@ -200,18 +202,16 @@ class SequentialDetectors:
         season = self._season(numbers, np.where(there, rows, NO_ROW), pane.start, known)
         if season is not None:
             there &= season[:, 1] > 0
-        places = np.flatnonzero(there)
-        if not len(places):
+        if not there.any():
             return
-        row = np.repeat(np.cumsum(there) - 1, sizes)
-        step = Step(pane.start, end, rows[places], row, numbers.bin_at, numbers.bin_n)
-        step.season = None if season is None else season[places]
-        if len(places) < len(rows):
+        step = Step(pane.start, end, rows, sizes, numbers.bin_at, numbers.bin_n, season)
+        if not there.all():
             binned = np.repeat(there, sizes)
-            step.row, step.at, step.n = row[binned], step.at[binned], step.n[binned]
+            step.rows, step.sizes, step.at, step.n = rows[there], sizes[there], step.at[binned], step.n[binned]
+            step.season = None if season is None else season[there]
         yield step
         for turn in step.turns:
-            at = places[turn.place]
+            at = np.flatnonzero(there)[turn.place]
             group, measure = int(numbers.group[at]), known.measures[numbers.measure[at]]
             baseline = known.baselines.in_force(known.groups[group], measure, pane.start)
             over = turn.over or baseline is None
@@ -231,6 +231,8 @@ class SequentialDetectors:
 
     def _rows(self, numbers: NumberRows, start: int, known: Known) -> I64:
         """Numbers in the grid of a pane's rows; below 0 for what has no baseline on edges."""
+        if self._latest is not None and numbers.group is self._latest[0] and numbers.measure is self._latest[1]:
+            return self._latest[2]
         shape = len(known.groups), len(known.measures)
         if self._row_of.shape != shape:
             grown = np.full(shape, NO_ROW, np.int64)
@@ -245,6 +247,7 @@ class SequentialDetectors:
                 rows[at] = self._row_of[group, measure] = self._row(group, known.measures[measure], start, known)
             if len(self.state.rows) > before:
                 self._allow()
+        self._latest = (numbers.group, numbers.measure, rows) if (rows >= 0).all() else None
         return rows
 
     def _row(self, group: int, measure: str, start: int, known: Known) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.detect.baselines import keep_categories
-from stream_monitor.detect.numbers import Bins, NumberRows, Numbers
+from stream_monitor.detect.numbers import NumberRows, Numbers
 from stream_monitor.detect.rows import WINDOW_ROWS, Rows, collect
 from stream_monitor.durations import Pace
 from stream_monitor.judge.panes import Counted, Pane, Tally, add_counted, add_counts
@@ -29,9 +29,9 @@ LATER_CATEGORIES = 20_000
 
 
 class Later(msgspec.Struct):
-    """Counts of panes, which are exact in whatever order, and so are merged many panes at once."""
+    """What came of panes, to be merged many panes at once: when does not show."""
 
-    bins: list[Bins] = []
+    numbers: list[NumberRows] = []
     categories: list[dict[tuple[int, str], Tally]] = []
     counted: list[Counted] = []
     size: int = 0
@@ -54,7 +54,7 @@ class Window(msgspec.Struct):
     values: dict[tuple[int, int], list[np.ndarray]] = {}
     categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
     later: Later = msgspec.field(default_factory=Later)
-    """What `catch_up` merges; before it, bins and categories are those of some earlier pane."""
+    """What `catch_up` merges; before it, numbers and categories are those of some earlier pane."""
     approximate: set[int] = set()
     """Measures of which some counts were moved here from other edges."""
     sampled: dict[int, list[Rows]] = {}
@@ -75,32 +75,33 @@ class Window(msgspec.Struct):
         if self.empty:
             self.start = at - at % self.size
 
-    def add(self, pane: Pane) -> None:
-        """Merge a pane that lies in this window."""
+    def add(self, pane: Pane) -> bool:
+        """Take in a pane that lies in this window; whether all that waited to be merged was, and it may be trimmed."""
         self._room(len(pane.counts), pane.measures)
         self.counts[: len(pane.counts), :3] += pane.counts
-        self.numbers.add_moments(pane.numbers)
         for key, parts in pane.values.items():
             self.values.setdefault(key, []).extend(parts)
         for group, rows in pane.rows.items():
             collect(self.sampled.setdefault(group, []), rows, WINDOW_ROWS)
         later = self.later
-        if len(pane.numbers.bin_at):
-            later.bins.append(Bins.of(pane.numbers))
+        if len(pane.numbers.n):
+            later.numbers.append(pane.numbers)
         if pane.counted is not None:
             later.counted.append(pane.counted)
             later.size += len(pane.counted.categories)
         elif pane.categories:
             later.categories.append(pane.categories)
             later.size += sum([len(names) for _, names, _ in pane.categories.values()])
-        if later.size > LATER_CATEGORIES or max(len(later.bins), later.waiting) >= LATER:
-            self.catch_up()
+        if later.size <= LATER_CATEGORIES and max(len(later.numbers), later.waiting) < LATER:
+            return False
+        self.catch_up()
+        return True
 
     def catch_up(self) -> None:
-        """Merge what waits: for who looks at bins or categories."""
+        """Merge what waits: for who looks at numbers or categories."""
         later, self.later = self.later, Later()
-        if later.bins:
-            self.numbers.add_bins(later.bins)
+        if later.numbers:
+            self.numbers.add(later.numbers)
         waiting: dict[tuple[int, str], list[Tally]] = {}
         for categories in (*later.categories, *([add_counted(later.counted)] if later.counted else [])):
             for key, tally in categories.items():
@@ -114,10 +115,7 @@ class Window(msgspec.Struct):
         """Merge a shorter window that lies in this one; it stays as it is."""
         self._room(len(part.counts), part.numbers.n.shape[1])
         self.counts[: len(part.counts)] += part.counts
-        rows = _rows_of(part.numbers)
-        self.numbers.add_moments(rows)
-        if len(rows.bin_at):
-            self.numbers.add_bins([Bins.of(rows)])
+        self.numbers.add([_rows_of(part.numbers)])
         self.approximate |= part.approximate
         for key, values in part.values.items():
             self.values.setdefault(key, []).extend(values)

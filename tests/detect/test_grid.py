@@ -45,9 +45,9 @@ class Streams:
 
 
 def step_of(rows: I64, bins: list[I64], at: int) -> Step:
-    place = np.repeat(np.arange(len(bins)), [len(some) for some in bins])
+    sizes, all_bins = np.array([len(some) for some in bins]), np.concatenate(bins)
     start = at * SECOND
-    return Step(start, start + SECOND, rows, place, np.concatenate(bins), np.ones(len(place), np.int64))
+    return Step(start, start + SECOND, rows, sizes, all_bins, np.ones(len(all_bins), np.int64))
 
 
 def taught(grid: Grid, streams: Streams, budget: float) -> I64:
