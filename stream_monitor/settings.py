@@ -182,6 +182,10 @@ class HttpSettings(Section):
         return self
 
 
+MOST_NUMBERS = 65_536
+"""Of all embeddings of an event, where they travel: 262 kB, which a record holds."""
+
+
 class Settings(Section):
     """All settings of one app."""
 
@@ -230,6 +234,11 @@ class Settings(Section):
     def _embeddings_are_kept(self) -> Settings:
         if private := set(self.embeddings) & {*self.privacy.hash, *self.privacy.drop}:
             raise ValueError(f"embeddings has {sorted(private)}, of which privacy keeps nothing: take it out of either")
+        if self.sample.rows and sum(self.embeddings.values()) > MOST_NUMBERS:
+            raise ValueError(
+                f"embeddings have {sum(self.embeddings.values()):,} numbers an event: with sample.rows they travel in "
+                f"records that hold {MOST_NUMBERS:,}; leave some out, or set sample.rows to 0"
+            )
         return self
 
     def letters(self) -> LetterWriter:

@@ -309,6 +309,38 @@ def test_nor_in_what_is_said_of_rows(seed: int, partitions: int, workers: int, c
     assert by_cluster(events, rules, (partitions, workers), seed, crashes, resets=resets) == (metrics, alerts)
 
 
+def with_vectors(events: Sequence[Event]) -> list[Event]:
+    """The same with an embedding, a few of another length, which moves half-way."""
+    rng, made = random.Random(7), []
+    for event in events:
+        if event.role == "predictions":
+            body = json.loads(event.raw)
+            middle = 2.0 if event.ts < T0 + 60_000 else -2.0
+            body["features"]["v"] = [middle + rng.gauss(0, 1) for _ in range(5 if rng.random() < 0.95 else 4)]
+            event = event._replace(raw=json.dumps(body).encode())
+        made.append(event)
+    return made
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(*SCHEDULE, st.sampled_from(["20s", "20s/5s"]))
+def test_nor_in_how_far_embeddings_are_from_their_centroid(
+    seed: int, partitions: int, workers: int, crashes: float, window: str
+) -> None:
+    rules = quick_settings(
+        embeddings={"v": 5},
+        sample={"rows": 8},
+        baseline={"first": 120},
+        time={"pane": "1s", "windows": [window], "allowed_lateness": "5s", "max_skew": "1s"},
+        commit={"snapshot_interval": "2s"},
+    )
+    events, resets = with_vectors(shop(3, 1_200)), [ResetRecord("m1", since=T0 + 90_000)]
+    metrics, alerts = by_replay(events, rules, resets=resets)
+    assert any("distance(v)" in metric["measures"] for metric in metrics.values())
+    assert "distance(v)" in {alert["measure"] for alert in alerts.values()}
+    assert by_cluster(events, rules, (partitions, workers), seed, crashes, resets=resets) == (metrics, alerts)
+
+
 def names_of(metrics: dict[tuple[str, ...], Any]) -> set[str | None]:
     """Baselines that judged windows of traffic."""
     return {m.get("baseline") for m in metrics.values() if m["kind"] == "traffic"}

@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stream_monitor.describe import measures
-from stream_monitor.describe.embeddings import Embeddings
+from stream_monitor.describe.embeddings import Embeddings, as_sent
 from stream_monitor.events.contracts import Observation, Prediction
 from stream_monitor.events.privacy import Privacy
-from stream_monitor.types import F64, I64
+from stream_monitor.types import F32, F64, I64
 
 Spec = tuple[str, ...]
 """Fields whose values together name a segment."""
+
+Vectors = dict[str, dict[int, F32]]
+"""By measure and place of the event: embeddings that samples of rows may want."""
 
 OTHER = "__other__"
 """The model, and the version, of events that are only counted because there are too many of these."""
@@ -107,6 +110,7 @@ class Columns:
     categorical: dict[str, Coded] = field(default_factory=dict)
     segments: dict[Spec, Coded] = field(default_factory=dict)
     """The segment ("country=DE") of each event under each spec, None where a field is absent."""
+    vectors: Vectors = field(default_factory=dict)
 
 
 class Builder:
@@ -116,6 +120,7 @@ class Builder:
         self.size = size
         self.numbers: dict[str, list[float]] = {}
         self.categories: dict[str, list[str | None]] = {}
+        self.vectors: Vectors = {}
 
     def number(self, name: str, at: int, value: float) -> None:
         """A number of event `at`."""
@@ -197,7 +202,7 @@ def of_predictions(model: str, rows: Sequence[int], events: Sequence[Prediction]
             elif feature not in privacy.dropped:
                 built.value(name, at, value)
                 if feature in embeddings:
-                    built.embedding(name, at, value, embeddings.measured(feature, value))
+                    _embedding(built, at, (feature, name, value), embeddings)
         _answer(built, at, event)
     return Columns(
         models=Coded.one(model, len(events)),
@@ -206,7 +211,17 @@ def of_predictions(model: str, rows: Sequence[int], events: Sequence[Prediction]
         numeric=built.arrays(),
         categorical=built.coded(),
         segments={spec: Coded.of([segment_of(spec, e.tags, e.features, privacy) for e in events]) for spec in specs},
+        vectors=built.vectors,
     )
+
+
+def _embedding(built: Builder, at: int, sent: tuple[str, str, Any], embeddings: Embeddings) -> None:
+    """The measures of an embedding, `sent` as (feature, measure, value), and its vector where samples want it."""
+    feature, name, value = sent
+    vector = embeddings.vector(feature, value)
+    built.embedding(name, at, value, None if vector is None else embeddings.measured(feature, vector))
+    if vector is not None and embeddings.sampled:
+        built.vectors.setdefault(name, {})[at] = as_sent(vector)
 
 
 def _answer(built: Builder, at: int, event: Prediction) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 
 from stream_monitor.describe.cells import ALL, Placed, place
 from stream_monitor.describe.clocks import NEVER
-from stream_monitor.describe.columns import Coded, Columns
+from stream_monitor.describe.columns import Coded, Columns, Vectors
 from stream_monitor.describe.measures import Lane
 from stream_monitor.describe.profiles import Cells, Delta, Known, narrow, summarise
 from stream_monitor.describe.records import MAX_RECORD_BYTES, RawDeltas
-from stream_monitor.describe.samples import Drawn, Sampling, draw, rows_of
+from stream_monitor.describe.samples import Drawn, Sampling, draw, rows_of, vectors_of
 from stream_monitor.events.arrays import pack
 from stream_monitor.types import F64, I64
 
@@ -73,7 +73,16 @@ def merge(parts: Sequence[Columns]) -> Columns:
         numeric=numeric,
         categorical=_chain([part.categorical for part in parts], sizes),
         segments=_chain([part.segments for part in parts], sizes),
+        vectors=_vectors([part.vectors for part in parts], sizes),
     )
+
+
+def _vectors(parts: Sequence[Vectors], sizes: Sequence[int]) -> Vectors:
+    found: Vectors = {}
+    for part, start in zip(parts, itertools.accumulate(sizes, initial=0), strict=False):
+        for name, vectors in part.items():
+            found.setdefault(name, {}).update({start + at: vector for at, vector in vectors.items()})
+    return found
 
 
 def _numbers(part: Columns, name: str, size: int) -> F64:
@@ -127,7 +136,9 @@ def _deltas(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[D
         version, segment = cells.version[first:last], cells.segment[first:last]
         delta = Delta(model, batch.lane, version, segment, pane, narrow(counts), numbers, categories)
         if drawn is not None and batch.sampling is not None:
-            delta.sample = rows_of(drawn.part(first, last), numeric, categorical, batch.sampling.most)
+            mine = drawn.part(first, last)
+            delta.sample = rows_of(mine, numeric, categorical, batch.sampling.most)
+            delta.vectors = vectors_of(mine.row + rows.start, columns.vectors)
         yield delta
 
 

@@ -14,35 +14,45 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from stream_monitor.types import F64
+from stream_monitor.types import F32, F64
 
 PROJECTIONS = 4
 LARGEST = 1e100
 """No number of an embedding is as large; with one that is it counts as something else."""
 _NUMBERS = {int, float}
+_LARGEST_SENT = float(np.finfo(np.float32).max)
 
 
 class Embeddings:
-    """The features that are embeddings, by their length."""
+    """The features that are embeddings, by their length; `sampled`: their vectors are wanted for samples of rows."""
 
-    def __init__(self, lengths: Mapping[str, int]) -> None:
+    def __init__(self, lengths: Mapping[str, int], sampled: bool = False) -> None:
         self._directions = {name: directions(name, length) for name, length in lengths.items()}
+        self.sampled = sampled
 
     def __contains__(self, feature: str) -> bool:
         return feature in self._directions
 
-    def measured(self, feature: str, value: Any) -> list[float] | None:
-        """Norm and projections; None where the value is no array of as many numbers as the feature has."""
-        along = self._directions[feature]
-        if not isinstance(value, list) or len(value) != along.shape[1] or not _NUMBERS.issuperset(map(type, value)):
+    def vector(self, feature: str, value: Any) -> F64 | None:
+        """The numbers of an embedding; None where the value is no array of as many numbers as the feature has."""
+        length = self._directions[feature].shape[1]
+        if not isinstance(value, list) or len(value) != length or not _NUMBERS.issuperset(map(type, value)):
             return None
         try:
             vector = np.array(value, np.float64)
         except OverflowError:
             return None
-        if not (np.abs(vector) < LARGEST).all():
-            return None
-        return [float(np.sqrt((vector * vector).sum())), *(along * vector).sum(axis=1).tolist()]
+        return vector if (np.abs(vector) < LARGEST).all() else None
+
+    def measured(self, feature: str, vector: F64) -> list[float]:
+        """Norm and projections."""
+        along = (self._directions[feature] * vector).sum(axis=1)
+        return [float(np.sqrt((vector * vector).sum())), *along.tolist()]
+
+
+def as_sent(vector: F64) -> F32:
+    """Single precision, which is what embeddings have, and half the bytes; what is beyond it becomes its largest."""
+    return np.clip(vector, -_LARGEST_SENT, _LARGEST_SENT).astype(np.float32)
 
 
 def directions(feature: str, length: int) -> F64:

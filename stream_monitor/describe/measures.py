@@ -68,13 +68,23 @@ def projection_of(number: int, measure: str) -> str:
     return f"projection_{number}({measure})"
 
 
+def distance_of(measure: str) -> str:
+    """The measure of an embedding's distance to the centroid of its baseline."""
+    return f"distance({measure})"
+
+
+def is_distance(measure: str) -> bool:
+    """Whether a measure of the input lane is a distance to a centroid."""
+    return measure.startswith("distance(") and measure.endswith(")")
+
+
 def base_of(measure: str) -> str | None:
-    """The feature behind a `length(…)`, `kind(…)` or `projection_…(…)` measure, None for all others.
+    """The feature behind a `length(…)`, `kind(…)`, `distance(…)` or `projection_…(…)` measure, None for all others.
 
     Such measures are not missing by themselves.
     """
     kind, opened, rest = measure.partition("(")
-    if opened and rest.endswith(")") and (kind in ("length", "kind") or kind.startswith("projection_")):
+    if opened and rest.endswith(")") and (kind in ("length", "kind", "distance") or kind.startswith("projection_")):
         return rest[:-1]
     return None
 

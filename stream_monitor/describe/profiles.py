@@ -19,7 +19,7 @@ import xxhash
 
 from stream_monitor.describe.columns import Coded, distinct
 from stream_monitor.describe.edges import Edges
-from stream_monitor.describe.samples import SampleRows
+from stream_monitor.describe.samples import SampleRows, VectorRows
 from stream_monitor.describe.sums import Borders, add_up, tally
 from stream_monitor.events.arrays import Table
 from stream_monitor.types import F64, I64, Bool
@@ -98,6 +98,8 @@ class Delta(msgspec.Struct, omit_defaults=True):
     categorical: CategoricalRows
     sample: SampleRows | None = None
     """Rows of the cells of all events, where `sample.rows` asks for them."""
+    vectors: VectorRows | None = None
+    """The embeddings of these rows."""
 
 
 class Known:

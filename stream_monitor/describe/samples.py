@@ -7,15 +7,15 @@ says. A row holds at most `MOST_FEATURES` features, the first by name; those of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from stream_monitor.describe.columns import Coded
+from stream_monitor.describe.columns import Coded, Vectors
 from stream_monitor.describe.measures import base_of, group_of
 from stream_monitor.events.arrays import Table
-from stream_monitor.types import F64, I64, U64
+from stream_monitor.types import F32, F64, I64, U64
 
 MOST_FEATURES = 100
 """Features of a row, the first by name."""
@@ -37,6 +37,28 @@ class SampleRows(Table, code=2):
     hash: np.ndarray
     values: np.ndarray
     codes: np.ndarray
+
+
+class VectorRows(Table, code=3):
+    """Embeddings of the rows of a sample: names[k] has counts[k] of them, of lengths[k] numbers each.
+
+    `row` are their places among the rows, `values` their numbers, name after name.
+    """
+
+    __slots__ = ("counts", "lengths", "names", "row", "values")
+    names: list[str]
+    lengths: list[int]
+    counts: list[int]
+    row: np.ndarray
+    values: np.ndarray
+
+    def each(self) -> Iterator[tuple[str, I64, F32]]:
+        """(name, places, (places, length) numbers)."""
+        row = value = 0
+        for name, length, count in zip(self.names, self.lengths, self.counts, strict=True):
+            numbers = self.values[value : value + count * length].reshape(count, length)
+            yield name, self.row[row : row + count].astype(np.int64), numbers
+            row, value = row + count, value + count * length
 
 
 class Sampling(NamedTuple):
@@ -95,6 +117,24 @@ def rows_of(drawn: Drawn, numeric: Mapping[str, F64], categorical: Mapping[str, 
         hash=drawn.hash,
         values=np.concatenate(list(numbers.values())) if numbers else np.zeros(0),
         codes=together.codes.astype(np.int32) if size else np.zeros(0, np.int32),
+    )
+
+
+def vectors_of(rows: I64, vectors: Vectors) -> VectorRows | None:
+    """The embeddings of the rows that were drawn, `rows` as `vectors` count them; None where there are none."""
+    names, lengths, counts, places, values = [], [], [], list[int](), list[F32]()
+    for name in sorted(vectors):
+        there = [(place, vectors[name][row]) for place, row in enumerate(rows.tolist()) if row in vectors[name]]
+        if there:
+            names.append(name)
+            lengths.append(len(there[0][1]))
+            counts.append(len(there))
+            places += [place for place, _ in there]
+            values += [vector for _, vector in there]
+    if not names:
+        return None
+    return VectorRows(
+        names=names, lengths=lengths, counts=counts, row=np.array(places, np.uint32), values=np.concatenate(values)
     )
 
 

@@ -72,7 +72,7 @@ class Describe:
         self.joiner = Joiner(settings)
         self.next_offset: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
-        self._reel = Reel(settings.segments, settings.privacy.rules(), settings.embeddings)
+        self._reel = Reel(settings.segments, settings.privacy.rules(), settings.embeddings, settings.sample.rows > 0)
         self._rejected = Rejected(settings)
         self._placed_keys = {role: Placed() for role in JOINED_ROLES}
         self._vitals: dict[str, Any] = {}

@@ -54,9 +54,15 @@ class Rows:
 class Reel:
     """A tape of predictions, the tables of its keys and texts, and its columns by model."""
 
-    def __init__(self, specs: Sequence[Spec], privacy: Privacy, embeddings: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        privacy: Privacy,
+        embeddings: Mapping[str, int] | None = None,
+        sampled: bool = False,
+    ) -> None:
         self.specs, self.privacy = specs, privacy
-        self.reading = Reading(specs, privacy, Embeddings(embeddings or {}))
+        self.reading = Reading(specs, privacy, Embeddings(embeddings or {}, sampled))
         self.keys = KeyTable(privacy)
         self.strings = StringTable(self.keys, privacy)
         self.tape = _tape(1024, 1024)

@@ -9,6 +9,7 @@ hash is at most `upto`, a sample in which every event of the whole had the same 
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -80,6 +81,15 @@ class Rows(msgspec.Struct):
         numbers, texts = _chosen(self.numbers, some), _chosen(self.texts, few)
         less = Rows(self.hash, self.upto, numbers, self.values[some], texts, self.codes[few], self.categories)
         return less.kept(np.ones(len(self.hash), np.bool_), self.upto)
+
+
+class Embedded(NamedTuple):
+    """Embeddings of a measure that are in the sample of a group, sorted by the hash of their events."""
+
+    measure: str
+    group: int
+    vectors: F64
+    """(events, length)."""
 
 
 def _chosen(names: Sequence[str], chosen: Bool) -> list[str]:

@@ -16,6 +16,7 @@ from stream_monitor.describe.profiles import UNKNOWN_CATEGORIES, Delta
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.judge.admission import admit_groups, admit_measures, groups_of
+from stream_monitor.judge.centroids import Centroids, embedded
 from stream_monitor.judge.joint import Joint, of_pane
 from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
 from stream_monitor.judge.normal import Normal
@@ -98,6 +99,7 @@ class Lane:
         """By window size."""
         self.normal = Normal(state, rules, self.sequential, self.recent)
         self.joint = Joint(state.joint, rules.first)
+        self.centroids = Centroids(state.centroids, rules.first)
         self._places = Places(state.ids)
         self._next_end = NEVER
         """No window ends before this."""
@@ -135,6 +137,7 @@ class Lane:
             yield from self._finish(start)
             for reset in self.normal.due(start):
                 measures = self.normal.meant(reset)
+                self.centroids.forget(reset)
                 yield from self.normal.forget(reset, start)
                 yield Forgotten(self, reset, start, measures | self.joint.forget(reset))
             self.state.closed = start + size
@@ -189,14 +192,18 @@ class Lane:
 
     def _merge(self, start: int, parts: list[Part]) -> tuple[Pane, set[int]]:
         """A pane of its parts, and the numbers of measures of which some counts were moved from former edges."""
-        ids = self.state.ids
-        admit_groups(parts, ids, self.rules.caps)
-        parts = admit_measures(parts, self._places, self.rules.caps.measures)
+        ids, caps = self.state.ids, self.rules.caps
+        admit_groups(parts, ids, caps)
+        parts = admit_measures(parts, self._places, caps.measures)
         parts, moved = self.normal.on_edges(parts)
         edges = self.normal.settled_edges
         placed = [(part, groups_of(part, ids)) for part in parts]
+        rows = of_pane(placed, ids.names)
+        vectors = embedded(placed, rows) if rows else []
+        if vectors and (far := self.centroids.distances(start, vectors, list(ids.groups))) is not None:
+            placed += [(part, groups_of(part, ids)) for part in admit_measures([far], self._places, caps.measures)]
         pane = merge(start, placed, self._places, edges)
-        pane.rows = of_pane(placed, self.state.ids.names)
+        pane.rows, pane.vectors = rows, vectors
         return pane, moved
 
     def _close(self, pane: Pane, moved: set[int]) -> Iterator[Happening]:
@@ -205,6 +212,8 @@ class Lane:
             window.approximate |= moved
         yield from self.normal.fill(pane)
         self.joint.fill(pane, pane.start + self.rules.pane_ms)
+        if pane.vectors:
+            self.centroids.fill(pane, pane.start + self.rules.pane_ms)
         for window in self.state.windows:
             if window.add(pane):
                 self._trim(window)

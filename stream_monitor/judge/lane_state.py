@@ -17,6 +17,7 @@ from stream_monitor.detect.baselines import Baselines, Filling
 from stream_monitor.detect.dispersion import Dispersion
 from stream_monitor.detect.history import Plan
 from stream_monitor.durations import Pace
+from stream_monitor.judge.centroids import Centroid
 from stream_monitor.judge.joint import RowsState
 from stream_monitor.judge.panes import Ids, Part
 from stream_monitor.judge.recent import RecentState
@@ -60,6 +61,8 @@ class LaneState(msgspec.Struct):
     others: dict[str, dict[int, np.ndarray]] = {}
     """By measure and version: borders of edges that are not in force."""
     joint: RowsState = msgspec.field(default_factory=RowsState)
+    centroids: dict[str, Centroid] = {}
+    """By the measure of an embedding."""
 
     @property
     def waiting(self) -> bool:

@@ -17,7 +17,7 @@ from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.edges import Edges
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord
-from stream_monitor.describe.measures import base_of
+from stream_monitor.describe.measures import base_of, is_distance
 from stream_monitor.describe.profiles import NEW_CATEGORIES
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.baselines import Baseline, Filling, PaneCounts, keep_categories, rebinned
@@ -260,6 +260,8 @@ class Normal:
         Its borders become the measure's edges when there are none; otherwise its counts move to those there are.
         """
         name, key = pinned.measure, (pinned.segment, pinned.measure)
+        if self.state.name == "input" and is_distance(name):
+            return  # to a centroid that is not the one here
         baseline = msgspec.structs.replace(pinned.baseline, since=self.state.closed, previous=None, pinned=True)
         if pinned.borders is not None and baseline.counts is not None:
             edges = self.state.edges.get(name)

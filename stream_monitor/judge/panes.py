@@ -12,7 +12,7 @@ import numpy as np
 from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.detect.numbers import NumberRows
-from stream_monitor.detect.rows import Rows
+from stream_monitor.detect.rows import Embedded, Rows
 from stream_monitor.types import F64, I64
 
 LISTS = 256
@@ -125,6 +125,8 @@ class Pane(msgspec.Struct):
 
     rows: dict[int, Rows] = {}
     """The sample of each group that has one."""
+    vectors: list[Embedded] = []
+    """The embeddings of these rows."""
 
 
 Tally = tuple[int, list[str], list[int]]

@@ -22,6 +22,12 @@ FIRST = [0.148955, 0.556602, 0.817317]
 """A projection of yesterday must mean the same today."""
 
 
+def measured(lengths: dict[str, int], value: Any) -> list[float] | None:
+    embeddings = Embeddings(lengths)
+    vector = embeddings.vector("v", value)
+    return None if vector is None else embeddings.measured("v", vector)
+
+
 def test_directions_are_unit_vectors_that_never_change() -> None:
     along = directions("text", 384)
     assert along.shape == (PROJECTIONS, 384)
@@ -32,7 +38,7 @@ def test_directions_are_unit_vectors_that_never_change() -> None:
 
 
 def test_a_norm_and_projections_are_those_of_the_array() -> None:
-    found = Embeddings({"v": 3}).measured("v", [1, 2.0, -2])
+    found = measured({"v": 3}, [1, 2.0, -2])
     assert found is not None and found[0] == 3.0
     assert found[1:] == pytest.approx((directions("v", 3) @ np.array([1, 2, -2])).tolist())
 
@@ -44,7 +50,7 @@ def test_a_norm_and_projections_are_those_of_the_array() -> None:
     )
 )  # fmt: skip
 def test_what_is_no_embedding_is_none_and_what_is_has_finite_measures(value: Any) -> None:
-    found = Embeddings({"v": 2}).measured("v", value)
+    found = measured({"v": 2}, value)
     good = isinstance(value, list) and len(value) == 2 and all(type(x) in (int, float) for x in value)
     if found is None:
         assert not good or not all(abs(x) < 1e100 for x in value)
