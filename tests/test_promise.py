@@ -291,13 +291,16 @@ def test_nor_does_it_show_when_baselines_are_reset_on_the_way(
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     *SCHEDULE,
-    st.sampled_from(["20s", "20s/5s"]),
+    st.sampled_from([("20s", "first"), ("20s/5s", "first"), ("20s/5s", "rolling"), ("10s", "rolling")]),
 )
-def test_nor_in_what_is_said_of_rows(seed: int, partitions: int, workers: int, crashes: float, window: str) -> None:
+def test_nor_in_what_is_said_of_rows(
+    seed: int, partitions: int, workers: int, crashes: float, chosen: tuple[str, str]
+) -> None:
     """Some panes have more events than rows, so that a sample is cut where the partitions' parts are put together."""
+    window, kind = chosen
     rules = quick_settings(
         sample={"rows": 8},
-        baseline={"first": 120},
+        baseline={"first": 120, "kind": kind, "span": "28s", "gap": "2s", "accept_after": "15s"},
         time={"pane": "1s", "windows": [window], "allowed_lateness": "5s", "max_skew": "1s"},
         commit={"snapshot_interval": "2s"},
     )
@@ -305,8 +308,16 @@ def test_nor_in_what_is_said_of_rows(seed: int, partitions: int, workers: int, c
     metrics, alerts = by_replay(events, rules, resets=resets)
     told = [metric["measures"][JOINT] for metric in metrics.values() if JOINT in metric["measures"]]
     assert told and any(rows["n"] < 90 for rows in told)
+    recent = {name for name in baselines_of_rows(metrics) if name != "first-120"}
+    assert recent == ({"rolling-28s"} if kind == "rolling" else set())
     assert JOINT in {alert["measure"] for alert in alerts.values()}
     assert by_cluster(events, rules, (partitions, workers), seed, crashes, resets=resets) == (metrics, alerts)
+
+
+def baselines_of_rows(metrics: dict[tuple[str, ...], Any]) -> set[str]:
+    """Baselines that judged rows."""
+    told = [metric for metric in metrics.values() if JOINT in metric.get("measures", {})]
+    return {metric["measures"][JOINT].get("baseline") or metric["baseline"] for metric in told}
 
 
 def with_vectors(events: Sequence[Event]) -> list[Event]:
@@ -363,6 +374,7 @@ def test_nor_when_it_is_the_recent_past(seed: int, partitions: int, workers: int
 @pytest.mark.parametrize(("seed", "partitions", "crashes"), [(1, 1, 0.02), (2, 3, 0.0), (3, 3, 0.02), (4, 2, 0.02)])
 def test_nor_when_it_is_the_same_hours_of_earlier_weeks(seed: int, partitions: int, crashes: float) -> None:
     rules = quick_settings(
+        sample={"rows": 20},
         baseline={"first": 100, "kind": "hour_of_week"},
         time={"pane": "10m", "windows": ["1h", "1d"], "allowed_lateness": "10m", "max_skew": "1s"},
         join={"label_horizon": "2h", "early_horizon": "1h", "grain": "1h", "revisions": ["0s"]},
@@ -372,6 +384,7 @@ def test_nor_when_it_is_the_same_hours_of_earlier_weeks(seed: int, partitions: i
     events = mornings(5)
     metrics, alerts = by_replay(events, rules)
     assert names_of(metrics) >= {"first-100", "hour-of-day", "hour-of-week-1w", "hour-of-week-2w"}
+    assert baselines_of_rows(metrics) >= {"first-100", "hour-of-day"}
     assert {a["measure"] for a in alerts.values()} >= {"amount"}
     assert by_cluster(events, rules, (partitions, 2), seed, crashes) == (metrics, alerts)
 

@@ -53,7 +53,7 @@ def test_fields_that_a_newer_version_added_to_an_offset_are_no_reason_to_stop() 
 
 
 ADDED = {"earlier", "resets", "renewing", "others", "approximate", "left_out", "partial", "joint", "sampled"}
-ADDED |= {"centroids"}
+ADDED |= {"centroids", "samples"}
 """Fields of snapshots that 0.1.0 did not have from its beginning."""
 
 

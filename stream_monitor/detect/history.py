@@ -11,6 +11,7 @@ when all four are there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -20,7 +21,7 @@ from stream_monitor.describe.edges import BINS
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.durations import DAY, HOUR, WEEK, format_duration
 from stream_monitor.sections import BaselineSettings
-from stream_monitor.types import F64, I64
+from stream_monitor.types import F64, I64, Bool
 
 SLICES = 28
 """Of a rolling baseline's span."""
@@ -134,11 +135,11 @@ class History(msgspec.Struct):
 
     def taken(self, plan: Plan, start: int) -> int:
         """How many slices the line of a slice that starts at `start` has."""
-        return int((self.stamp[_line(plan, start)] != EMPTY).sum())
+        return int((self.stamp[line_of(plan, start)] != EMPTY).sum())
 
     def take(self, plan: Plan, start: int, came: Slice) -> None:
         """Take a slice in; another version's of the same time is merged with it."""
-        line = _line(plan, start)
+        line = line_of(plan, start)
         self.begun = start if self.begun == EMPTY else self.begun
         same = np.flatnonzero(self.stamp[line] == start)
         place = int(same[0]) if len(same) else self._place(plan, line)
@@ -173,46 +174,18 @@ class History(msgspec.Struct):
 
     def judging(self, plan: Plan, first: Baseline, start: int, size: int) -> Merged | None:
         """What judges a window of `size` ms that begins at `start`; None: the first values do."""
-        if plan.kind == "rolling":
-            newest = plan.keep, EMPTY, start - plan.gap
-            found = self._merge(plan, first, ([0], 1), newest, f"rolling-{format_duration(plan.span)}")
-            full = found is not None and found.slices == plan.keep  # a quiet measure never has more
-            return found if full or (found is not None and found.baseline.n >= plan.least) else None
-        if size > WEEK:
-            return None
-        hours = range(start // HOUR, -(-(start + size) // HOUR))
-        lines = sorted({hour % HOURS for hour in hours})
-        weeks = int(((self.stamp[lines] != EMPTY) & (self.stamp[lines] + plan.slice <= start)).sum(axis=1).max())
-        if len(lines) > 1:  # of a week that is not whole some hours would be there and others not
-            weeks = min(weeks, (start - self.begun) // WEEK)
-        used = 1 << max(weeks.bit_length() - 1, 0)
-        found = (
-            self._merge(plan, first, (lines, len(lines)), (used, EMPTY, start), f"hour-of-week-{used}w")
-            if weeks
-            else None
-        )
-        return found or self._of_day(plan, first, hours, start)
+        for chosen in choices(plan, self.stamp, self.begun, (start, size)):
+            found = self._merge(first, chosen)
+            if found is not None and plan.kind == "rolling":
+                full = found.slices == plan.keep  # a quiet measure never has more
+                return found if full or found.baseline.n >= plan.least else None
+            if found is not None:
+                return found
+        return None
 
-    def _of_day(self, plan: Plan, first: Baseline, hours: range, start: int) -> Merged | None:
-        """The same hours of all days; of a window of several hours those of whole days, lest some hours weigh more."""
-        of_day = sorted({hour % 24 for hour in hours})
-        lines = [24 * day + hour for day in range(7) for hour in of_day]
-        days = (start - self.begun) // DAY if len(of_day) > 1 else plan.keep * 7
-        since = start - start % HOUR - days * DAY if days < plan.keep * 7 else EMPTY
-        return self._merge(plan, first, (lines, len(of_day)), (plan.keep, since, start), "hour-of-day")
-
-    def _merge(
-        self, plan: Plan, first: Baseline, chosen: tuple[list[int], int], newest: tuple[int, int, int], name: str
-    ) -> Merged | None:
-        """The `newest` (how many, since when, that end by when) slices of lines; None when they hold too few values.
-
-        `chosen` are the lines, and how many hours they stand for.
-        """
-        (lines, hours), (keep, since, until) = chosen, newest
-        stamp = self.stamp[lines]
-        there = (stamp != EMPTY) & (stamp >= since) & (stamp + plan.slice <= until)
-        younger = ((stamp[:, None, :] > stamp[:, :, None]) & there[:, None, :]).sum(axis=2)
-        meant = there & (younger < keep)
+    def _merge(self, first: Baseline, chosen: Chosen) -> Merged | None:
+        """The chosen slices together; None when they hold too few values."""
+        name, lines, hours, meant = chosen
         counts = self.counts[lines][meant].astype(np.int64)
         total, sizes = counts.sum(axis=0), counts[:, :-2].sum(axis=1)
         n = int(sizes.sum())
@@ -221,7 +194,7 @@ class History(msgspec.Struct):
         fine = np.zeros(BINS, np.int64)
         fine[self.ends] = total[:-2]
         baseline = self._baseline(first, name, fine, total[-2:])
-        baseline.since = int(stamp[meant].min())
+        baseline.since = int(self.stamp[lines][meant].min())
         if first.counts is not None:
             mean, m2 = self.moments[lines][meant].T
             baseline.mean = float((sizes * mean).sum() / n)
@@ -245,6 +218,59 @@ class History(msgspec.Struct):
         """Mean score of a value of a baseline made of this history; `scores` (BINS,) are those of each bin."""
         of_group = np.bincount(self.to, self.weights * scores, BINS)
         return float((found.counts * of_group).sum() / found.baseline.n)
+
+
+class Chosen(NamedTuple):
+    """Slices that may judge a window."""
+
+    name: str
+    lines: list[int]
+    hours: int
+    """How many hours the lines stand for."""
+    meant: Bool
+    """(lines, slices) which slices of these lines."""
+
+
+def choices(plan: Plan, stamp: I64, begun: int, span: tuple[int, int]) -> Iterator[Chosen]:
+    """Slices that may judge a window (start, size), best first; the first choice that holds enough does.
+
+    `stamp` are the starts of all slices, (lines, slices), `begun` is that of the first ever.
+    """
+    start, size = span
+    if plan.kind == "rolling":
+        newest = _newest(plan, stamp[[0]], (plan.keep, EMPTY, start - plan.gap))
+        yield Chosen(f"rolling-{format_duration(plan.span)}", [0], 1, newest)
+        return
+    if size > WEEK:
+        return
+    hours = range(start // HOUR, -(-(start + size) // HOUR))
+    lines = sorted({hour % HOURS for hour in hours})
+    weeks = int(((stamp[lines] != EMPTY) & (stamp[lines] + plan.slice <= start)).sum(axis=1).max())
+    if len(lines) > 1:  # of a week that is not whole some hours would be there and others not
+        weeks = min(weeks, (start - begun) // WEEK)
+    if weeks:
+        used = 1 << max(weeks.bit_length() - 1, 0)
+        newest = _newest(plan, stamp[lines], (used, EMPTY, start))
+        yield Chosen(f"hour-of-week-{used}w", lines, len(lines), newest)
+    yield _of_day(plan, stamp, begun, (hours, start))
+
+
+def _of_day(plan: Plan, stamp: I64, begun: int, window: tuple[range, int]) -> Chosen:
+    """The same hours of all days; of a window of several hours those of whole days, lest some hours weigh more."""
+    hours, start = window
+    of_day = sorted({hour % 24 for hour in hours})
+    lines = [24 * day + hour for day in range(7) for hour in of_day]
+    days = (start - begun) // DAY if len(of_day) > 1 else plan.keep * 7
+    since = start - start % HOUR - days * DAY if days < plan.keep * 7 else EMPTY
+    return Chosen("hour-of-day", lines, len(of_day), _newest(plan, stamp[lines], (plan.keep, since, start)))
+
+
+def _newest(plan: Plan, stamp: I64, wanted: tuple[int, int, int]) -> Bool:
+    """Which slices of lines are the newest (how many, since when, that end by when)."""
+    keep, since, until = wanted
+    there = (stamp != EMPTY) & (stamp >= since) & (stamp + plan.slice <= until)
+    younger = ((stamp[:, None, :] > stamp[:, :, None]) & there[:, None, :]).sum(axis=2)
+    return np.asarray(there & (younger < keep))
 
 
 def weight_of(found: Merged) -> float:
@@ -282,5 +308,6 @@ def category_groups() -> I64:
     return np.asarray(np.where((bins >= NAMED) & (bins < BINS - 1), BINS - 2, bins))
 
 
-def _line(plan: Plan, start: int) -> int:
+def line_of(plan: Plan, start: int) -> int:
+    """The line of a slice that starts at `start` (epoch ms)."""
     return start // plan.slice % plan.lines

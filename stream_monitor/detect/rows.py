@@ -20,6 +20,10 @@ from stream_monitor.types import F64, I64, Bool
 ALL_HASHES = 2**64 - 1
 WINDOW_ROWS = 1_000
 """Rows of a window, of smallest hash."""
+BASELINE_ROWS = 2_000
+"""Rows of a baseline, of smallest hash."""
+ENOUGH = 500
+"""Rows that a baseline has at least, or as many as `baseline.first` where that is less."""
 LATER = 16
 """Parts that wait to be merged."""
 

@@ -19,12 +19,9 @@ from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.measures import distance_of
 from stream_monitor.describe.profiles import Cells, Delta, Known, summarise
 from stream_monitor.describe.records import ResetRecord
-from stream_monitor.detect.rows import Embedded, Rows
+from stream_monitor.detect.rows import ENOUGH, Embedded, Rows
 from stream_monitor.judge.panes import Pane, Part
 from stream_monitor.types import F64, I64
-
-ENOUGH = 500
-"""Vectors that a centroid is made of at least, or as many as `baseline.first` where that is less."""
 
 
 class Centroid(msgspec.Struct):

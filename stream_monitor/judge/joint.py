@@ -1,7 +1,8 @@
 """Rows of the input lane: the sample that is normal, and windows held against it, features together.
 
 The baseline is made of the first panes, of all versions, that hold `baseline.first` events and enough rows. Windows
-bring a sample of each version; it is held against that baseline if it was in force when they began.
+bring a sample of each version; it is held against that baseline if it was in force when they began, or against recent
+rows where there are enough.
 """
 
 from __future__ import annotations
@@ -19,17 +20,14 @@ from stream_monitor.describe.measures import JOINT
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.joint import TESTS, Matrix, Seen, matrix_of
-from stream_monitor.detect.rows import WINDOW_ROWS, Rows, collect, merge, of_cell
+from stream_monitor.detect.rows import BASELINE_ROWS, ENOUGH, WINDOW_ROWS, Rows, collect, merge, of_cell
+from stream_monitor.detect.rows_history import MergedRows
 from stream_monitor.judge.panes import Pane, Part
+from stream_monitor.judge.recent_rows import RecentRows
 from stream_monitor.judge.verdicts import Subject, tolerance
 from stream_monitor.judge.windows import Window
 from stream_monitor.sections import DetectionSettings
 from stream_monitor.types import I64
-
-BASELINE_ROWS = 2_000
-"""Rows of the baseline, of smallest hash."""
-ENOUGH = 500
-"""Rows that a baseline has at least, or as many as `baseline.first` where that is less."""
 
 
 class RowsState(msgspec.Struct):
@@ -62,8 +60,8 @@ def of_pane(parts: Sequence[tuple[Part, I64]], admitted: Container[str]) -> dict
 class Joint:
     """Behaviour around a `RowsState`; it does nothing where no rows come."""
 
-    def __init__(self, state: RowsState, first: int) -> None:
-        self.state, self.first = state, first
+    def __init__(self, state: RowsState, first: int, past: RecentRows) -> None:
+        self.state, self.first, self.past = state, first, past
 
     def fill(self, pane: Pane, end: int) -> None:
         """Let the baseline in the making take in a pane that ends at `end`."""
@@ -85,28 +83,44 @@ class Joint:
         if reset.version is not None or reset.segment not in (None, ALL) or reset.measure not in meant:
             return frozenset()
         self.state.baseline, self.state.filling, self.state.events = None, [], 0
+        self.past.forget()
         return frozenset({JOINT}) if had else frozenset()
 
     def subjects(self, window: Window, settings: DetectionSettings) -> Iterator[Subject]:
         """The rows of each version in a window that can be judged, tested."""
-        base = self.state.baseline
-        if base is None or self.state.since > window.start or len(base) < settings.min_count:
+        if not (settings.joint and window.sampled and self.in_force(window.start)):
+            return
+        base = self._base(window)
+        if len(base.rows) < settings.min_count:
             return
         for group, parts in sorted(window.sampled.items()):
             now = merge(parts, WINDOW_ROWS)
-            data = matrix_of(base, now) if len(now) >= settings.min_count and settings.joint else None
+            data = matrix_of(base.rows, now) if len(now) >= settings.min_count else None
             if data is not None and data.names:
-                yield self._tested(group, data, settings)
+                yield _tested(group, data, base, settings)
 
-    def _tested(self, group: int, data: Matrix, settings: DetectionSettings) -> Subject:
-        seen = {name: TESTS[name](data, tolerance(settings, name)) for name in settings.joint}
-        n, m = int(data.now.sum()), int((~data.now).sum())
-        baseline = Baseline(f"first-{self.first}", self.state.since, m, {}, n=m)
-        subject = Subject(group, JOINT, baseline, _in_one_bin(m), _in_one_bin(n), None)
-        for name, one in seen.items():
-            subject.scores[name], subject.p[name] = one.score, one.p
-        subject.evidence = {"baseline": {"n": m}, "now": {"n": n}, "features": _named(list(seen.values()))}
-        return subject
+    def in_force(self, start: int) -> bool:
+        """Whether the first rows were normal already at `start` (epoch ms)."""
+        return self.state.baseline is not None and self.state.since <= start
+
+    def _base(self, window: Window) -> MergedRows:
+        """The recent rows that judge a window, or the first ones."""
+        recent = self.past.judging((window.start, window.size))
+        if recent is not None:
+            return recent
+        assert self.state.baseline is not None
+        return MergedRows(f"first-{self.first}", self.state.since, self.state.baseline)
+
+
+def _tested(group: int, data: Matrix, base: MergedRows, settings: DetectionSettings) -> Subject:
+    seen = {name: TESTS[name](data, tolerance(settings, name)) for name in settings.joint}
+    n, m = int(data.now.sum()), int((~data.now).sum())
+    baseline = Baseline(base.name, base.since, m, {}, n=m)
+    subject = Subject(group, JOINT, baseline, _in_one_bin(m), _in_one_bin(n), None)
+    for name, one in seen.items():
+        subject.scores[name], subject.p[name] = one.score, one.p
+    subject.evidence = {"baseline": {"n": m}, "now": {"n": n}, "features": _named(list(seen.values()))}
+    return subject
 
 
 def _in_one_bin(n: int) -> I64:

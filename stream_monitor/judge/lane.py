@@ -98,7 +98,7 @@ class Lane:
         self.slide_of = {pace.size: pace.slide for pace in rules.windows}
         """By window size."""
         self.normal = Normal(state, rules, self.sequential, self.recent)
-        self.joint = Joint(state.joint, rules.first)
+        self.joint = Joint(state.joint, rules.first, self.recent.rows)
         self.centroids = Centroids(state.centroids, rules.first)
         self._places = Places(state.ids)
         self._next_end = NEVER
@@ -155,11 +155,11 @@ class Lane:
                 yield Emptied(self, end - size, size)
                 continue
             self._settle(window)
-            if self.recent.ripe(end - 1):
+            if self.recent.ripe(end - 1, self.joint.in_force):
                 yield Ripe(self, end - 1)
             yield Finished(self, window)
         self._next_end = min(until - until % pace.slide + pace.slide for pace in self.rules.windows)
-        if self.recent.ripe(until):
+        if self.recent.ripe(until, self.joint.in_force):
             yield Ripe(self, until)
 
     def preview(self, last: int) -> Iterator[Finished]:

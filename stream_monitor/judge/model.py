@@ -18,7 +18,7 @@ from stream_monitor.describe.records import PerformanceDelta, ResetRecord
 from stream_monitor.detect.budget import sequential_ms, window_level
 from stream_monitor.detect.dispersion import Dispersion
 from stream_monitor.detect.grid import Grid, Step
-from stream_monitor.detect.history import Slice, plan_of
+from stream_monitor.detect.history import plan_of
 from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.detect.volume import VolumeRange
 from stream_monitor.events.arrays import pack
@@ -31,6 +31,7 @@ from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
 from stream_monitor.judge.limits import Limit, broken, parse_limit
 from stream_monitor.judge.mattering import Watches
 from stream_monitor.judge.performance import Performance, lags_of
+from stream_monitor.judge.recent_rows import Owner
 from stream_monitor.judge.sequential import SequentialRules
 from stream_monitor.judge.verdicts import (
     Bench,
@@ -218,9 +219,9 @@ class ModelJudge:
                         if alert is not None:
                             yield alert
 
-    def _alarmed(self, came: Slice, span: tuple[int, int]) -> bool:
-        """Whether a slice is of a measure in alert."""
-        about = self.state.model, came.version, came.segment, came.measure
+    def _alarmed(self, owner: Owner, span: tuple[int, int]) -> bool:
+        """Whether the measure of a slice was in alert."""
+        about = self.state.model, *owner
         after, alarmed = self.settings.baseline.accept_after, self.state.alerts.alarmed
         return any(alarmed(Cause(*about, kind), span, after) for kind in ABNORMAL)
 

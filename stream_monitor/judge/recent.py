@@ -19,16 +19,12 @@ from stream_monitor.detect.baselines import Baseline, Baselines, category_counts
 from stream_monitor.detect.history import History, Merged, Plan, Slice
 from stream_monitor.durations import HOUR, WEEK, Pace
 from stream_monitor.judge.panes import Ids, Pane
+from stream_monitor.judge.recent_rows import BUILT, Alarmed, RecentRows, RecentRowsState
 from stream_monitor.judge.windows import Window
 from stream_monitor.types import F64
 
-BUILT = 2
-"""Slices of an hour of the week that are taken in as they come."""
-
 Key = tuple[str, str]
 """(segment, measure)."""
-Alarmed = Callable[[Slice, tuple[int, int]], bool]
-"""Whether a slice, and its time (start, end), is of a measure in alert."""
 
 
 class RecentState(msgspec.Struct):
@@ -40,6 +36,7 @@ class RecentState(msgspec.Struct):
     waiting: list[tuple[int, list[Slice]]] = []
     """(start, slices) that are over and wait for the windows above them."""
     histories: dict[Key, History] = {}
+    samples: RecentRowsState = msgspec.field(default_factory=RecentRowsState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,9 @@ class Recent:
     def __init__(self, state: RecentState, plan: Plan | None, names: Names, windows: Sequence[Pace]) -> None:
         if state.plan != plan:
             state.plan, state.filling, state.waiting, state.histories = plan, None, [], {}
+            state.samples = RecentRowsState()
         self.state, self.plan, self.names = state, plan, names
+        self.rows = RecentRows(state.samples, plan)
         self._judged = [pace for pace in windows if pace.size <= WEEK]
         self._found: dict[tuple[Key, int, int], Merged | None] = {}
 
@@ -75,14 +74,19 @@ class Recent:
         if merged:
             trim(filling)
 
-    def ripe(self, until: int) -> bool:
-        """Close the slice that ends by `until`; whether any has waited for long enough."""
+    def ripe(self, until: int, rows: Callable[[int], bool]) -> bool:
+        """Close the slice that ends by `until`; whether any has waited for long enough.
+
+        `rows` says whether there was a baseline of rows at a time (epoch ms).
+        """
         if self.plan is None:
             return False
         filling = self.state.filling
         if filling is not None and filling.end <= until:
             filling.catch_up()
             self.state.waiting.append((filling.start, list(self._slices(filling))))
+            if rows(filling.start):
+                self.rows.close(filling.start, filling.sampled, list(self.names.ids.groups))
             self.state.filling = None
         return any(self._settled(start) <= until for start, _ in self.state.waiting)
 
@@ -101,6 +105,7 @@ class Recent:
         for start, slices in waiting:
             if self._settled(start) <= until:
                 self._take(start, [came for came in slices if not self._refused(came, start, alarmed)])
+        self.rows.settle(lambda start: self._settled(start) <= until, alarmed)
         self._found.clear()
 
     def _take(self, start: int, slices: Sequence[Slice]) -> None:
@@ -112,7 +117,7 @@ class Recent:
 
     def _refused(self, came: Slice, start: int, alarmed: Alarmed) -> bool:
         plan, key = self.plan, (came.segment, came.measure)
-        if plan is None or not alarmed(came, (start, start + plan.slice)):
+        if plan is None or not alarmed((came.version, *key), (start, start + plan.slice)):
             return False
         history, first = self.state.histories.get(key), self.names.baselines.shared.get(key)
         if history is None or first is None:

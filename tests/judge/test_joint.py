@@ -19,6 +19,7 @@ from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.again import Terms
 from stream_monitor.judge.joint import Joint, RowsState
 from stream_monitor.judge.model import ModelState
+from stream_monitor.judge.recent_rows import RecentRows, RecentRowsState
 from stream_monitor.judge.witness import explain
 from stream_monitor.settings import Settings
 from tests.judge.logs import Recorded, recorded
@@ -121,7 +122,7 @@ def test_a_baseline_waits_until_it_has_enough_rows() -> None:
 
 
 def test_a_reset_of_a_segment_or_a_version_leaves_rows_alone() -> None:
-    joint = Joint(RowsState(events=5), 100)
+    joint = Joint(RowsState(events=5), 100, RecentRows(RecentRowsState(), None))
     for reset in (ResetRecord("m", version="1"), ResetRecord("m", segment="country=DE")):
         assert not joint.forget(reset) and joint.state.events == 5
     assert not joint.forget(ResetRecord("m")) and joint.state.events == 0
