@@ -60,6 +60,9 @@ class LaneState(msgspec.Struct):
     others: dict[str, dict[int, np.ndarray]] = {}
     """By measure and version: borders of edges that are not in force."""
     joint: RowsState = msgspec.field(default_factory=RowsState)
+    last: Window | None = None
+    """The shortest window that finished last, its numbers only; kept where windows tumble and a change that sequential
+    detectors find may have begun in it."""
 
     @property
     def waiting(self) -> bool:
