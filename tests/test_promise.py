@@ -231,6 +231,29 @@ def test_nor_in_where_a_drift_comes_from_and_whether_it_matters(
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
+@given(*SCHEDULE, st.sampled_from([["10s", "30s"], ["20s/4s"]]), st.sampled_from(["first", "rolling"]))
+def test_nor_in_where_a_change_comes_from_that_a_sequential_detector_found(
+    seed: int, partitions: int, workers: int, crashes: float, windows: list[str], kind: str
+) -> None:
+    """No window test rejects, so all is said of what is retained at a pane; with snapshots in the midst of windows."""
+    detection = quick_settings().detection.model_dump(mode="json")
+    detection |= {"input": ["cusum", "adwin"], "false_discovery_rate": 1e-12, "tolerance": {"psi": 1.0, "ks": 1.0}}
+    rules = quick_settings(
+        segments=[["country"]],
+        baseline={"first": 100, "kind": kind, "span": "28s", "gap": "2s", "accept_after": "15s"},
+        time={"pane": "1s", "windows": windows, "allowed_lateness": "5s", "max_skew": "1s"},
+        detection=detection,
+        commit={"snapshot_interval": "2s"},
+    )
+    events = shop(3, 900)
+    metrics, alerts = by_replay(events, rules)
+    told = [alert["attribution"] for alert in alerts.values() if alert.get("attribution", {}).get("since")]
+    assert any(found.get("segments") for found in told) and any(found["moved"] for found in told)
+    assert any(alert["status"] == "outcome" for alert in alerts.values())
+    assert by_cluster(events, rules, (partitions, workers), seed, crashes) == (metrics, alerts)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     *SCHEDULE,
     st.sampled_from(["first", "rolling"]),

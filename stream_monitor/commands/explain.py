@@ -115,7 +115,8 @@ def _line(series: Series, opening: Alert) -> Text:
 
 def _attributed(found: Attribution) -> Iterator[RenderableType]:
     if found.moved:
-        table = _table("what moved", ("baseline", "now", "of the movement"))
+        since = "" if found.since is None else f" since {to_the_second(found.since)}"
+        table = _table(f"what moved{since}", ("baseline", "now", "of the movement"))
         for one in found.moved:
             table.add_row(escape(_name(one)), f"{one.baseline:.1%}", f"{one.now:.1%}", f"{one.part:.0%}")
         yield table

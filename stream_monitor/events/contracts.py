@@ -115,8 +115,11 @@ class ErrorChange(Struct, kw_only=True, omit_defaults=True):
 
 
 class Attribution(Struct, kw_only=True, omit_defaults=True):
-    """Where a drift of inputs comes from, and whether it matters."""
+    """Where a drift comes from, and, of inputs, whether it matters."""
 
+    since: Annotated[
+        int | None, Meta(description="of an alert that a sequential detector opened: start of what `now` is made of")
+    ] = None
     distance: Annotated[float, Meta(description="half the sum of |now - baseline| over at most ten groups; 0 to 1")] = (
         0.0
     )
@@ -128,7 +131,7 @@ class Attribution(Struct, kw_only=True, omit_defaults=True):
 class Alert(Struct, kw_only=True, omit_defaults=True):
     """Findings on one measure that survived all controls. (id, status, revision) is unique.
 
-    An alert that opened on a window of inputs may have one record more, with status `outcome`, once the labels of that
+    An alert that opened on a drift of inputs may have one record more, with status `outcome`, once the labels of that
     time are known: before or after it is resolved.
     """
 
@@ -147,7 +150,8 @@ class Alert(Struct, kw_only=True, omit_defaults=True):
     reason: Annotated[str, Meta(description="one sentence for a person")]
     findings: list[Finding] = []
     attribution: Annotated[
-        Attribution | None, Meta(description="of an alert that opens on a window of inputs, and of its outcome")
+        Attribution | None,
+        Meta(description="of an alert that opens on a drift of inputs or outcomes, and of its outcome"),
     ] = None
 
 

@@ -14,7 +14,7 @@ after that of all was made, is the difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,15 +35,18 @@ MOST_OF_IT = 0.5
 """A segment with this part is named in the alert's sentence."""
 
 
-def attribution_of(subject: Subject, evidence: dict[str, Any], bench: Bench, window: Window) -> Attribution:
-    """Where the drift of a measure comes from; `evidence` is that of its first finding."""
+def attribution_of(subject: Subject, evidence: dict[str, Any], bench: Bench, windows: Sequence[Window]) -> Attribution:
+    """Where the drift of a measure comes from; `evidence` is that of its first finding, `windows` what it is about.
+
+    Of several windows, which lie side by side, the counts are added up.
+    """
     p, q, place = _shares(subject)
     moved = _bins(evidence["bins"]) if "bins" in evidence else _categories(subject)
     distance = float(np.abs(q - p).sum()) / 2
     return Attribution(
         distance=round(distance, 6),
         moved=_largest(moved),
-        segments=_segments(subject, bench, window, (p, q, place)) if distance else [],
+        segments=_segments(subject, bench, windows, (p, q, place)) if distance else [],
     )
 
 
@@ -91,12 +94,14 @@ def _lumped(counts: I64, place: I64) -> F64:
     return np.asarray(np.bincount(place, counts, GROUPS) / max(int(counts.sum()), 1))
 
 
-def _segments(subject: Subject, bench: Bench, window: Window, whole: tuple[F64, F64, I64]) -> list[SegmentPart]:
+def _segments(
+    subject: Subject, bench: Bench, windows: Sequence[Window], whole: tuple[F64, F64, I64]
+) -> list[SegmentPart]:
     p, q, place = whole
     way, distance = np.sign(q - p), float(np.abs(q - p).sum()) / 2
     n, m = int(subject.now.sum()), int(subject.base.sum())
     parts = []
-    for segment, now, baseline in _of_version(subject, bench, window):
+    for segment, now, baseline in _of_version(subject, bench, windows):
         before, after = subject.baseline.weights.get(segment, 0) / max(m, 1), int(now.sum()) / max(n, 1)
         base = None if baseline is None else _base_counts(subject, baseline)
         p_s = p if base is None else _lumped(base, place)  # without a baseline of its own it is held against all
@@ -109,15 +114,19 @@ def _segments(subject: Subject, bench: Bench, window: Window, whole: tuple[F64, 
     return [one for one in parts[:NAMED] if one.part >= LEAST_PART]
 
 
-def _of_version(subject: Subject, bench: Bench, window: Window) -> Iterator[tuple[str, I64, Baseline | None]]:
-    """(segment, the window's counts on the bins of all, its baseline) of the version of a subject of all events."""
+def _of_version(
+    subject: Subject, bench: Bench, windows: Sequence[Window]
+) -> Iterator[tuple[str, I64, Baseline | None]]:
+    """(segment, its counts on the bins of all, its baseline) of the version of a subject of all events."""
     version, segment = bench.groups[subject.group]
     if segment != ALL or not subject.baseline.weights:
         return
+    at = max(windows[0].start, subject.baseline.since)  # a change can be found soon after the baseline was made
     for group, (its, name) in enumerate(bench.groups):
         if its == version and name != ALL:
-            baseline = bench.baselines.in_force((version, name), subject.measure, window.start)
-            yield name, _now_counts(subject, bench, window, group), baseline
+            baseline = bench.baselines.in_force((version, name), subject.measure, at)
+            now = [_now_counts(subject, bench, window, group) for window in windows]
+            yield name, np.asarray(np.sum(now, axis=0)), baseline
 
 
 def _now_counts(subject: Subject, bench: Bench, window: Window, group: int) -> I64:

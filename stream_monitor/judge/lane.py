@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.profiles import UNKNOWN_CATEGORIES, Delta
 from stream_monitor.describe.records import ResetRecord
@@ -100,6 +102,11 @@ class Lane:
         self.normal = Normal(state, rules, self.sequential, self.recent)
         self.joint = Joint(state.joint, rules.first, self.recent.rows)
         self.centroids = Centroids(state.centroids, rules.first)
+        shortest = min(rules.windows)
+        self._kept = shortest.size if rules.sequential.names and shortest.size == shortest.slide else None
+        """Of windows of this size the last is kept."""
+        if self._kept is None:
+            state.last = None
         self._places = Places(state.ids)
         self._next_end = NEVER
         """No window ends before this."""
@@ -155,6 +162,8 @@ class Lane:
                 yield Emptied(self, end - size, size)
                 continue
             self._settle(window)
+            if size == self._kept:
+                self.state.last = msgspec.structs.replace(window, values={}, categories={}, sampled={})
             if self.recent.ripe(end - 1, self.joint.in_force):
                 yield Ripe(self, end - 1)
             yield Finished(self, window)
@@ -187,6 +196,15 @@ class Lane:
         for window in (*self.state.windows, self.state.recent.filling):
             if window is not None:
                 window.catch_up()
+
+    def retained(self) -> list[list[Window]]:
+        """By window size: the slices that are kept, oldest first, the last of which holds the pane that closed last."""
+        chains = [[*slides.earlier.get(slides.pace.size, ()), slides.filling] for slides in self.slides]
+        if self.state.last is not None:
+            chains.append([self.state.last, self.slides[self.rules.windows.index(min(self.rules.windows))].filling])
+        for chain in chains:
+            chain[-1].catch_up()
+        return chains
 
     # --- a pane ---
 

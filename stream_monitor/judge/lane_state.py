@@ -63,6 +63,9 @@ class LaneState(msgspec.Struct):
     joint: RowsState = msgspec.field(default_factory=RowsState)
     centroids: dict[str, Centroid] = {}
     """By the measure of an embedding."""
+    last: Window | None = None
+    """The shortest window that finished last, its numbers only; kept where windows tumble and a change that sequential
+    detectors find may have begun in it."""
 
     @property
     def waiting(self) -> bool:

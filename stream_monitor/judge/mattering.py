@@ -2,10 +2,12 @@
 
 Labels come on a clock of their own, at most as far as the input's and up to the label horizon behind it; how far they
 are when an alert opens depends on how topics were interleaved. So an alert opens with "unknown", and a watch is set.
-The label lane, whose windows finish in an order that is the same whatever came when, adds its windows to the watch
-from the start of the alert's on (of sliding ones those that lie side by side from there, so that a label counts once),
-and the answer is a record of its own: status `outcome`. In every schedule the input lane has finished a window before
-the label lane finishes the same one, so no window is missed and none comes too early.
+The label lane, whose windows finish in an order that is the same whatever came when, adds its windows to the watch from
+the start of the alert's on (of sliding ones those that lie side by side from there, so that a label counts once), and
+the answer is a record of its own: status `outcome`. An alert that opened at a pane is watched in the shortest windows,
+from the last one on that begins with the pane or before. In every schedule the input lane has closed what an alert
+opened on before the label lane finishes a window with that end or a later one, so none is missed and none comes too
+early.
 """
 
 from __future__ import annotations
@@ -42,14 +44,15 @@ class Watch(msgspec.Struct):
 
 
 class Watches(msgspec.Struct):
-    """One for each alert that opened on a window of inputs, until it is answered or the label horizon has passed."""
+    """One for each alert that opened on a drift of inputs, until it is answered or the label horizon has passed."""
 
     by_id: dict[str, Watch] = {}
 
-    def add(self, alert: Alert, size: int, horizon: int) -> None:
-        """Watch an alert that opened on a window of `size` ms."""
+    def add(self, alert: Alert, first: tuple[int, int], horizon: int) -> None:
+        """Watch an alert from the `first` window (start, size) on: one that ends when the alert opens, or later."""
         opening = msgspec.structs.replace(alert, findings=[], attribution=None)
-        self.by_id[alert.id] = Watch(opening, size, alert.ts - size, alert.ts + horizon)
+        start, size = first
+        self.by_id[alert.id] = Watch(opening, size, start, alert.ts + horizon)
 
     def finished(self, window: Window, ids: Ids, baselines: Baselines, least: int) -> Iterator[Alert]:
         """Take in a finished window of the label lane; the answers that it makes clear, of at least `least` labels."""

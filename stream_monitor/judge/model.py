@@ -22,17 +22,19 @@ from stream_monitor.detect.history import plan_of
 from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.detect.volume import VolumeRange
 from stream_monitor.events.arrays import pack
-from stream_monitor.events.contracts import Alert, ErrorChange, Finding, MeasureSummary, Metric
+from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, MeasureSummary, Metric
 from stream_monitor.judge import metrics
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
 from stream_monitor.judge.attribution import MOST_OF_IT, attribution_of
+from stream_monitor.judge.evidence import numeric_evidence
 from stream_monitor.judge.lane import Closed, Emptied, Finished, Forgotten, Lane, Rang, Ripe
 from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
 from stream_monitor.judge.limits import Limit, broken, parse_limit
 from stream_monitor.judge.mattering import Watches
 from stream_monitor.judge.performance import Performance, lags_of
 from stream_monitor.judge.recent_rows import Owner
-from stream_monitor.judge.sequential import SequentialRules
+from stream_monitor.judge.sequential import Found, SequentialRules
+from stream_monitor.judge.since import since
 from stream_monitor.judge.verdicts import (
     Bench,
     Kind,
@@ -49,6 +51,9 @@ from stream_monitor.judge.windows import Window
 from stream_monitor.settings import Settings
 
 LANES: tuple[LaneName, ...] = ("input", "label", "feedback", "observation")
+
+ATTRIBUTED: tuple[LaneName, ...] = ("input", "label")
+"""Lanes whose alerts say where a drift comes from."""
 
 ABNORMAL: tuple[Kind, ...] = ("drift", "quality", "limit")
 """Alerts whose time does not become a recent baseline."""
@@ -184,10 +189,7 @@ class ModelJudge:
                 if lane.state.name == "input":
                     self._count(lane, pane.start, pane.counts[:, 0].tolist())
             case Rang(lane=lane, pane=pane, found=found):
-                moment = Moment(pane, pane + self.settings.time.pane, found.voice)
-                findings = [] if found.finding is None else [found.finding]
-                verdict = Verdict(found.group, found.measure, "drift", findings)
-                yield from self._alert(lane, found.group, verdict, moment)
+                yield from self._ring(lane, pane, found)
             case Finished(lane=lane, window=window):
                 yield from self._judge(lane, window)
             case _:
@@ -241,8 +243,8 @@ class ModelJudge:
             verdicts = control(subjects, self.settings.detection, level)
             for verdict in verdicts:
                 for alert in self._alert(lane, verdict.group, verdict, moment):
-                    if (alert.status, alert.kind, lane.state.name) == ("open", "drift", "input"):
-                        self._attribute(alert, verdict, subjects, (lane, window))
+                    if (alert.status, alert.kind) == ("open", "drift") and lane.state.name in ATTRIBUTED:
+                        self._attribute_window(alert, verdict, subjects, (lane, window))
                     yield alert
             if window.start % window.size == 0:  # windows that overlap tell of the same values
                 remember(subjects, verdicts, lane.state.dispersion.setdefault(window.size, Dispersion()))
@@ -270,18 +272,48 @@ class ModelJudge:
         state, recent = lane.state, lane.recent.judging
         return Bench(list(state.ids.groups), list(state.ids.measures), state.baselines, state.edges, recent)
 
-    def _attribute(
+    def _ring(self, lane: Lane, pane: int, found: Found) -> Iterator[Alert]:
+        """What a sequential detector says of a measure at a pane."""
+        findings = [] if found.finding is None else [found.finding]
+        verdict = Verdict(found.group, found.measure, "drift", findings)
+        moment = Moment(pane, pane + self.settings.time.pane, found.voice)
+        for alert in self._alert(lane, found.group, verdict, moment):
+            if alert.status == "open":
+                self._attribute_pane(alert, verdict, lane, pane)
+            yield alert
+
+    def _attribute_window(
         self, alert: Alert, verdict: Verdict, subjects: Sequence[Subject], finished: tuple[Lane, Window]
     ) -> None:
-        """Say where a drift comes from, and watch for labels that say whether it matters."""
+        """Say where a drift comes from that a window opened an alert on."""
         lane, window = finished
         subject = next(s for s in subjects if (s.group, s.measure) == (verdict.group, verdict.measure))
-        found = attribution_of(subject, verdict.findings[0].evidence, self._bench(lane), window)
-        found.error = ErrorChange(state="unknown")
-        alert.attribution = found
+        found = attribution_of(subject, verdict.findings[0].evidence, self._bench(lane), [window])
+        self._attribute(alert, lane, found, (window.start, window.size))
+
+    def _attribute_pane(self, alert: Alert, verdict: Verdict, lane: Lane, pane: int) -> None:
+        """The same of a change that a sequential detector found, from what is retained since it began."""
+        finding, bench = verdict.findings[0], self._bench(lane)
+        began = pane if finding.change_ts is None else finding.change_ts
+        came, found = since(lane, bench, (verdict.group, verdict.measure), (began, pane)), Attribution()
+        if came is not None:
+            subject, windows = came
+            assert subject.borders is not None  # these detectors see numbers
+            drawn = numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders)
+            finding.evidence |= drawn | {"baseline": finding.evidence.get("baseline", {}) | drawn["baseline"]}
+            found = attribution_of(subject, drawn, bench, windows)
+            found.since = windows[0].start
+        shortest = min(self.settings.time.windows)
+        self._attribute(alert, lane, found, (pane - pane % shortest.slide, shortest.size))
+
+    def _attribute(self, alert: Alert, lane: Lane, found: Attribution, first: tuple[int, int]) -> None:
+        """Attach what was found; of inputs watch for labels that say whether it matters, from the `first` window on."""
         if found.segments and found.segments[0].part >= MOST_OF_IT:
-            alert.reason += f"; {found.segments[0].part:.0%} of it from {found.segments[0].segment}"
-        self.state.watches.add(alert, window.size, self.settings.join.label_horizon)
+            alert.reason += f"; {min(found.segments[0].part, 1):.0%} of it from {found.segments[0].segment}"
+        alert.attribution = found
+        if lane.state.name == "input":
+            found.error = ErrorChange(state="unknown")
+            self.state.watches.add(alert, first, self.settings.join.label_horizon)
 
     def _alert(self, lane: Lane, group: int, verdict: Verdict, moment: Moment) -> Iterator[Alert]:
         version, segment = list(lane.state.ids.groups)[group]

@@ -222,7 +222,9 @@ class Normal:
         measure = self.state.ids.measures.get(name)
         if measure is None:
             return
-        for window in [*self.state.windows, *(part for parts in self.state.earlier.values() for part in parts)]:
+        parts = [part for parts in self.state.earlier.values() for part in parts]
+        last = [] if self.state.last is None else [self.state.last]
+        for window in [*self.state.windows, *parts, *last]:
             move_window(window, measure, move)
         if pane is not None and move_pane(pane, measure, move):
             for window in self.state.windows:  # which are about to take it in

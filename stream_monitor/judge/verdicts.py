@@ -93,18 +93,19 @@ def subjects_of(window: Window, bench: Bench, minimum: int) -> list[Subject]:
         if baseline is not None and baseline.counts is not None and name in bench.edges:
             borders, now = bench.edges[name].borders, window.numbers.counts[group, measure]
             subject = Subject(group, name, baseline, baseline.counts, now, borders)
-            found.append(_by_recent(subject, bench, window))
+            found.append(by_recent(subject, bench, (window.start, window.size)))
     for (group, name), (n, counts) in sorted(window.categories.items()):
         baseline = bench.baselines.in_force(bench.groups[group], name, window.start)
         if n >= minimum and baseline is not None and baseline.categories is not None:
             base, now = category_counts(baseline, counts, n)
-            found.append(_by_recent(Subject(group, name, baseline, base, now, None, counts), bench, window))
+            subject = Subject(group, name, baseline, base, now, None, counts)
+            found.append(by_recent(subject, bench, (window.start, window.size)))
     return found
 
 
-def _by_recent(subject: Subject, bench: Bench, window: Window) -> Subject:
-    """The same, held against a recent baseline where there is one."""
-    merged = bench.recent(bench.groups[subject.group], subject.measure, (window.start, window.size))
+def by_recent(subject: Subject, bench: Bench, span: tuple[int, int]) -> Subject:
+    """The same of a span (start, size), held against a recent baseline where there is one."""
+    merged = bench.recent(bench.groups[subject.group], subject.measure, span)
     if merged is not None:
         subject.baseline, subject.base, subject.recent = merged.baseline, merged.counts, True
         subject.now = np.bincount(merged.to, subject.now, BINS).astype(np.int64)

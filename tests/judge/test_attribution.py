@@ -136,3 +136,86 @@ def test_how_far_labels_are_behind_does_not_show() -> None:
     events = list(events_of(germany_trebles, wrong=lambda after: 0.7 if after else 0.2))
     one, many = (records(iter(events), batch=size) for size in (100_000, 37))
     assert sorted(one, key=json.dumps) == sorted(many, key=json.dumps)
+
+
+# --- what sequential detectors find ---
+
+
+def by_detectors(names: list[str], **sections: Any) -> Settings:
+    """Windows that reject nothing beside sequential detectors of inputs and outcomes."""
+    changes = {"input": names, "outcome": names, "min_count": 40, "false_discovery_rate": 1e-12}
+    detection = rules().detection.model_dump(mode="json") | changes | {"tolerance": dict.fromkeys(("psi", "ks"), 1.0)}
+    return quick_settings(segments=[["country"]], baseline={"first": 300}, detection=detection, **sections)
+
+
+def opened_by(names: list[str], measure: str, *, batch: int = 200, **sections: Any) -> list[dict[str, Any]]:
+    """The records of the first alert on a measure that opens after the change, by a sequential detector."""
+    events = events_of(germany_trebles, wrong=lambda after: 0.7 if after else 0.2)
+    alerts = [a for a in recorded(by_detectors(names, **sections), events, batch=batch).alerts if a["segment"] == "all"]
+    first = next(a for a in alerts if a["measure"] == measure and a["opened_ts"] >= T0 + CHANGE * 1_000)
+    assert first["status"] == "open" and first["findings"][0]["detector"] in names
+    return [a for a in alerts if a["id"] == first["id"]]
+
+
+WINDOWS = {"tumbling": ["10s", "30s"], "sliding": ["20s/2s"]}
+
+
+@pytest.mark.parametrize("windows", WINDOWS.values(), ids=WINDOWS)
+@pytest.mark.parametrize("name", ["cusum", "adwin"])
+def test_an_alert_of_a_sequential_detector_says_where_the_change_comes_from(name: str, windows: list[str]) -> None:
+    time = {"pane": "1s", "windows": windows, "allowed_lateness": "5s", "max_skew": "1s"}
+    records = opened_by([name], "amount", time=time)
+    alert, found = records[0], records[0]["attribution"]
+    assert found["segments"][0]["segment"] == "country=DE" and found["segments"][0]["part"] > 0.4
+    assert max(found["moved"], key=lambda moved: moved["now"] - moved["baseline"])["above"] > 10
+    evidence = alert["findings"][0]["evidence"]
+    assert evidence["now"]["n"] >= 20 and sum(evidence["bins"]["now"]) == pytest.approx(1, abs=1e-4)
+    assert evidence["baseline"]["std"] > 0 and evidence["baseline"]["p50"] == pytest.approx(10, abs=1)
+    assert found["since"] == alert["findings"][0]["change_ts"] == T0 + CHANGE * 1_000
+    assert found["error"] == {"state": "unknown"}
+    (outcome,) = [record for record in records if record["status"] == "outcome"]
+    error = outcome["attribution"]["error"]
+    assert error["state"] == "worse" and error["since"] <= alert["opened_ts"] < outcome["ts"]
+
+
+@pytest.mark.parametrize(("windows", "since"), [(["30s"], 70), (["10s", "30s"], 80), (["30s/5s"], 80)])
+def test_what_came_before_the_change_is_looked_at_only_where_nothing_shorter_is_retained(
+    windows: list[str], since: int
+) -> None:
+    """The change begins at second 80 and is found by 82, amid a window of 30 s that began at 70."""
+    time = {"pane": "1s", "windows": windows, "allowed_lateness": "5s", "max_skew": "1s"}
+    alert = opened_by(["cusum"], "amount", time=time)[0]
+    assert alert["ts"] == T0 + 82_000
+    assert alert["attribution"]["since"] == T0 + since * 1_000
+    assert alert["findings"][0]["evidence"]["now"]["n"] == (alert["ts"] - alert["attribution"]["since"]) // 50
+
+
+def test_a_change_that_is_found_in_the_window_after_it_began_is_held_against_that_window_too() -> None:
+    """Only a few in a hundred values change, so the CUSUM takes longer than what is left of a window."""
+
+    def some_more(rng: Rng, where: str, after: bool) -> float:
+        return rng.gauss(10, 2) + (1.2 if after else 0)
+
+    time = {"pane": "1s", "windows": ["4s", "1m"], "allowed_lateness": "5s", "max_skew": "1s"}
+    alerts = recorded(by_detectors(["cusum"], time=time), events_of(some_more)).alerts
+    alert = next(
+        a for a in alerts if (a["measure"], a["segment"]) == ("amount", "all") and a["opened_ts"] >= T0 + 80_000
+    )
+    since = alert["attribution"]["since"]
+    assert 4_000 < alert["ts"] - since <= 8_000 and since % 4_000 == 0
+    assert alert["findings"][0]["evidence"]["now"]["n"] == (alert["ts"] - since) // 50
+
+
+def test_an_alert_on_the_error_says_which_segment_it_comes_from_and_waits_for_nothing() -> None:
+    records = opened_by(["cusum"], "error")
+    found = records[0]["attribution"]
+    assert {one["segment"] for one in found["segments"]} == {"country=DE", "country=FR", "country=IT"}
+    assert sum(one["part"] for one in found["segments"]) == pytest.approx(1, abs=0.3)
+    right, wrong = sorted(found["moved"], key=lambda moved: moved.get("above", 0.0))
+    assert wrong["now"] > wrong["baseline"] and right["now"] < right["baseline"]
+    assert "error" not in found and all(record["status"] != "outcome" for record in records)
+
+
+def test_nor_does_it_show_there_how_events_were_batched() -> None:
+    one, many = (opened_by(["cusum"], "amount", batch=size) for size in (100_000, 37))
+    assert sorted(one, key=json.dumps) == sorted(many, key=json.dumps)

@@ -105,7 +105,7 @@ def key_of(alert: Alert) -> tuple[str, int]:
 def test_it_is_drawn_for_a_person_and_fits_as_data(live: Recorded) -> None:
     for measure, words in {
         "amount": ["what moved", "country=DE", "baseline │", "psi", "labels: ", "windows of 10s", "│", "outcome"],
-        "error": ["cusum: began about", "σ", "panes, at most", "threshold"],
+        "error": ["cusum: began about", "σ", "panes, at most", "threshold", "what moved since 2023-", "baseline │"],
     }.items():
         found = explained(live, published(live, measure))
         screen = Console(file=io.StringIO(), width=100)
