@@ -277,11 +277,12 @@ def test_nor_when_windows_slide(seed: int, partitions: int, workers: int, crashe
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(st.integers(0, 10_000), st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02]))
 def test_nor_does_it_show_when_the_baseline_is_pinned(seed: int, partitions: int, workers: int, crashes: float) -> None:
-    rules = quick_settings(segments=[["country"]])
+    rules = quick_settings(segments=[["country"]], sample={"rows": 8})
     events = shop(3)
     pinned = build(rules, ((e.role, e.raw) for e in shop(4, 300)), "calm", None).baselines
     metrics, alerts = by_replay(events, rules, pinned)
     assert {m.get("baseline") for m in metrics.values() if m["kind"] == "traffic" and m["segment"] == "all"} >= {"calm"}
+    assert baselines_of_rows(metrics) == {"calm"}
     assert by_cluster(events, rules, (partitions, workers), seed, crashes, pinned) == (metrics, alerts)
 
 

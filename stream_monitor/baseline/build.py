@@ -9,17 +9,22 @@ from pathlib import Path
 
 import msgspec
 
+from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import END
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.measures import JOINT
 from stream_monitor.describe.records import DeltaRecord, read
+from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
+from stream_monitor.detect.rows import WINDOW_ROWS
 from stream_monitor.durations import Pace, ms
 from stream_monitor.errors import TableError
+from stream_monitor.events.arrays import pack
 from stream_monitor.events.contracts import DeadLetter
 from stream_monitor.events.tables import SUFFIXES, read_table
 from stream_monitor.judge.model import ModelJudge, new_state
 from stream_monitor.replay import BATCH, Driver, read_files
-from stream_monitor.sections import BaselineSettings, TimeSettings
+from stream_monitor.sections import BaselineSettings, SampleSettings, TimeSettings
 from stream_monitor.settings import Settings
 
 EVER = ms("36500d")
@@ -105,6 +110,7 @@ class _Making:
             if judge is None:
                 state = new_state(delta.model, self.settings)
                 judge = self.models[delta.model] = ModelJudge(state, self.settings)
+            delta.vectors = None  # no file has a centroid
             judge.feed(delta)
 
 
@@ -113,7 +119,9 @@ def _timeless(settings: Settings) -> Settings:
     time = TimeSettings.model_construct(
         **{**dict(settings.time), "pane": EVER, "windows": (Pace.tumbling(EVER),), "allowed_lateness": EVER}
     )
-    return settings.model_copy(update={"time": time, "baseline": BaselineSettings.model_construct(first=2**62)})
+    baseline = BaselineSettings.model_construct(first=2**62)
+    sample = SampleSettings(rows=WINDOW_ROWS if settings.sample.rows else 0)
+    return settings.model_copy(update={"time": time, "baseline": baseline, "sample": sample})
 
 
 def _measures(judge: ModelJudge, name: str) -> list[PinnedMeasure]:
@@ -128,4 +136,7 @@ def _measures(judge: ModelJudge, name: str) -> list[PinnedMeasure]:
             edges = lane.state.edges.get(measure) if baseline.counts is not None else None
             borders = edges.borders if edges is not None else None
             found.append(PinnedMeasure(lane.state.name, segment, measure, baseline, borders))
+        if (rows := lane.joint.made()) is not None:
+            baseline = Baseline(name, lane.state.closed, len(rows), {"other": len(rows)}, len(rows))
+            found.append(PinnedMeasure(lane.state.name, ALL, JOINT, baseline, rows=pack(rows)))
     return found

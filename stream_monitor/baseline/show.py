@@ -153,7 +153,7 @@ def _cells(pinned: PinnedMeasure) -> list[str]:
     if pinned.lane == "input" and baseline.events:
         missing = f"{max(baseline.events - values, 0) / baseline.events:.1%}"
     if baseline.counts is None or pinned.borders is None:
-        return [f"{baseline.n:,}", missing, _names(baseline)]
+        return [f"{baseline.n:,}", missing, "rows, features side by side" if pinned.rows else _names(baseline)]
     ends = baseline.low, baseline.high
     cuts = [quantile(baseline.counts, pinned.borders, share, *ends) for share in (0.5, 0.99)]
     spread = f"{baseline.mean:.4g} ± {baseline.std:.3g}"

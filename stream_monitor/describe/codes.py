@@ -44,9 +44,9 @@ class Key(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """A prediction's segments ("country=DE", …) and its class, None when it is a number or absent."""
+    """A prediction's segments ("country=DE", …; None where it lies in none), and its class, if it has one."""
 
-    segments: tuple[str, ...]
+    segments: tuple[str | None, ...]
     category: str | None
 
 

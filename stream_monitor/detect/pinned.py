@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from stream_monitor.describe.edges import BINS
 from stream_monitor.describe.measures import Lane
 from stream_monitor.describe.records import MAX_RECORD_BYTES, PinRecord, ResetRecord
 from stream_monitor.detect.baselines import Baseline
+from stream_monitor.detect.rows import Rows
 from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
 
@@ -27,6 +29,17 @@ class PinnedMeasure(msgspec.Struct):
     measure: str
     baseline: Baseline
     borders: np.ndarray | None = None
+    rows: bytes = b""
+    """Of `joint(features)`: the packed `detect.rows.Rows`, or some of them."""
+
+    def pieces(self, most: int) -> list[PinnedMeasure]:
+        """The same in parts whose rows have about `most` bytes."""
+        count = -(-len(self.rows) // most)
+        if count <= 1:
+            return [self]
+        rows = unpack(self.rows, Rows)
+        place = np.arange(len(rows)) * count // max(len(rows), 1)
+        return [msgspec.structs.replace(self, rows=pack(rows.kept(place == at, rows.upto))) for at in range(count)]
 
 
 class PinnedBaseline(msgspec.Struct):
@@ -41,7 +54,7 @@ class PinnedBaseline(msgspec.Struct):
         """As control records of the `profiles` topic, each small enough for a broker."""
         chunks: list[list[PinnedMeasure]] = [[]]
         size = 0
-        for measure in self.measures:
+        for measure in itertools.chain(*(measure.pieces(MAX_RECORD_BYTES // 2) for measure in self.measures)):
             length = len(pack(measure))
             if size + length > MAX_RECORD_BYTES and chunks[-1]:
                 chunks.append([])
@@ -98,13 +111,15 @@ def read_file(path: Path) -> list[PinnedBaseline]:
     for pinned in file.baselines:
         for measure in pinned.measures:
             if not _sound(measure):
-                raise FormatError(f"{path}: the counts and borders of {measure.measure!r} do not fit each other")
+                raise FormatError(f"{path}: the counts, borders or rows of {measure.measure!r} do not fit each other")
     return file.baselines
 
 
 def _sound(pinned: PinnedMeasure) -> bool:
     """A judge trusts what is on its topic, so a file that was edited by hand is looked at here."""
     counts, borders = pinned.baseline.counts, pinned.borders
+    if pinned.rows and not unpack(pinned.rows, Rows).sound:
+        return False
     if counts is None or borders is None:
         return counts is None and borders is None
     shapes = counts.shape == (BINS,) and 0 < len(borders) < BINS

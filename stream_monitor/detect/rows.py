@@ -47,6 +47,18 @@ class Rows(msgspec.Struct):
     def __len__(self) -> int:
         return len(self.hash)
 
+    @property
+    def sound(self) -> bool:
+        """Whether hashes ascend and each column has a value a row: for rows that came in a file."""
+        size = len(self.hash)
+        shapes = self.values.shape == (len(self.numbers), size) and self.codes.shape == (len(self.texts), size)
+        kinds = (self.hash.dtype.kind, self.values.dtype.kind, self.codes.dtype.kind) == ("u", "f", "i")
+        return shapes and kinds and self.hash.ndim == 1 and self._ordered()
+
+    def _ordered(self) -> bool:
+        codes = (self.codes >= -1) & (self.codes < len(self.categories))
+        return bool((self.hash[1:] > self.hash[:-1]).all() and codes.all() and not np.isinf(self.values).any())
+
     def number(self, name: str) -> F64:
         """A numeric column, NaN where it is not there."""
         if name not in self.numbers:

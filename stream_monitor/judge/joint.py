@@ -30,6 +30,16 @@ from stream_monitor.sections import DetectionSettings
 from stream_monitor.types import I64
 
 
+class PinnedRows(msgspec.Struct):
+    """Rows that somebody said are normal, in force from `since` (epoch ms) on."""
+
+    name: str
+    since: int
+    rows: Rows
+    previous: PinnedRows | None = None
+    """What was pinned before, for the windows that had begun."""
+
+
 class RowsState(msgspec.Struct):
     """The baseline's rows, or those that it is being made of."""
 
@@ -39,6 +49,8 @@ class RowsState(msgspec.Struct):
     baseline: Rows | None = None
     since: int = NEVER
     """Start of the first pane (epoch ms) after it."""
+    pinned: dict[str, PinnedRows] = {}
+    """By version; "" for all."""
 
 
 def of_pane(parts: Sequence[tuple[Part, I64]], admitted: Container[str]) -> dict[int, Rows]:
@@ -76,24 +88,45 @@ class Joint:
             if len(state.filling[0]) >= min(self.first, ENOUGH):
                 state.baseline, state.since, state.filling = state.filling[0], end, []
 
+    def pin(self, version: str | None, name: str, parts: Sequence[Rows], since: int) -> None:
+        """Put pinned rows in force from `since` (epoch ms) on, of all versions or of one."""
+        former = self.state.pinned.get(version or "")
+        if former is not None and former.since < since:
+            former = PinnedRows(former.name, former.since, former.rows)
+        elif former is not None:
+            former = former.previous
+        self.state.pinned[version or ""] = PinnedRows(name, since, merge(parts, BASELINE_ROWS), former)
+
     def forget(self, reset: ResetRecord) -> frozenset[str]:
         """Learn anew what is normal, where a reset is about rows or a feature of them; the measures that lost it."""
-        had = [*self.state.filling, *([self.state.baseline] if self.state.baseline is not None else [])]
-        meant = {None, JOINT}.union(*(rows.numbers for rows in had), *(rows.texts for rows in had))
-        if reset.version is not None or reset.segment not in (None, ALL) or reset.measure not in meant:
+        state = self.state
+        made = [*state.filling, *([state.baseline] if state.baseline is not None else [])]
+        if reset.segment not in (None, ALL):
             return frozenset()
-        self.state.baseline, self.state.filling, self.state.events = None, [], 0
-        self.past.forget()
-        return frozenset({JOINT}) if had else frozenset()
+        gone = [
+            version
+            for version, pinned in state.pinned.items()
+            if reset.version in (None, version) and _about(reset, [pinned.rows, *made])
+        ]
+        for version in gone:
+            del state.pinned[version]
+        if reset.version is None and _about(reset, made):
+            state.baseline, state.filling, state.events = None, [], 0
+            self.past.forget()
+            return frozenset({JOINT}) if made or gone else frozenset()
+        return frozenset({JOINT}) if gone else frozenset()
 
-    def subjects(self, window: Window, settings: DetectionSettings) -> Iterator[Subject]:
-        """The rows of each version in a window that can be judged, tested."""
-        if not (settings.joint and window.sampled and self.in_force(window.start)):
+    def subjects(
+        self, window: Window, settings: DetectionSettings, groups: Sequence[tuple[str, str]]
+    ) -> Iterator[Subject]:
+        """The rows of each version in a window that can be judged, tested; `groups` are the lane's."""
+        if not (settings.joint and window.sampled):
             return
-        base = self._base(window)
-        if len(base.rows) < settings.min_count:
-            return
+        usual = self._usual(window)
         for group, parts in sorted(window.sampled.items()):
+            base = self._pinned(groups[group][0], window.start) or usual
+            if base is None or len(base.rows) < settings.min_count:
+                continue
             now = merge(parts, WINDOW_ROWS)
             data = matrix_of(base.rows, now) if len(now) >= settings.min_count else None
             if data is not None and data.names:
@@ -103,13 +136,29 @@ class Joint:
         """Whether the first rows were normal already at `start` (epoch ms)."""
         return self.state.baseline is not None and self.state.since <= start
 
-    def _base(self, window: Window) -> MergedRows:
-        """The recent rows that judge a window, or the first ones."""
-        recent = self.past.judging((window.start, window.size))
-        if recent is not None:
-            return recent
-        assert self.state.baseline is not None
-        return MergedRows(f"first-{self.first}", self.state.since, self.state.baseline)
+    def _usual(self, window: Window) -> MergedRows | None:
+        """The recent rows that judge a window, or the first ones; None where neither was in force when it began."""
+        if self.state.baseline is None or not self.in_force(window.start):
+            return None
+        first = MergedRows(f"first-{self.first}", self.state.since, self.state.baseline)
+        return self.past.judging((window.start, window.size)) or first
+
+    def _pinned(self, version: str, start: int) -> MergedRows | None:
+        """Rows that were pinned for a version, or for all, and in force at `start` (epoch ms)."""
+        for pinned in (self.state.pinned.get(version), self.state.pinned.get("")):
+            one = pinned.previous if pinned is not None and pinned.since > start else pinned
+            if one is not None and one.since <= start:
+                return MergedRows(one.name, one.since, one.rows)
+        return None
+
+    def made(self) -> Rows | None:
+        """All that came so far: the end of `baseline build`."""
+        return merge(self.state.filling, BASELINE_ROWS) if self.state.filling else None
+
+
+def _about(reset: ResetRecord, rows: Sequence[Rows]) -> bool:
+    """Whether a reset is about rows as such, or about a feature of these."""
+    return reset.measure in {None, JOINT}.union(*(one.numbers for one in rows), *(one.texts for one in rows))
 
 
 def _tested(group: int, data: Matrix, base: MergedRows, settings: DetectionSettings) -> Subject:

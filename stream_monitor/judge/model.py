@@ -20,8 +20,9 @@ from stream_monitor.detect.dispersion import Dispersion
 from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.history import plan_of
 from stream_monitor.detect.pinned import PinnedMeasure
+from stream_monitor.detect.rows import Rows
 from stream_monitor.detect.volume import VolumeRange
-from stream_monitor.events.arrays import pack
+from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, MeasureSummary, Metric
 from stream_monitor.judge import metrics
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
@@ -145,9 +146,14 @@ class ModelJudge:
 
     def pin(self, version: str | None, measures: Sequence[PinnedMeasure]) -> Iterator[Said]:
         """Put a pinned baseline in force."""
+        rows = [pinned for pinned in measures if pinned.rows]
+        if rows:
+            lane, parts = self.lanes["input"], [unpack(pinned.rows, Rows, own=True) for pinned in rows]
+            lane.joint.pin(version, rows[0].baseline.name, parts, lane.state.closed)
         for pinned in measures:
-            for learned in self.lanes[pinned.lane].normal.pin(version, pinned):
-                yield learned.record
+            if not pinned.rows:
+                for learned in self.lanes[pinned.lane].normal.pin(version, pinned):
+                    yield learned.record
 
     def reset(self, reset: ResetRecord) -> Iterator[Said]:
         """Forget what is normal from a pane on that has not closed yet."""
@@ -214,7 +220,9 @@ class ModelJudge:
                 del self.state.volumes[key]
         for version, segment in lane.state.ids.groups:
             for name in names:
-                if reset.covers(version, segment, name) or (name == JOINT and segment == ALL):
+                if reset.covers(version, segment, name) or (
+                    name == JOINT and segment == ALL and reset.version in (None, version)
+                ):
                     for kind in FROM_BASELINES:
                         cause = Cause(self.state.model, version, segment, name, kind)
                         alert = self.state.alerts.forget(cause, group_of(lane.state.name, name), forgotten.start)
@@ -265,7 +273,7 @@ class ModelJudge:
         measure_distances(subjects, settings, scatter)
         numbers = state.ids.measures if state.name == "input" else None
         measure_quality(window, subjects, (settings, scatter), numbers)
-        return [*subjects, *lane.joint.subjects(window, settings)]
+        return [*subjects, *lane.joint.subjects(window, settings, list(state.ids.groups))]
 
     @staticmethod
     def _bench(lane: Lane) -> Bench:

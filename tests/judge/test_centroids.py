@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_monitor.baseline.show import in_force
 from stream_monitor.describe.embeddings import as_sent
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.describe.records import DeltaRecord, ResetRecord, read
@@ -22,6 +23,7 @@ from stream_monitor.detect.rows import Embedded
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge.admission import admit_groups, groups_of
+from stream_monitor.judge.again import Terms
 from stream_monitor.judge.centroids import Centroid, embedded
 from stream_monitor.judge.joint import of_pane
 from stream_monitor.judge.lane_state import LaneState
@@ -31,6 +33,7 @@ from stream_monitor.replay import Line
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Position
 from tests.judge.logs import Recorded, recorded
+from tests.judge.test_again import said
 from tests.streams import T0, quick_settings
 
 LENGTH = 8
@@ -118,6 +121,27 @@ def test_a_sample_is_not_missing_where_rows_are_few() -> None:
     told = [one for one in told_of(run) if one is not None]
     assert told and all(0 < one["n"] < 400 and "missing" not in one for one in told)
     assert told[-1]["tests"] and not opened(run)
+
+
+def test_judged_again_distances_are_the_same_and_with_another_baseline_they_count_on_the_edges_there_are() -> None:
+    run = recorded(rules(), stream(5_000, turned))
+    alerts, metrics = said(Terms(rules(), knowledge=run.knowledge_of_edges()), run.log)
+    assert alerts == run.alerts and metrics == run.metrics
+    longer = rules().model_copy(update={"baseline": quick_settings(baseline={"first": 600}).baseline})
+    alerts, metrics = said(Terms(longer, knowledge=run.knowledge_of_edges()), run.log)
+    assert DISTANCE in {alert["measure"] for alert in alerts if alert["status"] == "open"}
+
+
+def test_where_the_beginning_has_expired_a_new_centroid_and_a_new_baseline_stand_in() -> None:
+    run = recorded(rules(), stream(5_000, turned))
+    edges = run.knowledge_of_edges()
+    had = in_force(run.notices)
+    assert DISTANCE in {measure.measure for measure in had[0].measures}
+    rest = run.log[len(run.log) // 3 :]
+    alerts, metrics = said(Terms(rules(), whole=False, pinned=had, keep_pins=False, knowledge=edges), rest)
+    told = [m["measures"][DISTANCE] for m in metrics if DISTANCE in m.get("measures", {})]
+    assert told and {one.get("baseline") for one in told if one.get("tests")} <= {None, "first-400"}
+    assert DISTANCE in {alert["measure"] for alert in alerts if alert["status"] == "open"}
 
 
 def test_without_samples_or_embeddings_there_is_no_distance() -> None:
