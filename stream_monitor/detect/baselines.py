@@ -162,9 +162,9 @@ class Filling(msgspec.Struct):
         """Whether most values are numbers."""
         return self.n >= self.categorical
 
-    def edges(self, limits: tuple[float, ...], version: int = 1) -> Edges:
+    def edges(self, limits: tuple[float, ...], ordinal: int = 1) -> Edges:
         """Edges from the values that came so far."""
-        return make_edges(np.concatenate(self.values), limits, version)
+        return make_edges(np.concatenate(self.values), limits, ordinal)
 
     def finish(self, name: str, since: int, edges: Edges | None) -> Baseline:
         """The baseline, in force from `since` on; `edges` are the measure's, None when it is categorical."""

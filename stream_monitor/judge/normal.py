@@ -50,7 +50,7 @@ class Normal:
 
     def on_edges(self, parts: list[Part]) -> tuple[list[Part], set[int]]:
         """Parts of deltas on the edges in force, and the numbers of measures of which some counts were moved there."""
-        if not self.state.others:
+        if not (self.state.others or self.state.again):
             return parts, set()
         parts, names = on_present_edges(parts, self.state.edges, self.state.others)
         return parts, {self.state.ids.measure(name) for name in names}
@@ -191,10 +191,11 @@ class Normal:
 
     def _made(self, name: str, filling: Filling) -> Edges:
         """The next edges of a measure: those that are known already (profiles may lie on them), or new ones."""
-        had = self.state.edges.get(name)
-        version = 1 if had is None else had.version + 1
-        known = self.state.others.get(name, {}).get(version)
-        return Edges(version, known) if known is not None else filling.edges(self.rules.limits.get(name, ()), version)
+        had, others = self.state.edges.get(name), self.state.others.get(name, {})
+        later = [version for version in others if had is not None and version > had.version]
+        if later:
+            return Edges(min(later), others[min(later)])
+        return filling.edges(self.rules.limits.get(name, ()), 1 if had is None else had.ordinal + 1)
 
     def _learn_edges(self, name: str, edges: Edges, pane: Pane | None = None) -> Iterator[Learned]:
         """Count on these edges from now on; what open windows, and the pane that is closing, hold moves to them."""
@@ -261,7 +262,8 @@ class Normal:
         if pinned.borders is not None and baseline.counts is not None:
             edges = self.state.edges.get(name)
             if edges is None or name in self.state.renewing:
-                yield from self._learn_edges(name, Edges(1 if edges is None else edges.version + 1, pinned.borders))
+                ordinal = 1 if edges is None else edges.ordinal + 1
+                yield from self._learn_edges(name, Edges.of(pinned.borders, ordinal))
             elif not np.array_equal(edges.borders, pinned.borders):
                 ends = baseline.low, baseline.high
                 baseline.counts = rebinned(baseline.counts, pinned.borders, edges.borders, ends)
