@@ -251,4 +251,9 @@ def as_evidence(baseline: Baseline) -> dict[str, Any]:
     """Moments of a baseline for an alert's evidence."""
     if baseline.counts is None:
         return {"n": baseline.n}
-    return {"n": baseline.n, "mean": baseline.mean, "std": baseline.std}
+    return {"n": baseline.n, "mean": baseline.mean, "std": baseline.std} | moved_of(baseline)
+
+
+def moved_of(baseline: Baseline) -> dict[str, bool]:
+    """`approximate`, where its counts were moved to other edges; for an alert's evidence."""
+    return {"approximate": True} if baseline.approximate else {}

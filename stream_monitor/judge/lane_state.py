@@ -60,10 +60,10 @@ class LaneState(msgspec.Struct):
     others: dict[str, dict[int, np.ndarray]] = {}
     """By measure and version: borders of edges that are not in force."""
     again: bool = False
-    """Parts may lie on edges of which nothing is known: of the same model before it was forgotten, or from before the log
-    began."""
+    """Parts may lie on edges of which nothing is known: of the same model before it was forgotten, or of a time that
+    the log no longer holds."""
     joint: RowsState = msgspec.field(default_factory=RowsState)
-    last: Window | None = None
+    finished: Window | None = None
     """The shortest window that finished last, its numbers only; kept where windows tumble and a change that sequential
     detectors find may have begun in it."""
 

@@ -219,7 +219,7 @@ class Normal:
         if measure is None:
             return
         parts = [part for parts in self.state.earlier.values() for part in parts]
-        last = [] if self.state.last is None else [self.state.last]
+        last = [] if self.state.finished is None else [self.state.finished]
         for window in [*self.state.windows, *parts, *last]:
             move_window(window, measure, move)
         if pane is not None and move_pane(pane, measure, move):

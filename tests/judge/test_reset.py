@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from stream_monitor.baseline.build import build
-from stream_monitor.baseline.show import in_force, in_the_making, list_of, measures_of
+from stream_monitor.baseline.show import in_force, in_the_making, list_of, measures_of, tables_of
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.edges import BINS, DIGEST, Edges, bin_values, make_edges
 from stream_monitor.describe.knowledge import EdgesRecord, read_notice
@@ -243,6 +243,44 @@ def test_a_pin_after_a_reset_brings_its_own_edges_without_moving_a_count() -> No
     (wanted,) = [m for m in new[0].measures if (m.segment, m.measure) == ("all", "x")]
     assert state.baselines.shared["all", "x"].name == "new" and not state.baselines.shared["all", "x"].approximate
     assert wanted.borders is not None and np.array_equal(state.edges["x"].borders, wanted.borders)
+
+
+def shown(baseline: PinnedBaseline) -> str:
+    screen = Console(file=io.StringIO(), width=100)
+    for table in tables_of(baseline):
+        screen.print(table)
+    return screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_was_left_out_of_a_baseline_is_shown_beside_it() -> None:
+    """The reset comes when describe has counted on the former edges for a second."""
+    made = run({1_520: ResetRecord("m", "x", since=T0 + PLANNED * 1_000)}, batch=40)
+    (now,) = in_force(made.notices)
+    x = next(m.baseline for m in now.measures if (m.segment, m.measure) == ("all", "x"))
+    assert x.left_out > 0
+    text = shown(now)
+    heading, row = (next(line for line in text.splitlines() if word in line) for word in ("left out", "x  "))
+    assert "left out" in heading and f" {x.left_out} " in row
+    assert "left out" not in shown(in_force(run({}).notices)[0])
+
+
+def test_counts_of_a_baseline_that_were_moved_to_other_edges_are_called_approximate() -> None:
+    """In the evidence of alerts, of windows and of detectors, and where the baseline is shown."""
+    calm = build(RULES, [(e.role, e.raw) for e in metres(20)], "calm", None).baselines
+    made, events = Judged(RULES), [(e.role, e.raw) for e in metres(90)]
+    for at in range(0, len(events), 50):
+        if at == 600:  # there are edges since the first ten seconds
+            made.pin(calm[0])
+        made.feed(events[at : at + 50])
+    made.finish()
+    found = [f for a in made.alerts if (a["measure"], a["segment"]) == ("x", "all") for f in a.get("findings", [])]
+    usual = {f["detector"]: f["evidence"]["baseline"] for f in found if "baseline" in f.get("evidence", {})}
+    assert usual.keys() >= {"cusum"} and len(usual) > 1
+    assert all(told["approximate"] is True for told in usual.values())
+    (pinned,) = in_force(made.notices)
+    assert "≈" in shown(pinned) and "≈" not in shown(calm[0])
+    first = [f for a in run({}).alerts if a["measure"] == "x" for f in a.get("findings", [])]
+    assert first and not any("approximate" in f["evidence"].get("baseline", {}) for f in first if f.get("evidence"))
 
 
 def test_a_log_with_a_reset_judged_again_says_the_same_and_by_other_settings_keeps_both_edges() -> None:
