@@ -8,7 +8,7 @@ not known, and their number is kept. What comes on old edges later is moved to t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -20,7 +20,14 @@ from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord
 from stream_monitor.describe.measures import base_of
 from stream_monitor.describe.profiles import NEW_CATEGORIES
 from stream_monitor.describe.records import ResetRecord
-from stream_monitor.detect.baselines import Baseline, Filling, PaneCounts, keep_categories, rebinned
+from stream_monitor.detect.baselines import (
+    Baseline,
+    Filling,
+    PaneCounts,
+    category_counts,
+    keep_categories,
+    rebinned,
+)
 from stream_monitor.detect.dispersion import Dispersion
 from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.detect.pinned import PinnedMeasure
@@ -43,6 +50,7 @@ class Normal:
         self.state, self.rules, self.sequential, self.recent = state, rules, sequential, recent
         self._filled = np.zeros((0, 0), np.bool_)
         self._filled_categories: set[tuple[int, str]] = set()
+        self._sizes = [pace.size for pace in rules.windows]
         self._strange: dict[str, bool] = {}
         """Measures without edges that came counted on some, and whether describe was told that there are none."""
 
@@ -139,6 +147,7 @@ class Normal:
                 filling.other += n
             else:
                 filling.add_categories(categories, counts, n)
+                filling.tally(pane.start, self._sizes, (categories, counts, n))
                 filling.categories = keep_categories(filling.categories, frozenset(), 16 * NEW_CATEGORIES)
                 touched.add((segment, name))
         return touched
@@ -162,16 +171,21 @@ class Normal:
         if edges is not None and baseline.counts is not None:
             panes = filling.panes(edges.borders)
             self.sequential.learn(key, baseline, panes)
-            self._scatter(key, baseline.counts, panes)
+            self._scatter(key, baseline.counts, lambda size: panes)
+        elif baseline.categories is not None:
+            counts = category_counts(baseline, {}, 0)[0]
+            self._scatter(key, counts, lambda size: filling.category_windows(size, baseline))
         yield from self._tell(None, key, baseline)
 
-    def _scatter(self, key: tuple[str, str], counts: I64, panes: PaneCounts) -> None:
+    def _scatter(self, key: tuple[str, str], counts: I64, panes: Callable[[int], PaneCounts]) -> None:
         """The windows of a baseline tell how much windows scatter, before the first is judged."""
         segment, name = key
         keys = [(group, name, "") for group, (_, of) in enumerate(self.state.ids.groups) if of == segment]
         least = self.rules.sequential.detection.min_count
         for pace in self.rules.windows:
-            self.state.dispersion.setdefault(pace.size, Dispersion()).begin(keys, counts, panes, (pace.size, least))
+            self.state.dispersion.setdefault(pace.size, Dispersion()).begin(
+                keys, counts, panes(pace.size), (pace.size, least)
+            )
 
     def _forget_scatter(self, name: str) -> None:
         for scatter in self.state.dispersion.values():
