@@ -53,15 +53,15 @@ def test_fields_that_a_newer_version_added_to_an_offset_are_no_reason_to_stop() 
 
 
 ADDED = {"earlier", "resets", "renewing", "others", "approximate", "left_out", "partial", "joint", "sampled"}
-ADDED |= {"centroids", "samples"}
+ADDED |= {"centroids", "samples", "again", "forgot"}
 """Fields of snapshots that 0.1.0 did not have from its beginning."""
 
 
-def without(value: Any) -> Any:
+def without(value: Any, added: set[str] = ADDED) -> Any:
     """What a snapshot was before there were these fields."""
     if isinstance(value, dict):
-        return {key: without(item) for key, item in value.items() if key not in ADDED}
-    return [without(item) for item in value] if isinstance(value, list) else value
+        return {key: without(item, added) for key, item in value.items() if key not in added}
+    return [without(item, added) for item in value] if isinstance(value, list) else value
 
 
 def test_a_snapshot_from_before_windows_could_slide_and_baselines_be_reset_is_read_and_goes_on() -> None:
@@ -73,3 +73,13 @@ def test_a_snapshot_from_before_windows_could_slide_and_baselines_be_reset_is_re
         former = msgspec.msgpack.encode(without(msgspec.msgpack.decode(value, strict=False)))
         assert len(former) < len(value)
         assert pack(unpack(former, kind, own=True)) == value
+
+
+def test_a_snapshot_from_before_alerts_of_detectors_were_attributed_is_read_and_goes_on() -> None:
+    run, events = Replay(quick_settings(), lambda output: None), [(e.role, e.raw) for e in shop(3, 400)]
+    run.feed(events)
+    for model in run.judge.seats[0].judge.models.values():
+        former = msgspec.msgpack.encode(without(msgspec.msgpack.decode(model.packed(), strict=False), {"finished"}))
+        state = unpack(former, ModelState, own=True)
+        assert model.state.lanes["input"].finished is not None and state.lanes["input"].finished is None
+        assert state.alerts == model.state.alerts

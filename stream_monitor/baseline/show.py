@@ -90,7 +90,11 @@ def _name(measures: Iterable[PinnedMeasure]) -> str:
 
 
 def tables_of(baseline: PinnedBaseline) -> Iterator[Table]:
-    """The numbers, and the categories: one row a measure and segment; both fit into 80 columns."""
+    """The numbers, and the categories: one row a measure and segment; both fit into 80 columns.
+
+    Values that were left out have a column where there are any, and quantiles of counts that were moved to other edges
+    an ≈.
+    """
     of = f"{baseline.model} {baseline.version}" if baseline.version else f"{baseline.model}, all versions"
     title = f"{of}: baseline {baseline.name}"
     lanes = ("input", "label", "feedback", "observation")
@@ -135,14 +139,18 @@ def list_of(baselines: Sequence[PinnedBaseline], kind: str, making: Sequence[Mak
     return table
 
 
-def _table(title: str, figures: Sequence[str], last: str, rows: Iterable[PinnedMeasure]) -> Table:
+def _table(title: str, figures: Sequence[str], last: str, rows: Sequence[PinnedMeasure]) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("measure", overflow="fold")
-    for heading in ("values", "missing", *figures):
+    left_out = any(row.baseline.left_out for row in rows)
+    for heading in ("values", *(("left out",) if left_out else ()), "missing", *figures):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(last, overflow="fold")
     for row in rows:
-        table.add_row(row.measure if row.segment == ALL else f"{row.measure} · {row.segment}", *_cells(row))
+        values, *cells = _cells(row)
+        out = [f"{row.baseline.left_out:,}" if row.baseline.left_out else ""] if left_out else []
+        name = row.measure if row.segment == ALL else f"{row.measure} · {row.segment}"
+        table.add_row(name, values, *out, *cells)
     return table
 
 
@@ -156,8 +164,8 @@ def _cells(pinned: PinnedMeasure) -> list[str]:
         return [f"{baseline.n:,}", missing, "rows, features side by side" if pinned.rows else _names(baseline)]
     ends = baseline.low, baseline.high
     cuts = [quantile(baseline.counts, pinned.borders, share, *ends) for share in (0.5, 0.99)]
-    spread = f"{baseline.mean:.4g} ± {baseline.std:.3g}"
-    return [f"{baseline.n:,}", missing, spread, *(f"{x:.4g}" for x in cuts), _bars(baseline, pinned.borders)]
+    spread, about = f"{baseline.mean:.4g} ± {baseline.std:.3g}", "≈" if baseline.approximate else ""
+    return [f"{baseline.n:,}", missing, spread, *(f"{about}{x:.4g}" for x in cuts), _bars(baseline, pinned.borders)]
 
 
 def _names(baseline: Baseline) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+import xxhash
 
 from stream_monitor.types import F64, I64
 
@@ -18,14 +19,35 @@ BINS = 160
 """Upper bound of bins a measure: quantiles, doubling steps on both ends, and the values of static limits."""
 
 
+DIGEST = 2**40
+"""A version is an ordinal times this, and a hash of the borders below it."""
+
+
 class Edges(msgspec.Struct, frozen=True):
     """Borders b_0 < … < b_k-1: bin i holds b_i-1 < x <= b_i, the last bin everything above b_k-1.
 
-    `version` counts from 1; 0 in a delta means "no edges yet, here are the values themselves".
+    `version` names the borders; later ones of a measure have a larger one. 0 in a delta means "no edges yet, here are
+    the values themselves".
     """
 
     version: int
     borders: np.ndarray
+
+    @classmethod
+    def of(cls, borders: F64, ordinal: int = 1) -> Edges:
+        """Borders that are the first, second, … of their measure.
+
+        A model that is forgotten and comes again counts from 1 again. The hash keeps its new edges from being taken for
+        the former ones, on which a worker may still count.
+        """
+        return cls(
+            ordinal * DIGEST + xxhash.xxh3_64_intdigest(np.ascontiguousarray(borders).tobytes()) % DIGEST, borders
+        )
+
+    @property
+    def ordinal(self) -> int:
+        """Which edges of their measure these are, from 1; in older snapshots and profiles a version is just that."""
+        return self.version // DIGEST or self.version
 
 
 def bin_values(borders: F64, values: F64) -> I64:
@@ -33,7 +55,7 @@ def bin_values(borders: F64, values: F64) -> I64:
     return np.searchsorted(borders, values, side="left")
 
 
-def make_edges(values: F64, limits: Sequence[float] = (), version: int = 1) -> Edges:
+def make_edges(values: F64, limits: Sequence[float] = (), ordinal: int = 1) -> Edges:
     """Edges from a baseline's values (finite, any order, at least one).
 
     About a hundred quantiles resolve the body; sixteen steps that double beyond either end keep a value that moves
@@ -48,4 +70,4 @@ def make_edges(values: F64, limits: Sequence[float] = (), version: int = 1) -> E
     beyond = step * (2.0 ** np.arange(DOUBLINGS) - 0.5)
     borders = np.concatenate([low - beyond, body, high + beyond, np.asarray(limits[: BINS - 140], float)])
     borders = np.unique(borders)
-    return Edges(version, borders[np.isfinite(borders)])
+    return Edges.of(borders[np.isfinite(borders)], ordinal)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -97,6 +97,18 @@ class PaneCounts(NamedTuple):
         return cls(nothing, nothing, nothing, nothing)
 
 
+TALLIES = 34
+"""Windows whose categories are kept: those that `dispersion.begin` compares, and one that is cut at either end."""
+
+
+class Tally(msgspec.Struct):
+    """The categories of one window of a baseline in the making; `start` is that of its first pane (epoch ms)."""
+
+    start: int
+    n: int = 0
+    counts: dict[str, int] = {}
+
+
 class Filling(msgspec.Struct):
     """A baseline in the making: at most the first N values and the rest of the pane that reaches them."""
 
@@ -116,6 +128,8 @@ class Filling(msgspec.Struct):
     categorical: int = 0
     categories: dict[str, int] = {}
     left_out: int = 0
+    tallies: dict[int, list[Tally]] = {}
+    """By window size: categories of the latest windows, oldest first; in all no more than the baseline has values."""
 
     @property
     def total(self) -> int:
@@ -157,14 +171,27 @@ class Filling(msgspec.Struct):
         for category, count in zip(names, counts, strict=True):
             self.categories[category] = self.categories.get(category, 0) + count
 
+    def tally(self, pane: int, sizes: Iterable[int], row: tuple[Sequence[str], Sequence[int], int]) -> None:
+        """Count a categorical row (categories, counts, n) of a pane that starts at `pane` in its windows too."""
+        names, counts, n = row
+        for size in sizes:
+            kept = self.tallies.setdefault(size, [])
+            if not kept or kept[-1].start // size != pane // size:
+                kept.append(Tally(pane))
+                del kept[:-TALLIES]
+            newest = kept[-1]
+            newest.n += n
+            for category, count in zip(names, counts, strict=True):
+                newest.counts[category] = newest.counts.get(category, 0) + count
+
     @property
     def numeric(self) -> bool:
         """Whether most values are numbers."""
         return self.n >= self.categorical
 
-    def edges(self, limits: tuple[float, ...], version: int = 1) -> Edges:
+    def edges(self, limits: tuple[float, ...], ordinal: int = 1) -> Edges:
         """Edges from the values that came so far."""
-        return make_edges(np.concatenate(self.values), limits, version)
+        return make_edges(np.concatenate(self.values), limits, ordinal)
 
     def finish(self, name: str, since: int, edges: Edges | None) -> Baseline:
         """The baseline, in force from `since` on; `edges` are the measure's, None when it is categorical."""
@@ -194,6 +221,14 @@ class Filling(msgspec.Struct):
             n.append(counts)
         starts, number = np.unique(np.concatenate(start), return_inverse=True)
         return PaneCounts(starts, number, np.concatenate(at), np.concatenate(n))
+
+    def category_windows(self, size: int, baseline: Baseline) -> PaneCounts:
+        """The latest windows of `size` ms, on the bins of `category_counts`."""
+        tallies = self.tallies.get(size, [])
+        tables = [category_counts(baseline, tally.counts, tally.n)[1] for tally in tallies]
+        window, at = np.nonzero(np.stack(tables)) if tables else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+        n = np.concatenate([table[table > 0] for table in tables]) if tables else np.zeros(0, np.int64)
+        return PaneCounts(np.array([tally.start for tally in tallies], np.int64), window, at, n)
 
     def _binned(self, borders: F64) -> I64:
         counts = np.zeros(BINS, np.int64) if self.counts is None else self.counts.copy()
@@ -251,4 +286,9 @@ def as_evidence(baseline: Baseline) -> dict[str, Any]:
     """Moments of a baseline for an alert's evidence."""
     if baseline.counts is None:
         return {"n": baseline.n}
-    return {"n": baseline.n, "mean": baseline.mean, "std": baseline.std}
+    return {"n": baseline.n, "mean": baseline.mean, "std": baseline.std} | moved_of(baseline)
+
+
+def moved_of(baseline: Baseline) -> dict[str, bool]:
+    """`approximate`, where its counts were moved to other edges; for an alert's evidence."""
+    return {"approximate": True} if baseline.approximate else {}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stream_monitor.detect.baselines import Baseline
+from stream_monitor.detect.baselines import Baseline, moved_of
 from stream_monitor.detect.numbers import quantile
 from stream_monitor.detect.window_tests import shift
 from stream_monitor.types import F64, I64
@@ -28,8 +28,9 @@ def numeric_evidence(baseline: Baseline, base: I64, now: I64, borders: F64) -> d
     cumulative = np.cumsum(both[: len(borders)]) / 2
     cuts = np.unique(np.searchsorted(cumulative, np.arange(1, PICTURE_BINS) / PICTURE_BINS))
     cuts = cuts[cuts < len(borders)]
+    usual = {"n": int(base.sum()), "mean": baseline.mean, "p50": quantile(base, borders, 0.5, low, high)}
     return {
-        "baseline": {"n": int(base.sum()), "mean": baseline.mean, "p50": quantile(base, borders, 0.5, low, high)},
+        "baseline": usual | moved_of(baseline),
         "now": {"n": int(now.sum()), "p50": quantile(now, borders, 0.5, float(borders[0]), float(borders[-1]))},
         "bins": {
             "to": [float(borders[i]) for i in cuts],

@@ -106,7 +106,7 @@ class Lane:
         self._kept = shortest.size if rules.sequential.names and shortest.size == shortest.slide else None
         """Of windows of this size the last is kept."""
         if self._kept is None:
-            state.last = None
+            state.finished = None
         self._places = Places(state.ids)
         self._next_end = NEVER
         """No window ends before this."""
@@ -163,7 +163,7 @@ class Lane:
                 continue
             self._settle(window)
             if size == self._kept:
-                self.state.last = msgspec.structs.replace(window, values={}, categories={}, sampled={})
+                self.state.finished = msgspec.structs.replace(window, values={}, categories={}, sampled={})
             if self.recent.ripe(end - 1, self.joint.in_force):
                 yield Ripe(self, end - 1)
             yield Finished(self, window)
@@ -200,8 +200,8 @@ class Lane:
     def retained(self) -> list[list[Window]]:
         """By window size: the slices that are kept, oldest first, the last of which holds the pane that closed last."""
         chains = [[*slides.earlier.get(slides.pace.size, ()), slides.filling] for slides in self.slides]
-        if self.state.last is not None:
-            chains.append([self.state.last, self.slides[self.rules.windows.index(min(self.rules.windows))].filling])
+        if self.state.finished is not None:
+            chains.append([self.state.finished, self.slides[self.rules.windows.index(min(self.rules.windows))].filling])
         for chain in chains:
             chain[-1].catch_up()
         return chains

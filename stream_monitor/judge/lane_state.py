@@ -60,10 +60,13 @@ class LaneState(msgspec.Struct):
     """Measures whose edges are made anew by their next baseline; until then windows count on those there are."""
     others: dict[str, dict[int, np.ndarray]] = {}
     """By measure and version: borders of edges that are not in force."""
+    again: bool = False
+    """Parts may lie on edges of which nothing is known: of the same model before it was forgotten, or of a time that
+    the log no longer holds."""
     joint: RowsState = msgspec.field(default_factory=RowsState)
     centroids: dict[str, Centroid] = {}
     """By the measure of an embedding."""
-    last: Window | None = None
+    finished: Window | None = None
     """The shortest window that finished last, its numbers only; kept where windows tumble and a change that sequential
     detectors find may have begun in it."""
 

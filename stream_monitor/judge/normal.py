@@ -8,7 +8,7 @@ not known, and their number is kept. What comes on old edges later is moved to t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -20,7 +20,14 @@ from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord
 from stream_monitor.describe.measures import base_of, is_distance
 from stream_monitor.describe.profiles import NEW_CATEGORIES
 from stream_monitor.describe.records import ResetRecord
-from stream_monitor.detect.baselines import Baseline, Filling, PaneCounts, keep_categories, rebinned
+from stream_monitor.detect.baselines import (
+    Baseline,
+    Filling,
+    PaneCounts,
+    category_counts,
+    keep_categories,
+    rebinned,
+)
 from stream_monitor.detect.dispersion import Dispersion
 from stream_monitor.detect.numbers import NumberRows
 from stream_monitor.detect.pinned import PinnedMeasure
@@ -45,6 +52,7 @@ class Normal:
         self._made_rows: tuple[I64, I64] | None = None
         """(group, measure) of the rows of the latest pane, where all of them have their baselines."""
         self._filled_categories: set[tuple[int, str]] = set()
+        self._sizes = [pace.size for pace in rules.windows]
         self._strange: dict[str, bool] = {}
         """Measures without edges that came counted on some, and whether describe was told that there are none."""
 
@@ -52,7 +60,7 @@ class Normal:
 
     def on_edges(self, parts: list[Part]) -> tuple[list[Part], set[int]]:
         """Parts of deltas on the edges in force, and the numbers of measures of which some counts were moved there."""
-        if not self.state.others:
+        if not (self.state.others or self.state.again):
             return parts, set()
         parts, names = on_present_edges(parts, self.state.edges, self.state.others)
         return parts, {self.state.ids.measure(name) for name in names}
@@ -144,6 +152,7 @@ class Normal:
                 filling.other += n
             else:
                 filling.add_categories(categories, counts, n)
+                filling.tally(pane.start, self._sizes, (categories, counts, n))
                 filling.categories = keep_categories(filling.categories, frozenset(), 16 * NEW_CATEGORIES)
                 touched.add((segment, name))
         return touched
@@ -167,16 +176,21 @@ class Normal:
         if edges is not None and baseline.counts is not None:
             panes = filling.panes(edges.borders)
             self.sequential.learn(key, baseline, panes)
-            self._scatter(key, baseline.counts, panes)
+            self._scatter(key, baseline.counts, lambda size: panes)
+        elif baseline.categories is not None:
+            counts = category_counts(baseline, {}, 0)[0]
+            self._scatter(key, counts, lambda size: filling.category_windows(size, baseline))
         yield from self._tell(None, key, baseline)
 
-    def _scatter(self, key: tuple[str, str], counts: I64, panes: PaneCounts) -> None:
+    def _scatter(self, key: tuple[str, str], counts: I64, panes: Callable[[int], PaneCounts]) -> None:
         """The windows of a baseline tell how much windows scatter, before the first is judged."""
         segment, name = key
         keys = [(group, name, "") for group, (_, of) in enumerate(self.state.ids.groups) if of == segment]
         least = self.rules.sequential.detection.min_count
         for pace in self.rules.windows:
-            self.state.dispersion.setdefault(pace.size, Dispersion()).begin(keys, counts, panes, (pace.size, least))
+            self.state.dispersion.setdefault(pace.size, Dispersion()).begin(
+                keys, counts, panes(pace.size), (pace.size, least)
+            )
 
     def _forget_scatter(self, name: str) -> None:
         for scatter in self.state.dispersion.values():
@@ -196,10 +210,11 @@ class Normal:
 
     def _made(self, name: str, filling: Filling) -> Edges:
         """The next edges of a measure: those that are known already (profiles may lie on them), or new ones."""
-        had = self.state.edges.get(name)
-        version = 1 if had is None else had.version + 1
-        known = self.state.others.get(name, {}).get(version)
-        return Edges(version, known) if known is not None else filling.edges(self.rules.limits.get(name, ()), version)
+        had, others = self.state.edges.get(name), self.state.others.get(name, {})
+        later = [version for version in others if had is not None and version > had.version]
+        if later:
+            return Edges(min(later), others[min(later)])
+        return filling.edges(self.rules.limits.get(name, ()), 1 if had is None else had.ordinal + 1)
 
     def _learn_edges(self, name: str, edges: Edges, pane: Pane | None = None) -> Iterator[Learned]:
         """Count on these edges from now on; what open windows, and the pane that is closing, hold moves to them."""
@@ -223,7 +238,7 @@ class Normal:
         if measure is None:
             return
         parts = [part for parts in self.state.earlier.values() for part in parts]
-        last = [] if self.state.last is None else [self.state.last]
+        last = [] if self.state.finished is None else [self.state.finished]
         for window in [*self.state.windows, *parts, *last]:
             move_window(window, measure, move)
         if pane is not None and move_pane(pane, measure, move):
@@ -268,7 +283,8 @@ class Normal:
         if pinned.borders is not None and baseline.counts is not None:
             edges = self.state.edges.get(name)
             if edges is None or name in self.state.renewing:
-                yield from self._learn_edges(name, Edges(1 if edges is None else edges.version + 1, pinned.borders))
+                ordinal = 1 if edges is None else edges.ordinal + 1
+                yield from self._learn_edges(name, Edges.of(pinned.borders, ordinal))
             elif not np.array_equal(edges.borders, pinned.borders):
                 ends = baseline.low, baseline.high
                 baseline.counts = rebinned(baseline.counts, pinned.borders, edges.borders, ends)

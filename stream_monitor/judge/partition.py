@@ -63,6 +63,8 @@ class PartitionState(msgspec.Struct):
     resets: dict[str, list[ResetRecord]] = {}
     """Of models that have not come yet; of one scope the last."""
     alerts: AlertBook = msgspec.field(default_factory=AlertBook)
+    forgot: bool = False
+    """A model was forgotten: of one that comes, workers may know edges of before."""
     told_progress: int = NEVER
     """The watermark that describe was told last."""
     fresh: bool = False
@@ -94,12 +96,14 @@ class PartitionJudge:
 
     def _with_edges(self, name: str, state: ModelState) -> ModelState:
         for lane in state.lanes.values():
+            lane.again |= self.state.forgot
             former = self.knowledge.former(name, lane.name)
             for measure, edges in self.knowledge.of(name, lane.name).edges.items():
                 borders = {**former.get(measure, {}), edges.version: edges.borders}
                 if measure not in lane.edges:
                     version = min(borders) if self._from_start else edges.version
                     lane.edges[measure] = Edges(version, borders[version])
+                lane.again = True
                 borders.pop(lane.edges[measure].version, None)
                 if borders:
                     lane.others[measure] = borders
@@ -247,6 +251,7 @@ class PartitionJudge:
         for name, judge in list(self.models.items()):
             if NEVER < judge.state.last_event < edge and not judge.state.waiting:
                 self.models.pop(name).release()
+                self.state.forgot = True
 
     # --- nothing comes ---
 

@@ -89,8 +89,11 @@ def on_present_edges(parts: Sequence[Part], edges: Mapping[str, Edges], others: 
             for place, (name, version) in enumerate(zip(rows.names, rows.edges, strict=True))
             if version and name in edges and version != edges[name].version
         }
+        if not stale:
+            moved.append(part)
+            continue
         names |= {rows.names[place] for place in stale}
-        delta = done.get(id(part.delta)) or (_moved(part.delta, stale) if stale else part.delta)
+        delta = done.get(id(part.delta)) or _moved(part.delta, stale)
         done[id(part.delta)] = delta
         moved.append(msgspec.structs.replace(part, delta=delta))
     return moved, names

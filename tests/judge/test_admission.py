@@ -7,8 +7,11 @@ import random
 from collections import defaultdict
 from typing import Any
 
+import numpy as np
 import pytest
 
+from stream_monitor.describe.edges import DIGEST, Edges
+from stream_monitor.judge.lane_state import LaneState
 from stream_monitor.replay import Replay, replay
 from stream_monitor.stages import Output
 from tests.streams import T0, quick_settings
@@ -74,16 +77,70 @@ def test_a_model_is_not_forgotten_while_what_came_after_a_long_silence_waits() -
 
 def test_a_model_that_was_forgotten_and_comes_again_gets_baselines_though_describe_still_knew_its_edges() -> None:
     """What is counted on edges that the judge has forgotten is left out; it asks for values, and they come."""
-    run = Replay(quick_settings(caps={"model_ttl": "1m"}), lambda output: None)
-    rng = random.Random(1)
-    lines: list[tuple[str, bytes]] = []
-    for i in range(4_000):
-        for model in ("m", "other") if i < 400 or i >= 3_000 else ("other",):
-            features = {"x": rng.gauss(0, 1)}
-            body = {"id": f"{model}{i}", "model": model, "ts": T0 + 100 * i, "features": features, "prediction": 1}
-            lines.append(("predictions", json.dumps(body).encode()))
+    run, lines = Replay(quick_settings(caps={"model_ttl": "1m"}), lambda output: None), two_lives(0.0)
     for at in range(0, len(lines), 50):
         run.feed(lines[at : at + 50])
     baseline = run.judge.seats[0].judge.models["m"].state.lanes["input"].baselines.shared["all", "x"]
     assert baseline.since > T0 + 300_000 and baseline.n >= 100 and baseline.left_out > 0
     assert baseline.events == sum(baseline.kinds.values())
+
+
+LIVES = 400, 3_000, 4_000
+"""Events of `other` after which the model goes, comes again, and the stream is over."""
+
+
+def two_lives(second: float) -> list[tuple[str, bytes]]:
+    """A model whose x is about 0, goes for longer than `model_ttl`, and comes again with x about `second`."""
+    rng, (gone, back, end) = random.Random(1), LIVES
+    lines: list[tuple[str, bytes]] = []
+    for i in range(end):
+        for model in ("m", "other") if i < gone or i >= back else ("other",):
+            features = {"x": rng.gauss(second if i >= back and model == "m" else 0, 1)}
+            body = {"id": f"{model}{i}", "model": model, "ts": T0 + 100 * i, "features": features, "prediction": 1}
+            lines.append(("predictions", json.dumps(body).encode()))
+    return lines
+
+
+class HalfDeaf(Replay):
+    """Describe hears that there are no edges, but not of new ones: it counts on those of the first life."""
+
+    first: Edges | None = None
+
+    def __init__(self, **sections: Any) -> None:
+        self.metrics: list[dict[str, Any]] = []
+        super().__init__(quick_settings(caps={"model_ttl": "1m"}, **sections), self._keep)
+
+    def _keep(self, output: Output) -> None:
+        if output.role == "metrics":
+            self.metrics.append(json.loads(output.value))
+        if output.role == "baselines":
+            known = self.knowledge.of("m", "input")
+            edges = known.edges.get("x")
+            if edges is not None and self.first is None:
+                self.first = edges
+            if edges is not None and self.first is not None and edges.version != self.first.version:
+                known.add_edges("x", self.first)
+
+    def lane(self) -> LaneState:
+        return self.judge.seats[0].judge.models["m"].state.lanes["input"]
+
+
+def test_edges_of_a_model_that_comes_again_are_not_taken_for_those_of_before() -> None:
+    run, lines = HalfDeaf(), two_lives(2.0)
+    for at in range(0, len(lines), 50):
+        run.feed(lines[at : at + 50])
+    first, now = run.first, run.lane().edges["x"]
+    assert first is not None and run.lane().baselines.shared["all", "x"].mean == pytest.approx(2, abs=0.3)
+    assert now.version != first.version and now.ordinal == first.ordinal == 1
+    last = [m for m in run.metrics if m["model"] == "m" and m["final"]][-1]["measures"]["x"]
+    assert last["n"] > 50 and last["mean"] == pytest.approx(2, abs=0.4)
+    assert last["approximate"], "its counts lie on edges that nobody knows any more, and are left out"
+
+
+def test_a_snapshot_of_before_counts_on() -> None:
+    """Versions were the ordinal alone: the next edges of a measure come after them, and are not any of before."""
+    borders = np.array([0.0, 1.0])
+    old, new = Edges(3, borders), Edges.of(borders, 4)
+    assert old.ordinal == 3 and new.ordinal == 4 and new.version > old.version
+    assert Edges.of(borders).version == Edges.of(borders.copy()).version != Edges.of(borders + 1).version
+    assert DIGEST <= Edges.of(borders).version < 2 * DIGEST

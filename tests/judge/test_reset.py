@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from stream_monitor.baseline.build import build
-from stream_monitor.baseline.show import in_force, in_the_making, list_of, measures_of
+from stream_monitor.baseline.show import in_force, in_the_making, list_of, measures_of, tables_of
 from stream_monitor.describe.clocks import NEVER
-from stream_monitor.describe.edges import BINS, Edges, bin_values, make_edges
+from stream_monitor.describe.edges import BINS, DIGEST, Edges, bin_values, make_edges
 from stream_monitor.describe.knowledge import EdgesRecord, read_notice
 from stream_monitor.describe.profiles import Known
 from stream_monitor.describe.records import DeltaRecord, ResetRecord
@@ -99,10 +99,10 @@ def test_a_change_that_is_here_to_stay_becomes_normal_with_edges_of_its_own() ->
     assert last["reason"] == "the baseline of x of m 1 was reset" and not last.get("findings")
     lane = made.model.lanes["input"].state
     baseline, edges = lane.baselines.shared["all", "x"], lane.edges["x"]
-    assert baseline.mean == pytest.approx(10_000, rel=0.05) and edges.version == 2
+    assert baseline.mean == pytest.approx(10_000, rel=0.05) and edges.ordinal == 2
     assert 100 <= baseline.n < 130 and baseline.left_out == 0  # every value from the pane on was known
     assert int(((edges.borders > 9_000) & (edges.borders < 11_000)).sum()) > 50
-    assert lane.edges["same"].version == 1 and lane.baselines.shared["all", "same"].mean == pytest.approx(0, abs=0.3)
+    assert lane.edges["same"].ordinal == 1 and lane.baselines.shared["all", "same"].mean == pytest.approx(0, abs=0.3)
     traffic = [m for m in made.metrics if m["kind"] == "traffic" and m["segment"] == "all" and m["version"] == "1"]
     moved = [(m["window_start"] - T0) / 1_000 for m in traffic if m["measures"]["x"].get("approximate")]
     assert moved and all(PLANNED - 10 <= start <= PLANNED + 10 for start in moved)
@@ -144,7 +144,7 @@ class Deaf(Judged):
         super()._keep(output)
         for key in list(self.knowledge._known):
             known = self.knowledge._known[key]
-            if "x" in known.edges and known.edges["x"].version > 1:
+            if "x" in known.edges and known.edges["x"].ordinal > 1:
                 known.add_edges("x", self.first)
             elif "x" in known.edges:
                 self.first = known.edges["x"]
@@ -164,7 +164,7 @@ def test_deltas_on_former_edges_are_moved_to_those_in_force_and_marked() -> None
         for name, version in zip(delta.numeric.names, delta.numeric.edges, strict=True)
         if name == "x"
     }
-    assert versions == {1} and made.model.lanes["input"].state.edges["x"].version == 2
+    assert versions == {made.first.version} and made.model.lanes["input"].state.edges["x"].ordinal == 2
     late = traffic_of(made, T0 + 110_000)
     assert late and all(m["measures"]["x"]["approximate"] for m in late)
     assert all(m["measures"]["x"]["n"] > 50 and m["measures"]["x"]["tests"] for m in late)
@@ -173,7 +173,7 @@ def test_deltas_on_former_edges_are_moved_to_those_in_force_and_marked() -> None
 def test_a_segment_is_reset_without_the_others_and_counts_on_the_edges_there_are() -> None:
     made = run({0: ResetRecord("m", "x", segment="country=DE", since=T0 + PLANNED * 1_000)})
     state = made.model.lanes["input"].state
-    assert state.edges["x"].version == 1 and not state.others
+    assert state.edges["x"].ordinal == 1 and not state.others
     means = {s: state.baselines.shared[s, "x"].mean for s in ("all", "country=DE", "country=FR")}
     assert means == {
         "all": pytest.approx(10, rel=0.05), "country=DE": pytest.approx(10_000, rel=0.05),
@@ -245,6 +245,44 @@ def test_a_pin_after_a_reset_brings_its_own_edges_without_moving_a_count() -> No
     assert wanted.borders is not None and np.array_equal(state.edges["x"].borders, wanted.borders)
 
 
+def shown(baseline: PinnedBaseline) -> str:
+    screen = Console(file=io.StringIO(), width=100)
+    for table in tables_of(baseline):
+        screen.print(table)
+    return screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_was_left_out_of_a_baseline_is_shown_beside_it() -> None:
+    """The reset comes when describe has counted on the former edges for a second."""
+    made = run({1_520: ResetRecord("m", "x", since=T0 + PLANNED * 1_000)}, batch=40)
+    (now,) = in_force(made.notices)
+    x = next(m.baseline for m in now.measures if (m.segment, m.measure) == ("all", "x"))
+    assert x.left_out > 0
+    text = shown(now)
+    heading, row = (next(line for line in text.splitlines() if word in line) for word in ("left out", "x  "))
+    assert "left out" in heading and f" {x.left_out} " in row
+    assert "left out" not in shown(in_force(run({}).notices)[0])
+
+
+def test_counts_of_a_baseline_that_were_moved_to_other_edges_are_called_approximate() -> None:
+    """In the evidence of alerts, of windows and of detectors, and where the baseline is shown."""
+    calm = build(RULES, [(e.role, e.raw) for e in metres(20)], "calm", None).baselines
+    made, events = Judged(RULES), [(e.role, e.raw) for e in metres(90)]
+    for at in range(0, len(events), 50):
+        if at == 600:  # there are edges since the first ten seconds
+            made.pin(calm[0])
+        made.feed(events[at : at + 50])
+    made.finish()
+    found = [f for a in made.alerts if (a["measure"], a["segment"]) == ("x", "all") for f in a.get("findings", [])]
+    usual = {f["detector"]: f["evidence"]["baseline"] for f in found if "baseline" in f.get("evidence", {})}
+    assert usual.keys() >= {"cusum"} and len(usual) > 1
+    assert all(told["approximate"] is True for told in usual.values())
+    (pinned,) = in_force(made.notices)
+    assert "≈" in shown(pinned) and "≈" not in shown(calm[0])
+    first = [f for a in run({}).alerts if a["measure"] == "x" for f in a.get("findings", [])]
+    assert first and not any("approximate" in f["evidence"].get("baseline", {}) for f in first if f.get("evidence"))
+
+
 def test_a_log_with_a_reset_judged_again_says_the_same_and_by_other_settings_keeps_both_edges() -> None:
     made = run({0: ResetRecord("m", "x", since=T0 + PLANNED * 1_000)})
     same = judge_again(Terms(RULES, knowledge=made.knowledge_of_edges()), 0)
@@ -254,8 +292,8 @@ def test_a_log_with_a_reset_judged_again_says_the_same_and_by_other_settings_kee
     other = judge_again(Terms(longer, knowledge=made.knowledge_of_edges()), 0)
     list(other.hear(made.log[:-1]))
     state, live = other.judge.models["m"].lanes["input"].state, made.model.lanes["input"].state
-    assert np.array_equal(state.edges["x"].borders, live.edges["x"].borders) and state.edges["x"].version == 2
-    assert np.array_equal(state.others["x"][1], live.others["x"][1])
+    assert np.array_equal(state.edges["x"].borders, live.edges["x"].borders) and state.edges["x"].ordinal == 2
+    assert [*state.others["x"]] == [*live.others["x"]] == [Edges.of(*live.others["x"].values()).version]
     baseline = state.baselines.shared["all", "x"]
     assert baseline.n >= 200 and baseline.mean == pytest.approx(10_000, rel=0.05)
 
@@ -272,9 +310,10 @@ def test_describe_counts_on_edges_up_to_the_pane_that_it_was_told() -> None:
 def test_edges_that_are_being_made_anew_are_told_as_over_and_former_ones_have_a_key_of_their_own() -> None:
     made = run({0: ResetRecord("m", "x", since=T0 + PLANNED * 1_000)})
     told = [n for n in map(read_notice, made.notices) if isinstance(n, EdgesRecord) and n.measure == "x"]
-    assert [(n.version, n.until, n.former) for n in told] == [
+    assert [(n.version // DIGEST, n.until, n.former) for n in told] == [
         (1, T0 + PLANNED * 1_000, False), (1, None, True), (2, None, False),
     ]  # fmt: skip
+    assert told[0].version == told[1].version
     assert told[0].key() == told[2].key() != told[1].key()
     assert run({}).knowledge_of_edges().former("m", "input") == {}
     assert ResetRecord("m").since == NEVER
