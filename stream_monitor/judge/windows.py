@@ -19,7 +19,8 @@ from stream_monitor.detect.baselines import keep_categories
 from stream_monitor.detect.numbers import NumberRows, Numbers
 from stream_monitor.detect.rows import WINDOW_ROWS, Rows, collect
 from stream_monitor.durations import Pace
-from stream_monitor.judge.panes import Counted, Pane, Tally, add_counted, add_counts
+from stream_monitor.judge.panes import Pane
+from stream_monitor.judge.tallies import Counted, Tally, add_counted, add_counts
 
 ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
 LATER = 16

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_monitor.judge import panes
-from stream_monitor.judge.panes import Counted, add_counted
+from stream_monitor.judge import tallies
+from stream_monitor.judge.tallies import Counted, add_counted
 
 ROWS = st.lists(
     st.tuples(
@@ -34,11 +34,11 @@ def counted(rows: list[tuple[tuple[int, str], dict[str, int]]]) -> Counted:
 @pytest.mark.parametrize("dense", [0, 64])
 @given(st.lists(ROWS, min_size=1, max_size=4))
 def test_many_panes_at_once_are_pane_by_pane(dense: int, parts: list) -> None:
-    was, panes.DENSE = panes.DENSE, dense
+    was, tallies.DENSE = tallies.DENSE, dense
     try:
         found = add_counted([counted(rows) for rows in parts])
     finally:
-        panes.DENSE = was
+        tallies.DENSE = was
     expected: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     for rows in parts:
         for key, counts in rows:
