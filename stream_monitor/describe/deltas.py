@@ -14,7 +14,7 @@ from stream_monitor.describe.cells import ALL, Placed, place
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.columns import Coded, Columns, Vectors
 from stream_monitor.describe.measures import Lane
-from stream_monitor.describe.profiles import Cells, Delta, Known, narrow, summarise
+from stream_monitor.describe.profiles import CategoricalRows, Cells, Delta, Known, NumericRows, narrow, summarise
 from stream_monitor.describe.records import MAX_RECORD_BYTES, RawDeltas
 from stream_monitor.describe.samples import Drawn, Sampling, draw, rows_of, vectors_of
 from stream_monitor.events.arrays import pack
@@ -110,14 +110,31 @@ def pack_deltas(batch: Batch, knowledge: Callable[[str], Known]) -> Iterator[tup
 
 
 def _pack_block(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[tuple[str, bytes]]:
-    packed = [(delta.model, pack(delta)) for delta in _deltas(batch, rows, known)]
+    deltas = list(_deltas(batch, rows, known))
+    packed = [(delta.model, pack(msgspec.structs.replace(delta, vectors=None))) for delta in deltas]
     count = len(batch.pane[rows])
     if count <= 1 or all(len(value) <= MAX_RECORD_BYTES for _, value in packed):
         yield from packed
+        yield from ((delta.model, pack(part)) for delta in deltas for part in _vectors_alone(delta))
         return
     middle = rows.start + count // 2
     yield from _pack_block(batch, slice(rows.start, middle), known)
     yield from _pack_block(batch, slice(middle, rows.start + count), known)
+
+
+def _vectors_alone(delta: Delta) -> Iterator[Delta]:
+    """The embeddings of a delta's sample as deltas that count nothing.
+
+    They are large: if a record that they do not fit into were split as others are, each half would draw a whole sample.
+    """
+    sample, nothing = delta.sample, np.zeros(0)
+    if sample is None or delta.vectors is None:
+        return
+    bare = sample.replaced(numbers=[], texts=[], categories=[], values=nothing, codes=nothing.astype(np.int32))
+    counts = np.zeros((len(delta.pane), 3), np.uint8)
+    for vectors in delta.vectors.pieces(MAX_RECORD_BYTES):
+        rows = NumericRows.none(), CategoricalRows.none()
+        yield Delta(delta.model, delta.lane, delta.version, delta.segment, delta.pane, counts, *rows, bare, vectors)
 
 
 def _deltas(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[Delta]:

@@ -99,7 +99,7 @@ class Delta(msgspec.Struct, omit_defaults=True):
     sample: SampleRows | None = None
     """Rows of the cells of all events, where `sample.rows` asks for them."""
     vectors: VectorRows | None = None
-    """The embeddings of these rows."""
+    """The embeddings of the rows of a sample; they travel in a delta that counts nothing, its sample only hashes."""
 
 
 class Known:

@@ -60,6 +60,16 @@ class VectorRows(Table, code=3):
             yield name, self.row[row : row + count].astype(np.int64), numbers
             row, value = row + count, value + count * length
 
+    def pieces(self, most: int) -> Iterator[VectorRows]:
+        """The same in parts whose numbers have at most `most` bytes, or are those of one embedding."""
+        for name, rows, numbers in self.each():
+            step = max(most // (numbers.itemsize * numbers.shape[1]), 1)
+            for at in range(0, len(rows), step):
+                some, places = numbers[at : at + step], rows[at : at + step].astype(np.uint32)
+                yield VectorRows(
+                    names=[name], lengths=[some.shape[1]], counts=[len(some)], row=places, values=some.reshape(-1)
+                )
+
 
 class Sampling(NamedTuple):
     """What to sample by: a hash of the id of each event, and how many rows a cell has at most."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stream_monitor.baseline.show import in_force
 from stream_monitor.describe.embeddings import as_sent
 from stream_monitor.describe.profiles import Delta
-from stream_monitor.describe.records import DeltaRecord, ResetRecord, read
+from stream_monitor.describe.records import MAX_RECORD_BYTES, DeltaRecord, ResetRecord, read
 from stream_monitor.describe.stage import Describe, Knowledge, Layout
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
@@ -280,6 +280,24 @@ def test_a_busy_pane_keeps_the_vectors_of_the_rows_that_stay() -> None:
     whole, parts = merged(lines, 60), merged(lines, 13)
     for (name, group, vectors), (same_name, same_group, fewer) in zip(whole, parts, strict=True):
         assert (name, group) == (same_name, same_group) and vectors[: len(fewer)] == fewer
+
+
+def test_long_vectors_travel_in_records_of_their_own_and_no_more_of_them_for_it() -> None:
+    """Thirty vectors of 16 kB are more than a record holds; 200 events come in one pane."""
+    settings_ = quick_settings(embeddings={"v": 4_096}, sample={"rows": 30})
+    features = {"v": [0.5] * 4_096}
+    lines = [json.dumps({"id": f"e{i}", "model": "m", "ts": T0, "features": features}).encode() for i in range(200)]
+    deltas = list(deltas_of(lines, 200, settings_))
+    assert max(len(pack(delta)) for delta in deltas) <= MAX_RECORD_BYTES + 20_000
+    sent = [sum(delta.vectors.counts) for delta in deltas if delta.vectors is not None]
+    assert sum(sent) == 30 and len(sent) == 2
+    assert sum(int(delta.counts.sum()) for delta in deltas) == 200
+    parts = [part for delta in deltas for _, part in split(delta)]
+    ids = Ids({}, {})
+    admit_groups(parts, ids, settings_.caps)
+    placed = [(part, groups_of(part, ids)) for part in parts]
+    [found] = embedded(placed, of_pane(placed, ids.names))
+    assert found.vectors.shape == (30, 4_096)
 
 
 def test_a_centroid_that_fills_has_no_distances() -> None:
