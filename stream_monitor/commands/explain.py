@@ -13,7 +13,7 @@ from rich.text import Text
 
 from stream_monitor.commands.rejudge import terms_of
 from stream_monitor.durations import format_duration
-from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Moved
+from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, Moved
 from stream_monitor.judge.witness import Explanation, Series, explain, find
 from stream_monitor.kafka.retained import Retained
 from stream_monitor.pictures import BARS, COLOURS, bars, picture, thinned, to_the_second
@@ -68,9 +68,16 @@ def _course(found: Explanation) -> Table:
         table.add_column(heading, no_wrap=heading != "detectors")
     for alert in found.records:
         status = f"[{COLOURS[alert.status]}]{alert.status}[/{COLOURS[alert.status]}]"
-        told = ", ".join(f"{f.detector} {f.score:.3g} ({f.threshold:.3g})" for f in alert.findings)
+        told = ", ".join(_measured(finding) for finding in alert.findings)
         table.add_row(to_the_second(alert.ts), status, alert.severity, escape(told))
     return table
+
+
+def _measured(finding: Finding) -> str:
+    if finding.detector == "silence":
+        lasted, tolerated = 1_000 * int(finding.score // 1_000), int(finding.threshold)
+        return f"silence {format_duration(lasted)} ({format_duration(tolerated)})"
+    return f"{finding.detector} {finding.score:.3g} ({finding.threshold:.3g})"
 
 
 def _shapes(opening: Alert) -> Iterator[RenderableType]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
 
 from stream_monitor.describe.measures import Group
+from stream_monitor.durations import format_duration
 from stream_monitor.events.contracts import Alert, Finding
 from stream_monitor.sections import DetectionSettings
 
@@ -47,6 +48,9 @@ class _State(msgspec.Struct):
     hits: dict[int, int] = {}
     clean: int = 0
     published: int | None = None
+    cause: Cause | None = None
+    """None in a snapshot of before, until the cause is heard of again."""
+    group: Group = "input"
 
 
 class AlertBook(msgspec.Struct):
@@ -82,6 +86,7 @@ class AlertBook(msgspec.Struct):
             if not findings:
                 return None
             state = self.states[key] = _State()
+        state.cause, state.group = cause, group
         status = self._hit(state, moment, findings, settings) if findings else self._miss(state, moment, settings)
         if status is None:
             if state.opened is None and not state.hits and state.published is None:
@@ -101,6 +106,22 @@ class AlertBook(msgspec.Struct):
         alert = self._publish("resolved", state, cause, group, Moment(at, at, LASTING), [])
         alert.reason = f"the baseline of {cause.measure} of {_where(cause)} was reset"
         return alert
+
+    def abandon(self, at: int, reason: str) -> Iterator[Alert]:
+        """End all open alerts at event time `at`, or where they were told of later then: nobody looks any more."""
+        for _, state in sorted(self.states.items()):
+            if state.opened is not None and state.cause is not None:
+                ends = max(at, state.published or at)
+                state.revision += 1
+                cause, group = state.cause, state.group
+                alert = self._publish("resolved", state, cause, group, Moment(ends, ends, LASTING), [])
+                alert.reason = f"{cause.measure} of {_where(cause)} is not watched any more: {reason}"
+                yield alert
+
+    def opened(self, cause: Cause) -> int | None:
+        """Since when (event time) an alert on a cause is open; None: there is none."""
+        state = self.states.get(alert_id(cause, 0))
+        return None if state is None else state.opened
 
     def _hit(
         self, state: _State, moment: Moment, findings: Sequence[Finding], settings: DetectionSettings
@@ -196,6 +217,8 @@ def severity_of(findings: Sequence[Finding]) -> Severity:
 
 def reason_of(cause: Cause, status: str, findings: Sequence[Finding]) -> str:
     """One sentence for a person."""
+    if cause.kind == "silence":
+        return _silence_of(status, findings)
     where = _where(cause)
     if status == "resolved":
         return f"{cause.measure} of {where} is back within its tolerance"
@@ -204,6 +227,13 @@ def reason_of(cause: Cause, status: str, findings: Sequence[Finding]) -> str:
     if first.detector in ("missing", "new_categories", "type_change"):
         verb = f"{first.detector.replace('_', ' ')} {verb}"
     return f"{cause.measure} of {where} {verb}: {first.detector} {first.score:.3g}, tolerated {first.threshold:.3g}"
+
+
+def _silence_of(status: str, findings: Sequence[Finding]) -> str:
+    if status == "resolved":
+        return "events come again"
+    silent, tolerated = 1_000 * int(findings[0].score // 1_000), int(findings[0].threshold)
+    return f"nothing has come for {format_duration(silent)}, tolerated {format_duration(tolerated)}"
 
 
 def _where(cause: Cause) -> str:

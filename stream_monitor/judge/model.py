@@ -22,6 +22,7 @@ from stream_monitor.detect.history import plan_of
 from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.detect.rows import Rows
 from stream_monitor.detect.volume import VolumeRange
+from stream_monitor.durations import format_duration
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, MeasureSummary, Metric
 from stream_monitor.judge import metrics
@@ -135,6 +136,12 @@ class ModelJudge:
         """Give back what is shared with other models: this one is forgotten."""
         for lane in self.lanes.values():
             lane.sequential.release()
+
+    def end(self) -> Iterator[Alert]:
+        """End the alerts of a model that is about to be forgotten: at the event time from which on it may be."""
+        ttl = self.settings.caps.model_ttl
+        reason = f"nothing of the model came for {format_duration(ttl)}, and it is forgotten"
+        yield from self.state.alerts.abandon(self.state.last_event + ttl, reason)
 
     def feed(self, delta: Delta) -> None:
         """Take in a delta of this model."""

@@ -190,7 +190,7 @@ class PartitionJudge:
             return
         yield from self._admit()
         yield from self._close()
-        self._forget()
+        yield from self._forget()
 
     def _close(self) -> Iterator[Said]:
         """All models side by side: the panes that their sequential detectors wait for are taken in one call."""
@@ -246,12 +246,14 @@ class PartitionJudge:
             judge = self.models[name] = self.model_judge(self._with_edges(name, new_state(name, self.settings)))
         return judge
 
-    def _forget(self) -> None:
+    def _forget(self) -> Iterator[Alert]:
         edge = self.state.watermarks.of("input") - self.settings.caps.model_ttl
-        for name, judge in list(self.models.items()):
-            if NEVER < judge.state.last_event < edge and not judge.state.waiting:
-                self.models.pop(name).release()
-                self.state.forgot = True
+        quiet = [name for name, judge in self.models.items() if NEVER < judge.state.last_event < edge]
+        for name in sorted(name for name in quiet if not self.models[name].state.waiting):
+            judge = self.models.pop(name)
+            yield from judge.end()
+            judge.release()
+            self.state.forgot = True
 
     # --- nothing comes ---
 
@@ -288,6 +290,8 @@ class PartitionJudge:
             direction="down",
         )
         cause = Cause(FLEET, ALL, ALL, "volume", "silence")
+        if not silent and largest == self.state.alerts.opened(cause):  # a worker began anew, but nothing has come
+            return
         settings = self.settings.detection.model_copy(update={"recovery": 1, "cooldown": 0})
         alert = self.state.alerts.hear(
             cause, "input", Moment(largest, largest, 0), [finding] if silent else [], settings

@@ -144,3 +144,39 @@ def test_a_snapshot_of_before_counts_on() -> None:
     assert old.ordinal == 3 and new.ordinal == 4 and new.version > old.version
     assert Edges.of(borders).version == Edges.of(borders.copy()).version != Edges.of(borders + 1).version
     assert DIGEST <= Edges.of(borders).version < 2 * DIGEST
+
+
+def resolved(batch: int) -> list[dict[str, Any]]:
+    """Alerts of a model whose x moves at its twentieth second and which stops at its fortieth, oldest first."""
+    alerts: list[dict[str, Any]] = []
+
+    def publish(output: Output) -> None:
+        if output.role == "alerts":
+            alerts.append(json.loads(output.value))
+
+    rng, lines = random.Random(1), list[tuple[str, bytes]]()
+    for i in range(2_000):
+        for model in ("m", "other") if i < 400 else ("other",):
+            features = {"x": rng.gauss(20 if i >= 200 and model == "m" else 0, 1)}
+            body = {"id": f"{model}{i}", "model": model, "ts": T0 + 100 * i, "features": features, "prediction": 1}
+            lines.append(("predictions", json.dumps(body).encode()))
+    run = Replay(quick_settings(caps={"model_ttl": "1m"}), publish)
+    for at in range(0, len(lines), batch):
+        run.feed(lines[at : at + batch])
+    run.finish()
+    return [alert for alert in alerts if alert["model"] == "m" and alert["status"] != "outcome"]
+
+
+def test_the_alerts_of_a_model_that_is_forgotten_end_with_a_record_that_says_so() -> None:
+    alerts = resolved(50)
+    last = {alert["id"]: alert for alert in alerts}
+    assert all(alert["status"] == "resolved" for alert in last.values())
+    (x,) = [alert for alert in last.values() if alert["measure"] == "x" and "forgotten" in alert["reason"]]
+    assert x["ts"] == T0 + 39_000 + 60_000, "the last pane had begun at second 39, and model_ttl is a minute"
+    assert x["reason"] == "x of m 0 is not watched any more: nothing of the model came for 1m, and it is forgotten"
+    assert any(alert["status"] == "open" and alert["id"] == x["id"] for alert in alerts) and x["opened_ts"] < x["ts"]
+    assert len({(alert["id"], alert["status"], alert["revision"]) for alert in alerts}) == len(alerts)
+
+
+def test_when_a_model_is_forgotten_does_not_show_in_how_its_alerts_end() -> None:
+    assert resolved(50) == resolved(23)

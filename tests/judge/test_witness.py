@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from stream_monitor.commands.explain import drawn
+from stream_monitor.describe.records import PartitionTime, WatermarkRecord
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.contracts import Alert
-from stream_monitor.judge.again import Terms
+from stream_monitor.judge.again import Terms, judge_again
 from stream_monitor.judge.witness import Explanation, Series, explain, find
 from stream_monitor.settings import Settings
 from tests.judge.logs import Recorded, recorded
@@ -160,3 +161,48 @@ def test_an_alert_whose_profiles_have_expired_says_so(live: Recorded) -> None:
         explain(terms, 0, [], alerts)
     with pytest.raises(StreamMonitorError, match="do not lead to alert"):
         explain(Terms(rules(), obey_log=True), 0, live.log[:10], alerts)
+
+
+def idle(live: Recorded, after: int, ts: int, now: bool = True) -> tuple[WatermarkRecord, int]:
+    """What a worker says, so many ms after the log's last record, of its partition that has come as far as `ts`."""
+    return WatermarkRecord(1, [PartitionTime(0, ts - 5_000, ts - 5_000, ts - 5_000, ts, now, False)]), live.log[-1][
+        1
+    ] + after
+
+
+@pytest.fixture(scope="module")
+def silent() -> tuple[Recorded, list[Alert]]:
+    """All is idle for a quarter of an hour, in which a worker begins anew; then events come again."""
+    run, last = Recorded(rules()), T0 + 60_000
+    for at, event in enumerate(events_of(germany_trebles, seconds=60)):
+        run.feed([event]) if at % 400 == 0 else run.driver.feed([event])
+    run.commit()
+    told = [
+        idle(run, 1_000, last), idle(run, 601_500, last), idle(run, 602_000, last, now=False),
+        idle(run, 603_000, last), idle(run, 1_300_000, last), idle(run, 1_301_000, last + 60_000, now=False),
+    ]  # fmt: skip
+    run.log += told
+    said = list(judge_again(Terms(rules(), obey_log=True), 0).hear(run.log))
+    return run, [alert for alert in said if isinstance(alert, Alert) and alert.kind == "silence"]
+
+
+def test_silence_is_one_alert_until_events_come_again(silent: tuple[Recorded, list[Alert]]) -> None:
+    _, alerts = silent
+    assert [(alert.status, alert.revision) for alert in alerts] == [("open", 0), ("resolved", 1)]
+    assert alerts[0].reason == "nothing has come for 10m, tolerated 10m"
+    assert alerts[1].reason == "events come again" and alerts[1].id == alerts[0].id
+
+
+def test_an_alert_of_silence_is_explained(silent: tuple[Recorded, list[Alert]]) -> None:
+    run, alerts = silent
+    found = explain(Terms(rules(), obey_log=True), 0, run.log, find(alerts, alerts[0].id))
+    assert found.exact and found.records == alerts
+    screen = Console(file=io.StringIO(), width=100)
+    for part in drawn(found):
+        screen.print(part, highlight=False)
+    text = screen.file.getvalue()  # type: ignore[attr-defined]
+    for word in ("nothing has come for 10m, tolerated 10m", "open", "resolved", "silence 10m (10m)"):
+        assert word in text, text
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Explanation) == found
+    short = explain(Terms(rules(), obey_log=True), 0, run.log[:-1], alerts[:1])
+    assert short.exact and [alert.status for alert in short.records] == ["open"]
