@@ -247,11 +247,13 @@ class PartitionJudge:
         return judge
 
     def _forget(self) -> Iterator[Alert]:
-        edge = self.state.watermarks.of("input") - self.settings.caps.model_ttl
+        watermark = self.state.watermarks.of("input")
+        edge = watermark - self.settings.caps.model_ttl
         quiet = [name for name, judge in self.models.items() if NEVER < judge.state.last_event < edge]
         for name in sorted(name for name in quiet if not self.models[name].state.waiting):
             judge = self.models.pop(name)
-            yield from judge.end()
+            if watermark < END:  # where a finite stream is over no time has passed
+                yield from judge.end()
             judge.release()
             self.state.forgot = True
 
