@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import zlib
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,173 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_monitor.app import describe_loop, judge_loop
 from stream_monitor.baseline.build import build
 from stream_monitor.describe.measures import JOINT
-from stream_monitor.describe.records import ResetRecord, write
-from stream_monitor.describe.stage import Layout, partition_of
-from stream_monitor.detect.pinned import PinnedBaseline
-from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.client import Aborted
-from stream_monitor.kafka.loop import Loop
-from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
-from stream_monitor.replay import Replay
-from stream_monitor.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OUT, Settings
-from stream_monitor.stages import Output, PartitionStatus
+from stream_monitor.describe.records import ResetRecord
+from tests.schedules import by_cluster, by_replay
 from tests.streams import T0, Event, mornings, quick_settings, shop
-
-Result = tuple[dict[tuple[str, ...], Any], dict[tuple[str, str, int], Any]]
-
-
-def rounded(value: Any) -> Any:
-    """Floats to 9 significant digits, as the promise says."""
-    if isinstance(value, float):
-        return float(f"{value:.9g}")
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return [rounded(item) for item in value] if isinstance(value, list) else value
-
-
-def result_of(metrics: list[bytes], alerts: list[bytes]) -> Result:
-    """Last metrics record of each key, and alerts by (id, status, revision), each of which must be unique."""
-    last: dict[tuple[str, ...], Any] = {}
-    for raw in metrics:
-        metric = json.loads(raw)
-        key = tuple(str(metric[k]) for k in ("model", "version", "segment", "window_start", "window_end", "kind"))
-        if key in last and last[key]["final"] and last[key]["revision"] >= metric["revision"]:
-            raise AssertionError(f"a final record came again: {key}")
-        last[key] = rounded(metric)
-    found: dict[tuple[str, str, int], Any] = {}
-    for raw in alerts:
-        alert = json.loads(raw)
-        key3 = alert["id"], alert["status"], alert["revision"]
-        assert key3 not in found, f"published twice: {key3}"
-        found[key3] = rounded(alert)
-    return last, found
-
-
-def by_replay(
-    events: list[Event],
-    rules: Settings,
-    pinned: Sequence[PinnedBaseline] = (),
-    resets: Sequence[ResetRecord] = (),
-) -> Result:
-    out: dict[str, list[bytes]] = defaultdict(list)
-
-    def publish(output: Output) -> None:
-        out[output.role].append(output.value)
-
-    run = Replay(rules, publish, pinned)
-    for reset in resets:
-        run.reset(reset)
-    run.feed((event.role, event.raw) for event in events)
-    run.finish()
-    return result_of(out["metrics"], out["alerts"])
-
-
-class EndingLoop(Loop):
-    """A loop over finite topics: at its end means ended."""
-
-    def _status(self, now: float) -> dict[tuple[str, int], PartitionStatus]:
-        return {p: s._replace(ended=s.at_end and ending) for p, s in super()._status(now).items()}
-
-
-ending = False
-
-
-class Cluster:
-    """Both stages over an in-process broker, stepped by a seeded scheduler that may crash and rebalance."""
-
-    def __init__(self, rules: Settings, partitions: int, seed: int, crashes: float) -> None:
-        self.rng, self.rules, self.crashes = random.Random(seed), rules, crashes
-        self.now = 1_800_000_000_000
-        counts = dict.fromkeys((*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT), partitions)
-        self.broker = MemoryBroker(counts, lambda: self.now)
-        self.layout = Layout(partitions, partitions, partitions)
-        self.loops: dict[str, list[Loop]] = {"describe": [], "judge": []}
-
-    def crash(self, step: str) -> None:
-        if self.rng.random() < self.crashes:
-            raise Aborted(step) if step != "committed" and self.rng.random() < 0.5 else BrokerError(f"crash: {step}")
-
-    def start(self, role: str) -> None:
-        client = MemoryClient(self.broker, role, self.crash)
-        make = {"describe": describe_loop, "judge": judge_loop}[role]
-        loop = make(client, self.rules, self.layout, lambda: self.now / 1000)
-        if role == "describe":
-            loop.__class__ = EndingLoop
-        self.loops[role].append(loop)
-
-    def tick(self, role: str, at: int) -> None:
-        loop = self.loops[role][at]
-        try:
-            loop.tick(0)
-            if loop.owned and self.rng.random() < 0.3:
-                loop.commit()
-            loop._raise_failure()
-        except Aborted:
-            raise
-        except BrokerError:
-            self.loops[role].remove(loop)
-            loop.client.die()  # type: ignore[attr-defined]
-            self.start(role)
-
-    def drain(self) -> None:
-        """No more crashes: run until nothing changes."""
-        global ending
-        self.crashes, ending = 0.0, True
-        quiet = 0
-        while quiet < 4:
-            before = sum(map(len, self.broker.values("metrics"))), self.committed()
-            for role in ("describe", "judge"):
-                for loop in list(self.loops[role]):
-                    for _ in range(3):
-                        loop.tick(0)
-                    if loop.owned:
-                        loop.commit()
-            self.now += 1
-            quiet = quiet + 1 if before == (sum(map(len, self.broker.values("metrics"))), self.committed()) else 0
-        ending = False
-
-    def committed(self) -> dict[Any, int]:
-        offsets = self.broker.groups["judge"].offsets
-        return {p: len([v for v in self.broker.values("alerts")]) for p in offsets} | {
-            p: len(self.broker.values("baselines")) for p in offsets
-        }
-
-
-def by_cluster(
-    events: list[Event],
-    rules: Settings,
-    shape: tuple[int, int],
-    seed: int,
-    crashes: float,
-    pinned: Sequence[PinnedBaseline] = (),
-    resets: Sequence[ResetRecord] = (),
-) -> Result:
-    partitions, workers = shape
-    cluster = Cluster(rules, partitions, seed, crashes)
-    rng = cluster.rng
-    for record in [*(record for baseline in pinned for record in baseline.records()), *resets]:
-        cluster.broker.append("profiles", write(record), number=partition_of(record.model, partitions))
-    for role in ("describe", "judge") * workers:
-        cluster.start(role)
-    queues: dict[tuple[str, int], list[Event]] = defaultdict(list)
-    for event in events:
-        queues[event.role, zlib.crc32(event.id.encode()) % partitions].append(event)
-    while any(queues.values()):
-        for (role, number), queue in queues.items():
-            count = rng.randrange(0, 40)
-            for event in queue[:count]:
-                cluster.broker.append(role, event.raw, event.id.encode(), number)
-            del queue[:count]
-        cluster.now += rng.randrange(0, 400)
-        for role in ("describe", "judge"):
-            for _ in range(workers):
-                cluster.tick(role, rng.randrange(len(cluster.loops[role])))
-    cluster.drain()
-    broker = cluster.broker
-    return result_of([v for _, v in broker.values("metrics")], [v for _, v in broker.values("alerts")])
 
 
 @pytest.mark.parametrize("partitions", [1, 4])

@@ -101,7 +101,7 @@ TALLIES = 34
 """Windows whose categories are kept: those that `dispersion.begin` compares, and one that is cut at either end."""
 
 
-class Tally(msgspec.Struct):
+class WindowTally(msgspec.Struct):
     """The categories of one window of a baseline in the making; `start` is that of its first pane (epoch ms)."""
 
     start: int
@@ -128,7 +128,7 @@ class Filling(msgspec.Struct):
     categorical: int = 0
     categories: dict[str, int] = {}
     left_out: int = 0
-    tallies: dict[int, list[Tally]] = {}
+    tallies: dict[int, list[WindowTally]] = {}
     """By window size: categories of the latest windows, oldest first; in all no more than the baseline has values."""
 
     @property
@@ -177,7 +177,7 @@ class Filling(msgspec.Struct):
         for size in sizes:
             kept = self.tallies.setdefault(size, [])
             if not kept or kept[-1].start // size != pane // size:
-                kept.append(Tally(pane))
+                kept.append(WindowTally(pane))
                 del kept[:-TALLIES]
             newest = kept[-1]
             newest.n += n

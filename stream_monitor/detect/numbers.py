@@ -48,6 +48,7 @@ class Numbers(msgspec.Struct):
 
     def add(self, panes: Sequence[NumberRows]) -> None:
         """Merge the rows of panes into the table: one after another, in this order, as far as it shows."""
+        # Panes of one layout share the very arrays that say which rows they have, so that these need not be compared.
         for _, run in groupby(panes, key=lambda rows: (id(rows.group), id(rows.measure))):
             self._add_moments([*run])
         if any([len(rows.bin_at) for rows in panes]):

@@ -102,8 +102,9 @@ class Lane:
         self.normal = Normal(state, rules, self.sequential, self.recent)
         self.joint = Joint(state.joint, rules.first, self.recent.rows)
         self.centroids = Centroids(state.centroids, rules.first)
-        shortest = min(rules.windows)
-        self._kept = shortest.size if rules.sequential.names and shortest.size == shortest.slide else None
+        self._shortest = min(self.slides, key=lambda slides: slides.pace)
+        size, slide = self._shortest.pace
+        self._kept = size if rules.sequential.names and size == slide else None
         """Of windows of this size the last is kept."""
         if self._kept is None:
             state.finished = None
@@ -201,7 +202,7 @@ class Lane:
         """By window size: the slices that are kept, oldest first, the last of which holds the pane that closed last."""
         chains = [[*slides.earlier.get(slides.pace.size, ()), slides.filling] for slides in self.slides]
         if self.state.finished is not None:
-            chains.append([self.state.finished, self.slides[self.rules.windows.index(min(self.rules.windows))].filling])
+            chains.append([self.state.finished, self._shortest.filling])
         for chain in chains:
             chain[-1].catch_up()
         return chains

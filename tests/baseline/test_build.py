@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-import io
 import json
 import random
 from collections import Counter
@@ -15,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from stream_monitor.baseline.build import build, read_events
@@ -25,6 +23,7 @@ from stream_monitor.detect.pinned import PinnedBaseline, read_file, write_file
 from stream_monitor.errors import FormatError, TableError
 from stream_monitor.replay import replay
 from stream_monitor.stages import Output
+from tests.screens import shown
 from tests.streams import T0, quick_settings
 
 RULES = quick_settings(segments=[["country"]])
@@ -248,6 +247,4 @@ def test_the_list_has_a_row_for_every_model_version_segment_and_kind(tmp_path: P
 
 def printed(table: Any) -> list[list[str]]:
     """Words of each row."""
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(table)
-    return [line.split() for line in console.export_text().splitlines()[2:]]
+    return [line.split() for line in shown([table], 200).splitlines()[2:]]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.describe.records import OLDEST_FORMAT, DeltaRecord, read, write
 from stream_monitor.errors import FormatError
+from stream_monitor.events import arrays
 from stream_monitor.events.arrays import pack, unpack
 
 
@@ -45,6 +46,18 @@ def test_tables_that_the_first_format_wrote_as_maps_are_read() -> None:
     found = read(pack(record))
     assert isinstance(found, DeltaRecord)
     assert plain(found.deltas[0]) == plain(delta())
+
+
+def test_strings_of_records_are_shared_up_to_a_bound() -> None:
+    """Nearly all have come before; an ever new category must not be remembered for ever."""
+    for first in range(0, 3 * arrays.STRINGS, 10_000):
+        names = [f"c{i}" for i in range(first, first + 10_000)]
+        written = pack(CategoricalRows.none().replaced(names=["x"], categories=names))
+        _, one, other = (
+            unpack(written, CategoricalRows) for _ in range(3)
+        )  # the second may forget, the third does not
+        assert one.categories == names and len(arrays._strings) <= arrays.STRINGS + 10_001
+        assert other.categories[0] is one.categories[0]
 
 
 @given(st.data())

@@ -22,11 +22,12 @@ SKIES = ["clear", "cloudy", "fog", "rain", "snow"]
 def weather(windows: int) -> list[tuple[str, bytes]]:
     """Four events a second; all of a window have the same sky, and a die that knows of no window."""
     rng, lines, per = random.Random(3), list[tuple[str, bytes]](), RATE * WINDOW // 1_000
-    for i in range(windows * per):
-        sky = rng.choice(SKIES) if i % per == 0 else sky  # noqa: F821
-        features = {"sky": sky, "die": rng.choice("123456")}
-        body = {"id": f"e{i}", "model": "m", "ts": T0 + i * 1_000 // RATE, "features": features, "prediction": True}
-        lines.append(("predictions", json.dumps(body).encode()))
+    for window in range(windows):
+        sky = rng.choice(SKIES)
+        for i in range(window * per, (window + 1) * per):
+            features = {"sky": sky, "die": rng.choice("123456")}
+            body = {"id": f"e{i}", "model": "m", "ts": T0 + i * 1_000 // RATE, "features": features, "prediction": True}
+            lines.append(("predictions", json.dumps(body).encode()))
     return lines
 
 

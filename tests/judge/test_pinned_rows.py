@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from stream_monitor.baseline.build import build
 from stream_monitor.baseline.show import tables_of
@@ -30,6 +29,7 @@ from stream_monitor.judge.recent_rows import RecentRows, RecentRowsState
 from tests.judge.logs import Recorded, recorded
 from tests.judge.test_joint import opened, rules, stream
 from tests.judge.test_recent_rows import baselines
+from tests.screens import shown
 from tests.streams import T0
 
 CALM = [(3_000, 0.8)]
@@ -81,13 +81,11 @@ def test_a_file_without_rows_has_none() -> None:
 
 
 def test_a_file_keeps_rows_to_the_last_bit_and_shows_that_it_has_them(tmp_path: Path) -> None:
-    path, console = tmp_path / "calm.json", Console(record=True, width=120)
+    path = tmp_path / "calm.json"
     write_file(path, made := pinned())
     read = read_file(path)
     assert of_rows(read[0]).rows == of_rows(made[0]).rows and len(unpack(of_rows(made[0]).rows, Rows)) == 1_000
-    for table in tables_of(read[0]):
-        console.print(table)
-    assert "features side by side" in console.export_text()
+    assert "features side by side" in shown(tables_of(read[0]))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from stream_monitor.baseline.build import build
 from stream_monitor.baseline.show import in_force, in_the_making, list_of, measures_of, tables_of
@@ -26,6 +24,7 @@ from stream_monitor.judge.model import ModelJudge
 from stream_monitor.judge.rebinning import Bins, Move
 from stream_monitor.settings import Settings
 from tests.judge.logs import Recorded
+from tests.screens import shown
 from tests.streams import T0, Event, quick_settings
 
 DETECTION = {"min_count": 20, "input": ["cusum"], "outcome": [], "cooldown": "1s"}
@@ -216,9 +215,8 @@ def test_what_is_in_the_making_is_listed_until_it_is_made() -> None:
     at = next(i for i, notice in enumerate(told) if getattr(notice, "since", None) == begins)
     going = in_the_making(made.notices[: at + 12])
     assert {(one.segment, one.measure, one.since) for one in going} >= {("all", "x", begins), ("all", "kind", begins)}
-    screen = Console(file=io.StringIO(), width=120)
-    screen.print(list_of(in_force(made.notices[: at + 12]), "first", going))
-    assert "reset, in the making" in screen.file.getvalue()  # type: ignore[attr-defined]
+    table = list_of(in_force(made.notices[: at + 12]), "first", going)
+    assert "reset, in the making" in shown([table], 120)
     assert measures_of(made.notices[: at + 12], ResetRecord("m", segment="country=DE")) >= {"x", "same", "kind"}
     assert measures_of(made.notices, ResetRecord("m", "volume")) == {"volume"}
     assert measures_of(made.notices, ResetRecord("m", "y")) == measures_of(made.notices, ResetRecord("n")) == set()
@@ -245,23 +243,16 @@ def test_a_pin_after_a_reset_brings_its_own_edges_without_moving_a_count() -> No
     assert wanted.borders is not None and np.array_equal(state.edges["x"].borders, wanted.borders)
 
 
-def shown(baseline: PinnedBaseline) -> str:
-    screen = Console(file=io.StringIO(), width=100)
-    for table in tables_of(baseline):
-        screen.print(table)
-    return screen.file.getvalue()  # type: ignore[attr-defined]
-
-
 def test_what_was_left_out_of_a_baseline_is_shown_beside_it() -> None:
     """The reset comes when describe has counted on the former edges for a second."""
     made = run({1_520: ResetRecord("m", "x", since=T0 + PLANNED * 1_000)}, batch=40)
     (now,) = in_force(made.notices)
     x = next(m.baseline for m in now.measures if (m.segment, m.measure) == ("all", "x"))
     assert x.left_out > 0
-    text = shown(now)
+    text = shown(tables_of(now))
     heading, row = (next(line for line in text.splitlines() if word in line) for word in ("left out", "x  "))
     assert "left out" in heading and f" {x.left_out} " in row
-    assert "left out" not in shown(in_force(run({}).notices)[0])
+    assert "left out" not in shown(tables_of(in_force(run({}).notices)[0]))
 
 
 def test_counts_of_a_baseline_that_were_moved_to_other_edges_are_called_approximate() -> None:
@@ -278,7 +269,7 @@ def test_counts_of_a_baseline_that_were_moved_to_other_edges_are_called_approxim
     assert usual.keys() >= {"cusum"} and len(usual) > 1
     assert all(told["approximate"] is True for told in usual.values())
     (pinned,) = in_force(made.notices)
-    assert "≈" in shown(pinned) and "≈" not in shown(calm[0])
+    assert "≈" in shown(tables_of(pinned)) and "≈" not in shown(tables_of(calm[0]))
     first = [f for a in run({}).alerts if a["measure"] == "x" for f in a.get("findings", [])]
     assert first and not any("approximate" in f["evidence"].get("baseline", {}) for f in first if f.get("evidence"))
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from typing import Any
 
 import msgspec
 import pytest
-from rich.console import Console
 
 from stream_monitor.commands.explain import drawn
 from stream_monitor.describe.records import PartitionTime, WatermarkRecord
@@ -19,6 +17,7 @@ from stream_monitor.judge.witness import Explanation, Series, explain, find
 from stream_monitor.settings import Settings
 from tests.judge.logs import Recorded, recorded
 from tests.judge.test_attribution import CHANGE, events_of, germany_trebles
+from tests.screens import shown
 from tests.streams import T0, quick_settings
 
 AT = T0 + CHANGE * 1_000
@@ -109,10 +108,7 @@ def test_it_is_drawn_for_a_person_and_fits_as_data(live: Recorded) -> None:
         "error": ["cusum: began about", "σ", "panes, at most", "threshold", "what moved since 2023-", "baseline │"],
     }.items():
         found = explained(live, published(live, measure))
-        screen = Console(file=io.StringIO(), width=100)
-        for part in drawn(found):
-            screen.print(part, highlight=False)
-        text = screen.file.getvalue()  # type: ignore[attr-defined]
+        text = shown(drawn(found))
         for word in words:
             assert word in text, f"{measure}: {word}\n{text}"
         assert msgspec.json.decode(msgspec.json.encode(found), type=Explanation) == found
@@ -133,10 +129,7 @@ def test_an_alert_of_a_sliding_window_shows_one_every_slide() -> None:
     (series,) = found.series
     assert (series.size, series.slide) == (20_000, 2_000)
     assert {b.ts - a.ts for a, b in itertools.pairwise(series.points)} == {2_000}
-    screen = Console(file=io.StringIO(), width=100)
-    for part in drawn(found):
-        screen.print(part, highlight=False)
-    assert "windows of 20s every 2s" in screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "windows of 20s every 2s" in shown(drawn(found))
 
 
 def test_an_id_must_be_there_and_say_enough(live: Recorded) -> None:
@@ -197,10 +190,7 @@ def test_an_alert_of_silence_is_explained(silent: tuple[Recorded, list[Alert]]) 
     run, alerts = silent
     found = explain(Terms(rules(), obey_log=True), 0, run.log, find(alerts, alerts[0].id))
     assert found.exact and found.records == alerts
-    screen = Console(file=io.StringIO(), width=100)
-    for part in drawn(found):
-        screen.print(part, highlight=False)
-    text = screen.file.getvalue()  # type: ignore[attr-defined]
+    text = shown(drawn(found))
     for word in ("nothing has come for 10m, tolerated 10m", "open", "resolved", "silence 10m (10m)"):
         assert word in text, text
     assert msgspec.json.decode(msgspec.json.encode(found), type=Explanation) == found

@@ -21,7 +21,7 @@ from stream_monitor.kafka.topics import ready
 from stream_monitor.settings import ROLES, Settings
 from tests.kafka.test_exactly_once import workers_of
 from tests.kafka.test_same_result import by_replay, events_of_a_day, read_until, rules_for
-from tests.test_promise import rounded
+from tests.schedules import rounded
 
 pytestmark = pytest.mark.kafka
 

@@ -26,8 +26,8 @@ from stream_monitor.replay import Replay
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Output
 from tests.kafka.test_exactly_once import settings_for, workers_of
+from tests.schedules import rounded
 from tests.streams import T0, Event, quick_settings, shop
-from tests.test_promise import rounded
 
 pytestmark = pytest.mark.kafka
 PATIENCE_S = 60.0
