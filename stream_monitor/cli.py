@@ -16,6 +16,7 @@ from rich.progress import Progress
 
 from stream_monitor import __version__
 from stream_monitor.commands import again, reset
+from stream_monitor.commands.evaluate import evaluate
 from stream_monitor.commands.options import AsJson, Config, Follow, millis
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import load
@@ -40,8 +41,6 @@ app.add_typer(alerts_app, name="alerts")
 app.add_typer(metrics_app, name="metrics")
 
 err = Console(stderr=True)
-WIDEST = 400
-"""Characters of a table of figures."""
 SHOWN = 20
 """Differences that `verify` prints."""
 
@@ -233,36 +232,7 @@ def replay(
 
 
 app.command()(again.rejudge)
-
-
-@app.command()
-def evaluate(
-    file: Annotated[
-        Path | None, typer.Argument(help="your own stream: NDJSON or CSV with value, and change 0/1")
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="seconds in place of minutes: rough figures")] = False,
-    seeds: Annotated[int | None, typer.Option(min=2, help="runs of a delay cell")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="a section: null, delay, labelled or windows")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
-    plot: Annotated[Path | None, typer.Option(help="draw delay against false alarms here (SVG)")] = None,
-) -> None:
-    """Measure detection quality: false alarms without change, delays, labelled streams, window tests."""
-    from stream_monitor.evaluate.report import picture, strict, tables
-    from stream_monitor.evaluate.run import SECTIONS, evaluate
-
-    if unknown := set(only or []) - set(SECTIONS):
-        raise typer.BadParameter(f"no section {', '.join(sorted(unknown))}; sections are {', '.join(SECTIONS)}")
-    results = {}
-    for section, rows in evaluate(quick, seeds, only or [], file):
-        results[section] = rows
-        for table in tables({section: rows}):
-            console = Console()
-            least = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
-            Console(width=max(console.width, least)).print(table)  # a figure is never cut: rather a line wraps
-    if json_file is not None:
-        json_file.write_text(json.dumps(strict(results), indent=1, allow_nan=False), encoding="utf-8")
-    if plot is not None:
-        plot.write_text(picture(results.get("delay", [])), encoding="utf-8")
+app.command()(evaluate)
 
 
 @topics_app.command("create")

@@ -1,13 +1,16 @@
 """The protocol: A streams without change, B delays, C labelled streams, and the window tests.
 
-Each function returns rows for tables and JSON; every cell has its own seed, so any of them can be repeated alone.
+A section is a list of tasks, each of which returns rows for tables and JSON. Every cell has its own seed: a task gives
+the same alone, in any order and in any process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -19,10 +22,17 @@ from stream_monitor.evaluate.streams import NULL, STEPS, Rng, Step, daily_sine, 
 from stream_monitor.types import F64, Bool
 
 Row = dict[str, Any]
+Task = Callable[[], list[Row]]
+Stream = tuple[F64, Bool]
+"""Values, and where they change."""
 MISSED = 5_000
 """A change that is not found within so many values is missed."""
 ARL0 = 100_000.0
 ROWS = 1_000
+KNOWN = 1_000_000
+"""Values of a baseline that counts as known exactly. All runs share it; each sees 2,000 of its own before a change."""
+LEAST_ARL0 = 0.9
+"""Of the nominal one; the lower limit of what is measured must not be below."""
 SEASONS = ((1_000, 1), (1_000, 4), (100, 1))
 """Values an hour, and weeks from which the hours are known."""
 
@@ -37,7 +47,7 @@ class Effort:
     """Length of a null stream in nominal ARL0."""
     rate_values: float = 2.5e7
     """Values from which the false alarms beside a delay are measured."""
-    baselines: tuple[int, ...] = (500, 2_000, 20_000)
+    baselines: tuple[int, ...] = (500, 2_000, 5_000, 20_000, KNOWN)
     others: int = 100
     """Runs of detectors that take one value at a time."""
     slow: int = 5
@@ -52,81 +62,112 @@ class Effort:
 QUICK = Effort(200, (1e3,), 200.0, 5e6, (2_000,), 10, 1, 10, 2, 10)
 
 
+class Mark(NamedTuple):
+    """What a detector of this kind was measured to reach; the lower limit of a mean delay must not be above."""
+
+    delays: dict[str, float]
+    false_alarms_per_1e6: float
+
+
+MARKS = {
+    2_000: Mark({".2→.25": 1_250, ".2→.3": 330, ".2→.4": 98, ".2→.5": 51, ".2→.1": 270}, 10),
+    5_000: Mark({".2→.25": 1_120, ".2→.3": 300, ".2→.4": 96, ".2→.5": 51, ".2→.1": 245}, 10),
+    KNOWN: Mark({".2→.25": 900, ".2→.3": 270, ".2→.4": 91, ".2→.5": 48, ".2→.1": 230}, 12),
+}
+"""By values of the baseline."""
+
+
 def arl0_limits(values: float, alarms: int) -> tuple[float, float]:
     """Mean time between false alarms and its lower 95 % limit (two-sided exact Poisson)."""
     return values / max(alarms, 1), float(values / (stats.chi2.ppf(0.975, 2 * alarms + 2) / 2))
 
 
-def null(effort: Effort, seed: int) -> Iterator[Row]:
-    """A: the measured mean time between false alarms, for panes of 1 and 10 values."""
-    for nominal in effort.nominal:
-        for name in NULL:
-            for pane in (1, 10):
-                rng = seeded(seed, "null", name, nominal, pane)
-                source = NULL[name](rng, ROWS)
-                learned = Learned(source(2_000), nominal, pane)
-                count = int(np.ceil(effort.null_runs * nominal / ROWS / 1_000)) * 1_000
-                alarms = learned.false_alarms(source, count)
-                arl0, lower = arl0_limits(ROWS * count, alarms)
-                yield {
-                    "detector": "cusum", "stream": name, "pane": pane, "nominal": nominal, "arl0": arl0, "lower": lower,
-                    "alarms": alarms, "values": ROWS * count,
-                }  # fmt: skip
+def null(effort: Effort, seed: int) -> list[Task]:
+    """A: the measured mean time between false alarms, for panes of 1 and 10 values; and with a daily sine."""
+    cells = itertools.product(effort.nominal, NULL, (1, 10))
+    season_cells = itertools.product(effort.nominal, SEASONS, (1, 10))
+    return [
+        *(partial(_null, effort, seed, *cell) for cell in cells),
+        *(partial(_seasonal, effort, seed, *cell) for cell in season_cells),
+    ]
 
 
-def seasons(effort: Effort, seed: int) -> Iterator[Row]:
-    """A, with a daily sine: the rows know the hours of the week from so many weeks of so many values an hour."""
-    for nominal in effort.nominal:
-        for per_hour, weeks in SEASONS:
-            for pane in (1, 10):
-                rng = seeded(seed, "seasons", per_hour, weeks, nominal, pane)
-                source = daily_sine(per_hour)(rng, effort.season_runs)
-                learned = SeasonLearned(source(2_000), nominal, pane)
-                learned.learn_hours(daily_sine(per_hour)(rng, effort.season_runs), per_hour, weeks)
-                count = int(np.ceil(effort.null_runs * nominal / effort.season_runs / per_hour)) * per_hour
-                alarms = learned.false_alarms(daily_sine(per_hour)(rng, effort.season_runs), count)
-                arl0, lower = arl0_limits(effort.season_runs * count, alarms)
-                yield {
-                    "detector": "cusum", "stream": f"daily sine, seasonal baseline ({weeks} w, {per_hour:,} an hour)",
-                    "pane": pane, "nominal": nominal, "arl0": arl0, "lower": lower, "alarms": alarms,
-                    "values": effort.season_runs * count,
-                }  # fmt: skip
+def _null(effort: Effort, seed: int, nominal: float, name: str, pane: int) -> list[Row]:
+    rng = seeded(seed, "null", name, nominal, pane)
+    source = NULL[name](rng, ROWS)
+    learned = Learned(source(2_000), nominal, pane)
+    count = int(np.ceil(effort.null_runs * nominal / ROWS / 1_000)) * 1_000
+    return [_null_row(name, pane, nominal, learned.false_alarms(source, count), ROWS * count)]
 
 
-def null_and_seasons(effort: Effort, seed: int) -> Iterator[Row]:
-    """A: all streams without change."""
-    yield from null(effort, seed)
-    yield from seasons(effort, seed)
+def _seasonal(effort: Effort, seed: int, nominal: float, known_from: tuple[int, int], pane: int) -> list[Row]:
+    """The rows know the hours of the week from so many weeks of so many values an hour."""
+    per_hour, weeks = known_from
+    rng, sine, runs = seeded(seed, "seasons", per_hour, weeks, nominal, pane), daily_sine(per_hour), effort.season_runs
+    learned = SeasonLearned(sine(rng, runs)(2_000), nominal, pane)
+    learned.learn_hours(sine(rng, runs), per_hour, weeks)
+    count = int(np.ceil(effort.null_runs * nominal / runs / per_hour)) * per_hour
+    name = f"daily sine, seasonal baseline ({weeks} w, {per_hour:,} an hour)"
+    return [_null_row(name, pane, nominal, learned.false_alarms(sine(rng, runs), count), runs * count)]
 
 
-def delay(effort: Effort, seed: int) -> Iterator[Row]:
+def _null_row(stream: str, pane: int, nominal: float, alarms: int, values: int) -> Row:
+    arl0, lower = arl0_limits(values, alarms)
+    return {
+        "detector": "cusum", "stream": stream, "pane": pane, "nominal": nominal, "arl0": arl0, "lower": lower,
+        "alarms": alarms, "values": values, "ok": lower >= LEAST_ARL0 * nominal,
+    }  # fmt: skip
+
+
+def delay(effort: Effort, seed: int) -> list[Task]:
     """B: values from a change to the first alarm."""
-    for baseline in effort.baselines:
-        per_value = {name: _false_rate(effort, seed, name, baseline) for name in sorted({s.before for s in STEPS})}
-        for step in STEPS:
-            yield _row("cusum", baseline, step, _cusum_delays(effort, seed, step, baseline), per_value[step.before])
-    for name, contender in contenders().items():
-        runs = effort.slow if contender.slow else effort.others
-        for step in STEPS if runs else []:
-            if step.rate is not None or not contender.rates:
-                delays, rate = _delays_of(contender.make, step, runs, seeded(seed, "delay", name, step.name))
-                yield _row(name, 2_000, step, delays, rate)
-    for step in STEPS:
-        yield _row("limit D*", 2_000, step, np.full(1, limit(step, ARL0)), (1, ARL0))
+    befores = dict.fromkeys(step.before for step in STEPS)
+    return [
+        *(partial(_cusum, effort, seed, *cell) for cell in itertools.product(effort.baselines, befores)),
+        *(partial(_contender, effort, seed, name) for name in contenders()),
+        _limits,
+    ]
+
+
+def _cusum(effort: Effort, seed: int, baseline: int, before: str) -> list[Row]:
+    """All changes of one stream, and its false alarms."""
+    rate = _false_rate(effort, seed, before, baseline)
+    steps = [step for step in STEPS if step.before == before]
+    return [_row("cusum", baseline, step, _cusum_delays(effort, seed, step, baseline), rate) for step in steps]
+
+
+def _contender(effort: Effort, seed: int, name: str) -> list[Row]:
+    contender = contenders()[name]
+    runs, rows = effort.slow if contender.slow else effort.others, []
+    for step in STEPS if runs else []:
+        if step.rate is not None or not contender.rates:
+            delays, rate = _delays_of(contender.make, step, runs, seeded(seed, "delay", name, step.name))
+            rows.append(_row(name, 2_000, step, delays, rate))
+    return rows
+
+
+def _limits() -> list[Row]:
+    return [_row("limit D*", 2_000, step, np.full(1, limit(step, ARL0)), (1, ARL0)) for step in STEPS]
 
 
 def _false_rate(effort: Effort, seed: int, name: str, baseline: int) -> tuple[int, float]:
     rng = seeded(seed, "rate", name, baseline)
-    source = NULL[name](rng, ROWS)
+    learned, source = _learned(rng, name, ROWS, baseline), NULL[name](rng, ROWS)
     count = int(np.ceil(effort.rate_values / ROWS / 1_000)) * 1_000
-    return Learned(source(baseline), ARL0).false_alarms(source, count), float(ROWS * count)
+    return learned.false_alarms(source, count), float(ROWS * count)
+
+
+def _learned(rng: Rng, name: str, rows: int, baseline: int) -> Learned:
+    if baseline < KNOWN:
+        return Learned(NULL[name](rng, rows)(baseline), ARL0)
+    return Learned(NULL[name](rng, rows)(2_000), ARL0, known=NULL[name](rng, 1)(baseline)[:, 0])
 
 
 def _cusum_delays(effort: Effort, seed: int, step: Step, baseline: int) -> F64:
     rng, found = seeded(seed, "delay", step.name, baseline), []
     for start in range(0, effort.seeds, ROWS):
         rows = min(ROWS, effort.seeds - start)
-        learned = Learned(NULL[step.before](rng, rows)(baseline), ARL0)
+        learned = _learned(rng, step.before, rows, baseline)
         found.append(learned.delays(step.after(rng, rows), MISSED))
     return np.concatenate(found)
 
@@ -147,34 +188,49 @@ def _row(detector: str, baseline: int, step: Step, delays: F64, false: tuple[int
     mean = float(found.mean()) if len(found) else float("nan")
     half = float(1.96 * found.std() / np.sqrt(max(len(found), 1))) if len(found) else float("nan")
     arl0 = false[1] / max(false[0], 1)
+    mark = MARKS[baseline].delays.get(step.name) if detector == "cusum" and baseline in MARKS else None
     return {
         "detector": detector, "baseline": baseline, "step": step.name, "mean": mean, "lower": mean - half,
         "upper": mean + half, "p95": float(np.quantile(found, 0.95)) if len(found) else float("nan"),
         "found": len(found) / len(delays), "dstar_ratio": mean / limit(step, arl0),
-        "false_alarms_per_1e6": 1e6 * false[0] / false[1], "runs": len(delays),
+        "false_alarms_per_1e6": 1e6 * false[0] / false[1], "runs": len(delays), "mark": mark,
+        "ok": None if mark is None else _reached(mark, mean - half, MARKS[baseline].false_alarms_per_1e6, false),
     }  # fmt: skip
 
 
-def labelled(effort: Effort, seed: int, own: tuple[F64, Bool] | None = None) -> Iterator[Row]:
+def _reached(mark: float, lower: float, most_false: float, false: tuple[int, float]) -> bool:
+    """By the 95 % limits of both: later than the mark, or more false alarms, would be no chance."""
+    alarms, values = false
+    fewest = stats.chi2.ppf(0.025, 2 * alarms) / 2 if alarms else 0.0
+    return bool(lower <= mark and fewest <= most_false * values / 1e6)
+
+
+def labelled(effort: Effort, seed: int, own: Stream | None = None) -> list[Task]:
     """C: errors of a frozen model (or a stream of the user's own) with marked changes."""
-    streams = [own] if own else [frozen_model(seeded(seed, "labelled", i), 20_000) for i in range(effort.labelled)]
-    are_rates = all(np.isin(values, (0.0, 1.0)).all() for values, _ in streams)
-    ours = {"cusum": Contender(lambda: OneByOne(ARL0, 500).update)}
-    for name, contender in (ours | contenders() | degenerate()).items():
-        judged_streams = streams[: effort.slow] if contender.slow else streams
-        if not judged_streams or (contender.rates and not are_rates):
-            continue
-        totals = np.zeros(4)
-        for values, change in judged_streams:
-            update = contender.make()
-            rang = np.flatnonzero([update(x) for x in values.tolist()])
-            totals += [*judged(rang, np.flatnonzero(change)), len(values)]
-        found, false, changes, count = totals.tolist()
-        recall, precision = found / max(changes, 1), found / max(found + false, 1)
-        f1 = 2 * recall * precision / (recall + precision) if found else 0.0
-        yield {
-            "detector": name, "changes": int(changes), "recall": recall, "f1": f1, "false_per_1e4": 1e4 * false / count,
-        }  # fmt: skip
+    return [partial(_labelled, effort, seed, own, name) for name in _all_detectors()]
+
+
+def _all_detectors() -> dict[str, Contender]:
+    return {"cusum": Contender(lambda: OneByOne(ARL0, 500).update)} | contenders() | degenerate()
+
+
+def _labelled(effort: Effort, seed: int, own: Stream | None, name: str) -> list[Row]:
+    contender = _all_detectors()[name]
+    runs = effort.slow if contender.slow else effort.labelled
+    streams = [own][:runs] if own else [frozen_model(seeded(seed, "labelled", i), 20_000) for i in range(runs)]
+    if not streams or (contender.rates and not all(np.isin(values, (0.0, 1.0)).all() for values, _ in streams)):
+        return []
+    totals = np.zeros(4)
+    for values, change in streams:
+        update = contender.make()
+        rang = np.flatnonzero([update(x) for x in values.tolist()])
+        totals += [*judged(rang, np.flatnonzero(change)), len(values)]
+    found, false, changes, count = totals.tolist()
+    recall, precision = found / max(changes, 1), found / max(found + false, 1)
+    f1 = 2 * recall * precision / (recall + precision) if found else 0.0
+    return [
+        {"detector": name, "changes": int(changes), "recall": recall, "f1": f1, "false_per_1e4": 1e4 * false / count}
+    ]
 
 
 def judged(rang: np.ndarray, changes: np.ndarray, within: int = 2_000) -> tuple[int, int, int]:
@@ -185,6 +241,6 @@ def judged(rang: np.ndarray, changes: np.ndarray, within: int = 2_000) -> tuple[
     return found, len(rang) - found, len(changes)
 
 
-def windows(effort: Effort, seed: int) -> Iterator[Row]:
+def windows(effort: Effort, seed: int) -> list[Task]:
     """The window tests: false rejections after the control over features, and power."""
-    yield from window_cells.windows(effort.windows, seed)
+    return window_cells.windows(effort.windows, seed)

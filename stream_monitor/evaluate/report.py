@@ -12,10 +12,10 @@ from stream_monitor.evaluate.protocol import Row
 
 Results = dict[str, list[Row]]
 COLUMNS = {
-    "null": ("stream", "pane", "nominal", "arl0", "lower", "alarms"),
+    "null": ("stream", "pane", "nominal", "arl0", "lower", "alarms", "ok"),
     "delay": (
         "detector", "baseline", "step", "mean", "lower", "upper", "p95", "found", "dstar_ratio", "false_alarms_per_1e6",
-        "runs",
+        "runs", "mark", "ok",
     ),
     "labelled": ("detector", "changes", "recall", "f1", "false_per_1e4"),
     "windows": (
@@ -56,6 +56,8 @@ def tables(results: Results) -> Iterator[Table]:
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return ""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
     return str(value)

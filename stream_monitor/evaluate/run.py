@@ -1,33 +1,70 @@
-"""The whole evaluation, section by section."""
+"""The whole evaluation, section by section, on several processes."""
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from stream_monitor.evaluate import protocol
 from stream_monitor.evaluate.files import read
-from stream_monitor.evaluate.protocol import QUICK, Effort, Row
+from stream_monitor.evaluate.protocol import QUICK, Effort, Row, Task
 
-SECTIONS: dict[str, Callable[[Effort, int], Iterator[Row]]] = {
-    "null": protocol.null_and_seasons,
+SECTIONS: dict[str, Callable[[Effort, int], list[Task]]] = {
+    "null": protocol.null,
     "delay": protocol.delay,
     "labelled": protocol.labelled,
     "windows": protocol.windows,
 }
+Progress = Callable[[int, int], None]
+"""Hears of tasks that are done, and of all."""
 
 
-def evaluate(
-    quick: bool, seeds: int | None, only: list[str], own: Path | None, seed: int = 1
-) -> Iterator[tuple[str, list[Row]]]:
-    """Sections with their rows, as they are done; with a file of the user's own just that one."""
-    effort = QUICK if quick else Effort()
-    if seeds is not None:
-        effort = replace(effort, seeds=seeds)
-    if own is not None:
-        yield "labelled", list(protocol.labelled(effort, seed, read(own)))
-        return
-    for name, section in SECTIONS.items():
-        if not only or name in only:
-            yield name, list(section(effort, seed))
+class Plan(NamedTuple):
+    """What is to be measured; of a file of the user's own just that."""
+
+    quick: bool = False
+    seeds: int | None = None
+    only: tuple[str, ...] = ()
+    own: Path | None = None
+    seed: int = 1
+
+    def sections(self) -> dict[str, list[Task]]:
+        """Tasks by section. FormatError when the file cannot be read."""
+        effort = QUICK if self.quick else Effort()
+        if self.seeds is not None:
+            effort = replace(effort, seeds=self.seeds)
+        if self.own is not None:
+            return {"labelled": protocol.labelled(effort, self.seed, read(self.own))}
+        return {name: make(effort, self.seed) for name, make in SECTIONS.items() if not self.only or name in self.only}
+
+
+def run(plan: Plan, jobs: int = 1, progress: Progress = lambda done, total: None) -> Iterator[tuple[str, list[Row]]]:
+    """Sections with their rows, in order, each as soon as it and those before it are done."""
+    sections, done = plan.sections(), 0
+    total = sum(map(len, sections.values()))
+
+    def one_more(_: object) -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
+    progress(0, total)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:
+        waiting: dict[str, list[Future[list[Row]]]] = {
+            name: [pool.submit(task) for task in tasks] for name, tasks in sections.items()
+        }
+        for futures in waiting.values():
+            for future in futures:
+                future.add_done_callback(one_more)
+        try:
+            for name, futures in waiting.items():
+                yield name, [row for future in futures for row in future.result()]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -19,14 +19,16 @@ BLOCK = 1_000
 
 
 class Learned:
-    """R runs that have learned from n0 values each."""
+    """R runs that have learned from n0 values each, (n0, R)."""
 
-    def __init__(self, values: F64, arl0: float, pane: int = 1) -> None:
+    def __init__(self, values: F64, arl0: float, pane: int = 1, known: F64 | None = None) -> None:
+        """With `known` (K,) values tell all runs their distribution, and each run's own only how they depend."""
         rows = values.shape[1]
-        counts = np.zeros((rows, BINS), np.int64)
-        self.borders = [make_edges(values[:, r]).borders for r in range(rows)]
-        for r, borders in enumerate(self.borders):
-            counts[r] = np.bincount(bin_values(borders, values[:, r]), minlength=BINS)
+        told, of = (values, np.arange(rows)) if known is None else (known[:, None], np.zeros(rows, np.int64))
+        borders = [make_edges(column).borders for column in told.T]
+        binned = [bin_values(edges, column) for edges, column in zip(borders, told.T, strict=True)]
+        counts = np.stack([np.bincount(at, minlength=BINS) for at in binned])[of]
+        self.borders = [borders[i] for i in of]
         self.counts, self.scores = counts, scores_of(counts).of_bin
         self.pane, self.rows = pane, np.arange(rows)
         s = self._panes(self._scored(values))

@@ -7,8 +7,8 @@ windows of one feature, fewer of 20 and fewest of 200, so these cells are not in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,18 +50,17 @@ class Cell(NamedTuple):
     """none: the classical test without an effect; edge: the default tolerance, and an effect of just that."""
 
 
-def windows(count: int, seed: int) -> Iterator[Row]:
-    """All rows; `count` windows of 200 features, and as many values for other cells."""
+def windows(count: int, seed: int) -> list[Callable[[], list[Row]]]:
+    """Tasks of all rows; `count` windows of 200 features, and as many values for other cells."""
     rows = count * max(FEATURES)
-    for n in SIZES:
-        for data, draw in (("numbers", _numbers), ("categories", _categories), ("shares", _shares)):
-            cell = Cell(data, n, "none")
-            yield from _false(cell, _in_blocks(draw, seeded(seed, *cell), n, rows))
-    for n in SIZES:
-        cell = Cell("edge", n, "edge")
-        yield from _false(cell, _in_blocks(_at_the_edge, seeded(seed, *cell), n, max(rows // 10, max(FEATURES))))
-    yield from _nested(count, seeded(seed, "nested"))
-    yield from _power(rows // 10, seeded(seed, "power"))
+    kinds = ("numbers", _numbers), ("categories", _categories), ("shares", _shares)
+    plain = [(Cell(data, n, "none"), draw, rows) for n in SIZES for data, draw in kinds]
+    edge = [(Cell("edge", n, "edge"), _at_the_edge, max(rows // 10, max(FEATURES))) for n in SIZES]
+    return [
+        *(partial(_false, seed, *task) for task in (*plain, *edge)),
+        partial(_nested, seed, count),
+        partial(_power, seed, rows // 10),
+    ]
 
 
 def _in_blocks(draw: Callable[[Rng, int, int], P], rng: Rng, n: int, rows: int) -> P:
@@ -70,13 +69,14 @@ def _in_blocks(draw: Callable[[Rng, int, int], P], rng: Rng, n: int, rows: int) 
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _false(cell: Cell, p: P) -> Iterator[Row]:
+def _false(seed: int, cell: Cell, draw: Callable[[Rng, int, int], P], rows: int) -> list[Row]:
     """Share of windows with any rejection."""
-    for name, values in p.items():
+    found = []
+    for name, values in _in_blocks(draw, seeded(seed, *cell), cell.n, rows).items():
         for features in FEATURES:
             by_window = values[: len(values) // features * features].reshape(-1, features)
-            for level in LEVELS:
-                yield _row(name, cell, (features, 0), level, by_window)
+            found += [_row(name, cell, (features, 0), level, by_window) for level in LEVELS]
+    return found
 
 
 def _row(test: str, cell: Cell, of: tuple[int, int], level: float, p: F64) -> Row:
@@ -163,25 +163,27 @@ def _edge(name: str, n: int) -> float:
 # --- segments, and power ---
 
 
-def _nested(count: int, rng: Rng) -> Iterator[Row]:
+def _nested(seed: int, count: int) -> list[Row]:
     """Twenty features in ten segments and in all of them together, which has the same events.
 
     Of the baseline of all, a tenth of the values are the first of each segment's.
     """
-    shape, still = (count * SEGMENT_FEATURES, SEGMENTS), _shares_of_bins(0.0)
+    rng, shape, still = seeded(seed, "nested"), (count * SEGMENT_FEATURES, SEGMENTS), _shares_of_bins(0.0)
     first = rng.multinomial(BASELINE // SEGMENTS, still, shape)
     base = first + rng.multinomial(BASELINE - BASELINE // SEGMENTS, still, shape)
     now = rng.multinomial(SEGMENT_N, still, shape)
     bases = np.concatenate([base, first.sum(axis=1, keepdims=True)], axis=1).reshape(-1, len(still))
     nows = np.concatenate([now, now.sum(axis=1, keepdims=True)], axis=1).reshape(-1, len(still))
     cell = Cell("nested segments", SEGMENT_N, "none")
-    for name, p in _with_both(_tested(bases, nows, NUMERIC, WIDTHS)).items():
-        for level in LEVELS:
-            yield _row(name, cell, (SEGMENT_FEATURES, SEGMENTS), level, p.reshape(count, -1))
+    return [
+        _row(name, cell, (SEGMENT_FEATURES, SEGMENTS), level, p.reshape(count, -1))
+        for name, p in _with_both(_tested(bases, nows, NUMERIC, WIDTHS)).items()
+        for level in LEVELS
+    ]
 
 
-def _power(rows: int, rng: Rng) -> Iterator[Row]:
+def _power(seed: int, rows: int) -> list[Row]:
     """Share of windows in which .1 σ is found with 5,000 values at a level of .01; ok where that may be .9."""
-    for name, p in _numbers(rng, 5_000, rows, 0.1).items():
-        row = _row(name, Cell("numbers", 5_000, "none"), (1, 0), 0.01, p[:, None])
-        yield row | {"shift": 0.1, "ok": row["upper"] >= 0.9}
+    found = _numbers(seeded(seed, "power"), 5_000, rows, 0.1).items()
+    judged = [_row(name, Cell("numbers", 5_000, "none"), (1, 0), 0.01, p[:, None]) for name, p in found]
+    return [row | {"shift": 0.1, "ok": row["upper"] >= 0.9} for row in judged]

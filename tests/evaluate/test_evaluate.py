@@ -17,10 +17,16 @@ from stream_monitor.evaluate import protocol
 from stream_monitor.evaluate import windows as window_cells
 from stream_monitor.evaluate.contenders import contenders
 from stream_monitor.evaluate.files import read
+from stream_monitor.evaluate.protocol import Row, Task
 from stream_monitor.evaluate.report import picture, strict
+from stream_monitor.evaluate.run import Plan, run
 from stream_monitor.evaluate.streams import STEPS, Step, frozen_model, limit
 
 TINY = replace(protocol.QUICK, seeds=60, null_runs=20.0, rate_values=1e6, others=2, slow=0, windows=2, labelled=1)
+
+
+def rows_of(tasks: list[Task]) -> list[Row]:
+    return [row for task in tasks for row in task()]
 
 
 @pytest.mark.parametrize(
@@ -62,29 +68,29 @@ def test_the_frozen_model_errs_more_where_its_rule_has_moved() -> None:
 
 
 def test_ours_waits_less_than_the_others_and_results_repeat() -> None:
-    rows = list(protocol.delay(TINY, 1))
+    rows = rows_of(protocol.delay(TINY, 1))
     assert {row["step"] for row in rows} == {step.name for step in STEPS}
     mean = {(row["detector"], row["step"]): row["mean"] for row in rows}
     assert mean["cusum", ".2→.3"] < mean["River ADWIN", ".2→.3"]
-    again = list(protocol.delay(replace(TINY, others=1), 1))
+    again = rows_of(protocol.delay(replace(TINY, others=1), 1))
     assert [row for row in again if row["detector"] == "cusum"] == [row for row in rows if row["detector"] == "cusum"]
     ElementTree.fromstring(picture(rows))
 
 
 def test_no_score_is_won_by_never_or_always_ringing() -> None:
-    f1 = {row["detector"]: row["f1"] for row in protocol.labelled(TINY, 1)}
+    f1 = {row["detector"]: row["f1"] for row in rows_of(protocol.labelled(TINY, 1))}
     assert f1["never"] == 0
     assert f1["always (every 500)"] < 0.5 < f1["cusum"]
 
 
 def test_sections_have_the_columns_that_are_promised() -> None:
-    null = next(iter(protocol.null(TINY, 1)))
+    (null,) = protocol.null(TINY, 1)[0]()
     assert {"detector", "stream", "pane", "nominal", "arl0", "lower"} <= null.keys()
     assert null["lower"] < null["arl0"]
 
 
 def test_window_cells_are_all_there_and_judged_by_their_limits() -> None:
-    rows = list(protocol.windows(TINY, 1))
+    rows = rows_of(protocol.windows(TINY, 1))
     assert {row["n"] for row in rows} == {50, 100, 1_000, 5_000, 10_000, 100_000, 1_000_000}
     assert {row["features"] for row in rows} == {1, 20, 200}
     assert {row["test"] for row in rows} == {*TESTS, "missing", "new_categories", window_cells.BOTH}
@@ -119,7 +125,7 @@ def test_the_edge_is_an_effect_of_just_the_tolerance(name: str, n: int) -> None:
 
 def test_all_contenders_stand_beside_the_limit_in_one_run_and_binary_ones_see_no_normals() -> None:
     """The slow one is run by the full evaluation only."""
-    rows = list(protocol.delay(replace(TINY, others=1, seeds=20, rate_values=1e6), 2))
+    rows = rows_of(protocol.delay(replace(TINY, others=1, seeds=20, rate_values=1e6), 2))
     steps = {name: {row["step"] for row in rows if row["detector"] == name} for name in contenders()}
     assert not steps.pop("River KSWIN")
     for name, contender in contenders().items():
@@ -160,6 +166,33 @@ def test_a_users_own_file_is_judged(tmp_path: Path) -> None:
     assert math.isclose(rows["never"]["recall"], 0)
 
 
+def test_any_number_of_processes_gives_the_same_figures_and_says_how_far_it_is(tmp_path: Path) -> None:
+    path, told = tmp_path / "own.csv", list[tuple[int, int]]()
+    path.write_text(
+        "value,change\n" + "".join(f"{int(i % 7 == 0 or i >= 900)},{int(i == 900)}\n" for i in range(1_500))
+    )
+    plan = Plan(own=path)
+    ((section, rows),) = run(plan, 2, lambda done, total: told.append((done, total)))
+    assert section == "labelled" and rows == rows_of(plan.sections()["labelled"])
+    assert told[0] == (0, len(rows)) and (len(rows), len(rows)) in told
+
+
+def test_a_directory_that_is_not_there_is_told_before_an_hour_has_passed(tmp_path: Path) -> None:
+    for option in ("--json", "--plot"):
+        done = CliRunner().invoke(app, ["evaluate", option, str(tmp_path / "none" / "out")])
+        assert done.exit_code == 2 and "no directory" in done.output
+
+
+def test_a_mark_is_kept_unless_both_limits_say_that_it_is_not() -> None:
+    step, mark = STEPS[1], protocol.MARKS[2_000].delays[".2→.3"]
+    rng = np.random.default_rng(5)
+    for mean, false, ok in ((mark - 5, 10, True), (mark + 1, 10, True), (mark + 60, 10, False), (mark - 5, 400, False)):
+        row = protocol._row("cusum", 2_000, step, rng.exponential(mean, 3_000), (false, 1e7))
+        assert row["mark"] == mark and row["ok"] is ok
+    assert protocol._row("adwin", 2_000, step, np.ones(9), (0, 1e6))["ok"] is None
+    assert protocol._row("cusum", 2_000, step, np.ones(9), (0, 1e6))["ok"] is True
+
+
 def test_no_figure_is_cut_where_the_terminal_is_narrow(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     path.write_text("value,change\n" + "".join(f"{int(i >= 2_000)},{int(i == 2_000)}\n" for i in range(3_000)))
@@ -177,5 +210,5 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str) -> No
 
 def test_a_daily_sine_keeps_the_nominal_rate_when_the_hours_of_the_week_are_known() -> None:
     """Without a change; measured 7 times the nominal time between false alarms, so .9 of it fails by no luck."""
-    row = next(protocol.seasons(protocol.QUICK, 1))
+    (row,) = protocol._seasonal(protocol.QUICK, 1, 1e3, protocol.SEASONS[0], 1)
     assert row["stream"].startswith("daily sine, seasonal baseline") and row["lower"] >= 0.9 * row["nominal"]

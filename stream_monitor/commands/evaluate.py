@@ -1,0 +1,79 @@
+"""`stream-monitor evaluate`, as the command line shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from stream_monitor.evaluate.report import Results
+
+WIDEST = 400
+"""Characters of a table of figures."""
+MOST_JOBS = 8
+"""By default; memory is what runs short on larger machines."""
+
+
+def evaluate(
+    file: Annotated[
+        Path | None, typer.Argument(help="your own stream: NDJSON or CSV with value, and change 0/1")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="seconds in place of an hour: rough figures")] = False,
+    seeds: Annotated[int | None, typer.Option(min=2, help="runs of a delay cell")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="a section: null, delay, labelled or windows")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="processes, of up to 1 GB each; by default as many as cores, at most 8")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+    plot: Annotated[Path | None, typer.Option(help="draw delay against false alarms here (SVG)")] = None,
+) -> None:
+    """Measure detection quality: false alarms without change, delays, labelled streams, window tests.
+
+    The whole is an hour of one core, and the figures do not depend on how many there are. "ok": the 95 % limits allow
+    that a mark is kept, which is the nominal rate of false alarms, or the mean delay in the column "mark".
+
+    Example: `stream-monitor evaluate --only delay --plot delay.svg`
+    """
+    from stream_monitor.evaluate.report import picture
+    from stream_monitor.evaluate.run import SECTIONS, Plan, run
+
+    if unknown := set(only or []) - set(SECTIONS):
+        raise typer.BadParameter(f"no section {', '.join(sorted(unknown))}; sections are {', '.join(SECTIONS)}")
+    for path in (json_file, plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise typer.BadParameter(f"there is no directory for {path}")
+    results: Results = {}
+    plan, screen = Plan(quick, seeds, tuple(only or ()), file), Console(stderr=True)
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=screen, transient=True) as progress:
+        bar = progress.add_task("measuring", total=None)
+        cells = run(
+            plan, jobs or min(os.cpu_count() or 1, MOST_JOBS), lambda d, t: progress.update(bar, completed=d, total=t)
+        )
+        for section, rows in cells:
+            results[section] = rows
+            _show({section: rows})
+            if json_file is not None:  # now, lest the next section is interrupted
+                _write(json_file, results)
+    if plot is not None:
+        plot.write_text(picture(results.get("delay", [])), encoding="utf-8")
+
+
+def _show(results: Results) -> None:
+    from stream_monitor.evaluate.report import tables
+
+    for table in tables(results):
+        console = Console()
+        least = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
+        Console(width=max(console.width, least)).print(table)  # a figure is never cut: rather a line wraps
+
+
+def _write(path: Path, results: Results) -> None:
+    from stream_monitor.evaluate.report import strict
+
+    path.write_text(json.dumps(strict(results), indent=1, allow_nan=False), encoding="utf-8")
