@@ -10,7 +10,6 @@ import heapq
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,9 +78,14 @@ def role_of(line: bytes) -> tuple[str, int | None]:
 
 
 class Driver:
-    """The describe stage fed by hand in place of a loop: with lines of files, or with messages of a range of topics."""
+    """The describe stage fed by hand in place of a loop.
 
-    def __init__(self, settings: Settings, knowledge: Knowledge, layout: Layout = ONE) -> None:
+    With a layout it takes messages of a range of topics, else lines of files, merged by time.
+    """
+
+    def __init__(self, settings: Settings, knowledge: Knowledge, layout: Layout | None = None) -> None:
+        self._abreast = layout is None
+        layout = layout or ONE
         self.describe = Describe(settings, layout, knowledge)
         self.started = int(time.time() * 1000)
         self.events = 0
@@ -116,7 +120,9 @@ class Driver:
         return self.describe.ahead(self._status(ended))
 
     def _status(self, ended: Collection[Partition]) -> dict[Partition, PartitionStatus]:
-        return {part: PartitionStatus(part in ended, False, part in ended) for part in self.parts}
+        return {
+            part: PartitionStatus(part in ended, False, part in ended, abreast=self._abreast) for part in self.parts
+        }
 
 
 class Replay:
@@ -127,11 +133,11 @@ class Replay:
         settings: Settings,
         publish: Callable[[Output], None],
         pinned: Iterable[PinnedBaseline] = (),
-        layout: Layout = ONE,
+        layout: Layout | None = None,
     ) -> None:
         self.publish = publish
         self.knowledge = Knowledge()
-        self.driver = Driver(settings, self.knowledge, replace(layout, profiles=1))
+        self.driver = Driver(settings, self.knowledge, layout)
         self.judge = Judge(settings, 1)
         self._profiles = 0
         self.judge.assign({("profiles", 0): Position(0, "")}, {})

@@ -87,6 +87,8 @@ class PartitionStatus(NamedTuple):
     ended: bool = False
     position: int = 0
     """Where reading goes on, past markers of transactions; told of a partition that is at its end."""
+    abreast: bool = False
+    """All partitions are fed as one stream in the order of time: nothing older than what came is left to read."""
 
 
 class Stage(Protocol):

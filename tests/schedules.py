@@ -14,7 +14,7 @@ from stream_monitor.describe.records import ResetRecord, write
 from stream_monitor.describe.stage import Layout, partition_of
 from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.client import Aborted
+from stream_monitor.kafka.client import Aborted, Batch
 from stream_monitor.kafka.loop import Loop
 from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
 from stream_monitor.replay import Replay
@@ -22,6 +22,8 @@ from stream_monitor.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OUT, Setting
 from stream_monitor.stages import Output, PartitionStatus
 from tests.streams import Event
 
+ROUNDS = 60
+"""In which a cluster may read what is there."""
 Result = tuple[dict[tuple[str, ...], Any], dict[tuple[str, str, int], Any]]
 
 
@@ -80,10 +82,28 @@ class EndingLoop(Loop):
         return {p: s._replace(ended=s.at_end and self.ending) for p, s in super()._status(now).items()}
 
 
+class Hasty(MemoryClient):
+    """Reads no labels and no feedback while there are predictions, and little of anything at a time."""
+
+    def consume(self, limit: int, timeout_s: float) -> list[Batch]:
+        dear = {part for part in self._at if part[0] in ("labels", "feedback")}
+        left = not EndingLoop.ending and any(
+            self.ends([part])[part] > at for part, at in self._at.items() if part[0] == "predictions"
+        )
+        paused, self._paused = self._paused, self._paused | dear if left else self._paused
+        try:
+            return super().consume(limit if EndingLoop.ending else 100, timeout_s)
+        finally:
+            self._paused = paused
+
+
 class Cluster:
     """Both stages over an in-process broker, stepped by a seeded scheduler that may crash and rebalance."""
 
-    def __init__(self, rules: Settings, partitions: int, seed: int, crashes: float) -> None:
+    def __init__(
+        self, rules: Settings, partitions: int, seed: int, crashes: float, client: type[MemoryClient] = MemoryClient
+    ) -> None:
+        self.client = client
         self.rng, self.rules, self.crashes = random.Random(seed), rules, crashes
         self.now = 1_800_000_000_000
         counts = dict.fromkeys((*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT), partitions)
@@ -96,7 +116,7 @@ class Cluster:
             raise Aborted(step) if step != "committed" and self.rng.random() < 0.5 else BrokerError(f"crash: {step}")
 
     def start(self, role: str) -> None:
-        client = MemoryClient(self.broker, role, self.crash)
+        client = self.client(self.broker, role, self.crash)
         make = {"describe": describe_loop, "judge": judge_loop}[role]
         loop = make(client, self.rules, self.layout, lambda: self.now / 1000)
         if role == "describe":
@@ -148,9 +168,11 @@ def by_cluster(
     crashes: float,
     pinned: Sequence[PinnedBaseline] = (),
     resets: Sequence[ResetRecord] = (),
+    at_once: bool = False,
 ) -> Result:
+    """With `at_once` all events are in their topics before a worker starts, which then reads predictions first."""
     partitions, workers = shape
-    cluster = Cluster(rules, partitions, seed, crashes)
+    cluster = Cluster(rules, partitions, seed, crashes, Hasty if at_once else MemoryClient)
     rng = cluster.rng
     for record in [*(record for baseline in pinned for record in baseline.records()), *resets]:
         cluster.broker.append("profiles", write(record), number=partition_of(record.model, partitions))
@@ -159,9 +181,11 @@ def by_cluster(
     queues: dict[tuple[str, int], list[Event]] = defaultdict(list)
     for event in events:
         queues[event.role, zlib.crc32(event.id.encode()) % partitions].append(event)
-    while any(queues.values()):
+    rounds = ROUNDS if at_once else 0
+    while any(queues.values()) or rounds > 0:
+        rounds -= 1
         for (role, number), queue in queues.items():
-            count = rng.randrange(0, 40)
+            count = len(queue) if at_once else rng.randrange(0, 40)
             for event in queue[:count]:
                 cluster.broker.append(role, event.raw, event.id.encode(), number)
             del queue[:count]

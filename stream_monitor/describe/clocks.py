@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stream_monitor.stages import PartitionStatus
 from stream_monitor.types import I64
 
 NEVER = -(2**62)
@@ -26,6 +27,14 @@ class TopicClock:
     largest: int = NEVER
     at_end: bool = False
     idle: bool = False
+    abreast: bool = False
+    caught_up: bool = False
+    """It has been at its end since this worker began to read it."""
+
+    def learn(self, told: PartitionStatus) -> None:
+        """Take in what the driver says."""
+        self.at_end, self.idle, self.abreast = told.at_end, told.idle, told.abreast
+        self.caught_up |= told.at_end
 
     def admit(self, ts: I64) -> I64:
         """Advance over events in log order; returns for each the largest *earlier* time (NEVER before the first)."""
@@ -46,6 +55,11 @@ class PartitionClock:
     labels: TopicClock = field(default_factory=TopicClock)
     feedback: TopicClock = field(default_factory=TopicClock)
 
+    @property
+    def idle(self) -> bool:
+        """No predictions come, and none of their labels is left from before this worker came."""
+        return self.predictions.idle and self.labels.caught_up and self.feedback.caught_up
+
     def input(self, lateness_ms: int) -> int:
         """The input watermark."""
         return self.predictions.watermark(lateness_ms)
@@ -53,10 +67,12 @@ class PartitionClock:
     def joined(self, items: TopicClock, lateness_ms: int, horizon_ms: int) -> int:
         """The watermark of labels or feedback.
 
-        Never above the input's; at most a horizon behind it, for what comes later than that joins nothing; equal to
-        it while the partition never had an item and has been read to its end.
+        Never above the input's; equal to it while the partition never had an item and has been read to its end. At most
+        a horizon behind it, for what comes later than that joins nothing; but not while items are left to read, for
+        these may be older than a gap that the predictions have crossed already.
         """
         inputs = self.input(lateness_ms)
-        if items.largest == NEVER:
-            return inputs if items.at_end else max(NEVER, inputs - horizon_ms)
-        return min(inputs, max(items.watermark(lateness_ms), inputs - horizon_ms))
+        if items.largest == NEVER and items.at_end:
+            return inputs
+        least = inputs - horizon_ms if items.at_end or items.abreast else NEVER
+        return max(NEVER, min(inputs, max(items.watermark(lateness_ms), least)))

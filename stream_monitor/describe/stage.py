@@ -266,7 +266,7 @@ class Describe:
         """The change log first, which is sent while the rest is made; watermarks after the deltas that they promise."""
         for partition, told in status.items():
             clock = self._clock(*partition, create=True)
-            clock.at_end, clock.idle = told.at_end, told.idle
+            clock.learn(told)
             if told.at_end:  # past the markers of a transactional producer, or they would look like lag for ever
                 self.next_offset[partition] = max(self.next_offset.get(partition, 0), told.position)
         ended = {partition for partition, told in status.items() if told.ended}
@@ -334,7 +334,7 @@ class Describe:
                     label=END if end else clock.joined(clock.labels, lateness, horizon),
                     feedback=END if end else clock.joined(clock.feedback, lateness, horizon),
                     largest=largest,
-                    idle=clock.predictions.idle,
+                    idle=clock.idle,
                     end=end,
                 )
             )
