@@ -24,7 +24,7 @@ def evaluate(
     file: Annotated[
         Path | None, typer.Argument(help="your own stream: NDJSON or CSV with value, and change 0/1")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="seconds in place of an hour: rough figures")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="a minute or two: rough figures")] = False,
     seeds: Annotated[int | None, typer.Option(min=2, help="runs of a delay cell")] = None,
     only: Annotated[list[str] | None, typer.Option(help="a section: null, delay, labelled or windows")] = None,
     jobs: Annotated[
@@ -35,8 +35,8 @@ def evaluate(
 ) -> None:
     """Measure detection quality: false alarms without change, delays, labelled streams, window tests.
 
-    The whole is an hour of one core, and the figures do not depend on how many there are. "ok": the 95 % limits allow
-    that a mark is kept, which is the nominal rate of false alarms, or the mean delay in the column "mark".
+    The whole is three quarters of an hour of one core, and the figures do not depend on how many there are. "ok": the
+    95 % limits allow that a mark is kept: the nominal rate of false alarms, or the mean delay in the column "mark".
 
     Example: `stream-monitor evaluate --only delay --plot delay.svg`
     """

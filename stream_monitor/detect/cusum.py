@@ -33,8 +33,8 @@ SIZES = np.array([0.15, 0.24, 0.38, 0.61, 0.98])
 """Changes to look for, in standard deviations of the baseline's scores; each both ways."""
 DIRECTED = np.concatenate([SIZES, -SIZES])[:, None]
 COLUMNS = len(DIRECTED)
-GRID = 23.5
-SIZE_POWER = 1.0
+GRID = 34.0
+SIZE_POWER = 1.3
 PANE_STEP = 1.166
 PANE_MOST = 2.5
 LEAST_THRESHOLD = 1.0

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import math
+import runpy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,7 +24,14 @@ from stream_monitor.evaluate.report import picture, strict
 from stream_monitor.evaluate.run import Plan, run
 from stream_monitor.evaluate.streams import STEPS, Step, frozen_model, limit
 
+DOCS = Path(__file__).parents[2] / "docs"
 TINY = replace(protocol.QUICK, seeds=60, null_runs=20.0, rate_values=1e6, others=2, slow=0, windows=2, labelled=1)
+
+
+def made_page() -> dict[str, Any]:
+    """What makes the sections of docs/quality.md."""
+    sections: dict[str, Any] = runpy.run_path(str(DOCS / "make_quality.py"))["SECTIONS"]
+    return sections
 
 
 def rows_of(tasks: list[Task]) -> list[Row]:
@@ -75,6 +84,9 @@ def test_ours_waits_less_than_the_others_and_results_repeat() -> None:
     again = rows_of(protocol.delay(replace(TINY, others=1), 1))
     assert [row for row in again if row["detector"] == "cusum"] == [row for row in rows if row["detector"] == "cusum"]
     ElementTree.fromstring(picture(rows))
+    told = made_page()["delay"](rows)
+    assert all(f"| {name} |" in told for name in ("cusum", "limit D*", "River ADWIN"))
+    assert f"| {mean['cusum', '.2→.4']:.1f} [" in told or f"| {mean['cusum', '.2→.4']:,.0f} [" in told
 
 
 def test_no_score_is_won_by_never_or_always_ringing() -> None:
@@ -102,6 +114,9 @@ def test_window_cells_are_all_there_and_judged_by_their_limits() -> None:
     assert {row["segments"] for row in false} == {0, window_cells.SEGMENTS}
     assert {row["test"]: row["share"] for row in rows if row["shift"]}[window_cells.BOTH] > 0.7
     strict({"windows": rows})
+    told = made_page()["windows"](rows)
+    assert f"kept in {sum(row['ok'] for row in rows)} of {len(rows)}" in " ".join(told.split())
+    assert all(f"| {name} |" in told for name in TESTS)
 
 
 def test_a_window_test_that_rings_too_often_is_told_from_one_that_does_not() -> None:
