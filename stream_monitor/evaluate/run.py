@@ -6,10 +6,12 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from stream_monitor.errors import StreamMonitorError
 from stream_monitor.evaluate import protocol
 from stream_monitor.evaluate.files import read
 from stream_monitor.evaluate.protocol import QUICK, Effort, Row, Task
@@ -65,6 +67,9 @@ def run(plan: Plan, jobs: int = 1, progress: Progress = lambda done, total: None
         try:
             for name, futures in waiting.items():
                 yield name, [row for future in futures for row in future.result()]
-        except BaseException:
+        except BrokenProcessPool as error:
+            raise StreamMonitorError(
+                "a process of the evaluation was killed: if memory ran short, ask for fewer by --jobs"
+            ) from error
+        finally:  # of a section that failed, or was interrupted, or is not asked for any more
             pool.shutdown(wait=False, cancel_futures=True)
-            raise

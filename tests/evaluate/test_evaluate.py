@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import runpy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,7 +16,7 @@ from typer.testing import CliRunner
 
 from stream_monitor.cli import app
 from stream_monitor.detect.window_tests import TESTS, TOLERANCE, Compared
-from stream_monitor.errors import FormatError
+from stream_monitor.errors import FormatError, StreamMonitorError
 from stream_monitor.evaluate import protocol
 from stream_monitor.evaluate import windows as window_cells
 from stream_monitor.evaluate.contenders import contenders
@@ -190,6 +192,16 @@ def test_any_number_of_processes_gives_the_same_figures_and_says_how_far_it_is(t
     ((section, rows),) = run(plan, 2, lambda done, total: told.append((done, total)))
     assert section == "labelled" and rows == rows_of(plan.sections()["labelled"])
     assert told[0] == (0, len(rows)) and (len(rows), len(rows)) in told
+
+
+class Deadly(Plan):
+    def sections(self) -> dict[str, list[Task]]:
+        return {"labelled": [partial(os._exit, 1)]}
+
+
+def test_a_process_that_is_killed_is_told_and_not_waited_for() -> None:
+    with pytest.raises(StreamMonitorError, match="--jobs"):
+        list(run(Deadly(), 1))
 
 
 def test_a_directory_that_is_not_there_is_told_before_an_hour_has_passed(tmp_path: Path) -> None:
