@@ -86,7 +86,9 @@ class PartitionStatus(NamedTuple):
     idle: bool
     ended: bool = False
     position: int = 0
-    """Where reading goes on, past markers of transactions; told of a partition that is at its end."""
+    """Where reading goes on, past markers of transactions."""
+    end: int | None = None
+    """Where the log ends now; None: not known."""
     abreast: bool = False
     """All partitions are fed as one stream in the order of time: nothing older than what came is left to read."""
 

@@ -46,8 +46,10 @@ def evaluate(
     if unknown := set(only or []) - set(SECTIONS):
         raise typer.BadParameter(f"no section {', '.join(sorted(unknown))}; sections are {', '.join(SECTIONS)}")
     for path in (json_file, plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise typer.BadParameter(f"there is no directory for {path}")
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise typer.BadParameter(f"there is no directory for {path}, or it is one itself")
+    if plot is not None and (file is not None or (only and "delay" not in only)):
+        raise typer.BadParameter("--plot draws delays, which are not asked for")
     results: Results = {}
     plan, screen = Plan(quick, seeds, tuple(only or ()), file), Console(stderr=True)
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=screen, transient=True) as progress:
@@ -57,7 +59,9 @@ def evaluate(
         )
         for section, rows in cells:
             results[section] = rows
+            progress.stop()  # a table is not drawn through the bar
             _show({section: rows})
+            progress.start()
             if json_file is not None:  # now, lest the next section is interrupted
                 _write(json_file, results)
     if plot is not None:

@@ -28,13 +28,20 @@ class TopicClock:
     at_end: bool = False
     idle: bool = False
     abreast: bool = False
-    caught_up: bool = False
-    """It has been at its end since this worker began to read it."""
+    read_for: int = NEVER
+    """All that was in the log when the predictions had come so far has been read."""
+    goal: tuple[int, int] | None = None
+    """A log end that is still to be reached, and how far the predictions had come when it was told."""
 
-    def learn(self, told: PartitionStatus) -> None:
-        """Take in what the driver says."""
+    def learn(self, told: PartitionStatus, inputs: int) -> None:
+        """Take in what the driver says, while the input watermark is `inputs`."""
         self.at_end, self.idle, self.abreast = told.at_end, told.idle, told.abreast
-        self.caught_up |= told.at_end
+        if told.at_end:
+            self.read_for, self.goal = inputs, None
+        elif told.end is not None:
+            if self.goal is not None and told.position >= self.goal[0]:
+                self.read_for, self.goal = max(self.read_for, self.goal[1]), None
+            self.goal = self.goal or (told.end, inputs)
 
     def admit(self, ts: I64) -> I64:
         """Advance over events in log order; returns for each the largest *earlier* time (NEVER before the first)."""
@@ -55,11 +62,6 @@ class PartitionClock:
     labels: TopicClock = field(default_factory=TopicClock)
     feedback: TopicClock = field(default_factory=TopicClock)
 
-    @property
-    def idle(self) -> bool:
-        """No predictions come, and none of their labels is left from before this worker came."""
-        return self.predictions.idle and self.labels.caught_up and self.feedback.caught_up
-
     def input(self, lateness_ms: int) -> int:
         """The input watermark."""
         return self.predictions.watermark(lateness_ms)
@@ -68,11 +70,12 @@ class PartitionClock:
         """The watermark of labels or feedback.
 
         Never above the input's; equal to it while the partition never had an item and has been read to its end. At most
-        a horizon behind it, for what comes later than that joins nothing; but not while items are left to read, for
-        these may be older than a gap that the predictions have crossed already.
+        a horizon behind where the predictions were when the last item that has been read was not yet in the log: what
+        comes later than that joins nothing. What the predictions have passed since does not count, for the items that
+        are left to read may be older than a gap that the predictions have crossed.
         """
         inputs = self.input(lateness_ms)
         if items.largest == NEVER and items.at_end:
             return inputs
-        least = inputs - horizon_ms if items.at_end or items.abreast else NEVER
+        least = (inputs if items.abreast else items.read_for) - horizon_ms
         return max(NEVER, min(inputs, max(items.watermark(lateness_ms), least)))

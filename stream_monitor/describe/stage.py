@@ -266,7 +266,8 @@ class Describe:
         """The change log first, which is sent while the rest is made; watermarks after the deltas that they promise."""
         for partition, told in status.items():
             clock = self._clock(*partition, create=True)
-            clock.learn(told)
+            numbered = self.clocks.get(partition[1])
+            clock.learn(told, numbered.input(self.settings.time.allowed_lateness) if numbered else NEVER)
             if told.at_end:  # past the markers of a transactional producer, or they would look like lag for ever
                 self.next_offset[partition] = max(self.next_offset.get(partition, 0), told.position)
         ended = {partition for partition, told in status.items() if told.ended}
@@ -334,7 +335,7 @@ class Describe:
                     label=END if end else clock.joined(clock.labels, lateness, horizon),
                     feedback=END if end else clock.joined(clock.feedback, lateness, horizon),
                     largest=largest,
-                    idle=clock.idle,
+                    idle=clock.predictions.idle,
                     end=end,
                 )
             )

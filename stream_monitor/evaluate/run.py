@@ -56,20 +56,26 @@ def run(plan: Plan, jobs: int = 1, progress: Progress = lambda done, total: None
         progress(done, total)
 
     progress(0, total)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:
-        waiting: dict[str, list[Future[list[Row]]]] = {
-            name: [pool.submit(task) for task in tasks] for name, tasks in sections.items()
-        }
-        for futures in waiting.values():
-            for future in futures:
-                future.add_done_callback(one_more)
-        try:
-            for name, futures in waiting.items():
-                yield name, [row for future in futures for row in future.result()]
-        except BrokenProcessPool as error:
-            raise StreamMonitorError(
-                "a process of the evaluation was killed: if memory ran short, ask for fewer by --jobs"
-            ) from error
-        finally:  # of a section that failed, or was interrupted, or is not asked for any more
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _prepare)
+    waiting: dict[str, list[Future[list[Row]]]] = {
+        name: [pool.submit(task) for task in tasks] for name, tasks in sections.items()
+    }
+    every = [future for futures in waiting.values() for future in futures]
+    for future in every:
+        future.add_done_callback(one_more)
+    try:
+        for name, futures in waiting.items():
+            yield name, [row for future in futures for row in future.result()]
+    except BrokenProcessPool as error:
+        raise StreamMonitorError(
+            "a process of the evaluation was killed: if memory ran short, ask for fewer by --jobs"
+        ) from error
+    finally:  # also of a section that failed, or is not asked for any more: what has not begun does not begin
+        for future in every:
+            future.cancel()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _prepare() -> None:
+    """A process ends with the terminal's Ctrl-C, without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

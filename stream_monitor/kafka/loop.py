@@ -172,7 +172,9 @@ class Loop:
             lag = ends[partition] - positions[partition]
             self._report.lag[partition] = max(lag, 0)
             quiet = now - self._last_seen.setdefault(partition, now) >= idle_after
-            status[partition] = PartitionStatus(lag <= 0, lag <= 0 and quiet, position=positions[partition])
+            status[partition] = PartitionStatus(
+                lag <= 0, lag <= 0 and quiet, position=positions[partition], end=ends[partition]
+            )
         return status
 
     def _start_over(self, lost: Sequence[Partition] = ()) -> None:

@@ -88,7 +88,7 @@ def test_ours_waits_less_than_the_others_and_results_repeat() -> None:
     ElementTree.fromstring(picture(rows))
     told = made_page()["delay"](rows)
     assert all(f"| {name} |" in told for name in ("cusum", "limit D*", "River ADWIN"))
-    assert f"| {mean['cusum', '.2→.4']:.1f} [" in told or f"| {mean['cusum', '.2→.4']:,.0f} [" in told
+    assert f"| {mean['cusum', '.2→.4']:.1f}; " in told or f"| {mean['cusum', '.2→.4']:,.0f}; " in told
 
 
 def test_no_score_is_won_by_never_or_always_ringing() -> None:
@@ -197,6 +197,18 @@ def test_any_number_of_processes_gives_the_same_figures_and_says_how_far_it_is(t
 class Deadly(Plan):
     def sections(self) -> dict[str, list[Task]]:
         return {"labelled": [partial(os._exit, 1)]}
+
+
+class Failing(Plan):
+    def sections(self) -> dict[str, list[Task]]:
+        tasks = [partial(Path(self.only[0], str(i)).touch) for i in range(5_000)]
+        return {"labelled": [partial(int, "no number"), *tasks]}
+
+
+def test_after_an_error_what_has_not_begun_does_not_begin(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no number"):
+        list(run(Failing(only=(str(tmp_path),)), 1))
+    assert len(list(tmp_path.iterdir())) < 5_000
 
 
 def test_a_process_that_is_killed_is_told_and_not_waited_for() -> None:
