@@ -98,15 +98,18 @@ def distinct(rows: Iterable[Row], key: str) -> list[Any]:
     return list(dict.fromkeys(row[key] for row in rows))
 
 
+def over_nominal(row: Row) -> str:
+    return f"{row['arl0'] / row['nominal']:.3g} [{row['lower'] / row['nominal']:.3g}]"
+
+
 def null(rows: list[Row]) -> str:
     cells = {(row["stream"], row["nominal"], row["pane"]): row for row in rows}
     columns = [(nominal, pane) for nominal in distinct(rows, "nominal") for pane in distinct(rows, "pane")]
     text = NULL.format(least=LEAST_ARL0, kept=sum(row["ok"] for row in rows), cells=len(rows))
-    shown = lambda row, nominal: f"{row['arl0'] / nominal:.3g} [{row['lower'] / nominal:.3g}]"  # noqa: E731
     return text + table(
         ["stream", *(f"nominal {nominal:,.0f}, pane {pane}" for nominal, pane in columns)],
         [
-            [stream, *(shown(cells[stream, *column], column[0]) for column in columns)]
+            [stream, *(over_nominal(cells[stream, *column]) for column in columns)]
             for stream in distinct(rows, "stream")
         ],
     )
@@ -133,7 +136,7 @@ def delay(rows: list[Row]) -> str:
             ]
             for row in marked
         ],
-    )  # fmt: skip
+    )
     baselines, steps = list(dict.fromkeys(baseline for baseline, _ in ours)), [step.name for step in STEPS]
     text += SIZES + table(
         ["baseline", *steps],

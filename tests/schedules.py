@@ -83,13 +83,12 @@ class EndingLoop(Loop):
 
 
 class Hasty(MemoryClient):
-    """Reads no labels and no feedback while there are predictions, and little of anything at a time."""
+    """Reads no labels and no feedback while it may read predictions, and little of anything at a time."""
 
     def consume(self, limit: int, timeout_s: float) -> list[Batch]:
         dear = {part for part in self._at if part[0] in ("labels", "feedback")}
-        left = not EndingLoop.ending and any(
-            self.ends([part])[part] > at for part, at in self._at.items() if part[0] == "predictions"
-        )
+        predictions = {part for part in self._at if part[0] == "predictions"} - self._paused
+        left = not EndingLoop.ending and any(self.ends([part])[part] > self._at[part] for part in predictions)
         paused, self._paused = self._paused, self._paused | dear if left else self._paused
         try:
             return super().consume(limit if EndingLoop.ending else 100, timeout_s)
@@ -103,7 +102,8 @@ class Cluster:
     def __init__(
         self, rules: Settings, partitions: int, seed: int, crashes: float, client: type[MemoryClient] = MemoryClient
     ) -> None:
-        self.client = client
+        self.client_type = client
+        EndingLoop.ending = False
         self.rng, self.rules, self.crashes = random.Random(seed), rules, crashes
         self.now = 1_800_000_000_000
         counts = dict.fromkeys((*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT), partitions)
@@ -116,7 +116,7 @@ class Cluster:
             raise Aborted(step) if step != "committed" and self.rng.random() < 0.5 else BrokerError(f"crash: {step}")
 
     def start(self, role: str) -> None:
-        client = self.client(self.broker, role, self.crash)
+        client = self.client_type(self.broker, role, self.crash)
         make = {"describe": describe_loop, "judge": judge_loop}[role]
         loop = make(client, self.rules, self.layout, lambda: self.now / 1000)
         if role == "describe":
@@ -134,7 +134,7 @@ class Cluster:
             raise
         except BrokerError:
             self.loops[role].remove(loop)
-            loop.client.die()  # type: ignore[attr-defined]
+            loop.client.die()
             self.start(role)
 
     def drain(self) -> None:

@@ -28,7 +28,7 @@ def evaluate(
     seeds: Annotated[int | None, typer.Option(min=2, help="runs of a delay cell")] = None,
     only: Annotated[list[str] | None, typer.Option(help="a section: null, delay, labelled or windows")] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="processes, of up to 1 GB each; by default as many as cores, at most 8")
+        int | None, typer.Option(min=1, help="processes, of up to 1.2 GB each; by default as many as cores, at most 8")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
     plot: Annotated[Path | None, typer.Option(help="draw delay against false alarms here (SVG)")] = None,

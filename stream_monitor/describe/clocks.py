@@ -29,19 +29,19 @@ class TopicClock:
     idle: bool = False
     abreast: bool = False
     read_for: int = NEVER
-    """All that was in the log when the predictions had come so far has been read."""
+    """All that was in the log when this was the largest prediction time has been read."""
     goal: tuple[int, int] | None = None
-    """A log end that is still to be reached, and how far the predictions had come when it was told."""
+    """A log end that is still to be reached, and the largest prediction time when it was told."""
 
-    def learn(self, told: PartitionStatus, inputs: int) -> None:
-        """Take in what the driver says, while the input watermark is `inputs`."""
+    def learn(self, told: PartitionStatus, predicted: int) -> None:
+        """Take in what the driver says; the predictions that have been read go up to `predicted`."""
         self.at_end, self.idle, self.abreast = told.at_end, told.idle, told.abreast
         if told.at_end:
-            self.read_for, self.goal = inputs, None
+            self.read_for, self.goal = predicted, None
         elif told.end is not None:
             if self.goal is not None and told.position >= self.goal[0]:
                 self.read_for, self.goal = max(self.read_for, self.goal[1]), None
-            self.goal = self.goal or (told.end, inputs)
+            self.goal = self.goal or (told.end, predicted)
 
     def admit(self, ts: I64) -> I64:
         """Advance over events in log order; returns for each the largest *earlier* time (NEVER before the first)."""
@@ -77,5 +77,5 @@ class PartitionClock:
         inputs = self.input(lateness_ms)
         if items.largest == NEVER and items.at_end:
             return inputs
-        least = (inputs if items.abreast else items.read_for) - horizon_ms
-        return max(NEVER, min(inputs, max(items.watermark(lateness_ms), least)))
+        known = inputs if items.abreast else items.read_for - lateness_ms
+        return max(NEVER, min(inputs, max(items.watermark(lateness_ms), known - horizon_ms)))

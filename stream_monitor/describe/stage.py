@@ -266,8 +266,7 @@ class Describe:
         """The change log first, which is sent while the rest is made; watermarks after the deltas that they promise."""
         for partition, told in status.items():
             clock = self._clock(*partition, create=True)
-            numbered = self.clocks.get(partition[1])
-            clock.learn(told, numbered.input(self.settings.time.allowed_lateness) if numbered else NEVER)
+            clock.learn(told, self.clocks[partition[1]].predictions.largest if partition[1] in self.clocks else NEVER)
             if told.at_end:  # past the markers of a transactional producer, or they would look like lag for ever
                 self.next_offset[partition] = max(self.next_offset.get(partition, 0), told.position)
         ended = {partition for partition, told in status.items() if told.ended}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
@@ -57,13 +58,12 @@ def run(plan: Plan, jobs: int = 1, progress: Progress = lambda done, total: None
 
     progress(0, total)
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _prepare)
-    waiting: dict[str, list[Future[list[Row]]]] = {
-        name: [pool.submit(task) for task in tasks] for name, tasks in sections.items()
-    }
-    every = [future for futures in waiting.values() for future in futures]
-    for future in every:
-        future.add_done_callback(one_more)
+    waiting: dict[str, list[Future[list[Row]]]] = {name: [] for name in sections}
     try:
+        for name, tasks in sections.items():
+            waiting[name] += map(pool.submit, tasks)
+        for future in itertools.chain(*waiting.values()):
+            future.add_done_callback(one_more)
         for name, futures in waiting.items():
             yield name, [row for future in futures for row in future.result()]
     except BrokenProcessPool as error:
@@ -71,7 +71,7 @@ def run(plan: Plan, jobs: int = 1, progress: Progress = lambda done, total: None
             "a process of the evaluation was killed: if memory ran short, ask for fewer by --jobs"
         ) from error
     finally:  # also of a section that failed, or is not asked for any more: what has not begun does not begin
-        for future in every:
+        for future in itertools.chain(*waiting.values()):
             future.cancel()
         pool.shutdown(wait=False, cancel_futures=True)
 
