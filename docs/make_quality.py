@@ -23,7 +23,7 @@ HEAD = """# Detection quality, measured
 Made by `make evaluate ARGS="--json figures.json"`, which takes three quarters of an hour of one core, and
 `python docs/make_quality.py figures.json`. Each cell has seeds of its own and can be repeated alone. Constants
 were chosen on other seeds and other changes, but the last step of one (`GRID`, 36 to 34) with figures of these seeds in
-view: marks that are kept by a hair may owe it to that.
+view; two seeds that nobody had looked at tell the same (detection.md).
 [detection.md](detection.md) says how the detectors work and what they assume.
 
 In what follows "lower" is a 95 % limit, and a mark counts as kept where the limits allow it.
