@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from stream_monitor.baseline.embeddings import Embeddings
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import END
 from stream_monitor.describe.knowledge import Knowledge
@@ -74,7 +75,7 @@ def build(settings: Settings, events: Iterable[tuple[str, bytes]], name: str, ve
     making.take(batch, ended=True)
     built = making.built
     for model in sorted(making.models):
-        built.baselines.append(PinnedBaseline(model, version, name, _measures(making.models[model], name)))
+        built.baselines.append(PinnedBaseline(model, version, name, making.measures(model, name, version)))
     if not built.baselines:
         raise TableError(f"no event could be used; {built.events} were read. {built.first_reject}".rstrip())
     return built
@@ -87,6 +88,7 @@ class _Making:
         self.settings = settings
         self.driver = Driver(settings, Knowledge())
         self.models: dict[str, ModelJudge] = {}
+        self.embeddings: dict[str, Embeddings] = {}
         self.built = Built([])
 
     def take(self, batch: list[tuple[str, bytes]], ended: bool = False) -> None:
@@ -110,8 +112,22 @@ class _Making:
             if judge is None:
                 state = new_state(delta.model, self.settings)
                 judge = self.models[delta.model] = ModelJudge(state, self.settings)
-            delta.vectors = None  # no file has a centroid
+                self.embeddings[delta.model] = Embeddings()
+            self.embeddings[delta.model].take(delta)
+            delta.vectors = None  # the judge would keep them all until its pane closes
             judge.feed(delta)
+
+    def measures(self, model: str, name: str, version: str | None) -> list[PinnedMeasure]:
+        """All that is normal of a model, or of that version, under this name."""
+        judge = self.models[model]
+        found = _measures(judge, name)
+        lane = judge.lanes["input"]
+        if (rows := lane.joint.made()) is not None:
+            baseline = Baseline(name, lane.state.closed, len(rows), {"other": len(rows)}, len(rows))
+            found.append(PinnedMeasure("input", ALL, JOINT, baseline, rows=pack(rows)))
+            if version is None:  # a centroid is one for all versions
+                found.extend(self.embeddings[model].measures(rows, name, lane.rules.limits))
+        return found
 
 
 def _timeless(settings: Settings) -> Settings:
@@ -136,7 +152,4 @@ def _measures(judge: ModelJudge, name: str) -> list[PinnedMeasure]:
             edges = lane.state.edges.get(measure) if baseline.counts is not None else None
             borders = edges.borders if edges is not None else None
             found.append(PinnedMeasure(lane.state.name, segment, measure, baseline, borders))
-        if (rows := lane.joint.made()) is not None:
-            baseline = Baseline(name, lane.state.closed, len(rows), {"other": len(rows)}, len(rows))
-            found.append(PinnedMeasure(lane.state.name, ALL, JOINT, baseline, rows=pack(rows)))
     return found

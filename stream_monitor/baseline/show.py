@@ -13,7 +13,7 @@ from rich.table import Table
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, read_notice
-from stream_monitor.describe.measures import JOINT, VOLUME
+from stream_monitor.describe.measures import JOINT, VOLUME, is_distance
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.numbers import quantile
@@ -158,7 +158,7 @@ def _cells(pinned: PinnedMeasure) -> list[str]:
     baseline = pinned.baseline
     values = sum(baseline.kinds.values())
     missing = ""
-    if pinned.lane == "input" and baseline.events:
+    if pinned.lane == "input" and baseline.events and not is_distance(pinned.measure):  # these are of a sample
         missing = f"{max(baseline.events - values, 0) / baseline.events:.1%}"
     if baseline.counts is None or pinned.borders is None:
         return [f"{baseline.n:,}", missing, "rows, features side by side" if pinned.rows else _names(baseline)]

@@ -31,6 +31,8 @@ class PinnedMeasure(msgspec.Struct):
     borders: np.ndarray | None = None
     rows: bytes = b""
     """Of `joint(features)`: the packed `detect.rows.Rows`, or some of them."""
+    centroid: np.ndarray | None = None
+    """Of `distance(...)`: (length,) what the distances are to."""
 
     def pieces(self, most: int) -> list[PinnedMeasure]:
         """The same in parts whose rows have about `most` bytes."""
@@ -111,14 +113,17 @@ def read_file(path: Path) -> list[PinnedBaseline]:
     for pinned in file.baselines:
         for measure in pinned.measures:
             if not _sound(measure):
-                raise FormatError(f"{path}: the counts, borders or rows of {measure.measure!r} do not fit each other")
+                parts = "counts, borders, rows or centroid"
+                raise FormatError(f"{path}: the {parts} of {measure.measure!r} do not fit each other")
     return file.baselines
 
 
 def _sound(pinned: PinnedMeasure) -> bool:
     """A judge trusts what is on its topic, so a file that was edited by hand is looked at here."""
-    counts, borders = pinned.baseline.counts, pinned.borders
+    counts, borders, centroid = pinned.baseline.counts, pinned.borders, pinned.centroid
     if pinned.rows and not unpack(pinned.rows, Rows).sound:
+        return False
+    if centroid is not None and not (len(centroid) and np.isfinite(centroid).all()):
         return False
     if counts is None or borders is None:
         return counts is None and borders is None

@@ -79,19 +79,30 @@ def _in_order(parts: Sequence[tuple[I64, F64]]) -> F64:
 class Centroids:
     """Behaviour around centroids by measure; it does nothing where no embeddings come."""
 
-    def __init__(self, state: dict[str, Centroid], first: int) -> None:
-        self.state, self.first = state, first
+    def __init__(self, state: dict[str, Centroid], pinned: dict[str, np.ndarray], first: int) -> None:
+        self.state, self.pinned, self.first = state, pinned, first
 
     def distances(self, start: int, found: Sequence[Embedded], groups: Sequence[tuple[str, str]]) -> Part | None:
         """Euclidean distances of a pane's embeddings to the centroids in force, as a part of a delta."""
         columns: dict[str, dict[int, F64]] = defaultdict(dict)
         for one in found:
-            known = self.state.get(one.measure)
-            if known is None or known.since == NEVER or known.total.shape != one.vectors.shape[1:]:
+            centroid = self._of(one.measure)
+            if centroid is None or centroid.shape != one.vectors.shape[1:]:
                 continue
-            apart = one.vectors - known.total / known.n
+            apart = one.vectors - centroid
             columns[distance_of(one.measure)][one.group] = np.sqrt((apart * apart).sum(axis=1))
         return _part(start, columns, groups) if columns else None
+
+    def _of(self, name: str) -> F64 | None:
+        """The centroid in force, None while there is none."""
+        if name in self.pinned:
+            return self.pinned[name]
+        known = self.state.get(name)
+        return None if known is None or known.since == NEVER else np.asarray(known.total / known.n)
+
+    def pin(self, name: str, centroid: F64) -> None:
+        """Put a centroid in force from the first pane not yet closed."""
+        self.pinned[name] = centroid
 
     def fill(self, pane: Pane, end: int) -> None:
         """Let centroids in the making take in a pane that ends at `end`."""
@@ -112,9 +123,10 @@ class Centroids:
 
     def forget(self, reset: ResetRecord) -> None:
         """Learn anew what a reset covers for all versions and events."""
-        for name in [*self.state]:
+        for name in {*self.state, *self.pinned}:
             if reset.version is None and reset.covers(None, ALL, distance_of(name)):
-                del self.state[name]
+                self.state.pop(name, None)
+                self.pinned.pop(name, None)
 
 
 def _part(start: int, columns: Mapping[str, Mapping[int, F64]], groups: Sequence[tuple[str, str]]) -> Part:

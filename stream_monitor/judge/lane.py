@@ -14,9 +14,11 @@ from functools import partial
 import msgspec
 
 from stream_monitor.describe.clocks import END, NEVER
+from stream_monitor.describe.measures import base_of, is_distance
 from stream_monitor.describe.profiles import UNKNOWN_CATEGORIES, Delta
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.grid import Grid, Step
+from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.judge.admission import admit_groups, admit_measures, groups_of
 from stream_monitor.judge.centroids import Centroids, embedded
 from stream_monitor.judge.joint import Joint, of_pane
@@ -101,7 +103,7 @@ class Lane:
         """By window size."""
         self.normal = Normal(state, rules, self.sequential, self.recent)
         self.joint = Joint(state.joint, rules.first, self.recent.rows)
-        self.centroids = Centroids(state.centroids, rules.first)
+        self.centroids = Centroids(state.centroids, state.pinned_centroids, rules.first)
         self._shortest = min(self.slides, key=lambda slides: slides.pace)
         size, slide = self._shortest.pace
         self._kept = size if rules.sequential.names and size == slide else None
@@ -119,6 +121,15 @@ class Lane:
                 self._feed_closed(part)
             else:
                 self.state.open.setdefault(pane, []).append(part)
+
+    def pin(self, version: str | None, pinned: PinnedMeasure) -> Iterator[Learned]:
+        """Put a pinned baseline in force; one of distances only with its centroid, which is one for all versions."""
+        feature = base_of(pinned.measure) if self.state.name == "input" and is_distance(pinned.measure) else None
+        if feature is not None:
+            if pinned.centroid is None or version is not None:
+                return
+            self.centroids.pin(feature, pinned.centroid)
+        yield from self.normal.pin(version, pinned)
 
     def _feed_closed(self, part: Part) -> None:
         if self.state.name != "input":  # labels and feedback are dear: they count in the first pane not yet closed

@@ -66,6 +66,8 @@ class LaneState(msgspec.Struct):
     joint: RowsState = msgspec.field(default_factory=RowsState)
     centroids: dict[str, Centroid] = {}
     """By the measure of an embedding."""
+    pinned_centroids: dict[str, np.ndarray] = {}
+    """By the measure of an embedding, in place of those that were made."""
     finished: Window | None = None
     """The shortest window that finished last, its numbers only; kept where windows tumble and a change that sequential
     detectors find may have begun in it."""

@@ -159,7 +159,7 @@ class ModelJudge:
             lane.joint.pin(version, rows[0].baseline.name, parts, lane.state.closed)
         for pinned in measures:
             if not pinned.rows:
-                for learned in self.lanes[pinned.lane].normal.pin(version, pinned):
+                for learned in self.lanes[pinned.lane].pin(version, pinned):
                     yield learned.record
 
     def reset(self, reset: ResetRecord) -> Iterator[Said]:

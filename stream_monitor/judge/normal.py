@@ -17,7 +17,7 @@ from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.edges import Edges
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord
-from stream_monitor.describe.measures import base_of, is_distance
+from stream_monitor.describe.measures import base_of
 from stream_monitor.describe.profiles import NEW_CATEGORIES
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.baselines import (
@@ -204,9 +204,13 @@ class Normal:
         return {s: filling.n if numeric else filling.categorical for s, filling in found.items() if filling is not None}
 
     def complete_all(self) -> Iterator[Learned]:
-        """Make baselines of what came so far: the end of `baseline build`."""
-        for key in sorted(self.state.filler.by_key, key=lambda key: (key[0] != ALL, key)):
-            yield from self._complete(key, self.state.closed)
+        """Make baselines of what came so far: the end of `baseline build`.
+
+        A feature that was only arrays or objects has none, here as in a stream: its length or norm has one.
+        """
+        for key, filling in sorted(self.state.filler.by_key.items(), key=lambda item: (item[0][0] != ALL, item[0])):
+            if filling.n or filling.categorical:
+                yield from self._complete(key, self.state.closed)
 
     def _made(self, name: str, filling: Filling) -> Edges:
         """The next edges of a measure: those that are known already (profiles may lie on them), or new ones."""
@@ -277,8 +281,6 @@ class Normal:
         Its borders become the measure's edges when there are none; otherwise its counts move to those there are.
         """
         name, key = pinned.measure, (pinned.segment, pinned.measure)
-        if self.state.name == "input" and is_distance(name):
-            return  # to a centroid that is not the one here
         baseline = msgspec.structs.replace(pinned.baseline, since=self.state.closed, previous=None, pinned=True)
         if pinned.borders is not None and baseline.counts is not None:
             edges = self.state.edges.get(name)
@@ -290,6 +292,8 @@ class Normal:
                 baseline.counts = rebinned(baseline.counts, pinned.borders, edges.borders, ends)
                 baseline.approximate = True
         self.state.baselines.pin(version, pinned.segment, name, baseline)
+        if pinned.centroid is not None:
+            baseline.previous = None  # windows that have begun hold distances to two centroids: not judged
         self._forget_scatter(name)
         if version is None:
             self.state.filler.by_key.pop(key, None)

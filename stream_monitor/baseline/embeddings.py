@@ -1,0 +1,59 @@
+"""Embeddings of a file: the centroid of a sample of them, and how far from it they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from stream_monitor.describe.cells import ALL
+from stream_monitor.describe.edges import make_edges
+from stream_monitor.describe.measures import distance_of
+from stream_monitor.describe.profiles import Delta
+from stream_monitor.detect.baselines import Filling
+from stream_monitor.detect.pinned import PinnedMeasure
+from stream_monitor.detect.rows import BASELINE_ROWS, Rows
+from stream_monitor.types import F32, F64
+
+Sample = tuple[np.ndarray, F32]
+"""Hashes of events, ascending, and beside them their embeddings (events, length)."""
+
+
+class Embeddings:
+    """Of each embedding of a model those of smallest hash: enough of them for a baseline's rows, and no more."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Sample] = {}
+        self._waiting: dict[str, list[Sample]] = {}
+
+    def take(self, delta: Delta) -> None:
+        """Take in the embeddings that travel with a delta's sample."""
+        if delta.sample is None or delta.vectors is None:
+            return
+        for name, rows, numbers in delta.vectors.each():
+            waiting = self._waiting.setdefault(name, [])
+            waiting.append((delta.sample.hash[rows], numbers))
+            if sum(len(hashes) for hashes, _ in waiting) > BASELINE_ROWS:
+                self._settle(name)
+
+    def measures(self, rows: Rows, name: str, limits: Mapping[str, tuple[float, ...]]) -> Iterator[PinnedMeasure]:
+        """Baselines of this name: the distances of those among the baseline's rows; `limits` as edges need them."""
+        for feature in sorted({*self._kept, *self._waiting}):
+            self._settle(feature)
+            hashes, numbers = self._kept[feature]
+            vectors = numbers[np.isin(hashes, rows.hash)].astype(np.float64)
+            if len(vectors):
+                centroid, measure = vectors.mean(axis=0), distance_of(feature)
+                apart: F64 = np.linalg.norm(vectors - centroid, axis=1)
+                edges, filling = make_edges(apart, limits.get(measure, ())), Filling(events=len(apart))
+                filling.add_only_values(0, [apart], len(apart))
+                baseline = filling.finish(name, 0, edges)
+                yield PinnedMeasure("input", ALL, measure, baseline, edges.borders, centroid=centroid)
+
+    def _settle(self, name: str) -> None:
+        parts = [*self._waiting.pop(name, ())]
+        if name in self._kept:
+            parts.append(self._kept[name])
+        hashes, first = np.unique(np.concatenate([hashes for hashes, _ in parts]), return_index=True)
+        numbers = np.concatenate([numbers for _, numbers in parts])[first[:BASELINE_ROWS]]
+        self._kept[name] = hashes[:BASELINE_ROWS], numbers
