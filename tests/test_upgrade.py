@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from stream_monitor.describe.knowledge import Knowledge
@@ -85,3 +86,15 @@ def test_a_snapshot_from_before_alerts_of_detectors_were_attributed_is_read_and_
         state = unpack(former, ModelState, own=True)
         assert model.state.lanes["input"].finished is not None and state.lanes["input"].finished is None
         assert state.alerts.open == model.state.alerts.open and not list(state.alerts.abandon(T0, "forgotten"))
+
+
+def test_a_snapshot_from_before_thresholds_knew_what_a_pane_can_add_is_read_and_goes_on() -> None:
+    run, events = Replay(quick_settings(), lambda output: None), [(e.role, e.raw) for e in shop(3, 400)]
+    run.feed(events)
+    for model in run.judge.seats[0].judge.models.values():
+        value = model.packed()
+        former = msgspec.msgpack.encode(without(msgspec.msgpack.decode(value, strict=False), {"reach"}))
+        now, before = (unpack(raw, ModelState, own=True).lanes["input"].sequential.saved for raw in (value, former))
+        assert now is not None and before is not None and len(former) < len(value)
+        assert np.isfinite(now.cusum.reach).any() and np.isinf(before.cusum.reach).all()
+        assert before.cusum.reach.shape == before.cusum.bar.shape

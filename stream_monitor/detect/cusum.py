@@ -9,9 +9,9 @@ everything before its own start, so it learns until the CUSUM begins to grow, an
 one. Dependence of values divides the statistic by the long-run variance ratio (see `dependence`).
 
 Threshold, in closed form: the mean time between false alarms of one CUSUM with threshold x is (e^x - x - 1) / KL, KL =
-psi here; `GRID` pays for ten of them, and larger sizes get smaller shares of all false alarms. Panes of several values
-overshoot more than values one by one, so they may have a lower threshold: by `PANE_STEP` standard deviations of what a
-pane adds.
+psi here, and each of the ten has its share of all false alarms, see `SHARES`. Panes of several values overshoot more
+than values one by one, so they may have a lower threshold: by `PANE_STEP` standard deviations of what a pane adds, half
+of it for what lies above the threshold, and that is no more than a pane can add: a pane without any error says little.
 
 What is assumed: values whose dependence is shorter than the baseline, no seasons, and of a rare error at least about
 fifty in the baseline. Changes below half the smallest size, .075 standard deviations of the scores, are never found,
@@ -33,10 +33,15 @@ SIZES = np.array([0.15, 0.24, 0.38, 0.61, 0.98])
 """Changes to look for, in standard deviations of the baseline's scores; each both ways."""
 DIRECTED = np.concatenate([SIZES, -SIZES])[:, None]
 COLUMNS = len(DIRECTED)
-GRID = 34.0
-SIZE_POWER = 1.3
+SHARES = np.array([0.33, 0.19, 0.115, 0.093, 0.03])
+"""The nominal rate of false alarms is given to the sizes in these parts, in each direction.
+
+Small changes wait longest for a threshold, so small sizes get much. The sum is .76 in each direction, 1.5 in both, for
+CUSUMs that are neighbours ring together, and seldom is an inner size alone. Found by simulation, see docs/detection.md.
+"""
 PANE_STEP = 1.166
 PANE_MOST = 2.5
+"""The threshold of a pane is never lower by more."""
 LEAST_THRESHOLD = 1.0
 LEAST_NEWS = 500.0
 """Spread, dependence and thresholds are taken anew when the values of known panes have doubled, or by so many.
@@ -110,6 +115,15 @@ class CusumState(msgspec.Struct):
     due: np.ndarray
     """(R,) number of values at which spread and dependence are taken anew."""
     blocks: Blocks
+    reach: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((COLUMNS, 0)))
+    """(COLUMNS, R) the most that a value of the baseline adds where f is 1.
+
+    In a row of a former snapshot, where it is not known, inf until it learns anew.
+    """
+
+    def __post_init__(self) -> None:
+        if self.reach.shape[1] != len(self):
+            self.reach = np.full((COLUMNS, len(self)), np.inf)
 
     @classmethod
     def empty(cls, rows: int = 0) -> CusumState:
@@ -134,6 +148,7 @@ class CusumState(msgspec.Struct):
             np.ones(rows),
             due,
             Blocks.empty(rows),
+            np.full((COLUMNS, rows), np.inf),
         )
 
     def __len__(self) -> int:
@@ -179,6 +194,7 @@ class Cusums:
         counts, scores = baselines.counts, baselines.scores
         new, every = CusumState.empty(len(rows)), np.arange(len(rows))
         new.theta, new.psi = tilts(counts, scores)
+        new.reach = _reach(counts, scores, new.theta, new.psi)
         new.total[0] = np.maximum(counts.sum(axis=1), 1)
         new.total[1] = (counts * scores).sum(axis=1)
         new.total[2] = (counts * scores * scores).sum(axis=1)
@@ -218,7 +234,7 @@ class Cusums:
         alarms = self._alarms(rows[near], n[near], w[:, near])
         due = np.flatnonzero(total[0] >= state.due[at])
         if len(due):
-            calm = (w[:, due] <= _thresholds_now(state, rows[due], n[due]) / 2).all(axis=0)
+            calm = (w[:, due] <= thresholds_now(state, rows[due], n[due]) / 2).all(axis=0)
             if calm.any():
                 refresh(state, rows[due[calm]])
         return alarms
@@ -231,7 +247,7 @@ class Cusums:
         return np.maximum(w[nearest], 0.0), state.bar[:, rows][nearest]
 
     def _alarms(self, rows: I64, n: F64, w: F64) -> Alarms:
-        state, h = self.state, _thresholds_now(self.state, rows, n)
+        state, h = self.state, thresholds_now(self.state, rows, n)
         over = w > h
         at = np.flatnonzero(over.any(axis=0))
         column, row = np.where(over, w, -np.inf)[:, at].argmax(axis=0), rows[at]
@@ -300,9 +316,10 @@ def _statistic(n: F64, s: F64, total: F64, gain: F64, cost: F64) -> F64:
     return w
 
 
-def _thresholds_now(state: CusumState, rows: I64, n: F64) -> F64:
-    """(COLUMNS, R): thresholds for panes of n values."""
-    step = PANE_STEP * np.abs(state.theta[:, rows]) * np.sqrt(n / state.f[rows])
+def thresholds_now(state: CusumState, rows: I64, n: F64) -> F64:
+    """(COLUMNS, R): thresholds for panes of n values (Siegmund 1985: half for either end of a CUSUM's way)."""
+    step = PANE_STEP / 2 * np.abs(state.theta[:, rows]) * np.sqrt(n / state.f[rows])
+    step += np.minimum(step, n * state.reach[:, rows] / state.f[rows])
     return np.asarray(np.maximum(state.bar[:, rows] - np.minimum(step, PANE_MOST), LEAST_THRESHOLD))
 
 
@@ -324,8 +341,8 @@ def _set_bars(state: CusumState, rows: I64, psi: F64) -> None:
 
 
 def thresholds(psi: F64, arl0: F64) -> F64:
-    """(COLUMNS, R): the x of e^x - x - 1 = arl0 GRID psi size^SIZE_POWER; below 1 it is not exact."""
-    y = arl0 * GRID * psi * np.abs(DIRECTED) ** SIZE_POWER
+    """(COLUMNS, R): the x of e^x - x - 1 = arl0 psi / share of the size; below 1 it is not exact."""
+    y = arl0 * psi / np.tile(SHARES, 2)[:, None]
     x = np.log1p(y)
     for _ in range(12):
         x = np.log1p(x + y)
@@ -349,6 +366,14 @@ def tilts(counts: I64, scores: F64) -> tuple[F64, F64]:
         theta[column] = np.copysign(t, size)
         psi[column] = np.maximum(_cumulant(share, scores, theta[column])[0], 0.0)
     return theta, psi
+
+
+def _reach(counts: I64, scores: F64, theta: F64, psi: F64) -> F64:
+    """(COLUMNS, R): theta score - psi of the baseline's largest score in the direction of the tilt."""
+    there = counts > 0
+    low, high = np.where(there, scores, np.inf).min(axis=1), np.where(there, scores, -np.inf).max(axis=1)
+    reach = np.where(theta > 0, theta * high, theta * low) - psi
+    return np.where(there.any(axis=1), reach, np.inf)
 
 
 def _cumulant(share: F64, scores: F64, theta: F64) -> tuple[F64, F64]:

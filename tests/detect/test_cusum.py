@@ -13,7 +13,19 @@ import pytest
 from scipy import signal, stats
 
 from stream_monitor.describe.edges import BINS, bin_values, make_edges
-from stream_monitor.detect.cusum import COLUMNS, SIZES, Alarms, Baselines, Cusums, CusumState, thresholds, tilts
+from stream_monitor.detect.cusum import (
+    COLUMNS,
+    PANE_MOST,
+    PANE_STEP,
+    SIZES,
+    Alarms,
+    Baselines,
+    Cusums,
+    CusumState,
+    thresholds,
+    thresholds_now,
+    tilts,
+)
 from stream_monitor.detect.dependence import Blocks
 from stream_monitor.detect.scores import scores_of
 from stream_monitor.events.arrays import pack, unpack
@@ -136,7 +148,7 @@ def test_learning_does_not_depend_on_the_rows_beside_it() -> None:
         counts, scores, arl0, n, s = runs.baselines
         baseline = Baselines(counts[one], scores[one], arl0[one], n[:, one], s[:, one])
         alone.learn(np.array([row]), baseline)
-        for name in CusumState.__struct_fields__[:-1]:
+        for name in sorted({*CusumState.__struct_fields__} - {"blocks"}):
             np.testing.assert_array_equal(
                 getattr(alone.state, name)[..., row], getattr(runs.cusums.state, name)[..., row], err_msg=name
             )
@@ -230,6 +242,23 @@ def test_tilts_of_a_normal_are_its_sizes_and_a_rare_error_is_tilted_less_upward(
     np.testing.assert_allclose(psi[: len(SIZES), 0], SIZES**2 / 2, rtol=1e-6)
     assert (theta[: len(SIZES), 0] < SIZES).all()
     np.testing.assert_allclose(theta[len(SIZES) :, 0], -SIZES)
+
+
+def test_a_pane_lowers_thresholds_by_no_more_than_it_can_add() -> None:
+    """Ten values without a rare error say little; with the allowance of normals one CUSUM had twice its share."""
+    rare = np.zeros((1, BINS), np.int64)
+    rare[0, :2] = 1_900, 100
+    cusums, scores, none = Cusums(), scores_of(rare).of_bin, np.zeros((0, 1))
+    cusums.grow(1)
+    cusums.learn(np.arange(1), Baselines(rare, scores, np.array([1e5]), none, none))
+    state, ten = cusums.state, np.full(1, 10.0)
+    lowered = (state.bar - thresholds_now(state, np.arange(1), ten))[:, 0]
+    half = PANE_STEP / 2 * np.abs(state.theta[:, 0]) * np.sqrt(10)
+    up, down = np.split(np.arange(COLUMNS), 2)
+    np.testing.assert_allclose(lowered[up], np.minimum(2 * half[up], PANE_MOST))
+    adds = 10 * (state.theta[down, 0] * scores[0, 0] - state.psi[down, 0])
+    assert (adds < half[down]).all()
+    np.testing.assert_allclose(lowered[down], half[down] + adds)
 
 
 @pytest.mark.parametrize("r", [0.0, 0.5, 0.9])
