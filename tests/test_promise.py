@@ -194,9 +194,9 @@ def with_vectors(events: Sequence[Event]) -> list[Event]:
 
 
 @settings(max_examples=10, deadline=None, derandomize=True)
-@given(*SCHEDULE, st.sampled_from(["20s", "20s/5s"]))
+@given(*SCHEDULE, st.sampled_from(["20s", "20s/5s"]), st.booleans())
 def test_nor_in_how_far_embeddings_are_from_their_centroid(
-    seed: int, partitions: int, workers: int, crashes: float, window: str
+    seed: int, partitions: int, workers: int, crashes: float, window: str, pin: bool
 ) -> None:
     rules = quick_settings(
         embeddings={"v": 5},
@@ -206,10 +206,15 @@ def test_nor_in_how_far_embeddings_are_from_their_centroid(
         commit={"snapshot_interval": "2s"},
     )
     events, resets = with_vectors(shop(3, 1_200)), [ResetRecord("m1", since=T0 + 90_000)]
-    metrics, alerts = by_replay(events, rules, resets=resets)
-    assert any("distance(v)" in metric["measures"] for metric in metrics.values())
+    calm = ((e.role, e.raw) for e in with_vectors(shop(4, 1_400)))
+    pinned = build(rules, calm, "calm", None).baselines if pin else []
+    assert not pin or any(measure.centroid is not None for baseline in pinned for measure in baseline.measures)
+    metrics, alerts = by_replay(events, rules, pinned, resets)
+    told = [metric for metric in metrics.values() if "distance(v)" in metric["measures"]]
+    names = {metric["measures"]["distance(v)"].get("baseline") or metric.get("baseline") for metric in told}
+    assert told and ("calm" in names) == pin
     assert "distance(v)" in {alert["measure"] for alert in alerts.values()}
-    assert by_cluster(events, rules, (partitions, workers), seed, crashes, resets=resets) == (metrics, alerts)
+    assert by_cluster(events, rules, (partitions, workers), seed, crashes, pinned, resets) == (metrics, alerts)
 
 
 def names_of(metrics: dict[tuple[str, ...], Any]) -> set[str | None]:

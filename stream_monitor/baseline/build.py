@@ -113,9 +113,12 @@ class _Making:
                 state = new_state(delta.model, self.settings)
                 judge = self.models[delta.model] = ModelJudge(state, self.settings)
                 self.embeddings[delta.model] = Embeddings()
-            self.embeddings[delta.model].take(delta)
-            delta.vectors = None  # the judge would keep them all until its pane closes
-            judge.feed(delta)
+            if (
+                delta.vectors is not None
+            ):  # such a delta counts nothing, and the judge would keep it until its pane closes
+                self.embeddings[delta.model].take(delta)
+            else:
+                judge.feed(delta)
 
     def measures(self, model: str, name: str, version: str | None) -> list[PinnedMeasure]:
         """All that is normal of a model, or of that version, under this name."""

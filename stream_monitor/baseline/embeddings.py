@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import xxhash
 
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.edges import make_edges
@@ -12,11 +13,11 @@ from stream_monitor.describe.measures import distance_of
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.detect.baselines import Filling
 from stream_monitor.detect.pinned import PinnedMeasure
-from stream_monitor.detect.rows import BASELINE_ROWS, Rows
+from stream_monitor.detect.rows import BASELINE_ROWS, ENOUGH, Rows
 from stream_monitor.types import F32, F64
 
 Sample = tuple[np.ndarray, F32]
-"""Hashes of events, ascending, and beside them their embeddings (events, length)."""
+"""Hashes of events, and beside them their embeddings (events, length)."""
 
 
 class Embeddings:
@@ -32,19 +33,23 @@ class Embeddings:
             return
         for name, rows, numbers in delta.vectors.each():
             waiting = self._waiting.setdefault(name, [])
-            waiting.append((delta.sample.hash[rows], numbers))
+            waiting.append((delta.sample.hash[rows], numbers.copy()))  # not the whole record
             if sum(len(hashes) for hashes, _ in waiting) > BASELINE_ROWS:
                 self._settle(name)
 
     def measures(self, rows: Rows, name: str, limits: Mapping[str, tuple[float, ...]]) -> Iterator[PinnedMeasure]:
-        """Baselines of this name: the distances of those among the baseline's rows; `limits` as edges need them."""
+        """Baselines of this name: distances of those among the baseline's rows; `limits` as edges need them.
+
+        A vector that the centroid was made of is nearer to it than another: distances are to the mean of the others.
+        """
         for feature in sorted({*self._kept, *self._waiting}):
             self._settle(feature)
             hashes, numbers = self._kept[feature]
             vectors = numbers[np.isin(hashes, rows.hash)].astype(np.float64)
-            if len(vectors):
+            n = len(vectors)
+            if n >= ENOUGH:
                 centroid, measure = vectors.mean(axis=0), distance_of(feature)
-                apart: F64 = np.linalg.norm(vectors - centroid, axis=1)
+                apart: F64 = np.linalg.norm(vectors - centroid, axis=1) * n / (n - 1)
                 edges, filling = make_edges(apart, limits.get(measure, ())), Filling(events=len(apart))
                 filling.add_only_values(0, [apart], len(apart))
                 baseline = filling.finish(name, 0, edges)
@@ -54,6 +59,8 @@ class Embeddings:
         parts = [*self._waiting.pop(name, ())]
         if name in self._kept:
             parts.append(self._kept[name])
-        hashes, first = np.unique(np.concatenate([hashes for hashes, _ in parts]), return_index=True)
-        numbers = np.concatenate([numbers for _, numbers in parts])[first[:BASELINE_ROWS]]
-        self._kept[name] = hashes[:BASELINE_ROWS], numbers
+        hashes, numbers = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        ties = [xxhash.xxh3_64_intdigest(vector.tobytes()) for vector in numbers]
+        order = np.lexsort((np.array(ties, np.uint64), hashes))  # of an id that came twice the same one in any order
+        kept, first = np.unique(hashes[order], return_index=True)
+        self._kept[name] = kept[:BASELINE_ROWS], numbers[order[first[:BASELINE_ROWS]]]

@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.edges import BINS
-from stream_monitor.describe.measures import Lane
+from stream_monitor.describe.embeddings import LARGEST
+from stream_monitor.describe.measures import Lane, is_distance
 from stream_monitor.describe.records import MAX_RECORD_BYTES, PinRecord, ResetRecord
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.rows import Rows
@@ -123,7 +125,8 @@ def _sound(pinned: PinnedMeasure) -> bool:
     counts, borders, centroid = pinned.baseline.counts, pinned.borders, pinned.centroid
     if pinned.rows and not unpack(pinned.rows, Rows).sound:
         return False
-    if centroid is not None and not (len(centroid) and np.isfinite(centroid).all()):
+    distance = pinned.lane == "input" and pinned.segment == ALL and is_distance(pinned.measure) and counts is not None
+    if centroid is not None and not (distance and len(centroid) and (np.abs(centroid) < LARGEST).all()):
         return False
     if counts is None or borders is None:
         return counts is None and borders is None

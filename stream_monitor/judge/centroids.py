@@ -100,6 +100,11 @@ class Centroids:
         known = self.state.get(name)
         return None if known is None or known.since == NEVER else np.asarray(known.total / known.n)
 
+    def takes(self, name: str, centroid: F64) -> bool:
+        """Whether one can be pinned: not of another length than the embeddings that came."""
+        known = self.state.get(name)
+        return known is None or known.total.shape == centroid.shape
+
     def pin(self, name: str, centroid: F64) -> None:
         """Put a centroid in force from the first pane not yet closed."""
         self.pinned[name] = centroid

@@ -126,7 +126,7 @@ class Lane:
         """Put a pinned baseline in force; one of distances only with its centroid, which is one for all versions."""
         feature = base_of(pinned.measure) if self.state.name == "input" and is_distance(pinned.measure) else None
         if feature is not None:
-            if pinned.centroid is None or version is not None:
+            if pinned.centroid is None or version is not None or not self.centroids.takes(feature, pinned.centroid):
                 return
             self.centroids.pin(feature, pinned.centroid)
         yield from self.normal.pin(version, pinned)

@@ -278,13 +278,14 @@ class Normal:
     def pin(self, version: str | None, pinned: PinnedMeasure) -> Iterator[Learned]:
         """Put a pinned baseline in force from the first pane not yet closed; detectors on its measure start anew.
 
-        Its borders become the measure's edges when there are none; otherwise its counts move to those there are.
+        Its borders become the measure's edges when there are none; otherwise its counts move to those there are. With a
+        centroid they always do, for former edges lie where distances to the former one were.
         """
         name, key = pinned.measure, (pinned.segment, pinned.measure)
         baseline = msgspec.structs.replace(pinned.baseline, since=self.state.closed, previous=None, pinned=True)
         if pinned.borders is not None and baseline.counts is not None:
             edges = self.state.edges.get(name)
-            if edges is None or name in self.state.renewing:
+            if edges is None or name in self.state.renewing or pinned.centroid is not None:
                 ordinal = 1 if edges is None else edges.ordinal + 1
                 yield from self._learn_edges(name, Edges.of(pinned.borders, ordinal))
             elif not np.array_equal(edges.borders, pinned.borders):

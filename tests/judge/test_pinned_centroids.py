@@ -44,10 +44,11 @@ def alerts_on_distances(run: Recorded) -> list[dict[str, Any]]:
     return [alert for alert in run.alerts if alert["measure"] == DISTANCE]
 
 
-def test_a_small_file_has_the_mean_of_its_vectors_and_all_distances() -> None:
+def test_a_small_file_has_the_mean_of_its_vectors_and_each_distance_is_to_the_others() -> None:
     events = list(all_of(same, 600))
     measure, vectors = distance_of(pinned(events)[0]), vectors_of(events)
-    apart = np.linalg.norm(vectors - vectors.mean(axis=0), axis=1)
+    others = (vectors.sum(axis=0) - vectors) / (len(vectors) - 1)
+    apart = np.linalg.norm(vectors - others, axis=1)
     assert measure.centroid == pytest.approx(vectors.mean(axis=0))
     baseline = measure.baseline
     assert (baseline.n, baseline.name, baseline.kinds["numeric"]) == (600, "june", 600)
@@ -62,6 +63,50 @@ def test_a_large_file_keeps_a_sample_that_does_not_depend_on_the_order_of_its_ev
     assert one.centroid is not None and other.centroid is not None
     assert one.centroid == pytest.approx(other.centroid, abs=1e-12)
     assert one.centroid == pytest.approx(vectors_of(list(all_of(same, 9_000))).mean(axis=0), abs=0.06)
+
+
+def test_of_an_id_that_two_versions_have_the_order_of_the_file_does_not_choose() -> None:
+    events = [
+        ("predictions", json.dumps(json.loads(raw) | {"version": version}).encode())
+        for version, change in (("1", same), ("2", turned))
+        for _, raw in all_of(change, 1_200)
+    ]
+    one, other = (distance_of(pinned(order)[0]) for order in (events, events[::-1]))
+    assert one.centroid is not None and one.centroid == pytest.approx(other.centroid, abs=1e-12)
+    assert one.centroid == pytest.approx([1] * 8, abs=0.2)
+
+
+def test_a_file_of_few_vectors_has_no_centroid() -> None:
+    assert DISTANCE not in {measure.measure for measure in pinned(all_of(same, 499))[0].measures}
+
+
+def nowhere(vector: list[float]) -> list[float]:
+    return [0.0] * len(vector)
+
+
+def test_after_a_start_that_was_broken_distances_are_counted_on_the_edges_of_the_file() -> None:
+    run, events = Recorded(rules()), [*all_of(nowhere, 2_000), *list(all_of(same, 5_000))[2_000:]]
+    run.feed(events[:2_000])
+    usual = pinned(all_of(same))
+    for record in [record for baseline in usual for record in baseline.records()]:
+        run._judge(pack(record))
+    run.feed(events[2_000:])
+    state, measure = lane_of(run), distance_of(usual[0])
+    baseline = state.baselines.shared["all", DISTANCE]
+    assert np.array_equal(state.edges[DISTANCE].borders, measure.borders) and not baseline.approximate
+    assert np.array_equal(baseline.counts, measure.baseline.counts)
+    run.finish()
+    late = [m["measures"][DISTANCE] for m in run.metrics if m["kind"] == "traffic" and m["window_start"] > T0 + 60_000]
+    assert late and all(told["tests"]["psi"] < 0.2 for told in late)
+
+
+def test_a_centroid_of_another_length_is_not_taken() -> None:
+    run, made = Recorded(rules()), pinned(all_of(same))
+    run.feed(list(all_of(same, 2_000)))
+    distance_of(made[0]).centroid = np.ones(5)
+    for record in made[0].records():
+        run._judge(pack(record))
+    assert not lane_of(run).pinned_centroids and lane_of(run).baselines.shared["all", DISTANCE].name == "first-400"
 
 
 def test_a_stream_that_never_was_as_the_file_rings_at_once() -> None:
@@ -133,10 +178,14 @@ def test_a_file_keeps_the_centroid_to_the_last_bit_and_shows_its_distances(tmp_p
     assert "1,000" in row and "%" not in row
 
 
-@pytest.mark.parametrize("centroid", [np.zeros(0), np.array([1.0, np.nan])])
-def test_a_centroid_that_is_none_is_refused(tmp_path: Path, centroid: Any) -> None:
+@pytest.mark.parametrize(
+    ("measure", "centroid"),
+    [(DISTANCE, np.zeros(0)), (DISTANCE, np.array([1.0, np.nan])), (DISTANCE, np.array([1e300])), ("x", np.ones(8))],
+)
+def test_a_centroid_that_is_none_is_refused(tmp_path: Path, measure: str, centroid: Any) -> None:
     path, made = tmp_path / "june.json", pinned(all_of(same, 600))
-    distance_of(made[0]).centroid = centroid
+    [wrong] = [one for one in made[0].measures if one.measure == measure]
+    wrong.centroid = centroid
     write_file(path, made)
     with pytest.raises(FormatError):
         read_file(path)
