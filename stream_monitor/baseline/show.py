@@ -145,7 +145,7 @@ def _table(title: str, figures: Sequence[str], last: str, rows: Sequence[PinnedM
     left_out = any(row.baseline.left_out for row in rows)
     for heading in ("values", *(("left out",) if left_out else ()), "missing", *figures):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column(last, overflow="fold")
+    table.add_column(last, overflow="fold", min_width=BARS)
     for row in rows:
         values, *cells = _cells(row)
         out = [f"{row.baseline.left_out:,}" if row.baseline.left_out else ""] if left_out else []
