@@ -310,7 +310,8 @@ def baseline_pin(
     from stream_monitor.commands.baseline import pin
     from stream_monitor.detect.pinned import read_file
 
-    pin(load(config), read_file(file), err)
+    settings = load(config)
+    pin(settings, read_file(file, settings.embeddings), err)
 
 
 baseline_app.command("reset")(reset.reset)

@@ -88,7 +88,7 @@ def test_a_snapshot_from_before_alerts_of_detectors_were_attributed_is_read_and_
         assert state.alerts.open == model.state.alerts.open and not list(state.alerts.abandon(T0, "forgotten"))
 
 
-def test_a_snapshot_from_before_thresholds_knew_what_a_pane_can_add_is_read_and_goes_on() -> None:
+def test_a_snapshot_from_before_thresholds_knew_what_a_pane_can_add_is_read() -> None:
     run, events = Replay(quick_settings(), lambda output: None), [(e.role, e.raw) for e in shop(3, 400)]
     run.feed(events)
     for model in run.judge.seats[0].judge.models.values():

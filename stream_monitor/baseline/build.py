@@ -113,9 +113,7 @@ class _Making:
                 state = new_state(delta.model, self.settings)
                 judge = self.models[delta.model] = ModelJudge(state, self.settings)
                 self.embeddings[delta.model] = Embeddings()
-            if (
-                delta.vectors is not None
-            ):  # such a delta counts nothing, and the judge would keep it until its pane closes
+            if delta.vectors is not None:  # it counts nothing, and the judge would keep it until its pane closes
                 self.embeddings[delta.model].take(delta)
             else:
                 judge.feed(delta)

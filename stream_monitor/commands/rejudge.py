@@ -41,7 +41,7 @@ class Wanted:
 
 def run(settings: Settings, wanted: Wanted, console: Console, err: Console) -> None:
     """Judge again, print the difference, and say what could not be known."""
-    pinned = read_file(wanted.baseline) if wanted.baseline else None
+    pinned = read_file(wanted.baseline, settings.embeddings) if wanted.baseline else None
     retained = Retained(settings)
     found, begins = Comparison(), dict[int, int]()
     numbers = retained.numbers if wanted.scope.model is None else [retained.partition_of(wanted.scope.model)]

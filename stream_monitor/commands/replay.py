@@ -55,7 +55,7 @@ class Tally:
 
 def run(settings: Settings, wanted: Wanted, console: Console) -> None:
     """Replay, and say what came of it."""
-    pinned = read_file(wanted.baseline) if wanted.baseline else []
+    pinned = read_file(wanted.baseline, settings.embeddings) if wanted.baseline else []
     with _target(settings, wanted) as target:
         tally = Tally(target)
         if wanted.files:

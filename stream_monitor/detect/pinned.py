@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.edges import BINS
 from stream_monitor.describe.embeddings import LARGEST
-from stream_monitor.describe.measures import Lane, is_distance
+from stream_monitor.describe.measures import Lane, base_of, is_distance
 from stream_monitor.describe.records import MAX_RECORD_BYTES, PinRecord, ResetRecord
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.rows import Rows
@@ -104,8 +105,11 @@ def write_file(path: Path, baselines: list[PinnedBaseline]) -> None:
     path.write_bytes(msgspec.json.format(raw, indent=0) + b"\n")
 
 
-def read_file(path: Path) -> list[PinnedBaseline]:
-    """The baselines of a file; FormatError when it is none of ours, or of a newer format."""
+def read_file(path: Path, embeddings: Mapping[str, int] | None = None) -> list[PinnedBaseline]:
+    """The baselines of a file; FormatError when it is none of ours, or of a newer format.
+
+    Or when a centroid has another length than the `embeddings` of the settings that it is to be used with.
+    """
     try:
         file = msgspec.json.decode(path.read_bytes(), type=BaselineFile, dec_hook=_to_array)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -117,6 +121,13 @@ def read_file(path: Path) -> list[PinnedBaseline]:
             if not _sound(measure):
                 parts = "counts, borders, rows or centroid"
                 raise FormatError(f"{path}: the {parts} of {measure.measure!r} do not fit each other")
+            length = 0 if measure.centroid is None else len(measure.centroid)
+            wanted = (embeddings or {}).get(base_of(measure.measure) or "", length)
+            if length and length != wanted:
+                told = f"has {length} numbers, and `embeddings` of the settings asks for {wanted}"
+                raise FormatError(
+                    f"{path}: the centroid of {measure.measure} {told}: build the file with these settings"
+                )
     return file.baselines
 
 

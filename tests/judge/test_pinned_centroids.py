@@ -191,6 +191,14 @@ def test_a_centroid_that_is_none_is_refused(tmp_path: Path, measure: str, centro
         read_file(path)
 
 
+def test_a_file_of_another_length_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "june.json"
+    write_file(path, pinned(all_of(same, 600)))
+    assert read_file(path, {"v": 8, "w": 3}) and read_file(path, {"w": 3})
+    with pytest.raises(FormatError, match="has 8 numbers, and `embeddings` of the settings asks for 5"):
+        read_file(path, {"v": 5})
+
+
 def test_a_file_of_before_has_none_and_is_read(tmp_path: Path) -> None:
     path = tmp_path / "june.json"
     write_file(path, pinned(all_of(same, 600)))
