@@ -1,4 +1,4 @@
-"""Numba, for the two loops that touch every value: reading JSON and adding up. It has one door, and this is it."""
+"""Numba, for the loops that touch every value: reading JSON, adding up, merging. It has one door, and this is it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ def inlined(function: F) -> F:
     return made
 
 
-def _load8(context: Any, array: Any, at: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        word = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(64).as_pointer())
-        return builder.load(word, align=1)
+def _load(result: Any, kind: ir.Type) -> Any:
+    def load(context: Any, array: Any, at: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, args[0]).data
+            place = builder.bitcast(builder.gep(data, [args[1]]), kind.as_pointer())
+            return builder.load(place, align=1)
 
-    return types.uint64(array, types.intp), generate
+        return result(array, types.intp), generate
+
+    return load
 
 
 def _trailing_zeros(context: Any, word: Any) -> Any:
@@ -47,8 +50,11 @@ def _trailing_zeros(context: Any, word: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-load8: Any = intrinsic(_load8)
+load8: Any = intrinsic(_load(types.uint64, ir.IntType(64)))
 """load8(array, at): eight bytes of an array as a word, the first one lowest; the array must reach that far."""
+
+load_double: Any = intrinsic(_load(types.float64, ir.DoubleType()))
+"""load_double(array, at): eight bytes of an array as a double; the array must reach that far."""
 
 trailing_zeros: Any = intrinsic(_trailing_zeros)
 """trailing_zeros(word): zero bits below the lowest one of a word that is not zero."""

@@ -34,7 +34,7 @@ KEPT_TABLES = 4
 """Sets of measures of a lane whose borders are kept laid out."""
 
 
-class NumericRows(Table, code=0):
+class NumericRows(Table, code=0, steady=True):
     """Numeric rows of a delta, column-wise; row r has bins [bin_ptr[r], bin_ptr[r+1]) or values likewise."""
 
     __slots__ = (

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from stream_monitor.compiling import compiled, inlined
 from stream_monitor.describe.edges import BINS
+from stream_monitor.errors import FormatError
 from stream_monitor.types import F64, I64
 
 
@@ -46,49 +48,119 @@ class Numbers(msgspec.Struct):
             getattr(room, name)[:g, :m] = getattr(self, name)
         return room
 
-    def add(self, panes: Sequence[NumberRows]) -> None:
-        """Merge the rows of panes into the table: one after another, in this order, as far as it shows."""
-        # Panes of one layout share the very arrays that say which rows they have, so that these need not be compared.
-        for _, run in groupby(panes, key=lambda rows: (id(rows.group), id(rows.measure))):
-            self._add_moments([*run])
-        if any([len(rows.bin_at) for rows in panes]):
-            self._add_bins(panes)
+    def add(self, stacked: Stacked) -> None:
+        """Merge rows into the table, one after another: which of them came in one call does not show."""
+        _add_rows((stacked.group, stacked.measure, *stacked.moments), self._columns())
+        _add_bins(stacked.bins, self.counts)
 
-    def _add_moments(self, panes: Sequence[NumberRows]) -> None:
-        """Merge n, mean, spread and ends of panes that have the same rows."""
-        places = panes[0].group * self.n.shape[1] + panes[0].measure
-        if not len(places):
-            return
-        at = run_of(places)
-        tables = [table.reshape(-1) for table in (self.n, self.mean, self.m2)]
-        merged: Moments = (tables[0][at], tables[1][at], tables[2][at])
-        for rows in panes:
-            merged = merge_moments(merged, (rows.n, rows.mean, rows.m2))
-        for table, column in zip(tables, merged, strict=True):
-            table[at] = column
-        low, high = self.low.reshape(-1), self.high.reshape(-1)
-        low[at] = np.minimum.reduce([low[at], *[rows.low for rows in panes]])
-        high[at] = np.maximum.reduce([high[at], *[rows.high for rows in panes]])
+    def merge(self, other: Numbers) -> None:
+        """Merge another table, of no more groups and measures; it stays as it is."""
+        _add_table(other._columns(), other.counts, self._columns(), self.counts)
 
-    def _add_bins(self, panes: Sequence[NumberRows]) -> None:
-        """Merge bins; counts are exact in any order."""
-        group, measure, at, n = (
-            np.concatenate([getattr(rows, name) for rows in panes]) for name in ("group", "measure", "bin_at", "bin_n")
-        )
-        sizes = np.concatenate([rows.bin_ptr[1:] for rows in panes])
-        sizes -= np.concatenate([rows.bin_ptr[:-1] for rows in panes])
-        places = np.repeat((group * self.n.shape[1] + measure) * BINS, sizes) + at
-        size = self.counts.size
-        if len(places) * 4 < size:
-            np.add.at(self.counts.reshape(-1), places, n)
-        else:
-            self.counts += np.bincount(places, n, size).astype(np.int64).reshape(self.counts.shape)
+    def _columns(self) -> tuple[np.ndarray, ...]:
+        return self.n, self.mean, self.m2, self.low, self.high
 
 
-def run_of(places: I64) -> slice | I64:
-    """Ascending distinct places as a slice, which is a view and no copy, when none is left out between them."""
-    first, last = int(places[0]), int(places[-1])
-    return slice(first, last + 1) if last - first + 1 == len(places) else places
+@dataclass(frozen=True, slots=True)
+class Stacked:
+    """Rows of many panes, R in all, in the order in which they are to be merged; all arrays are of 64 bits."""
+
+    group: I64
+    """(R,); below 0 for a row that is left out."""
+    measure: I64
+    moments: tuple[I64, F64, F64, F64, F64]
+    """n, mean, centred sum of squares, least and largest value of each row."""
+    bins: tuple[I64, I64, I64, I64, I64, I64]
+    """Group, measure, first and last of S rows, row s with the bins from first[s] to last[s]; place and count of bins.
+
+    These rows are those above, or parts of them.
+    """
+
+    @classmethod
+    def of(cls, rows: tuple[I64, I64, I64], moments: tuple[I64, F64, F64, F64, F64], bins: SparseBins) -> Stacked:
+        """Of rows (pane, group, measure); those of one pane, group and measure become one.
+
+        FormatError when a row has bins that are not there.
+        """
+        pane, group, measure = rows
+        first, last, at, counts = bins
+        inside = (first >= 0) & (last >= first) & (last <= len(at))
+        if not inside.all() or len(counts) != len(at) or (len(at) and not 0 <= at.min() <= at.max() < BINS):
+            raise FormatError("the bins of a delta do not fit its rows")
+        key = (pane * (int(group.max(initial=0)) + 1) + group) * (int(measure.max(initial=0)) + 1) + measure
+        key[group < 0] = -1
+        if (key[1:] > key[:-1]).all():
+            return cls(group, measure, moments, (group, measure, *bins))
+        keys, chosen, row, times = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
+        pooled = pool(row, len(keys), moments)
+        several = times > 1  # of one row alone not even the last digit depends on what came with it
+        n, mean, m2, low, high = (
+            np.where(several, ours, own[chosen]) for ours, own in zip(pooled, moments, strict=True)
+        )  # fmt: skip
+        return cls(group[chosen], measure[chosen], (n, mean, m2, low, high), (group, measure, *bins))
+
+
+SparseBins = tuple[I64, I64, I64, I64]
+"""Of rows: first and last of their bins; of bins: place and count."""
+
+
+def pool(row: I64, rows: int, columns: Sequence[np.ndarray]) -> tuple[I64, F64, F64, F64, F64]:
+    """Moments of samples, sample i in row[i] of `rows`, put together; of a constant they are exactly its own."""
+    n, mean, m2, low, high = columns
+    total = np.bincount(row, n, rows)
+    pooled = np.bincount(row, n * mean, rows) / total
+    spread = np.bincount(row, m2 + n * (mean - pooled[row]) ** 2, rows)
+    least: F64 = np.full(rows, np.inf)
+    most: F64 = np.full(rows, -np.inf)
+    np.minimum.at(least, row, low)
+    np.maximum.at(most, row, high)
+    constant = least == most
+    means: F64 = np.where(constant, least, pooled)
+    around: F64 = np.where(constant, 0.0, spread)
+    return total.astype(np.int64), means, around, least, most
+
+
+@inlined
+def _merge_row(table: Any, at: Any, n: int, mean: float, m2: float, low: float, high: float) -> None:
+    """Chan, Golub and LeVeque (1979), as `merge_moments`."""
+    ns, means, m2s, lows, highs = table
+    total = ns[at] + n
+    share = n / max(total, 1)
+    delta = mean - means[at]
+    m2s[at] += m2 + delta * delta * (ns[at] * share)
+    means[at] += delta * share
+    ns[at] = total
+    lows[at], highs[at] = min(lows[at], low), max(highs[at], high)
+
+
+@compiled
+def _add_rows(rows: Any, table: Any) -> None:
+    groups, measures, ns, means, m2s, lows, highs = rows
+    for row in range(len(groups)):
+        if groups[row] >= 0:
+            at = groups[row], measures[row]
+            _merge_row(table, at, ns[row], means[row], m2s[row], lows[row], highs[row])
+
+
+@compiled
+def _add_bins(bins: Any, counts: Any) -> None:
+    groups, measures, first, last, bin_at, bin_n = bins
+    for row in range(len(groups)):
+        if groups[row] >= 0:
+            for place in range(first[row], last[row]):
+                counts[groups[row], measures[row], bin_at[place]] += bin_n[place]
+
+
+@compiled
+def _add_table(other: Any, other_counts: Any, table: Any, counts: Any) -> None:
+    ns, means, m2s, lows, highs = other
+    for group in range(ns.shape[0]):
+        for measure in range(ns.shape[1]):
+            at = group, measure
+            if ns[at]:
+                _merge_row(table, at, ns[at], means[at], m2s[at], lows[at], highs[at])
+                for place in range(counts.shape[2]):
+                    counts[group, measure, place] += other_counts[group, measure, place]
 
 
 def _room(wanted: int, have: int) -> int:
@@ -126,16 +198,23 @@ def merge_moments(a: Moments, b: Moments) -> tuple[I64, F64, F64]:
 
 def quantile(counts: I64, borders: F64, share: float, low: float, high: float) -> float:
     """The value below or at which `share` of the values lie, by linear interpolation within its bin."""
-    total = int(counts.sum())
-    target = share * total
+    return quantiles(counts, borders, (share,), (low, high))[0]
+
+
+def quantiles(counts: I64, borders: F64, shares: Sequence[float], ends: tuple[float, float]) -> list[float]:
+    """The same of several shares; `ends` are the least and largest value."""
+    low, high = ends
     cumulative = np.cumsum(counts[: len(borders) + 1])
-    at = int(np.searchsorted(cumulative, target, side="left"))
-    at = min(at, len(borders))
-    left = max(float(borders[at - 1]) if at > 0 else low, low)
-    right = min(float(borders[at]) if at < len(borders) else high, high)
-    before = int(cumulative[at - 1]) if at > 0 else 0
-    inside = int(counts[at]) or 1
-    return left + (right - left) * min(max((target - before) / inside, 0.0), 1.0)
+    total = int(counts.sum())
+    found = list[float]()
+    for share, place in zip(shares, np.searchsorted(cumulative, [share * total for share in shares]), strict=True):
+        at = min(int(place), len(borders))
+        left = max(float(borders[at - 1]) if at > 0 else low, low)
+        right = min(float(borders[at]) if at < len(borders) else high, high)
+        before = int(cumulative[at - 1]) if at > 0 else 0
+        inside = int(counts[at]) or 1
+        found.append(left + (right - left) * min(max((share * total - before) / inside, 0.0), 1.0))
+    return found
 
 
 def share_above(counts: I64, borders: F64, value: float) -> float | None:

@@ -54,7 +54,7 @@ class Compared(NamedTuple):
     base: I64
     now: I64
     widths: F64
-    """(R, B): width of each bin in baseline standard deviations; 0 for categories."""
+    """(R, B): width of each bin in baseline standard deviations; 0 for categories, and where no test asks for it."""
 
 
 def psi(data: Compared, tolerance: float) -> Tested:
@@ -195,6 +195,10 @@ TESTS: dict[str, Test] = {
     test.__name__: _quiet(test) for test in (psi, ks, js, hellinger, l_infinity, wasserstein, chi2)
 }
 """A new test is one function here, one name in `DetectionSettings`, one row in docs/detection.md."""
+
+
+ON_WIDTHS = frozenset({"wasserstein", "l_infinity"})
+"""Tests that look at the widths of bins."""
 
 
 def share(base: tuple[I64, I64], now: tuple[I64, I64], tolerance: float) -> Tested:

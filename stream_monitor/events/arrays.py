@@ -1,12 +1,15 @@
 """MessagePack with numpy arrays: the format of profiles, change logs and snapshots.
 
 An array is one extension value: dtype code, number of dimensions, shape, then the raw little-endian items. A `Table`
-is one too, for most of what reading an array costs is the call for it. Reading copies nothing.
+is one too, for most of what reading an array costs is the call for it. Its arrays are made when somebody asks for one:
+many tables at once are read by `chained.chain`, which needs none of them. Nothing that was read keeps the record, which
+may be a thousand times as large.
 """
 
 from __future__ import annotations
 
 import struct
+from operator import mul
 from typing import Any, ClassVar, Self, TypeVar
 
 import msgspec
@@ -23,14 +26,23 @@ _DTYPES = {c: np.dtype("<" + c) for c in ("i8", "i4", "u8", "u4", "u2", "f8", "f
 }
 _CODES = {dtype: i for i, dtype in enumerate(_DTYPES.values())}
 _BY_CODE = list(_DTYPES.values())
+_SIZES = [dtype.itemsize for dtype in _BY_CODE]
 
 _HEAD = struct.Struct("<BBI")
 """Of a table: its code, how many arrays, bytes of its lists."""
 _COLUMN = struct.Struct("<BI")
 """Of an array of a table: dtype code, items."""
+_COLUMNS = [struct.Struct("<" + count * _COLUMN.format[1:]) for count in range(32)]
+"""Of all arrays of a table."""
+
+HEAD_BYTES = _HEAD.size, _COLUMN.size
+LAYOUTS = [(d.itemsize, {"u": 0, "b": 0, "i": 1, "f": 2 if d.itemsize == 8 else 3}[d.kind]) for d in _BY_CODE]
+"""By dtype code: bytes of an item; 0 unsigned, 1 signed, 2 a double, 3 another."""
 
 STRINGS = 65_536
 """Strings of tables that are remembered, to be one object each."""
+LISTS = 4_096
+"""Lists of steady tables that are remembered."""
 
 T = TypeVar("T")
 
@@ -41,16 +53,25 @@ class Table:
     A subclass names its fields, and a `code` of its own on the wire.
     """
 
-    __slots__ = ()
+    __slots__ = ("_begin", "_heads", "_packed")
     CODE: ClassVar[int]
     TEXTS: ClassVar[frozenset[str]]
     LISTS: ClassVar[tuple[str, ...]]
     ARRAYS: ClassVar[tuple[str, ...]]
     _tables: ClassVar[dict[int, type[Table]]] = {}
+    _packed: bytes | None
+    """As it was read; None of one that was made here."""
+    _heads: tuple[int, ...]
+    """Of each array its dtype code and how many items it has."""
+    _begin: int
+    """Where in `_packed` the items of the first array begin."""
 
-    def __init_subclass__(cls, code: int) -> None:
+    STEADY: ClassVar[bool]
+    """Whether the lists of most tables are those of one before."""
+
+    def __init_subclass__(cls, code: int, steady: bool = False) -> None:
         fields = cls.__annotations__
-        cls.CODE, Table._tables[code] = code, cls
+        cls.CODE, Table._tables[code], cls.STEADY = code, cls, steady
         cls.LISTS = tuple(name for name, kind in fields.items() if kind.startswith("list"))
         cls.TEXTS = frozenset(name for name, kind in fields.items() if kind == "list[str]")
         cls.ARRAYS = tuple(name for name in fields if name not in cls.LISTS)
@@ -58,8 +79,48 @@ class Table:
     def __init__(self, **columns: Any) -> None:
         if columns.keys() != {*self.LISTS, *self.ARRAYS}:
             raise FormatError(f"a {type(self).__name__} has other columns than {sorted(columns)}")
+        self._packed = None
         for name, column in columns.items():
             setattr(self, name, column)
+
+    def __getattr__(self, name: str) -> Any:
+        """The arrays of a table that was read, made when the first is asked for."""
+        if name not in type(self).ARRAYS or self._packed is None:
+            raise AttributeError(f"a {type(self).__name__} has no {name}")
+        at = self._begin
+        for column, dtype, items in zip(self.ARRAYS, self._heads[::2], self._heads[1::2], strict=True):
+            item = _BY_CODE[dtype]
+            setattr(self, column, np.ndarray((items,), item, self._packed, at))
+            at += items * item.itemsize
+        return getattr(self, name)
+
+    @property
+    def packed(self) -> bytes:
+        """The table as it is on the wire."""
+        return _encode_table(self) if self._packed is None else self._packed
+
+    def length(self, array: str) -> int:
+        """Items of an array."""
+        if self._packed is not None:
+            return self._heads[2 * self.ARRAYS.index(array) + 1]
+        return len(getattr(self, array))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        if self._packed is not None:
+            return len(self._packed)
+        return sum(getattr(self, name).nbytes for name in self.ARRAYS)
+
+    def leading(self, arrays: int) -> tuple[tuple[int, ...], bytes] | None:
+        """Dtype codes and items of the first arrays, and their bytes: what tells those of two tables apart.
+
+        None of a table that was not read.
+        """
+        if self._packed is None:
+            return None
+        heads = self._heads[: 2 * arrays]
+        return heads, self._packed[self._begin : self._begin + _bytes_of(heads)]
 
     def columns(self) -> dict[str, Any]:
         """All lists and arrays by name."""
@@ -84,22 +145,42 @@ def _encode_table(table: Table) -> bytes:
     return b"".join([head, *heads, lists, *[array.tobytes() for array in arrays]])
 
 
+def _bytes_of(heads: tuple[int, ...]) -> int:
+    return sum(map(mul, heads[1::2], map(_SIZES.__getitem__, heads[::2])))
+
+
 def _decode_table(data: memoryview) -> Table:
     code, count, size = _HEAD.unpack_from(data)
     kind = Table._tables[code]
+    if count != len(kind.ARRAYS):
+        raise FormatError(f"a {kind.__name__} has {len(kind.ARRAYS)} arrays, not {count}")
     table = kind.__new__(kind)
-    at = _HEAD.size + count * _COLUMN.size
-    for name, column in zip(kind.LISTS, _lists.decode(data[at : at + size]), strict=True):
-        setattr(table, name, _shared(column) if name in kind.TEXTS else column)
-    at += size
-    columns = _COLUMN.iter_unpack(data[_HEAD.size : _HEAD.size + count * _COLUMN.size])
-    for name, (dtype, items) in zip(kind.ARRAYS, columns, strict=True):
-        item = _BY_CODE[dtype]
-        setattr(table, name, np.ndarray((items,), item, data, at))
-        at += items * item.itemsize
-    if at != len(data):
-        raise FormatError(f"a table has {len(data)} bytes, and says {at}")
+    heads = table._heads = _COLUMNS[count].unpack_from(data, _HEAD.size)
+    lists = _HEAD.size + count * _COLUMN.size
+    begin = table._begin = lists + size
+    for name, column in zip(kind.LISTS, _read_lists(kind, data[lists:begin]), strict=True):
+        setattr(table, name, column)
+    if begin + _bytes_of(heads) != len(data):
+        raise FormatError(f"a table has {len(data)} bytes, and says {begin + _bytes_of(heads)}")
+    table._packed = bytes(data)
     return table
+
+
+def _read_lists(kind: type[Table], data: memoryview) -> list[list[Any]]:
+    if not kind.STEADY:
+        return _decode_lists(kind, data)
+    key = kind.CODE, bytes(data)
+    found = _known_lists.get(key)
+    if found is None:
+        if len(_known_lists) >= LISTS:
+            _known_lists.clear()
+        found = _known_lists[key] = _decode_lists(kind, data)
+    return found
+
+
+def _decode_lists(kind: type[Table], data: memoryview) -> list[list[Any]]:
+    lists = zip(kind.LISTS, _lists.decode(data), strict=True)
+    return [_shared(column) if name in kind.TEXTS else column for name, column in lists]
 
 
 def _shared(strings: list[str]) -> list[str]:
@@ -130,12 +211,12 @@ def _decode(code: int, data: memoryview) -> Table | np.ndarray[Any, Any]:
 
 
 def _decode_array(data: memoryview) -> np.ndarray[Any, Any]:
-    dtype, ndim = data[0], data[1]
+    dtype, ndim, copied = data[0], data[1], bytes(data)
     if ndim == 1:  # nearly all are; their length is what follows
         item = _BY_CODE[dtype]
-        return np.ndarray(((len(data) - 6) // item.itemsize,), item, data, 6)
+        return np.ndarray(((len(data) - 6) // item.itemsize,), item, copied, 6)
     shape = struct.unpack_from(f"<{ndim}I", data, 2)
-    return np.frombuffer(data, _BY_CODE[dtype], offset=2 + 4 * ndim).reshape(shape)
+    return np.frombuffer(copied, _BY_CODE[dtype], offset=2 + 4 * ndim).reshape(shape)
 
 
 def _decode_own(code: int, data: memoryview) -> Table | np.ndarray[Any, Any]:
@@ -154,6 +235,7 @@ def _accept(wanted: type, value: Any) -> Any:
 
 
 _strings: dict[str, str] = {}
+_known_lists: dict[tuple[int, bytes], list[list[Any]]] = {}
 _lists = msgspec.msgpack.Decoder(list[list[Any]])
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_array)
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
@@ -167,7 +249,7 @@ def pack(record: Any) -> bytes:
 def unpack(data: bytes, kind: type[T], own: bool = False) -> T:
     """The inverse of `pack`. FormatError if it is not a `kind`.
 
-    Arrays are read-only views of `data`, or with `own` copies, for state that goes on changing.
+    Arrays are read-only views of what was read, or with `own` copies, for state that goes on changing.
     """
     decoder = _decoders.get((kind, own))
     if decoder is None:

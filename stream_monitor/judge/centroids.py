@@ -20,7 +20,7 @@ from stream_monitor.describe.measures import distance_of
 from stream_monitor.describe.profiles import Cells, Delta, Known, summarise
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.rows import ENOUGH, Embedded, Rows
-from stream_monitor.judge.panes import Pane, Part
+from stream_monitor.judge.panes import Pane, Part, Placed
 from stream_monitor.types import F64, I64
 
 
@@ -36,13 +36,14 @@ class Centroid(msgspec.Struct):
     """Start of the first pane (epoch ms) after it; NEVER while it fills."""
 
 
-def embedded(parts: Sequence[tuple[Part, I64]], rows: Mapping[int, Rows]) -> list[Embedded]:
-    """The embeddings of a pane's merged samples; beside each part the groups of its cells.
+def embedded(parts: Sequence[Placed], rows: Mapping[int, Rows]) -> list[Embedded]:
+    """The embeddings of a pane's merged samples.
 
     Where workers disagree on the length, in the midst of a change of settings, the longer ones count.
     """
     found: dict[tuple[str, int], dict[int, list[tuple[I64, F64]]]] = defaultdict(lambda: defaultdict(list))
-    for part, groups in parts:
+    for placed in parts:
+        part, groups = placed.part, placed.layout.groups
         sample, sent = part.delta.sample, part.delta.vectors
         if sample is None or sent is None:
             continue

@@ -22,7 +22,7 @@ from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.joint import TESTS, Matrix, Seen, matrix_of
 from stream_monitor.detect.rows import BASELINE_ROWS, ENOUGH, WINDOW_ROWS, Rows, collect, merge, of_cell
 from stream_monitor.detect.rows_history import MergedRows
-from stream_monitor.judge.panes import Pane, Part
+from stream_monitor.judge.panes import Pane, Placed
 from stream_monitor.judge.recent_rows import RecentRows
 from stream_monitor.judge.verdicts import Subject, tolerance
 from stream_monitor.judge.windows import Window
@@ -53,12 +53,12 @@ class RowsState(msgspec.Struct):
     """By version; "" for all."""
 
 
-def of_pane(parts: Sequence[tuple[Part, I64]], admitted: Container[str]) -> dict[int, Rows]:
-    """The samples of a pane by group, of measures with a place; beside each part the groups of its cells."""
+def of_pane(parts: Sequence[Placed], admitted: Container[str]) -> dict[int, Rows]:
+    """The samples of a pane by group, of measures with a place."""
     found: dict[int, list[Rows]] = defaultdict(list)
     most: dict[int, int] = {}
-    for part, groups in parts:
-        delta = part.delta
+    for placed in parts:
+        part, delta, groups = placed.part, placed.part.delta, placed.layout.groups
         if delta.sample is None:
             continue
         for cell, group in enumerate(groups.tolist(), part.first):

@@ -24,9 +24,10 @@ from stream_monitor.judge.centroids import Centroids, embedded
 from stream_monitor.judge.joint import Joint, of_pane
 from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
 from stream_monitor.judge.normal import Normal
-from stream_monitor.judge.panes import Pane, Part, Places, merge, split
+from stream_monitor.judge.panes import Pane, Part, Placed, Places, split
 from stream_monitor.judge.recent import Names, Recent
 from stream_monitor.judge.sequential import Found, Known, SequentialDetectors
+from stream_monitor.judge.waiting import Came, Waiting
 from stream_monitor.judge.windows import Slides, Window
 
 
@@ -101,7 +102,8 @@ class Lane:
         self.slides = [Slides(pace, at, *kept) for at, pace in enumerate(rules.windows)]
         self.slide_of = {pace.size: pace.slide for pace in rules.windows}
         """By window size."""
-        self.normal = Normal(state, rules, self.sequential, self.recent)
+        self.waiting = Waiting()
+        self.normal = Normal(state, rules, self.sequential, self.recent, self.catch_up)
         self.joint = Joint(state.joint, rules.first, self.recent.rows)
         self.centroids = Centroids(state.centroids, state.pinned_centroids, rules.first)
         self._shortest = min(self.slides, key=lambda slides: slides.pace)
@@ -160,7 +162,7 @@ class Lane:
                 yield from self.normal.forget(reset, start)
                 yield Forgotten(self, reset, start, measures | self.joint.forget(reset))
             self.state.closed = start + size
-            yield from self._close(*self._merge(start, self.state.open.pop(start)))
+            yield from self._close(*self._pane(start, self.state.open.pop(start)))
         yield from self._finish(watermark, last)
         if watermark >= END:
             self.state.earlier.clear()
@@ -169,97 +171,109 @@ class Lane:
     def _finish(self, until: int, last: int = END) -> Iterator[Happening]:
         while until >= self._next_end and (next_one := _first_due(self.slides, until, last)) is not None:
             end, size, slides = next_one
-            window = slides.finish(end, self._cut)
+            self.catch_up()
+            window = slides.finish(end, self._trim)
             if window is None:
                 yield Emptied(self, end - size, size)
                 continue
             self._settle(window)
             if size == self._kept:
                 self.state.finished = msgspec.structs.replace(window, values={}, categories={}, sampled={})
-            if self.recent.ripe(end - 1, self.joint.in_force):
-                yield Ripe(self, end - 1)
+            yield from self._ripen(end - 1)
             yield Finished(self, window)
         self._next_end = min(until - until % pace.slide + pace.slide for pace in self.rules.windows)
+        yield from self._ripen(until)
+
+    def _ripen(self, until: int) -> Iterator[Ripe]:
+        if self.recent.ends(until):
+            self.catch_up()
         if self.recent.ripe(until, self.joint.in_force):
             yield Ripe(self, until)
 
     def preview(self, last: int) -> Iterator[Finished]:
         """Windows as they stand up to the time of the `last` event, open panes included; looking changes nothing."""
+        self.catch_up()
         for slides in self.slides:
             view = slides.copy()
             for start in sorted(self.state.open):
                 yield from self._shown(view, start, END)
                 view.filling.begin(start)
-                pane, moved = self._merge(start, self.state.open[start])
+                pane, moved = self._pane(start, self.state.open[start])
                 view.filling.add(pane)
+                view.filling.take(Came([pane]))
                 view.filling.approximate |= moved
                 self._settle(view.filling)
             yield from self._shown(view, END, last)
 
     def _shown(self, view: Slides, until: int, last: int) -> Iterator[Finished]:
         while (end := view.due(until, last)) is not None:
-            window = view.finish(end, self._cut)
+            window = view.finish(end, self._trim)
             if window is not None:
                 self._settle(window)
                 yield Finished(self, window)
 
     def catch_up(self) -> None:
-        """Merge what waits to be merged, before a snapshot."""
-        for window in (*self.state.windows, self.state.recent.filling):
-            if window is not None:
-                window.catch_up()
+        """Let windows take in what waits: before somebody looks at them, or they are written."""
+        came = self.waiting.take()
+        if came is None:
+            return
+        filling = self.state.recent.filling
+        for window in (*self.state.windows, *([filling] if filling is not None else [])):
+            window.take(came)
+            self._trim(window, SLACK)
 
     def retained(self) -> list[list[Window]]:
         """By window size: the slices that are kept, oldest first, the last of which holds the pane that closed last."""
+        self.catch_up()
         chains = [[*slides.earlier.get(slides.pace.size, ()), slides.filling] for slides in self.slides]
         if self.state.finished is not None:
             chains.append([self.state.finished, self._shortest.filling])
-        for chain in chains:
-            chain[-1].catch_up()
         return chains
 
     # --- a pane ---
 
-    def _merge(self, start: int, parts: list[Part]) -> tuple[Pane, set[int]]:
+    def _pane(self, start: int, parts: list[Part]) -> tuple[Pane, set[int]]:
         """A pane of its parts, and the numbers of measures of which some counts were moved from former edges."""
-        ids, caps = self.state.ids, self.rules.caps
-        admit_groups(parts, ids, caps)
-        parts = admit_measures(parts, self._places, caps.measures)
-        parts, moved = self.normal.on_edges(parts)
-        edges = self.normal.settled_edges
-        placed = [(part, groups_of(part, ids)) for part in parts]
+        ids = self.state.ids
+        parts, names = self.normal.on_edges(parts)
+        placed = [found for part in parts if (found := self._places.known(part)) is not None]
+        if len(placed) < len(parts):
+            placed = self._place(parts)
         rows = of_pane(placed, ids.names)
         vectors = embedded(placed, rows) if rows else []
         if vectors and (far := self.centroids.distances(start, vectors, list(ids.groups))) is not None:
-            placed += [(part, groups_of(part, ids)) for part in admit_measures([far], self._places, caps.measures)]
-        pane = merge(start, placed, self._places, edges)
+            placed += self._place([far])
+        pane = Pane(start, placed, ids, self.normal.settled_edges)
         pane.rows, pane.vectors = rows, vectors
-        return pane, moved
+        return pane, {ids.measures[name] for name in names if name in ids.measures}
+
+    def _place(self, parts: list[Part]) -> list[Placed]:
+        ids, caps = self.state.ids, self.rules.caps
+        admit_groups(parts, ids, caps)
+        admitted = admit_measures(parts, self._places, caps.measures)
+        return [self._places.placed(part, groups_of(part, ids)) for part in admitted]
 
     def _close(self, pane: Pane, moved: set[int]) -> Iterator[Happening]:
         for window in self.state.windows:
             window.begin(pane.start)
             window.approximate |= moved
+            window.add(pane)
+        self.recent.add(pane)
+        if self.waiting.add(pane):
+            self.catch_up()
         yield from self.normal.fill(pane)
         self.joint.fill(pane, pane.start + self.rules.pane_ms)
         if pane.vectors:
             self.centroids.fill(pane, pane.start + self.rules.pane_ms)
         for window in self.state.windows:
-            if window.add(pane):
-                self._trim(window)
             self._settle(window)
-        self.recent.add(pane, self._trim)
         yield Closed(self, pane)
         if self.sequential.active:
             yield from self._detect(pane)
 
-    def _trim(self, window: Window) -> None:
-        """Bound what an open window keeps."""
-        window.trim(partial(self.normal.categories, start=window.start), UNKNOWN_CATEGORIES, SLACK)
-
-    def _cut(self, window: Window) -> None:
-        """Leave the same categories whenever it was trimmed before."""
-        window.trim(partial(self.normal.categories, start=window.start), UNKNOWN_CATEGORIES)
+    def _trim(self, window: Window, slack: int = 1) -> None:
+        """Bound the categories that a window keeps; those that are left in the end do not depend on when."""
+        window.trim(partial(self.normal.categories, start=window.start), UNKNOWN_CATEGORIES, slack)
 
     def _settle(self, window: Window) -> None:
         """Bin the values that wait in a window for the edges of their measures, where there are such by now."""

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from stream_monitor.describe.measures import JOINT, base_of, group_of, kind_of
-from stream_monitor.detect.numbers import quantile
+from stream_monitor.detect.numbers import quantiles
 from stream_monitor.events.contracts import MeasureSummary, Metric
 from stream_monitor.judge.lane import Lane
 from stream_monitor.judge.performance import Outcomes, Revised
@@ -19,6 +19,7 @@ from stream_monitor.judge.windows import AFTER_IDLE, DUPLICATES, LATE, Window
 from stream_monitor.types import F64
 
 TOP = 20
+CUTS = (0.5, 0.95, 0.99)
 MEASURES_A_RECORD = 400
 
 
@@ -113,15 +114,14 @@ def _numeric(lane: Lane, window: Window, group: int, measure: int) -> MeasureSum
     edges = lane.state.edges.get(name)
     values = window.values.get(at)
     if edges is not None:
-        cuts = [quantile(table.counts[at], edges.borders, share, low, high) for share in (0.5, 0.95, 0.99)]
-        summary.p50, summary.p95, summary.p99 = cuts
+        summary.p50, summary.p95, summary.p99 = quantiles(table.counts[at], edges.borders, CUTS, (low, high))
     elif values is not None:
         summary.p50, summary.p95, summary.p99 = _exact(np.concatenate(values))
     return summary
 
 
 def _exact(values: F64) -> list[float]:
-    return [float(x) for x in np.quantile(values, (0.5, 0.95, 0.99), method="inverted_cdf")]
+    return [float(x) for x in np.quantile(values, CUTS, method="inverted_cdf")]
 
 
 def of_performance(model: str, revised: Revised) -> Iterator[Metric]:

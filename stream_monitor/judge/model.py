@@ -41,11 +41,11 @@ from stream_monitor.judge.verdicts import (
     Bench,
     Kind,
     Subject,
+    Trial,
     Verdict,
     control,
-    measure_distances,
-    measure_quality,
     remember,
+    run_tests,
     subjects_of,
 )
 from stream_monitor.judge.watermarks import Watermarks
@@ -64,6 +64,9 @@ FROM_BASELINES: tuple[Kind, ...] = ("drift", "quality")
 """Alerts that say how far something is from its baseline."""
 
 Said = Alert | Metric | Notice
+
+Task = Step | Trial
+"""What is done for many models at once: to be taken by `Grid.step`, or tried by `verdicts.run_tests`."""
 
 
 class ModelState(msgspec.Struct):
@@ -124,13 +127,18 @@ class ModelJudge:
 
     def packed(self) -> bytes:
         """The state for a snapshot."""
+        self.catch_up()
         for lane in self.lanes.values():
-            lane.catch_up()
             lane.sequential.save()
         written = pack(self.state)
         for lane in self.lanes.values():
             lane.sequential.saved()
         return written
+
+    def catch_up(self) -> None:
+        """Let the state hold all that has come."""
+        for lane in self.lanes.values():
+            lane.catch_up()
 
     def release(self) -> None:
         """Give back what is shared with other models: this one is forgotten."""
@@ -168,8 +176,8 @@ class ModelJudge:
             for learned in lane.normal.announce(reset):
                 yield learned.record
 
-    def advance(self, watermarks: Watermarks) -> Iterator[Said | Step]:
-        """Close what the watermarks allow; a `Step` is to be taken before the next is asked for."""
+    def advance(self, watermarks: Watermarks) -> Iterator[Said | Task]:
+        """Close what the watermarks allow; a task is to be done before the next is asked for."""
         for name in LANES:
             watermark = watermarks.of(name)
             if watermark > NEVER:
@@ -187,12 +195,13 @@ class ModelJudge:
         shown: tuple[LaneName, ...] = ("input", "observation")
         for name in shown:
             for finished in self.lanes[name].preview(watermarks.last(name)):
-                subjects = self._subjects(finished.lane, finished.window)
-                yield from metrics.of_window(finished.lane, finished.window, subjects, final=False)
+                trial = self._trial(finished.lane, finished.window)
+                run_tests([trial], self.settings.detection)
+                yield from metrics.of_window(finished.lane, finished.window, trial.judged, final=False)
         for revised in self.state.performance.preview():
             yield from metrics.of_performance(self.state.model, revised)
 
-    def _hear(self, happening: Any) -> Iterator[Said | Step]:
+    def _hear(self, happening: Any) -> Iterator[Said | Task]:
         match happening:
             case Step():
                 yield happening
@@ -250,8 +259,10 @@ class ModelJudge:
 
     # --- a finished window ---
 
-    def _judge(self, lane: Lane, window: Window) -> Iterator[Said]:
-        subjects = self._subjects(lane, window)
+    def _judge(self, lane: Lane, window: Window) -> Iterator[Said | Task]:
+        trial = self._trial(lane, window)
+        yield trial
+        subjects = trial.judged
         moment = Moment(window.start, window.end, window.size)
         if self.state.model != OTHER:
             level = window_level(self.settings.detection, lane.slide_of[window.size], len(lane.slides))
@@ -273,14 +284,12 @@ class ModelJudge:
         if lane.state.name in ("input", "observation"):
             yield from metrics.of_window(lane, window, subjects, final=True)
 
-    def _subjects(self, lane: Lane, window: Window) -> list[Subject]:
-        state = lane.state
-        subjects = subjects_of(window, self._bench(lane), self.settings.detection.min_count)
-        settings, scatter = self.settings.detection, state.dispersion.get(window.size, Dispersion())
-        measure_distances(subjects, settings, scatter)
-        numbers = state.ids.measures if state.name == "input" else None
-        measure_quality(window, subjects, (settings, scatter), numbers)
-        return [*subjects, *lane.joint.subjects(window, settings, list(state.ids.groups))]
+    def _trial(self, lane: Lane, window: Window) -> Trial:
+        state, settings = lane.state, self.settings.detection
+        subjects = subjects_of(window, self._bench(lane), settings.min_count)
+        scatter = state.dispersion.get(window.size, Dispersion())
+        rows = list(lane.joint.subjects(window, settings, list(state.ids.groups)))
+        return Trial(subjects, rows, window, scatter, state.ids.measures if state.name == "input" else None)
 
     @staticmethod
     def _bench(lane: Lane) -> Bench:

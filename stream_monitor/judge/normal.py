@@ -43,14 +43,21 @@ KEPT_EDGES = 8
 """Versions of a measure's edges that are kept beside the one in force; of counts on older ones moments are left."""
 
 
+Settle = Callable[[], None]
+"""Lets windows take in what waits."""
+
+
 class Normal:
     """Behaviour around what a `LaneState` remembers of baselines and edges."""
 
-    def __init__(self, state: LaneState, rules: LaneRules, sequential: SequentialDetectors, recent: Recent) -> None:
+    def __init__(
+        self, state: LaneState, rules: LaneRules, sequential: SequentialDetectors, recent: Recent, settle: Settle
+    ) -> None:
         self.state, self.rules, self.sequential, self.recent = state, rules, sequential, recent
+        self._settle = settle
+        self._epoch = 0
+        """How often baselines were forgotten."""
         self._filled = np.zeros((0, 0), np.bool_)
-        self._made_rows: tuple[I64, I64] | None = None
-        """(group, measure) of the rows of the latest pane, where all of them have their baselines."""
         self._filled_categories: set[tuple[int, str]] = set()
         self._sizes = [pace.size for pace in rules.windows]
         self._strange: dict[str, bool] = {}
@@ -58,12 +65,11 @@ class Normal:
 
     # --- panes ---
 
-    def on_edges(self, parts: list[Part]) -> tuple[list[Part], set[int]]:
-        """Parts of deltas on the edges in force, and the numbers of measures of which some counts were moved there."""
+    def on_edges(self, parts: list[Part]) -> tuple[list[Part], set[str]]:
+        """Parts of deltas on the edges in force, and the measures of which some counts were moved there."""
         if not (self.state.others or self.state.again):
             return parts, set()
-        parts, names = on_present_edges(parts, self.state.edges, self.state.others)
-        return parts, {self.state.ids.measure(name) for name in names}
+        return on_present_edges(parts, self.state.edges, self.state.others)
 
     @property
     def settled_edges(self) -> Mapping[str, Edges]:
@@ -73,11 +79,9 @@ class Normal:
 
     def fill(self, pane: Pane) -> Iterator[Learned]:
         """Let baselines in the making take in a closed pane, and put those in force that are full."""
-        groups = list(self.state.ids.groups)
-        touched = self._fill_numbers(pane, groups) | self._fill_categories(pane, groups)
-        for name in sorted(name for name, told in self._strange.items() if not told):
-            self._strange[name] = True
-            yield Learned(self.state.name, EdgesRecord(self.rules.model, self.state.name, name, 0))
+        groups, touched = list(self.state.ids.groups), set[tuple[str, str]]()
+        if any(placed.layout.made != self._epoch for placed in pane.parts):
+            yield from self._fill(pane, groups, touched)
         filler = self.state.filler
         for (_, segment), count in zip(groups, pane.counts[:, 0].tolist(), strict=False):
             if count:
@@ -86,6 +90,18 @@ class Normal:
         for key in sorted(full, key=lambda key: (key[0] != ALL, key)):
             yield from self._complete(key, pane.start + self.rules.pane_ms, pane)
 
+    def _fill(self, pane: Pane, groups: list[tuple[str, str]], touched: set[tuple[str, str]]) -> Iterator[Learned]:
+        rows = self._unfilled(pane.numbers)
+        keys = dict.fromkeys(at for at in pane.categorical if at not in self._filled_categories)
+        if not rows and not keys:  # nor will there be any in another pane of these rows, until baselines are forgotten
+            for placed in pane.parts:
+                placed.layout.made = self._epoch
+            return
+        touched |= self._fill_numbers(pane, rows, groups) | self._fill_categories(pane, list(keys), groups)
+        for name in sorted(name for name, told in self._strange.items() if not told):
+            self._strange[name] = True
+            yield Learned(self.state.name, EdgesRecord(self.rules.model, self.state.name, name, 0))
+
     def _filling(self, segment: str, measure: str) -> Filling | None:
         """The baseline in the making, None for one that is made."""
         key = segment, measure
@@ -93,9 +109,8 @@ class Normal:
             return None
         return self.state.filler.by_key.setdefault(key, Filling())
 
-    def _fill_numbers(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
+    def _fill_numbers(self, pane: Pane, unfilled: list[int], groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
         rows, touched = pane.numbers, set[tuple[str, str]]()
-        unfilled = self._unfilled(rows)
         names = list(self.state.ids.measures) if unfilled else []
         for row in unfilled:
             group, measure = int(rows.group[row]), int(rows.measure[row])
@@ -125,23 +140,20 @@ class Normal:
         return touched
 
     def _unfilled(self, rows: NumberRows) -> list[int]:
-        """Rows whose baseline is not known to be made: after a while none, and none costs nothing."""
-        if self._made_rows is not None and rows.group is self._made_rows[0] and rows.measure is self._made_rows[1]:
-            return []
+        """Rows whose baseline is not known to be made."""
         shape = len(self.state.ids.groups), len(self.state.ids.measures)
         if self._filled.shape != shape:
             grown = np.zeros(shape, np.bool_)
             grown[: self._filled.shape[0], : self._filled.shape[1]] = self._filled
             self._filled = grown
-        filled = self._filled[rows.group, rows.measure]
-        self._made_rows = (rows.group, rows.measure) if filled.all() else None
-        return [] if self._made_rows is not None else np.flatnonzero(~filled).tolist()
+        return np.flatnonzero(~self._filled[rows.group, rows.measure]).tolist()
 
-    def _fill_categories(self, pane: Pane, groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
+    def _fill_categories(
+        self, pane: Pane, unfilled: list[tuple[int, str]], groups: list[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
         touched = set[tuple[str, str]]()
-        unfilled = [at for at in pane.categorical if at not in self._filled_categories]
         tallies = pane.tallies() if unfilled else {}
-        for at in dict.fromkeys(unfilled):
+        for at in unfilled:
             (group, name), (n, categories, counts) = at, tallies[at]
             segment, feature = groups[group][1], base_of(name)
             of_kind = name.startswith("kind(") and feature is not None
@@ -241,13 +253,13 @@ class Normal:
         measure = self.state.ids.measures.get(name)
         if measure is None:
             return
+        self._settle()  # what waits lies on the edges of before; the pane that is closing does too
         parts = [part for parts in self.state.earlier.values() for part in parts]
         last = [] if self.state.finished is None else [self.state.finished]
         for window in [*self.state.windows, *parts, *last]:
             move_window(window, measure, move)
-        if pane is not None and move_pane(pane, measure, move):
-            for window in self.state.windows:  # which are about to take it in
-                window.approximate.add(measure)
+        if pane is not None:
+            move_pane(pane, measure, move)
 
     def _told_edges(self, name: str) -> Learned:
         """The edges of a measure for describe, and until which pane it may count on them."""
@@ -346,8 +358,8 @@ class Normal:
                     yield self._told_gone(None, key, start)
         if reset.renews_edges:
             self.state.renewing |= {name for name in self.state.edges if reset.measure in (None, name)}
+        self._epoch += 1
         self._filled[:] = False
-        self._made_rows = None
         self._filled_categories.clear()
 
     def _told_gone(self, version: str | None, key: tuple[str, str], since: int | None) -> Learned:

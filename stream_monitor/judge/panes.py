@@ -1,26 +1,25 @@
-"""Open panes of one lane of a model: parts of deltas that wait until the watermark passes, and their merging."""
+"""Panes of one lane: parts of deltas that wait until the watermark passes, and their merging."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from stream_monitor.describe.edges import BINS, Edges, bin_values
-from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
-from stream_monitor.detect.numbers import NumberRows
+from stream_monitor.describe.profiles import Delta
+from stream_monitor.detect.numbers import NumberRows, pool
 from stream_monitor.detect.rows import Embedded, Rows
-from stream_monitor.judge.tallies import Counted, Tally, together
+from stream_monitor.judge.tallies import Tally, together
 from stream_monitor.types import F64, I64
 
 LISTS = 256
 """Lists of measures that are remembered."""
 LAYOUTS, LAYOUT_ROWS = 16, 512
-"""Layouts of rows that are remembered, and the rows of the largest."""
-
-Layout = tuple[tuple[str, ...], bytes, bytes, bytes]
-"""Names, and as bytes the cell and the name of each row and the group of each cell; of numeric or other rows."""
+"""Layouts of deltas that are remembered, and the rows of the largest."""
 
 
 class Part(msgspec.Struct):
@@ -29,6 +28,17 @@ class Part(msgspec.Struct):
     delta: Delta
     first: int
     last: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether these are all cells of the delta."""
+        return not self.first and self.last == len(self.delta.pane)
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory its rows take."""
+        delta = self.delta
+        return (delta.numeric.nbytes + delta.categorical.nbytes) * (self.last - self.first) // max(len(delta.pane), 1)
 
 
 def split(delta: Delta) -> list[tuple[int, Part]]:
@@ -41,34 +51,6 @@ def split(delta: Delta) -> list[tuple[int, Part]]:
         (pane, Part(delta, first, last))
         for pane, first, last in zip(panes.tolist(), starts.tolist(), ends.tolist(), strict=True)
     ]
-
-
-class Pane(msgspec.Struct):
-    """A closed pane: every (group, measure) once; `values` are those of measures without edges."""
-
-    start: int
-    counts: np.ndarray
-    numbers: NumberRows
-    values: dict[tuple[int, int], list[np.ndarray]]
-    categories: dict[tuple[int, str], Tally]
-    """By (group, measure), where parts were merged; else they are in `counted`."""
-    measures: int
-    """Numeric measures of the lane so far."""
-    counted: Counted | None = None
-
-    @property
-    def categorical(self) -> Collection[tuple[int, str]]:
-        """(group, measure) of all categorical rows."""
-        return self.categories if self.counted is None else self.counted.keys
-
-    def tallies(self) -> dict[tuple[int, str], Tally]:
-        """All categorical rows."""
-        return self.categories if self.counted is None else self.counted.tallies()
-
-    rows: dict[int, Rows] = {}
-    """The sample of each group that has one."""
-    vectors: list[Embedded] = []
-    """The embeddings of these rows."""
 
 
 class Ids(msgspec.Struct):
@@ -88,15 +70,52 @@ class Ids(msgspec.Struct):
         return self.measures.setdefault(name, len(self.measures))
 
 
+class Layout:
+    """Where the rows of a part belong; nearly all deltas of a model have one of a few."""
+
+    __slots__ = ("categorical", "group", "groups", "keys", "left_out", "made", "measure", "numeric")
+
+    def __init__(self, part: Part, groups: I64, measures: I64) -> None:
+        numbers, categories = part.delta.numeric, part.delta.categorical
+        self.groups = groups
+        """The group of each cell, -1 for one that is left out."""
+        self.left_out = min(groups.tolist(), default=0) < 0
+        self.numeric = _rows(numbers.cell, part)
+        """The numeric rows that lie in the part."""
+        self.group = groups[numbers.cell[self.numeric].astype(np.int64) - part.first]
+        """(R,) of these rows."""
+        self.measure = measures[numbers.name[self.numeric]] if len(measures) else np.empty(0, np.int64)
+        self.categorical = _rows(categories.cell, part)
+        at = groups[categories.cell[self.categorical].astype(np.int64) - part.first].tolist()
+        names = map(categories.names.__getitem__, categories.name[self.categorical].tolist())
+        self.keys = [*zip(at, names, strict=True)]
+        """(group, measure) of each categorical row."""
+        self.made = -1
+        """When all baselines of its rows were known to be made, see `Normal.fill`."""
+
+
+def _rows(cells: np.ndarray, part: Part) -> slice:
+    if part.whole:
+        return slice(0, len(cells))
+    first, last = np.searchsorted(cells, (part.first, part.last))
+    return slice(int(first), int(last))
+
+
+class Placed(msgspec.Struct):
+    """A part, and where its rows belong."""
+
+    part: Part
+    layout: Layout
+
+
 class Places:
-    """Numbers of the measures that deltas name, list by list: nearly all deltas of a model bring the same lists."""
+    """Numbers of what deltas name."""
 
     def __init__(self, ids: Ids) -> None:
         self.ids = ids
         self._known: dict[tuple[str, ...], I64] = {}
         self._admitted: set[tuple[str, ...]] = set()
-        self._layouts: dict[Layout, tuple[I64, I64] | None] = {}
-        self._keys: dict[Layout, list[tuple[int, str]]] = {}
+        self._layouts: dict[Any, Layout] = {}
 
     def of(self, names: Sequence[str]) -> I64:
         """The number of each measure, new ones where need be."""
@@ -108,35 +127,19 @@ class Places:
             found = self._known[key] = np.array([self.ids.measure(name) for name in names], np.int64)
         return found
 
-    def layout(self, rows: NumericRows, groups: I64) -> tuple[I64, I64] | None:
-        """(group, measure) of all rows of a delta in one pane; None unless they are ascending and all have a place."""
-        if len(rows.cell) > LAYOUT_ROWS:
-            return self._laid_out(rows, groups)
-        key = tuple(rows.names), rows.cell.tobytes(), rows.name.tobytes(), groups.tobytes()
-        if key not in self._layouts:
+    def known(self, part: Part) -> Placed | None:
+        """A part whose layout has come before: then all that it names has a place."""
+        layout = self._layouts.get(_key(part))
+        return None if layout is None else Placed(part, layout)
+
+    def placed(self, part: Part, groups: I64) -> Placed:
+        """A part of which all measures have a place; `groups` are those of its cells."""
+        layout, key = Layout(part, groups, self.of(part.delta.numeric.names)), _key(part)
+        if key is not None and not layout.left_out and len(layout.group) + len(layout.keys) <= LAYOUT_ROWS:
             if len(self._layouts) >= LAYOUTS:
                 self._layouts.clear()
-            self._layouts[key] = self._laid_out(rows, groups)
-        return self._layouts[key]
-
-    def keys(self, rows: CategoricalRows, groups: I64) -> list[tuple[int, str]]:
-        """(group, measure) of all rows of a delta in one pane; the list belongs to all who ask."""
-        key = tuple(rows.names), rows.cell.tobytes(), rows.name.tobytes(), groups.tobytes()
-        found = self._keys.get(key)
-        if found is None:
-            at = zip(groups[rows.cell].tolist(), rows.name.tolist(), strict=True)
-            found = [(group, rows.names[name]) for group, name in at]
-            if len(found) <= LAYOUT_ROWS:
-                if len(self._keys) >= LAYOUTS:
-                    self._keys.clear()
-                self._keys[key] = found
-        return found
-
-    def _laid_out(self, rows: NumericRows, groups: I64) -> tuple[I64, I64] | None:
-        measures, group = self.of(rows.names), groups[rows.cell]
-        measure = measures[rows.name] if len(measures) else np.empty(0, np.int64)
-        key = group * len(self.ids.measures) + measure
-        return (group, measure) if (groups >= 0).all() and (key[1:] > key[:-1]).all() else None
+            self._layouts[key] = layout
+        return Placed(part, layout)
 
     def admitted(self, names: Sequence[str]) -> bool:
         """Whether all of these have a place."""
@@ -151,26 +154,67 @@ class Places:
         return True
 
 
-def merge(start: int, parts: Sequence[tuple[Part, I64]], places: Places, edges: Mapping[str, Edges]) -> Pane:
-    """Merge the parts of a pane; beside each part the group of each of its cells, -1 for one that is left out."""
-    ids = places.ids
-    counts = np.zeros((len(ids.groups), 3), np.int64)
-    values: dict[tuple[int, int], list[F64]] = {}
-    categories: dict[tuple[int, str], Tally] = {}
-    counted = _as_counted(*parts[0], places) if len(parts) == 1 else None
-    for part, groups in parts:
-        for group, row in zip(groups.tolist(), part.delta.counts[part.first : part.last], strict=True):
-            if group >= 0:
-                counts[group] += row
-        _collect_values(part, groups, ids, values)
-        if counted is None:
-            _collect_categories(part, groups, categories)
-    values, binned = _bin(values, ids, edges)
-    numbers = _as_they_are(*parts[0], places) if len(parts) == 1 and not binned else None
-    if numbers is None:
-        numbers = _merge_numbers([_numbers(part, groups, places) for part, groups in parts], len(ids.measures))
-    numbers = _with_bins(numbers, binned, len(ids.measures))
-    return Pane(start, counts, numbers, values, categories, len(ids.measures), counted)
+def _key(part: Part) -> Any:
+    """What tells layouts apart; None where one would not come again."""
+    delta = part.delta
+    numbers, categories = delta.numeric.leading(2), delta.categorical.leading(2)
+    if numbers is None or categories is None or not part.whole:
+        return None
+    return (*delta.version, *delta.segment, *delta.numeric.names, None, *delta.categorical.names), numbers, categories
+
+
+class Pane:
+    """A closed pane: its parts, and every (group, measure) of them once for those who ask."""
+
+    def __init__(self, start: int, parts: Sequence[Placed], ids: Ids, edges: Mapping[str, Edges]) -> None:
+        self.start, self.parts = start, parts
+        self.counts = np.zeros((len(ids.groups), 3), np.int64)
+        """(groups, 3): accepted, duplicates, late."""
+        values: dict[tuple[int, int], list[F64]] = {}
+        for placed in parts:
+            _count(placed, self.counts)
+            if placed.part.delta.numeric.length("values"):
+                _collect_values(placed, values)
+        self.values, self.binned = _bin(values, ids, edges)
+        """Those of measures without edges; as (group, measure, counts) those of measures that have some by now."""
+        self.measures = len(ids.measures)
+        """Numeric measures of the lane so far."""
+        self.rows: dict[int, Rows] = {}
+        """The sample of each group that has one."""
+        self.vectors: list[Embedded] = []
+        """The embeddings of these rows."""
+
+    @cached_property
+    def numbers(self) -> NumberRows:
+        """Numeric rows, ascending by group and measure."""
+        rows = None
+        if len(self.parts) == 1 and self.parts[0].part.whole and not self.parts[0].layout.left_out:
+            rows = _as_they_are(self.parts[0], self.measures)
+        if rows is None:
+            rows = _merge_numbers([_numbers(placed) for placed in self.parts], self.measures)
+        return _with_bins(rows, self.binned, self.measures)
+
+    @property
+    def categorical(self) -> Iterable[tuple[int, str]]:
+        """(group, measure) of all categorical rows; of several parts some come more than once."""
+        return [key for placed in self.parts for key in placed.layout.keys if key[0] >= 0]
+
+    def tallies(self) -> dict[tuple[int, str], Tally]:
+        """All categorical rows."""
+        found: dict[tuple[int, str], Tally] = {}
+        for placed in self.parts:
+            _collect_categories(placed, found)
+        return found
+
+
+def _count(placed: Placed, counts: I64) -> None:
+    part, groups = placed.part, placed.layout.groups
+    came = part.delta.counts[part.first : part.last]
+    if len(came) == 1 and groups[0] >= 0:
+        counts[groups[0]] += came[0]
+    else:
+        kept = groups >= 0
+        np.add.at(counts, groups[kept], came[kept])
 
 
 class _Stack(msgspec.Struct):
@@ -184,19 +228,9 @@ class _Stack(msgspec.Struct):
     bin_n: np.ndarray
 
 
-def _rows(cells: np.ndarray, part: Part) -> slice:
-    if part.first == 0 and part.last == len(part.delta.pane):
-        return slice(0, len(cells))
-    first, last = np.searchsorted(cells, (part.first, part.last))
-    return slice(int(first), int(last))
-
-
-def _numbers(part: Part, groups: I64, places: Places) -> _Stack:
-    rows = part.delta.numeric
-    at = _rows(rows.cell, part)
-    measure_of = places.of(rows.names)
-    group = groups[rows.cell[at].astype(np.int64) - part.first]
-    measure = measure_of[rows.name[at]] if len(rows.names) else np.empty(0, np.int64)
+def _numbers(placed: Placed) -> _Stack:
+    rows, layout = placed.part.delta.numeric, placed.layout
+    at, group, measure = layout.numeric, layout.group, layout.measure
     columns = np.stack([rows.n[at].astype(float), rows.mean[at], rows.m2[at], rows.low[at], rows.high[at]])
     sizes = np.diff(rows.bin_ptr)[at]
     bins = slice(int(rows.bin_ptr[at.start]), int(rows.bin_ptr[at.stop]))
@@ -211,54 +245,34 @@ def _numbers(part: Part, groups: I64, places: Places) -> _Stack:
     return _Stack(group, measure, columns, bin_row, bin_at, bin_n)
 
 
-def _collect_values(part: Part, groups: I64, ids: Ids, into: dict[tuple[int, int], list[F64]]) -> None:
-    rows = part.delta.numeric
-    if not len(rows.values):
-        return
-    at = _rows(rows.cell, part)
-    for row in range(at.start, at.stop):
-        first, last = int(rows.value_ptr[row]), int(rows.value_ptr[row + 1])
-        group = int(groups[int(rows.cell[row]) - part.first])
-        if last > first and group >= 0:
-            key = group, ids.measure(rows.names[rows.name[row]])
+def _collect_values(placed: Placed, into: dict[tuple[int, int], list[F64]]) -> None:
+    rows, layout = placed.part.delta.numeric, placed.layout
+    ptr = rows.value_ptr[layout.numeric.start : layout.numeric.stop + 1].tolist()
+    at = zip(layout.group.tolist(), layout.measure.tolist(), strict=True)
+    for key, first, last in zip(at, ptr, ptr[1:], strict=False):
+        if last > first and key[0] >= 0:
             into.setdefault(key, []).append(rows.values[first:last].copy())  # not the whole record
 
 
-def _collect_categories(part: Part, groups: I64, into: dict[tuple[int, str], Tally]) -> None:
-    rows = part.delta.categorical
-    at = _rows(rows.cell, part)
-    cells, names, ns = rows.cell[at].tolist(), rows.name[at].tolist(), rows.n[at].tolist()
-    ptr = rows.ptr[at.start : at.stop + 1].tolist()
+def _collect_categories(placed: Placed, into: dict[tuple[int, str], Tally]) -> None:
+    rows, at = placed.part.delta.categorical, placed.layout.categorical
+    ns, ptr = rows.n[at].tolist(), rows.ptr[at.start : at.stop + 1].tolist()
     codes, counts = rows.code[ptr[0] : ptr[-1]].tolist(), rows.count[ptr[0] : ptr[-1]].tolist()
-    for i, (cell, name, n) in enumerate(zip(cells, names, ns, strict=True)):
-        group = int(groups[cell - part.first])
-        if group < 0:
-            continue
-        key, its = (group, rows.names[name]), slice(ptr[i] - ptr[0], ptr[i + 1] - ptr[0])
-        tally, known = (n, [*map(rows.categories.__getitem__, codes[its])], counts[its]), into.get(key)
-        into[key] = tally if known is None else together(known, tally)
+    for i, (key, n) in enumerate(zip(placed.layout.keys, ns, strict=True)):
+        if key[0] >= 0:
+            its, known = slice(ptr[i] - ptr[0], ptr[i + 1] - ptr[0]), into.get(key)
+            tally = n, [*map(rows.categories.__getitem__, codes[its])], counts[its]
+            into[key] = tally if known is None else together(known, tally)
 
 
-def _as_counted(part: Part, groups: I64, places: Places) -> Counted | None:
-    """The categorical rows of a pane that came in one part, when there is nothing to leave out."""
-    rows = part.delta.categorical
-    if not len(rows.cell) or part.first or part.last < len(part.delta.pane) or min(groups.tolist()) < 0:
+def _as_they_are(placed: Placed, measures: int) -> NumberRows | None:
+    """The rows of a pane that came in one part, when there is nothing to sort."""
+    rows, layout = placed.part.delta.numeric, placed.layout
+    key = layout.group * measures + layout.measure
+    if not (key[1:] > key[:-1]).all():
         return None
-    ptr, columns = rows.ptr.astype(np.int64), (rows.code.copy(), rows.count.copy())
-    return Counted(places.keys(rows, groups), rows.n.tolist(), ptr, *columns, rows.categories)
-
-
-def _as_they_are(part: Part, groups: I64, places: Places) -> NumberRows | None:
-    """The rows of a pane that came in one part, when there is nothing to merge, leave out or sort."""
-    rows = part.delta.numeric
-    if part.first or part.last < len(part.delta.pane):
-        return None
-    found = places.layout(rows, groups)
-    if found is None:
-        return None
-    n, ptr = rows.n.astype(np.int64), rows.bin_ptr.astype(np.int64)
-    bins = rows.bin_at.copy(), rows.bin_n.copy()  # or the whole record would stay in memory
-    return NumberRows(*found, n, rows.mean, rows.m2, rows.low, rows.high, ptr, *bins)
+    columns = rows.n.astype(np.int64), rows.mean, rows.m2, rows.low, rows.high, rows.bin_ptr.astype(np.int64)
+    return NumberRows(layout.group, layout.measure, *columns, rows.bin_at, rows.bin_n)
 
 
 def _merge_numbers(stacks: Sequence[_Stack], measures: int) -> NumberRows:
@@ -270,23 +284,11 @@ def _merge_numbers(stacks: Sequence[_Stack], measures: int) -> NumberRows:
     bin_at, bin_n = np.concatenate([s.bin_at for s in stacks]), np.concatenate([s.bin_n for s in stacks])
     keys, first, row_of = np.unique(group * measures + measure, return_index=True, return_inverse=True)
     if len(keys) < len(group):
-        n, mean, m2, low, high = _pool(row_of, len(keys), np.stack([n, mean, m2, low, high]))
+        n, mean, m2, low, high = pool(row_of, len(keys), (n, mean, m2, low, high))
     else:
         n, mean, m2, low, high = (column[first] for column in (n, mean, m2, low, high))
     ptr, bin_at, bin_n = _merge_bins(row_of[bin_row], bin_at, bin_n, len(keys))
     return NumberRows(group[first], measure[first], n.astype(np.int64), mean, m2, low, high, ptr, bin_at, bin_n)
-
-
-def _pool(row_of: I64, rows: int, columns: F64) -> tuple[F64, F64, F64, F64, F64]:
-    n, mean, m2, low, high = columns
-    total = np.bincount(row_of, n, rows)
-    pooled = np.bincount(row_of, n * mean, rows) / total
-    spread = np.bincount(row_of, m2 + n * (mean - pooled[row_of]) ** 2, rows)
-    least, most = np.full(rows, np.inf), np.full(rows, -np.inf)
-    np.minimum.at(least, row_of, low)
-    np.maximum.at(most, row_of, high)
-    constant = least == most
-    return total.astype(float), np.where(constant, least, pooled), np.where(constant, 0.0, spread), least, most
 
 
 def _merge_bins(row: I64, at: I64, n: I64, rows: int) -> tuple[I64, I64, I64]:

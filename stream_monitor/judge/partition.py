@@ -27,7 +27,8 @@ from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.pinned import Pin
 from stream_monitor.events.contracts import Alert, Finding, Metric
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
-from stream_monitor.judge.model import ModelJudge, ModelState, Said, new_state
+from stream_monitor.judge.model import ModelJudge, ModelState, Said, Task, new_state
+from stream_monitor.judge.verdicts import Trial, run_tests
 from stream_monitor.judge.watermarks import Watermarks
 from stream_monitor.settings import Settings, in_force
 
@@ -183,6 +184,8 @@ class PartitionJudge:
     def _obey(self, record: SettingsRecord) -> None:
         self.state.settings = record
         self.settings = in_force(self.base, record.text)
+        for judge in self.models.values():
+            judge.catch_up()
         self.models = {name: self.model_judge(judge.state) for name, judge in self.models.items()}
 
     def _advance(self) -> Iterator[Said]:
@@ -193,20 +196,21 @@ class PartitionJudge:
         yield from self._forget()
 
     def _close(self) -> Iterator[Said]:
-        """All models side by side: the panes that their sequential detectors wait for are taken in one call."""
+        """All models side by side: what they wait for, panes of their detectors and tests, is done in one call."""
         live = [self.models[name].advance(self.state.watermarks) for name in sorted(self.models)]
         while live:
-            steps: list[Step] = []
-            waiting: list[Iterator[Said | Step]] = []
+            tasks: list[Task] = []
+            waiting: list[Iterator[Said | Task]] = []
             for model in live:
                 for said in model:
-                    if isinstance(said, Step):
-                        steps.append(said)
+                    if isinstance(said, Step | Trial):
+                        tasks.append(said)
                         waiting.append(model)
                         break
                     yield said
-            if steps:
+            if steps := [task for task in tasks if isinstance(task, Step)]:
                 self.grid.step(steps)
+            run_tests([task for task in tasks if isinstance(task, Trial)], self.settings.detection)
             live = waiting
 
     # --- which models are judged ---

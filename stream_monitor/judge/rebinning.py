@@ -56,7 +56,6 @@ class Bins(NamedTuple):
 
 def move_window(window: Window, measure: int, move: Move) -> None:
     """Move what a window has counted of a measure."""
-    window.catch_up()
     table = window.numbers
     if move.old is None or measure >= table.n.shape[1]:
         return
@@ -66,17 +65,14 @@ def move_window(window: Window, measure: int, move: Move) -> None:
         window.approximate.add(measure)
 
 
-def move_pane(pane: Pane, measure: int, move: Move) -> bool:
-    """Move what a pane has counted of a measure; whether that was anything."""
+def move_pane(pane: Pane, measure: int, move: Move) -> None:
+    """Move what a pane has counted of a measure, for the detectors."""
     rows = pane.numbers
-    counted = (rows.measure == measure) & (np.diff(rows.bin_ptr) > 0)
-    if not counted.any():
-        return False
-    moves = dict.fromkeys(np.flatnonzero(counted).tolist(), move)
-    rows.bin_ptr, rows.bin_at, rows.bin_n = Bins(rows.bin_ptr, rows.bin_at, rows.bin_n).moved(
-        moves, rows.low, rows.high
-    )
-    return True
+    counted = np.flatnonzero((rows.measure == measure) & (np.diff(rows.bin_ptr) > 0))
+    if len(counted):
+        moves = dict.fromkeys(counted.tolist(), move)
+        bins = Bins(rows.bin_ptr, rows.bin_at, rows.bin_n).moved(moves, rows.low, rows.high)
+        rows.bin_ptr, rows.bin_at, rows.bin_n = bins
 
 
 def on_present_edges(parts: Sequence[Part], edges: Mapping[str, Edges], others: Others) -> tuple[list[Part], set[str]]:

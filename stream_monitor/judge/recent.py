@@ -62,17 +62,18 @@ class Recent:
 
     # --- filling ---
 
-    def add(self, pane: Pane, trim: Callable[[Window], None]) -> None:
-        """Take in a closed pane; `trim` bounds the categories of what it was added to."""
+    def add(self, pane: Pane) -> None:
+        """Take in what does not wait of a closed pane, see `Window.add`."""
         if self.plan is None:
             return
-        filling = self.state.filling
-        if filling is None:
-            filling = self.state.filling = Window(self.plan.slice, pane.start - pane.start % self.plan.slice)
-        merged = filling.add(pane)
-        filling.values.clear()  # a measure without edges begins with the first slice that has some
-        if merged:
-            trim(filling)
+        if self.state.filling is None:
+            self.state.filling = Window(self.plan.slice, pane.start - pane.start % self.plan.slice)
+        self.state.filling.add(pane)
+        self.state.filling.values.clear()  # a measure without edges begins with the first slice that has some
+
+    def ends(self, until: int) -> bool:
+        """Whether the slice that is being filled ends by `until`."""
+        return self.state.filling is not None and self.state.filling.end <= until
 
     def ripe(self, until: int, rows: Callable[[int], bool]) -> bool:
         """Close the slice that ends by `until`; whether any has waited for long enough.
@@ -82,8 +83,7 @@ class Recent:
         if self.plan is None:
             return False
         filling = self.state.filling
-        if filling is not None and filling.end <= until:
-            filling.catch_up()
+        if filling is not None and self.ends(until):
             self.state.waiting.append((filling.start, list(self._slices(filling))))
             if rows(filling.start):
                 self.rows.close(filling.start, filling.sampled, list(self.names.ids.groups))

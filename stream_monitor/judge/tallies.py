@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from itertools import chain, repeat
 from operator import add
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
+from stream_monitor.describe.profiles import CategoricalRows
+from stream_monitor.errors import FormatError
+from stream_monitor.events.chained import Chained, chain
 from stream_monitor.types import I64
 
 DENSE = 64
@@ -18,49 +21,64 @@ Tally = tuple[int, list[str], list[int]]
 """How many values in all, categories, and beside them their counts."""
 
 
-class Counted(msgspec.Struct):
-    """The categorical rows of a part, as they came: row r counts categories[code[i]] for i in [ptr[r], ptr[r + 1])."""
+class Rows(NamedTuple):
+    """Rows of a table of categories that lie side by side, and the (group, measure) of each; below 0: left out."""
 
-    keys: list[tuple[int, str]]
-    """(group, measure) of each row."""
-    n: list[int]
-    ptr: np.ndarray
-    code: np.ndarray
-    count: np.ndarray
-    categories: list[str]
-
-    def tallies(self) -> dict[tuple[int, str], Tally]:
-        """The same by (group, measure)."""
-        found: dict[tuple[int, str], Tally] = {}
-        codes, counts, ptr = self.code.tolist(), self.count.tolist(), self.ptr.tolist()
-        for key, n, first, last in zip(self.keys, self.n, ptr, ptr[1:], strict=False):
-            tally = n, [*map(self.categories.__getitem__, codes[first:last])], counts[first:last]
-            known = found.get(key)
-            found[key] = tally if known is None else together(known, tally)
-        return found
+    table: int
+    first: int
+    keys: Sequence[tuple[int, str]]
 
 
-def add_counted(parts: Sequence[Counted]) -> dict[tuple[int, str], Tally]:
-    """The rows of several panes together. Names become numbers, for numbers are added a thousand at once."""
+def add_counted(tables: Sequence[CategoricalRows], parts: Sequence[Rows]) -> dict[tuple[int, str], Tally]:
+    """Rows of several tables together. Names become numbers, for numbers are added a thousand at once."""
+    all_of = chain(CategoricalRows, tables)
+    all_of.demand("cell", "name", "n", "ptr", more=1)
+    all_of.demand("code", "count")
     number_of: dict[str, int] = {}
-    place_of: dict[tuple[int, str], int] = {}
-    names = [*chain.from_iterable([part.categories for part in parts])]
+    names = [*itertools.chain.from_iterable([table.categories for table in tables])]
     number, size = np.array([*map(number_of.setdefault, names, range(len(names)))], np.int64), len(names)
+    place_of: dict[tuple[int, str], int] = {}
     place = np.array([place_of.setdefault(key, len(place_of)) for part in parts for key in part.keys], np.int64)
+    table, row = _which(parts, all_of)
     total = np.zeros(len(place_of), np.int64)
-    np.add.at(total, place, np.array([n for part in parts for n in part.n], np.int64))
-    code, n = (np.concatenate([getattr(part, name) for part in parts]) for name in ("code", "count"))
-    before = np.cumsum([0, *[len(part.categories) for part in parts[:-1]]])
-    number = number[np.repeat(before, [len(part.code) for part in parts]) + code]
-    sizes = np.concatenate([part.ptr[1:] for part in parts]) - np.concatenate([part.ptr[:-1] for part in parts])
-    used, sums = _sums(np.repeat(place * size, sizes) + number, n, len(total) * size)
-    counts, at = sums.astype(np.int64).tolist(), used % max(size, 1)
-    named = [*map(names.__getitem__, at.tolist())]
+    np.add.at(total, place, all_of.ints("n")[row])
+    at, sizes = _entries(all_of, table, row)
+    before = np.cumsum([0, *[len(table.categories) for table in tables]])
+    code, first, last = all_of.ints("code")[at], *(np.repeat(ends[table], sizes) for ends in (before, before[1:]))
+    code += first
+    if ((code < first) | (code >= last)).any():
+        raise FormatError("a delta counts a category that it does not name")
+    used, sums = _sums(np.repeat(place * size, sizes) + number[code], all_of.ints("count")[at], len(total) * size)
+    counts, which = sums.astype(np.int64).tolist(), used % max(size, 1)
+    named = [*map(names.__getitem__, which.tolist())]
     ends = np.searchsorted(used, np.arange(len(total) + 1) * size).tolist()
     return {
         key: (n, named[first:last], counts[first:last])
         for key, n, first, last in zip(place_of, total.tolist(), ends, ends[1:], strict=False)
+        if key[0] >= 0
     }
+
+
+def _which(parts: Sequence[Rows], tables: Chained) -> tuple[I64, I64]:
+    """The table of each row, and its place among those of all tables."""
+    sizes, first = [len(part.keys) for part in parts], tables.start("n")
+    begins = [int(first[part.table]) + part.first for part in parts]
+    table = np.repeat(np.array([part.table for part in parts], np.int64), sizes)
+    return table, spread(np.array(begins, np.int64), np.array(sizes, np.int64))
+
+
+def _entries(tables: Chained, table: I64, row: I64) -> tuple[I64, I64]:
+    """Places of the entries of rows, end to end, and how many each row has. A table has one more pointer than rows."""
+    ptr, begin, has = tables.ints("ptr"), tables.start("code")[table], tables.size("code")[table]
+    first, last = ptr[row + table], ptr[row + table + 1]
+    if ((first < 0) | (last < first) | (last > has)).any():
+        raise FormatError("the categories of a delta do not fit its rows")
+    return spread(begin + first, last - first), last - first
+
+
+def spread(first: I64, sizes: I64) -> I64:
+    """first[0], first[0] + 1, … of them sizes[0], then from first[1] on sizes[1], and so on."""
+    return np.repeat(first - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
 
 
 def _sums(at: I64, n: np.ndarray, size: int) -> tuple[I64, np.ndarray]:
@@ -82,6 +100,6 @@ def together(a: Tally, b: Tally) -> Tally:
 
 def add_counts(into: dict[str, int], tallies: Sequence[Tally]) -> None:
     """Add counts of categories; iterators in C, for this is done for every category of a pane."""
-    names, again = (chain.from_iterable([tally[1] for tally in tallies]) for _ in range(2))
-    counts = chain.from_iterable([tally[2] for tally in tallies])
-    into.update(zip(names, map(add, counts, map(into.get, again, repeat(0))), strict=True))
+    names, again = (itertools.chain.from_iterable([tally[1] for tally in tallies]) for _ in range(2))
+    counts = itertools.chain.from_iterable([tally[2] for tally in tallies])
+    into.update(zip(names, map(add, counts, map(into.get, again, itertools.repeat(0))), strict=True))

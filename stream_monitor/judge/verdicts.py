@@ -26,6 +26,8 @@ Kind = Literal["drift", "limit", "quality", "silence"]
 Numbered = Mapping[str, int] | None
 Shares = tuple[int, int, int, int]
 """Hits of the baseline, of how many, hits of the window, of how many."""
+ROWS = 128
+"""Measures that are tested in one pass: what stays in a processor's cache."""
 QUALITY_TESTS = ("missing", "new_categories", "type_change")
 
 
@@ -135,48 +137,79 @@ def _two(hits: int, n: int) -> I64:
     return counts
 
 
-def measure_distances(subjects: Sequence[Subject], settings: DetectionSettings, dispersion: Dispersion) -> None:
-    """Run the window tests of the settings on all subjects at once; scores and p-values go into the subjects."""
-    for subject, factor in zip(
-        subjects, dispersion.factors([(s.group, s.measure, "") for s in subjects]).tolist(), strict=True
-    ):
-        subject.factor = factor
+@dataclass(slots=True)
+class Trial:
+    """A window to be judged: the measures that can be, and what the lane knows of them."""
+
+    subjects: list[Subject]
+    rows: list[Subject]
+    """Rows together, which are tested already."""
+    window: Window
+    dispersion: Dispersion
+    numbers: Numbered
+    """Numbers of numeric measures where its events are known: only then can values be missing."""
+
+    @property
+    def judged(self) -> list[Subject]:
+        """All that there is to judge, when it was tested."""
+        return [*self.subjects, *self.rows]
+
+
+def run_tests(trials: Sequence[Trial], settings: DetectionSettings) -> None:
+    """Run the tests of the settings on all windows at once; scores and p-values go into the subjects.
+
+    A row of counts is tested by itself: which others come with it does not show.
+    """
+    shares: dict[str, list[tuple[Subject, Shares, float]]] = defaultdict(list)
+    for trial in trials:
+        keys: list[Key] = [(subject.group, subject.measure, "") for subject in trial.subjects]
+        for subject in trial.subjects:
+            subject.shares = dict(_shares_of(trial.window, subject, trial.numbers))
+            keys += [(subject.group, subject.measure, test) for test in subject.shares]
+        factors = iter(trial.dispersion.factors(keys).tolist())
+        for subject in trial.subjects:
+            subject.factor = next(factors)
+        for subject in trial.subjects:
+            for test, counted in subject.shares.items():
+                shares[test].append((subject, counted, next(factors)))
+    subjects = [subject for trial in trials for subject in trial.subjects]
     for names, wanted in ((settings.numeric, True), (settings.categorical, False)):
         chosen = [s for s in subjects if (s.borders is not None) == wanted]
-        if not chosen:
-            continue
-        base, now, widths = (np.stack([getattr(s, name) for s in chosen]) for name in ("base", "now", "widths"))
-        data, factor = tests.Compared(base, now, widths), np.array([[s.factor] for s in chosen])
-        fewer = tests.Compared(base / factor, now / factor, widths) if (factor > 1).any() else None
-        for name in names:
-            tested = tests.TESTS[name](data, tolerance(settings, name))
-            p_values = tested.p if fewer is None else tests.TESTS[name](fewer, tolerance(settings, name)).p
-            for subject, score, p in zip(chosen, tested.score.tolist(), p_values.tolist(), strict=True):
-                subject.scores[name], subject.p[name] = score, p
+        for start in range(0, len(chosen), ROWS):
+            _measure_distances(chosen[start : start + ROWS], names, settings)
+    for test, rows in shares.items():
+        _measure_shares(test, rows, settings)
+
+
+def _measure_distances(subjects: Sequence[Subject], names: Sequence[str], settings: DetectionSettings) -> None:
+    """Of measures whose windows scatter more the p-values are those of as many fewer values."""
+    base, now = (np.stack([getattr(s, name) for s in subjects]) for name in ("base", "now"))
+    wide = not tests.ON_WIDTHS.isdisjoint(names)
+    widths = np.stack([s.widths for s in subjects]) if wide else np.broadcast_to(0.0, base.shape)
+    factor = np.array([[s.factor] for s in subjects])
+    more = np.flatnonzero(factor > 1)
+    fewer = tests.Compared(base[more] / factor[more], now[more] / factor[more], widths[more])
+    for name in names:
+        tested = tests.TESTS[name](tests.Compared(base, now, widths), tolerance(settings, name))
+        p_values = tested.p
+        if len(more):
+            p_values[more] = tests.TESTS[name](fewer, tolerance(settings, name)).p
+        for subject, score, p in zip(subjects, tested.score.tolist(), p_values.tolist(), strict=True):
+            subject.scores[name], subject.p[name] = score, p
+
+
+def _measure_shares(test: str, rows: Sequence[tuple[Subject, Shares, float]], settings: DetectionSettings) -> None:
+    a, m, b, n = np.array([counted for _, counted, _ in rows]).T
+    factors = np.array([factor for *_, factor in rows])
+    p_values = tests.share((a / factors, m / factors), (b / factors, n / factors), tolerance(settings, test)).p
+    scores = b / np.maximum(n, 1) - a / np.maximum(m, 1)
+    for (subject, *_), score, p in zip(rows, scores.tolist(), p_values.tolist(), strict=True):
+        subject.scores[test], subject.p[test] = score, p
 
 
 def tolerance(settings: DetectionSettings, test: str) -> float:
     """The effect that is still no drift."""
     return settings.tolerance.get(test, tests.TOLERANCE[test])
-
-
-def measure_quality(
-    window: Window, subjects: Sequence[Subject], rules: tuple[DetectionSettings, Dispersion], numbers: Numbered
-) -> None:
-    """New categories; where a measure's events are known (`numbers` given) missing values and type changes too."""
-    settings, dispersion = rules
-    shares: dict[str, list[tuple[Subject, Shares]]] = defaultdict(list)
-    for subject in subjects:
-        for test, counted in _shares_of(window, subject, numbers):
-            shares[test].append((subject, counted))
-            subject.shares[test] = counted
-    for test, rows in shares.items():
-        factors = dispersion.factors([(s.group, s.measure, test) for s, _ in rows])
-        a, m, b, n = np.array([counted for _, counted in rows]).T
-        p_values = tests.share((a / factors, m / factors), (b / factors, n / factors), tolerance(settings, test)).p
-        scores = b / np.maximum(n, 1) - a / np.maximum(m, 1)
-        for (subject, _), score, p in zip(rows, scores.tolist(), p_values.tolist(), strict=True):
-            subject.scores[test], subject.p[test] = score, p
 
 
 def _shares_of(window: Window, subject: Subject, numbers: Numbered) -> Iterator[tuple[str, Shares]]:

@@ -16,32 +16,14 @@ import numpy as np
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.detect.baselines import keep_categories
-from stream_monitor.detect.numbers import NumberRows, Numbers
+from stream_monitor.detect.numbers import Numbers
 from stream_monitor.detect.rows import WINDOW_ROWS, Rows, collect
 from stream_monitor.durations import Pace
 from stream_monitor.judge.panes import Pane
-from stream_monitor.judge.tallies import Counted, Tally, add_counted, add_counts
+from stream_monitor.judge.tallies import add_counts
+from stream_monitor.judge.waiting import Came
 
 ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
-LATER = 16
-"""Most panes that wait to be merged."""
-LATER_CATEGORIES = 20_000
-"""Categories that wait, of all measures, are merged when they are more."""
-
-
-class Later(msgspec.Struct):
-    """What came of panes, to be merged many panes at once: when does not show."""
-
-    numbers: list[NumberRows] = []
-    categories: list[dict[tuple[int, str], Tally]] = []
-    counted: list[Counted] = []
-    size: int = 0
-    """Categories that wait."""
-
-    @property
-    def waiting(self) -> int:
-        """Panes whose categories wait."""
-        return len(self.categories) + len(self.counted)
 
 
 class Window(msgspec.Struct):
@@ -54,8 +36,6 @@ class Window(msgspec.Struct):
     numbers: Numbers = msgspec.field(default_factory=lambda: Numbers.empty(0, 0))
     values: dict[tuple[int, int], list[np.ndarray]] = {}
     categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
-    later: Later = msgspec.field(default_factory=Later)
-    """What `catch_up` merges; before it, numbers and categories are those of some earlier pane."""
     approximate: set[int] = set()
     """Measures of which some counts were moved here from other edges."""
     sampled: dict[int, list[Rows]] = {}
@@ -76,47 +56,31 @@ class Window(msgspec.Struct):
         if self.empty:
             self.start = at - at % self.size
 
-    def add(self, pane: Pane) -> bool:
-        """Take in a pane that lies in this window; whether all that waited to be merged was, and it may be trimmed."""
-        self._room(len(pane.counts), pane.measures)
-        self.counts[: len(pane.counts), :3] += pane.counts
+    def add(self, pane: Pane) -> None:
+        """Take in what does not wait of a pane that lies in this window: values without edges, and sampled rows."""
         for key, parts in pane.values.items():
             self.values.setdefault(key, []).extend(parts)
         for group, rows in pane.rows.items():
             collect(self.sampled.setdefault(group, []), rows, WINDOW_ROWS)
-        later = self.later
-        if len(pane.numbers.n):
-            later.numbers.append(pane.numbers)
-        if pane.counted is not None:
-            later.counted.append(pane.counted)
-            later.size += len(pane.counted.categories)
-        elif pane.categories:
-            later.categories.append(pane.categories)
-            later.size += sum([len(names) for _, names, _ in pane.categories.values()])
-        if later.size <= LATER_CATEGORIES and max(len(later.numbers), later.waiting) < LATER:
-            return False
-        self.catch_up()
-        return True
 
-    def catch_up(self) -> None:
-        """Merge what waits: for who looks at numbers or categories."""
-        later, self.later = self.later, Later()
-        if later.numbers:
-            self.numbers.add(later.numbers)
-        waiting: dict[tuple[int, str], list[Tally]] = {}
-        for categories in (*later.categories, *([add_counted(later.counted)] if later.counted else [])):
-            for key, tally in categories.items():
-                waiting.setdefault(key, []).append(tally)
-        for key, tallies in waiting.items():
+    def take(self, came: Came) -> None:
+        """Take in the counts, numbers and categories of panes that lie in this window."""
+        self._room(len(came.counts), came.measures)
+        self.counts[: len(came.counts), :3] += came.counts
+        if came.numbers is not None:
+            self.numbers.add(came.numbers)
+        for group, measure, counts in came.binned:
+            self.numbers.counts[group, measure] += counts
+        for key, tally in came.categories.items():
             total, merged = self.categories.get(key) or (0, {})
-            add_counts(merged, tallies)
-            self.categories[key] = total + sum([tally[0] for tally in tallies]), merged
+            add_counts(merged, [tally])
+            self.categories[key] = total + tally[0], merged
 
     def add_part(self, part: Window) -> None:
         """Merge a shorter window that lies in this one; it stays as it is."""
         self._room(len(part.counts), part.numbers.n.shape[1])
         self.counts[: len(part.counts)] += part.counts
-        self.numbers.add([_rows_of(part.numbers)])
+        self.numbers.merge(part.numbers)
         self.approximate |= part.approximate
         for key, values in part.values.items():
             self.values.setdefault(key, []).extend(values)
@@ -154,20 +118,12 @@ class Window(msgspec.Struct):
         """Bin the values kept of a measure that has edges now."""
         for key in [key for key in self.values if key[1] == measure]:
             values = np.concatenate(self.values.pop(key))
+            self._room(key[0] + 1, measure + 1)
             self.numbers.counts[key] += np.bincount(bin_values(edges.borders, values), minlength=BINS)
 
     def copy(self) -> Window:
         """A copy that can be added to without touching this one."""
-        self.catch_up()
         return copy.deepcopy(self)
-
-
-def _rows_of(table: Numbers) -> NumberRows:
-    """What a table holds, as rows that another can add."""
-    at = group, measure = np.nonzero(table.n)
-    row, bins = np.nonzero(counts := table.counts[at])
-    ptr, moments = np.searchsorted(row, np.arange(len(group) + 1)), (table.n[at], table.mean[at], table.m2[at])
-    return NumberRows(group, measure, *moments, table.low[at], table.high[at], ptr, bins, counts[row, bins])
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +168,6 @@ class Slides:
         size, slide = self.pace
         parts = self.earlier.pop(size, [])
         if not self.filling.empty and self.filling.end == end:
-            self.filling.catch_up()
             trim(self.filling)
             parts = [*parts, self.filling]
             self.windows[self.at] = Window(slide)

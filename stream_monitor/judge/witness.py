@@ -16,7 +16,7 @@ import numpy as np
 from stream_monitor.describe.clocks import END
 from stream_monitor.describe.measures import LATENCY, VOLUME
 from stream_monitor.describe.measures import Lane as LaneName
-from stream_monitor.detect.grid import Grid, Step
+from stream_monitor.detect.grid import Grid
 from stream_monitor.detect.sequential import CUSUM, DETECTORS
 from stream_monitor.durations import Pace
 from stream_monitor.errors import StreamMonitorError
@@ -25,9 +25,9 @@ from stream_monitor.judge.again import Again, Log, Terms
 from stream_monitor.judge.alerts import Cause
 from stream_monitor.judge.lane import Closed, Emptied, Lane, Rang
 from stream_monitor.judge.metrics import summarise
-from stream_monitor.judge.model import ModelJudge, ModelState, Said
+from stream_monitor.judge.model import ModelJudge, ModelState, Said, Task
 from stream_monitor.judge.partition import PartitionJudge, PartitionState
-from stream_monitor.judge.verdicts import QUALITY_TESTS, tolerance
+from stream_monitor.judge.verdicts import QUALITY_TESTS, run_tests, tolerance
 from stream_monitor.judge.windows import Window
 from stream_monitor.pictures import when
 from stream_monitor.settings import Settings
@@ -100,7 +100,7 @@ class Witness(ModelJudge):
         super().__init__(state, settings, grid)
         self.sight, self._grid = sight, grid
 
-    def _hear(self, happening: Any) -> Iterator[Said | Step]:
+    def _hear(self, happening: Any) -> Iterator[Said | Task]:
         sight = self.sight
         match happening:
             case Closed(lane=lane, pane=pane):
@@ -127,7 +127,7 @@ class Witness(ModelJudge):
             if np.isfinite(threshold):
                 sight.add(CUSUM, PANES, Point(before, score, threshold))
 
-    def _judge(self, lane: Lane, window: Window) -> Iterator[Said]:
+    def _judge(self, lane: Lane, window: Window) -> Iterator[Said | Task]:
         sight, group = self.sight, self.sight.group(lane)
         if window.size == sight.pace.size and group is not None and sight.first <= window.end <= sight.last:
             for detector, score, threshold in self._seen(lane, window, group):
@@ -147,7 +147,9 @@ class Witness(ModelJudge):
             if lane.state.name == "input" and group < len(window.counts):
                 yield VOLUME, float(window.counts[group, 0]), None
         else:
-            for subject in self._subjects(lane, window):
+            trial = self._trial(lane, window)
+            run_tests([trial], self.settings.detection)
+            for subject in trial.judged:
                 if (subject.group, subject.measure) == (group, measure):
                     for test, score in subject.scores.items():
                         if (test in QUALITY_TESTS) == (kind == "quality"):

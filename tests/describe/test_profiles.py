@@ -115,8 +115,8 @@ def merged(deltas: list[Delta], edges: dict[str, Edges] | None = None) -> dict[i
     for delta in deltas:
         groups = groups_of(delta, ids)
         for start, part in panes.split(delta):
-            waiting.setdefault(start, []).append((part, groups[part.first : part.last]))
-    return {start: (panes.merge(start, parts, Places(ids), edges or {}), ids) for start, parts in waiting.items()}
+            waiting.setdefault(start, []).append(Places(ids).placed(part, groups[part.first : part.last]))
+    return {start: (Pane(start, parts, ids, edges or {}), ids) for start, parts in waiting.items()}
 
 
 def tallies(pane: Pane) -> dict[tuple[int, str], tuple[int, dict[str, int]]]:
@@ -221,7 +221,7 @@ def test_groups_that_are_left_out_leave_nothing_behind() -> None:
     groups = np.array([ids.groups.get(key, -1) for key in zip(delta.version, delta.segment, strict=True)])
     expected, all_ids = merged([delta])[0]
     (start, part), *_ = panes.split(delta)
-    pane = panes.merge(start, [(part, groups[part.first : part.last])], Places(ids), {})
+    pane = Pane(start, [Places(ids).placed(part, groups[part.first : part.last])], ids, {})
     assert all_ids.groups["1", ALL] == 0
     kept = expected.numbers.group == 0
     np.testing.assert_array_equal(pane.numbers.n, expected.numbers.n[kept])

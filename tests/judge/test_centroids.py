@@ -28,7 +28,7 @@ from stream_monitor.judge.centroids import Centroid, embedded
 from stream_monitor.judge.joint import of_pane
 from stream_monitor.judge.lane_state import LaneState
 from stream_monitor.judge.model import ModelState
-from stream_monitor.judge.panes import Ids, split
+from stream_monitor.judge.panes import Ids, Places, split
 from stream_monitor.replay import Line
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Position
@@ -253,7 +253,7 @@ def merged(lines: list[bytes], size: int) -> list[tuple[str, tuple[str, str], li
     parts = [part for delta in deltas_of(lines, size, settings_) for _, part in split(delta)]
     ids = Ids({}, {}, dict.fromkeys(("x", "norm(v)", "norm(w)")))
     admit_groups(parts, ids, settings_.caps)
-    placed = [(part, groups_of(part, ids)) for part in parts]
+    placed = [Places(ids).placed(part, groups_of(part, ids)) for part in parts]
     rows = of_pane(placed, ids.names)
     found = embedded(placed, rows)
     names = list(ids.groups)
@@ -295,7 +295,7 @@ def test_long_vectors_travel_in_records_of_their_own_and_no_more_of_them_for_it(
     parts = [part for delta in deltas for _, part in split(delta)]
     ids = Ids({}, {})
     admit_groups(parts, ids, settings_.caps)
-    placed = [(part, groups_of(part, ids)) for part in parts]
+    placed = [Places(ids).placed(part, groups_of(part, ids)) for part in parts]
     [found] = embedded(placed, of_pane(placed, ids.names))
     assert found.vectors.shape == (30, 4_096)
 

@@ -81,6 +81,7 @@ def by_lane(panes: dict[int, list[float]], paces: list[Pace], cuts: list[int]) -
                 said.append(told(happening.window))
             elif isinstance(happening, Emptied):
                 said.append((happening.start + happening.size, happening.size))
+        lane.catch_up()
         lane = lane_of(paces, unpack(pack(lane.state), LaneState, own=True))  # as from a snapshot
         assert all(len(lane.state.earlier.get(size, [])) < size // slide for size, slide in paces)
     assert not lane.state.waiting
@@ -146,6 +147,7 @@ def test_a_snapshot_from_before_there_were_sliding_windows_is_read() -> None:
     lane = lane_of([Pace(6, 6)])
     lane.feed(delta_of(7, [1.0]))
     list(lane.advance(9))
+    lane.catch_up()
     former = {name: getattr(lane.state, name) for name in lane.state.__struct_fields__ if name != "earlier"}
     again = lane_of([Pace(6, 6)], unpack(pack(former), LaneState, own=True))
     again.feed(delta_of(10, [3.0]))
@@ -241,7 +243,7 @@ def test_a_preview_shows_what_waits_to_be_merged_of_panes_that_came_in_parts() -
     for values in ([1.0, 2.0], [2.0, 3.0]):
         lane.feed(delta_of(0, values))
     list(lane.advance(1))
-    assert lane.state.windows[0].later.waiting == 1
+    assert len(lane.waiting.panes) == 1
     shown = [told(finished.window)[-1] for finished in lane.preview(0)]
     assert shown and shown[0] == Counter({"1": 1, "2": 2, "3": 1})
     assert [told(finished.window)[-1] for finished in lane.preview(0)] == shown

@@ -1,0 +1,224 @@
+"""Panes wait to be merged into windows many at once: neither when they are, nor how many, shows in anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_monitor.describe.cells import ACCEPTED, ALL
+from stream_monitor.describe.columns import Coded, Columns
+from stream_monitor.describe.deltas import Batch, pack_deltas
+from stream_monitor.describe.edges import make_edges
+from stream_monitor.describe.profiles import Delta, Known
+from stream_monitor.describe.records import (
+    DeltaRecord,
+    PartitionTime,
+    SettingsRecord,
+    WatermarkRecord,
+)
+from stream_monitor.detect.baselines import Baseline
+from stream_monitor.detect.dispersion import Dispersion
+from stream_monitor.detect.grid import Grid
+from stream_monitor.durations import Pace
+from stream_monitor.errors import FormatError
+from stream_monitor.events.arrays import unpack
+from stream_monitor.events.contracts import Metric
+from stream_monitor.judge import waiting
+from stream_monitor.judge.lane import Finished, Lane
+from stream_monitor.judge.lane_state import LaneRules, LaneState
+from stream_monitor.judge.panes import Ids, Pane, Places, split
+from stream_monitor.judge.partition import PartitionJudge, PartitionState
+from stream_monitor.judge.sequential import SequentialRules
+from stream_monitor.judge.verdicts import Subject, Trial, run_tests
+from stream_monitor.judge.waiting import Came
+from stream_monitor.judge.windows import Window
+from stream_monitor.sections import DetectionSettings
+from stream_monitor.settings import CapSettings, judged_text, parse
+
+PACES = [Pace(16, 16), Pace(64, 8)]
+EDGES = make_edges(np.random.default_rng(0).normal(0, 2, 400))
+KNOWN = Known({"x": EDGES, "z": EDGES}, {"c": frozenset("abc")})
+PANES = 70
+
+
+def lane_of() -> Lane:
+    rules = LaneRules("m", 1, PACES, 10**9, CapSettings(), {}, SequentialRules((), 1.0, DetectionSettings()))
+    state = LaneState("input", [Window(pace.slide) for pace in PACES], edges={"x": EDGES, "z": EDGES})
+    return Lane(state, rules, Grid())
+
+
+def deltas_of(rng: np.random.Generator, panes: list[int]) -> list[Delta]:
+    """What one worker sends of these panes: two versions, segments, values that are missing, names that vary."""
+    n = 6 * len(panes)
+    x = rng.normal(0, 1, n)
+    x[rng.random(n) < 0.2] = np.nan
+    columns = Columns(
+        Coded.one("m", n),
+        np.arange(n),
+        Coded.of(rng.choice(["1", "2"], n).tolist()),
+        {"x": x, "z": rng.normal(0, 3, n)} if rng.random() < 0.8 else {"x": x},
+        {"c": Coded.of(rng.choice(["a", "b", "c", "d", None], n).tolist())},
+        {("s",): Coded.of(rng.choice(["s=1", None], n).tolist())},
+    )
+    batch = Batch("input", columns, np.repeat(np.array(panes, np.int64), 6), np.full(n, ACCEPTED))
+    return [unpack(raw, Delta) for _, raw in pack_deltas(batch, lambda _: KNOWN)]
+
+
+@st.composite
+def feeds(draw: st.DrawFn) -> list[tuple[int, list[Delta]]]:
+    """(pane, the deltas that come before it closes): of one pane or several, from one worker or two."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    found = []
+    pane = 0
+    while pane < PANES:
+        several = draw(st.integers(1, 5))
+        panes = list(range(pane, min(pane + several, PANES)))
+        workers = draw(st.integers(1, 2))
+        found.append((panes[-1], [delta for _ in range(workers) for delta in deltas_of(rng, panes)]))
+        pane += several + draw(st.sampled_from([0, 0, 0, 20]))
+    return found
+
+
+def windows_of(feed: list[tuple[int, list[Delta]]], stops: set[int]) -> list[bytes]:
+    """All that a lane's windows hold, with everything merged whenever one of these panes has closed."""
+    lane, said = lane_of(), list[bytes]()
+    for pane, deltas in feed:
+        for delta in deltas:
+            lane.feed(delta)
+        for happening in lane.advance(pane + 1):
+            if isinstance(happening, Finished):
+                said.append(plain(happening.window))
+        if pane in stops:
+            lane.catch_up()
+            assert not lane.waiting.panes
+    return said
+
+
+def plain(window: Window) -> bytes:
+    """Everything that a window holds, to the last digit; its table may have more room or less."""
+    table = window.numbers
+    rows = [
+        (at, *(np.asarray(getattr(table, name)[at]).tolist() for name in ("n", "mean", "m2", "low", "high", "counts")))
+        for at in np.argwhere(table.n > 0).tolist()
+        for at in [tuple(at)]
+    ]
+    categories = [(key, n, sorted(counts.items())) for key, (n, counts) in sorted(window.categories.items())]
+    return msgspec.msgpack.encode((window.start, window.size, window.counts.tolist(), rows, categories))
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(feeds(), st.sets(st.integers(0, PANES)))
+def test_when_panes_are_merged_does_not_show_in_the_last_digit(feed: Any, stops: set[int]) -> None:
+    expected = windows_of(feed, stops=set())
+    assert expected
+    assert windows_of(feed, stops) == expected
+    assert windows_of(feed, set(range(PANES))) == expected
+
+
+@pytest.mark.parametrize(("parts", "size"), [(3, 10**9), (10**9, 2_000)])
+def test_what_waits_is_bounded_by_parts_and_by_bytes(parts: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "PARTS", parts)
+    monkeypatch.setattr(waiting, "PART_BYTES", size)
+    lane, rng, most = lane_of(), np.random.default_rng(1), 0
+    for pane in range(15):
+        for delta in deltas_of(rng, [pane]):
+            lane.feed(delta)
+        list(lane.advance(pane + 1))
+        held = [placed.part for one in lane.waiting.panes for placed in one.parts]
+        most = max(most, len(held))
+        assert len(held) < parts and sum(part.nbytes for part in held) < size
+    assert 0 < most < 15
+
+
+def test_a_part_of_a_large_delta_does_not_count_as_all_of_it() -> None:
+    """Or the panes of a long commit would be merged one by one."""
+    lane = lane_of()
+    for delta in deltas_of(np.random.default_rng(1), list(range(7))):
+        lane.feed(delta)
+    list(lane.advance(7))
+    held = [placed.part for one in lane.waiting.panes for placed in one.parts]
+    (table,) = {id(part.delta.numeric): part.delta.numeric for part in held}.values()
+    assert len(held) == 7
+    assert sum(part.nbytes for part in held) <= table.nbytes + held[0].delta.categorical.nbytes
+
+
+def test_a_delta_whose_arrays_do_not_fit_is_a_format_error() -> None:
+    (delta,) = deltas_of(np.random.default_rng(1), [0])
+    ids = Ids({}, {})
+    groups = np.array([ids.group(*key) for key in zip(delta.version, delta.segment, strict=True)])
+
+    def came(**columns: Any) -> Came:
+        broken = msgspec.structs.replace(delta, numeric=delta.numeric.replaced(**columns))
+        [(start, part)] = split(broken)
+        return Came([Pane(start, [Places(ids).placed(part, groups)], ids, {})])
+
+    assert came().counts.sum() > 0
+    for name, column in (("mean", np.zeros(1)), ("bin_at", np.zeros(1, "u1")), ("bin_ptr", np.zeros(2, "u1"))):
+        with pytest.raises(FormatError):
+            came(**{name: column})
+
+
+def counted(records: list[Any]) -> dict[tuple[int, int], int]:
+    """Events of each final window of a partition's judge that hears these records, by its start and end."""
+    judge, found = PartitionJudge(0, RULES, PartitionState(), {}), dict[tuple[int, int], int]()
+    for record in records:
+        for said in judge.hear(record, 0):
+            if isinstance(said, Metric) and said.kind == "traffic" and said.segment == ALL and said.final:
+                at = said.window_start, said.window_end
+                found[at] = found.get(at, 0) + said.count
+    return found
+
+
+RULES = parse({"time": {"windows": ["1m"]}})
+
+
+def test_settings_that_change_while_panes_wait_lose_nothing() -> None:
+    text = judged_text(RULES)
+    other = judged_text(parse({"time": {"windows": ["1m"]}, "detection": {"recovery": 9}}))
+    rng, records = np.random.default_rng(3), [SettingsRecord("a", text)]
+    for second in range(150):
+        records.append(DeltaRecord(deltas_of(rng, [second * 1_000])))
+        now = second * 1_000
+        records.append(WatermarkRecord(1, [PartitionTime(0, now, now, now, now, False, False)]))
+    expected = {(0, 60_000): 360, (60_000, 120_000): 360}
+    assert counted(records) == expected
+    changed = [*records[:41], SettingsRecord("b", other), *records[41:181], SettingsRecord("a", text), *records[181:]]
+    assert counted(changed) == expected
+
+
+def test_windows_that_are_tested_together_are_tested_as_each_alone() -> None:
+    """To the last digit, whichever others come with it, and whether or not some of them scatter more."""
+    numeric = ["psi", "ks", "js", "hellinger", "wasserstein"]
+    categorical = ["psi", "js", "hellinger", "l_infinity", "chi2"]
+    rng, every = np.random.default_rng(5), DetectionSettings(numeric=numeric, categorical=categorical)
+
+    def trials() -> list[Trial]:
+        rng, found = np.random.default_rng(6), []
+        for size in (1, 3, 40, 150):
+            subjects = []
+            for at in range(size):
+                numeric = bool(rng.integers(2))
+                base, now = (rng.multinomial(n, rng.dirichlet(np.ones(160) / 4)) for n in rng.integers(60, 5_000, 2))
+                baseline = Baseline("b", 0, int(base.sum()), {"number": int(base.sum())}, n=int(base.sum()), m2=9.0)
+                borders = np.sort(rng.normal(0, 1, 150)) if numeric else None
+                subjects.append(Subject(at % 3, f"m{at}", baseline, base, now, borders, None if numeric else {}))
+            scatter = Dispersion({(s.group, s.measure, ""): at for at, s in enumerate(subjects)})
+            scatter.mean, scatter.n = rng.uniform(0, 9, (3, size)), rng.integers(0, 32, (3, size))
+            window = Window(60_000, 0, np.full((3, 4), 9_000))
+            found.append(Trial(subjects, [], window, scatter, {}))
+        return found
+
+    together, alone = trials(), trials()
+    run_tests(together, every)
+    for trial in rng.permutation(len(alone)).tolist():
+        run_tests([alone[trial]], every)
+    told = [[(s.factor, s.scores, s.p) for trial in found for s in trial.subjects] for found in (together, alone)]
+    assert told[0] == told[1]
+    assert any(s.factor > 1 for trial in together for s in trial.subjects)
+    tried = [{"missing", *(numeric if s.borders is not None else categorical)} for t in together for s in t.subjects]
+    assert all(names <= p.keys() for names, (*_, p) in zip(tried, told[0], strict=True))
