@@ -69,7 +69,7 @@ class NumericRows(Table, code=0, steady=True):
     values: np.ndarray
 
 
-class CategoricalRows(Table, code=1):
+class CategoricalRows(Table, code=1, late="categories"):
     """Categorical rows of a delta; row r counts categories[code[i]] for i in [ptr[r], ptr[r+1])."""
 
     __slots__ = ("categories", "cell", "code", "count", "n", "name", "names", "ptr")

@@ -103,12 +103,10 @@ class Dispersion(msgspec.Struct):
         at = self._rows(keys)
         p, n = _shares(told.counts)
         q, m = _shares(told.base)
-        groups = groups_of(told.base, np.full(len(keys), GROUPS))
-        now, error = (
-            _grouped(p - q, groups),
-            np.where(n > 0, 1 / np.maximum(n, 1) + told.moving / np.maximum(m, 1), 0.0),
-        )
-        usual, mixed = _grouped(q, groups), (_grouped(p, groups) + _grouped(q, groups)) / 2
+        groups = _places(groups_of(told.base, np.full(len(keys), GROUPS)))
+        error = np.where(n > 0, 1 / np.maximum(n, 1) + told.moving / np.maximum(m, 1), 0.0)
+        now, usual = _grouped(p - q, groups), _grouped(q, groups)
+        mixed = (_grouped(p, groups) + usual) / 2
         spread = 1 - np.minimum((usual**2).sum(axis=1), (mixed**2).sum(axis=1))  # a constant baseline has none
         for lag, distance in enumerate(LAGS):
             before, had = _grouped(self.left[distance - 1, at] / WHOLE, groups), self.error[distance - 1, at]
@@ -161,7 +159,11 @@ def _shares(counts: F64 | I64) -> tuple[F64, F64]:
     return counts / np.maximum(n, 1)[:, None], n
 
 
-def _grouped(shares: F64, groups: I64) -> F64:
+def _places(groups: I64) -> I64:
+    """(R * BINS,) of each bin its place among the groups (R, GROUPS) of all rows."""
+    return np.asarray((groups + np.arange(len(groups))[:, None] * GROUPS).ravel())
+
+
+def _grouped(shares: F64, places: I64) -> F64:
     """(R, GROUPS) sums of shares (R, BINS)."""
-    flat = (groups + np.arange(len(shares))[:, None] * GROUPS).ravel()
-    return np.asarray(np.bincount(flat, shares.ravel(), len(shares) * GROUPS).reshape(-1, GROUPS))
+    return np.asarray(np.bincount(places, shares.ravel(), len(shares) * GROUPS).reshape(-1, GROUPS))

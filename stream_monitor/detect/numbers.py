@@ -204,11 +204,11 @@ def quantile(counts: I64, borders: F64, share: float, low: float, high: float) -
 def quantiles(counts: I64, borders: F64, shares: Sequence[float], ends: tuple[float, float]) -> list[float]:
     """The same of several shares; `ends` are the least and largest value."""
     low, high = ends
-    cumulative = np.cumsum(counts[: len(borders) + 1])
-    total = int(counts.sum())
+    cumulative = counts.cumsum()
+    total = int(cumulative[-1])
     found = list[float]()
-    for share, place in zip(shares, np.searchsorted(cumulative, [share * total for share in shares]), strict=True):
-        at = min(int(place), len(borders))
+    for share in shares:
+        at = min(int(cumulative.searchsorted(share * total)), len(borders))
         left = max(float(borders[at - 1]) if at > 0 else low, low)
         right = min(float(borders[at]) if at < len(borders) else high, high)
         before = int(cumulative[at - 1]) if at > 0 else 0

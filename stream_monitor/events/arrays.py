@@ -9,6 +9,7 @@ may be a thousand times as large.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from operator import mul
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -41,8 +42,8 @@ LAYOUTS = [(d.itemsize, {"u": 0, "b": 0, "i": 1, "f": 2 if d.itemsize == 8 else 
 
 STRINGS = 65_536
 """Strings of tables that are remembered, to be one object each."""
-LISTS = 4_096
-"""Lists of steady tables that are remembered."""
+LISTS, LIST_BYTES = 4_096, 8_192
+"""Lists of names that are remembered, and the bytes of the longest."""
 
 T = TypeVar("T")
 
@@ -53,11 +54,13 @@ class Table:
     A subclass names its fields, and a `code` of its own on the wire.
     """
 
-    __slots__ = ("_begin", "_heads", "_packed")
+    __slots__ = ("_begin", "_heads", "_late", "_packed")
     CODE: ClassVar[int]
     TEXTS: ClassVar[frozenset[str]]
     LISTS: ClassVar[tuple[str, ...]]
     ARRAYS: ClassVar[tuple[str, ...]]
+    EARLY: ClassVar[tuple[str, ...]]
+    """Lists that are decoded when the table is read: all but the late one."""
     _tables: ClassVar[dict[int, type[Table]]] = {}
     _packed: bytes | None
     """As it was read; None of one that was made here."""
@@ -65,15 +68,21 @@ class Table:
     """Of each array its dtype code and how many items it has."""
     _begin: int
     """Where in `_packed` the items of the first array begin."""
+    _late: int
+    """Where in `_packed` the late list begins; it ends before them."""
 
     STEADY: ClassVar[bool]
     """Whether the lists of most tables are those of one before."""
 
-    def __init_subclass__(cls, code: int, steady: bool = False) -> None:
+    LATE: ClassVar[str | None]
+    """The last list, where its texts are decoded when somebody asks for them."""
+
+    def __init_subclass__(cls, code: int, steady: bool = False, late: str | None = None) -> None:
         fields = cls.__annotations__
-        cls.CODE, Table._tables[code], cls.STEADY = code, cls, steady
+        cls.CODE, Table._tables[code], cls.STEADY, cls.LATE = code, cls, steady, late
         cls.LISTS = tuple(name for name, kind in fields.items() if kind.startswith("list"))
         cls.TEXTS = frozenset(name for name, kind in fields.items() if kind == "list[str]")
+        cls.EARLY = tuple(name for name in cls.LISTS if name != late)
         cls.ARRAYS = tuple(name for name in fields if name not in cls.LISTS)
 
     def __init__(self, **columns: Any) -> None:
@@ -84,7 +93,10 @@ class Table:
             setattr(self, name, column)
 
     def __getattr__(self, name: str) -> Any:
-        """The arrays of a table that was read, made when the first is asked for."""
+        """The arrays of a table that was read, made when the first is asked for, and its late list."""
+        if name == type(self).LATE and self._packed is not None:
+            setattr(self, name, found := _read_texts(self.packed_late))
+            return found
         if name not in type(self).ARRAYS or self._packed is None:
             raise AttributeError(f"a {type(self).__name__} has no {name}")
         at = self._begin
@@ -106,6 +118,13 @@ class Table:
         return len(getattr(self, array))
 
     @property
+    def packed_late(self) -> bytes:
+        """The late list as MessagePack."""
+        if self._packed is None:
+            return msgspec.msgpack.encode(getattr(self, str(self.LATE)))
+        return self._packed[self._late : self._begin]
+
+    @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
         if self._packed is not None:
@@ -119,8 +138,10 @@ class Table:
         """
         if self._packed is None:
             return None
-        heads = self._heads[: 2 * arrays]
-        return heads, self._packed[self._begin : self._begin + _bytes_of(heads)]
+        heads, end = self._heads[: 2 * arrays], self._begin
+        for at in range(0, 2 * arrays, 2):
+            end += heads[at + 1] * _SIZES[heads[at]]
+        return heads, self._packed[self._begin : end]
 
     def columns(self) -> dict[str, Any]:
         """All lists and arrays by name."""
@@ -158,7 +179,12 @@ def _decode_table(data: memoryview) -> Table:
     heads = table._heads = _COLUMNS[count].unpack_from(data, _HEAD.size)
     lists = _HEAD.size + count * _COLUMN.size
     begin = table._begin = lists + size
-    for name, column in zip(kind.LISTS, _read_lists(kind, data[lists:begin]), strict=True):
+    if kind.LATE is None:
+        early = _read_lists(kind, data[lists:begin])
+    else:
+        *raw, late = _raw_lists.decode(data[lists:begin])
+        early, table._late = [_steady(bytes(texts), _read_texts) for texts in raw], begin - len(late)
+    for name, column in zip(kind.EARLY, early, strict=True):
         setattr(table, name, column)
     if begin + _bytes_of(heads) != len(data):
         raise FormatError(f"a table has {len(data)} bytes, and says {begin + _bytes_of(heads)}")
@@ -167,20 +193,30 @@ def _decode_table(data: memoryview) -> Table:
 
 
 def _read_lists(kind: type[Table], data: memoryview) -> list[list[Any]]:
-    if not kind.STEADY:
-        return _decode_lists(kind, data)
-    key = kind.CODE, bytes(data)
-    found = _known_lists.get(key)
+    def read(data: bytes | memoryview) -> list[list[Any]]:
+        lists = zip(kind.LISTS, _lists.decode(data), strict=True)
+        return [_shared(column) if name in kind.TEXTS else column for name, column in lists]
+
+    return _steady(bytes(data), read) if kind.STEADY else read(data)
+
+
+def _read_texts(data: bytes) -> list[str]:
+    try:
+        return _shared(_texts.decode(data))
+    except msgspec.MsgspecError as error:
+        raise FormatError(f"a broken list of texts in a packed record: {error}") from error
+
+
+def _steady(data: bytes, read: Callable[[bytes], list[Any]]) -> list[Any]:
+    """What was read of the same bytes before, or what is read now."""
+    found = _known_lists.get(data)
+    if found is None and len(data) > LIST_BYTES:
+        return read(data)
     if found is None:
         if len(_known_lists) >= LISTS:
             _known_lists.clear()
-        found = _known_lists[key] = _decode_lists(kind, data)
+        found = _known_lists[data] = read(data)
     return found
-
-
-def _decode_lists(kind: type[Table], data: memoryview) -> list[list[Any]]:
-    lists = zip(kind.LISTS, _lists.decode(data), strict=True)
-    return [_shared(column) if name in kind.TEXTS else column for name, column in lists]
 
 
 def _shared(strings: list[str]) -> list[str]:
@@ -235,8 +271,10 @@ def _accept(wanted: type, value: Any) -> Any:
 
 
 _strings: dict[str, str] = {}
-_known_lists: dict[tuple[int, bytes], list[list[Any]]] = {}
+_known_lists: dict[bytes, list[Any]] = {}
 _lists = msgspec.msgpack.Decoder(list[list[Any]])
+_raw_lists = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_texts = msgspec.msgpack.Decoder(list[str])
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_array)
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 

@@ -120,7 +120,7 @@ class Centroids:
             if known.since == NEVER and known.total.shape == vectors.shape[1:]:
                 known.total = known.total + vectors.sum(axis=0)
                 known.n += len(vectors)
-                known.events += int(pane.counts[group, 0])
+                known.events += pane.accepted.get(group, 0)
                 came.add(name)
         for name in came:
             known = self.state[name]

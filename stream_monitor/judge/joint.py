@@ -82,7 +82,7 @@ class Joint:
             return
         for group, rows in pane.rows.items():
             collect(state.filling, rows, BASELINE_ROWS)
-            state.events += int(pane.counts[group, 0])
+            state.events += pane.accepted.get(group, 0)
         if state.events >= self.first and sum(map(len, state.filling)) >= min(self.first, ENOUGH):
             state.filling = [merge(state.filling, BASELINE_ROWS)]
             if len(state.filling[0]) >= min(self.first, ENOUGH):

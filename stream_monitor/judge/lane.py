@@ -113,11 +113,14 @@ class Lane:
         if self._kept is None:
             state.finished = None
         self._places = Places(state.ids)
+        self._rests = False
+        """Nothing has come since nothing was left to be told."""
         self._next_end = NEVER
         """No window ends before this."""
 
     def feed(self, delta: Delta) -> None:
         """Keep a delta's parts until their panes close; what comes for a closed pane is moved or only counted."""
+        self._rests = False
         for pane, part in split(delta):
             if pane < self.state.closed:
                 self._feed_closed(part)
@@ -145,15 +148,20 @@ class Lane:
                 window.begin(self.state.closed)
                 window.add_after_idle(group + 1, group, int(part.delta.counts[cell].sum()))
 
+    def rest(self, watermark: int) -> bool:
+        """Pass a watermark up to which nothing is to be closed or told, as in a lane that nothing came for."""
+        state = self.state
+        self._rests = self._rests or not (state.lively or state.waiting)
+        if self._rests:
+            state.closed = max(state.closed, watermark - watermark % self.rules.pane_ms)
+        return self._rests
+
     def advance(self, watermark: int, last: int = END) -> Iterator[Happening]:
         """Close every pane that ends at or before the watermark, oldest first.
 
         `last` is the time of the newest event anywhere; it matters where the watermark is END, see `Slides.due`.
         """
         size = self.rules.pane_ms
-        if not (self.state.lively or self.state.waiting):
-            self.state.closed = max(self.state.closed, watermark - watermark % size)
-            return
         for start in sorted(pane for pane in self.state.open if pane + size <= watermark):
             yield from self._finish(start)
             for reset in self.normal.due(start):
@@ -169,7 +177,10 @@ class Lane:
         self.state.closed = max(self.state.closed, watermark - watermark % size)
 
     def _finish(self, until: int, last: int = END) -> Iterator[Happening]:
-        while until >= self._next_end and (next_one := _first_due(self.slides, until, last)) is not None:
+        if until < self._next_end:
+            yield from self._ripen(until)
+            return
+        while (next_one := _first_due(self.slides, until, last)) is not None:
             end, size, slides = next_one
             self.catch_up()
             window = slides.finish(end, self._trim)
@@ -185,6 +196,8 @@ class Lane:
         yield from self._ripen(until)
 
     def _ripen(self, until: int) -> Iterator[Ripe]:
+        if self.recent.plan is None:
+            return
         if self.recent.ends(until):
             self.catch_up()
         if self.recent.ripe(until, self.joint.in_force):

@@ -33,6 +33,7 @@ from stream_monitor.judge.lane import Closed, Emptied, Finished, Forgotten, Lane
 from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
 from stream_monitor.judge.limits import Limit, broken, parse_limit
 from stream_monitor.judge.mattering import Watches
+from stream_monitor.judge.panes import Pane
 from stream_monitor.judge.performance import Performance, lags_of
 from stream_monitor.judge.recent_rows import Owner
 from stream_monitor.judge.sequential import Found, SequentialRules
@@ -179,10 +180,10 @@ class ModelJudge:
     def advance(self, watermarks: Watermarks) -> Iterator[Said | Task]:
         """Close what the watermarks allow; a task is to be done before the next is asked for."""
         for name in LANES:
-            watermark = watermarks.of(name)
-            if watermark > NEVER:
+            watermark, lane = watermarks.of(name), self.lanes[name]
+            if watermark > NEVER and not lane.rest(watermark):
                 last = watermarks.last(name) if watermark >= END else END
-                for happening in self.lanes[name].advance(watermark, last):
+                for happening in lane.advance(watermark, last):
                     yield from self._hear(happening)
         if self.state.watches.by_id:
             label, least = self.lanes["label"].state, self.settings.detection.min_count
@@ -209,7 +210,7 @@ class ModelJudge:
                 yield record
             case Closed(lane=lane, pane=pane):
                 if lane.state.name == "input":
-                    self._count(lane, pane.start, pane.counts[:, 0].tolist())
+                    self._count(lane, pane)
             case Rang(lane=lane, pane=pane, found=found):
                 yield from self._ring(lane, pane, found)
             case Finished(lane=lane, window=window):
@@ -251,11 +252,11 @@ class ModelJudge:
         after, alarmed = self.settings.baseline.accept_after, self.state.alerts.alarmed
         return any(alarmed(Cause(*about, kind), span, after) for kind in ABNORMAL)
 
-    def _count(self, lane: Lane, start: int, counts: Sequence[int]) -> None:
-        self.state.last_event = max(self.state.last_event, start)
-        for key, count in zip(lane.state.ids.groups, counts, strict=False):
-            if count:
-                self.state.performance.count(key, start, count)
+    def _count(self, lane: Lane, pane: Pane) -> None:
+        self.state.last_event = max(self.state.last_event, pane.start)
+        groups = list(lane.state.ids.groups)
+        for group, count in sorted(pane.accepted.items()):
+            self.state.performance.count(groups[group], pane.start, count)
 
     # --- a finished window ---
 

@@ -37,8 +37,9 @@ class Part(msgspec.Struct):
     @property
     def nbytes(self) -> int:
         """About how much memory its rows take."""
-        delta = self.delta
-        return (delta.numeric.nbytes + delta.categorical.nbytes) * (self.last - self.first) // max(len(delta.pane), 1)
+        delta, cells = self.delta, self.last - self.first
+        nbytes = delta.numeric.nbytes + delta.categorical.nbytes
+        return nbytes if cells == len(delta.pane) else nbytes * cells // len(delta.pane)
 
 
 def split(delta: Delta) -> list[tuple[int, Part]]:
@@ -167,12 +168,12 @@ class Pane:
     """A closed pane: its parts, and every (group, measure) of them once for those who ask."""
 
     def __init__(self, start: int, parts: Sequence[Placed], ids: Ids, edges: Mapping[str, Edges]) -> None:
-        self.start, self.parts = start, parts
-        self.counts = np.zeros((len(ids.groups), 3), np.int64)
-        """(groups, 3): accepted, duplicates, late."""
+        self.start, self.parts, self.groups = start, parts, len(ids.groups)
+        self.cells: list[tuple[int, list[int]]] = []
+        """(group, [accepted, duplicates, late]) of all cells; of several parts some groups come more than once."""
         values: dict[tuple[int, int], list[F64]] = {}
         for placed in parts:
-            _count(placed, self.counts)
+            self.cells += _cells(placed)
             if placed.part.delta.numeric.length("values"):
                 _collect_values(placed, values)
         self.values, self.binned = _bin(values, ids, edges)
@@ -183,6 +184,15 @@ class Pane:
         """The sample of each group that has one."""
         self.vectors: list[Embedded] = []
         """The embeddings of these rows."""
+
+    @property
+    def accepted(self) -> dict[int, int]:
+        """Accepted events by group, of groups that have any."""
+        found: dict[int, int] = {}
+        for group, (accepted, *_) in self.cells:
+            if accepted:
+                found[group] = found.get(group, 0) + accepted
+        return found
 
     @cached_property
     def numbers(self) -> NumberRows:
@@ -207,14 +217,11 @@ class Pane:
         return found
 
 
-def _count(placed: Placed, counts: I64) -> None:
-    part, groups = placed.part, placed.layout.groups
-    came = part.delta.counts[part.first : part.last]
-    if len(came) == 1 and groups[0] >= 0:
-        counts[groups[0]] += came[0]
-    else:
-        kept = groups >= 0
-        np.add.at(counts, groups[kept], came[kept])
+def _cells(placed: Placed) -> list[tuple[int, list[int]]]:
+    part, groups = placed.part, placed.layout.groups.tolist()
+    counts = part.delta.counts if part.whole else part.delta.counts[part.first : part.last]
+    cells = zip(groups, counts.tolist(), strict=True)
+    return [cell for cell in cells if cell[0] >= 0] if placed.layout.left_out else [*cells]
 
 
 class _Stack(msgspec.Struct):

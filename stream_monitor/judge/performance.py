@@ -6,7 +6,7 @@ watermark passes its end by the r-th lag; the last, at the label horizon, is fin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -110,12 +110,15 @@ class Performance(msgspec.Struct):
                 key = delta.pairs[pair]
                 outcome.pairs[key] = outcome.pairs.get(key, 0) + n
 
-    def advance(self, watermark: int) -> Iterator[Revised]:
+    def advance(self, watermark: int) -> Iterable[Revised]:
         """Revisions that have come due, windows in order of time."""
-        last = len(self.lags) - 1
         if watermark < self.wake:
             self._finish(watermark)
-            return
+            return ()
+        return self._advance(watermark)
+
+    def _advance(self, watermark: int) -> Iterator[Revised]:
+        last = len(self.lags) - 1
         for key in sorted(self.windows, key=lambda key: (key[1] + key[0], key[0])):
             window = self.windows[key]
             end = window.start + window.size

@@ -12,6 +12,7 @@ import numpy as np
 from stream_monitor.describe.profiles import CategoricalRows
 from stream_monitor.errors import FormatError
 from stream_monitor.events.chained import Chained, chain
+from stream_monitor.events.texts import number
 from stream_monitor.types import I64
 
 DENSE = 64
@@ -30,30 +31,28 @@ class Rows(NamedTuple):
 
 
 def add_counted(tables: Sequence[CategoricalRows], parts: Sequence[Rows]) -> dict[tuple[int, str], Tally]:
-    """Rows of several tables together. Names become numbers, for numbers are added a thousand at once."""
+    """Rows of several tables together."""
     all_of = chain(CategoricalRows, tables)
     all_of.demand("cell", "name", "n", "ptr", more=1)
     all_of.demand("code", "count")
-    number_of: dict[str, int] = {}
-    names = [*itertools.chain.from_iterable([table.categories for table in tables])]
-    number, size = np.array([*map(number_of.setdefault, names, range(len(names)))], np.int64), len(names)
+    named = number([table.packed_late for table in tables])
+    size = len(named.texts)
     place_of: dict[tuple[int, str], int] = {}
     place = np.array([place_of.setdefault(key, len(place_of)) for part in parts for key in part.keys], np.int64)
     table, row = _which(parts, all_of)
     total = np.zeros(len(place_of), np.int64)
     np.add.at(total, place, all_of.ints("n")[row])
     at, sizes = _entries(all_of, table, row)
-    before = np.cumsum([0, *[len(table.categories) for table in tables]])
-    code, first, last = all_of.ints("code")[at], *(np.repeat(ends[table], sizes) for ends in (before, before[1:]))
+    code, first, last = all_of.ints("code")[at], *(np.repeat(named.first[table + i], sizes) for i in (0, 1))
     code += first
     if ((code < first) | (code >= last)).any():
         raise FormatError("a delta counts a category that it does not name")
-    used, sums = _sums(np.repeat(place * size, sizes) + number[code], all_of.ints("count")[at], len(total) * size)
+    used, sums = _sums(np.repeat(place * size, sizes) + named.number[code], all_of.ints("count")[at], len(total) * size)
     counts, which = sums.astype(np.int64).tolist(), used % max(size, 1)
-    named = [*map(names.__getitem__, which.tolist())]
+    names = [*map(named.texts.__getitem__, which.tolist())]
     ends = np.searchsorted(used, np.arange(len(total) + 1) * size).tolist()
     return {
-        key: (n, named[first:last], counts[first:last])
+        key: (n, names[first:last], counts[first:last])
         for key, n, first, last in zip(place_of, total.tolist(), ends, ends[1:], strict=False)
         if key[0] >= 0
     }

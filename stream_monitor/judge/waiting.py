@@ -24,11 +24,12 @@ class Came:
     def __init__(self, panes: Sequence[Pane]) -> None:
         last = panes[-1]  # groups and measures only become more
         self.measures = last.measures
-        self.counts = np.zeros_like(last.counts)
+        self.counts = np.zeros((last.groups, 3), np.int64)
+        if cells := [cell for pane in panes for cell in pane.cells]:
+            groups, counts = zip(*cells, strict=True)
+            np.add.at(self.counts, np.array(groups), np.array(counts))
         self.binned = [one for pane in panes for one in pane.binned]
         """(group, measure, counts) of values that came without bins."""
-        for pane in panes:
-            self.counts[: len(pane.counts)] += pane.counts
         self.numbers = _numbers(panes)
         self.categories = _categories([placed for pane in panes for placed in pane.parts if placed.layout.keys])
 

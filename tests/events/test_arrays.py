@@ -53,11 +53,22 @@ def test_strings_of_records_are_shared_up_to_a_bound() -> None:
     for first in range(0, 3 * arrays.STRINGS, 10_000):
         names = [f"c{i}" for i in range(first, first + 10_000)]
         written = pack(CategoricalRows.none().replaced(names=["x"], categories=names))
-        _, one, other = (
-            unpack(written, CategoricalRows) for _ in range(3)
-        )  # the second may forget, the third does not
-        assert one.categories == names and len(arrays._strings) <= arrays.STRINGS + 10_001
-        assert other.categories[0] is one.categories[0]
+        _, one, other = [unpack(written, CategoricalRows).categories for _ in range(3)]
+        # the second may forget, the third does not
+        assert one == names and len(arrays._strings) <= arrays.STRINGS + 10_001
+        assert other[0] is one[0]
+
+
+def test_lists_of_names_are_one_object_up_to_a_bound() -> None:
+    def read(names: list[str]) -> list[str]:
+        return unpack(pack(NumericRows.none().replaced(names=names, edges=[0] * len(names))), NumericRows).names
+
+    for at in range(arrays.LISTS + 10):
+        names = [f"n{at}", "x"]
+        assert read(names) == names and read(names) is read(names)
+        assert len(arrays._known_lists) <= arrays.LISTS
+    long = ["x" * arrays.LIST_BYTES]
+    assert read(long) == long and read(long) is not read(long)
 
 
 @given(st.data())
