@@ -35,6 +35,8 @@ DEGREES = 3.0
 UNSURE = 6.0
 """f is raised by this over the number of comparisons: tests at small levels ask for the tail, and f is estimated."""
 WHOLE = 32_767
+ROWS = 128
+"""Rows that learn in one pass: what stays in a processor's cache."""
 
 Key = tuple[int, str, str]
 """(group, measure, test that has its own shares, or "" for the values)."""
@@ -100,30 +102,7 @@ class Dispersion(msgspec.Struct):
 
     def add(self, keys: Sequence[Key], told: Told) -> None:
         """Take in a window of these distinct rows."""
-        at = self._rows(keys)
-        p, n = _shares(told.counts)
-        q, m = _shares(told.base)
-        groups = _places(groups_of(told.base, np.full(len(keys), GROUPS)))
-        error = np.where(n > 0, 1 / np.maximum(n, 1) + told.moving / np.maximum(m, 1), 0.0)
-        now, usual = _grouped(p - q, groups), _grouped(q, groups)
-        mixed = (_grouped(p, groups) + usual) / 2
-        spread = 1 - np.minimum((usual**2).sum(axis=1), (mixed**2).sum(axis=1))  # a constant baseline has none
-        for lag, distance in enumerate(LAGS):
-            before, had = _grouped(self.left[distance - 1, at] / WHOLE, groups), self.error[distance - 1, at]
-            apart = scatter(now - before, error + had, spread)
-            both = (had > 0) & (error > 0) & (self.rejected[distance - 1, at] == told.rejected)
-            rows, count = at[both], self.n[lag, at[both]]
-            mean = np.where(count > 0, self.mean[lag, rows], 1.0)
-            came = np.minimum(apart[both], CLIP * np.maximum(mean, 1.0))
-            self.mean[lag, rows] = mean + (came - mean) / (np.minimum(count, MEMORY - 1) + 1 + (count == 0))
-            self.n[lag, rows] = np.minimum(count + 1, MEMORY)
-        for table, newest in (
-            (self.left, np.rint((p - q) * WHOLE)),
-            (self.error, error),
-            (self.rejected, told.rejected),
-        ):
-            table[1:, at] = table[:-1, at]
-            table[0, at] = newest
+        learn([Lesson(self, keys, told)])
 
     def forget(self, measure: str) -> None:
         """The bins of a measure have other borders from now on, or it has another normal."""
@@ -142,6 +121,60 @@ class Dispersion(msgspec.Struct):
                 table = getattr(self, name)
                 setattr(self, name, np.pad(table, [(0, 0), (0, more)] + [(0, 0)] * (table.ndim - 2)))
         return np.array([self.rows[key] for key in keys], np.int64)
+
+
+class Lesson(NamedTuple):
+    """A window of some distinct rows, for the dispersion that is to take it in."""
+
+    dispersion: Dispersion
+    keys: Sequence[Key]
+    told: Told
+
+
+def learn(lessons: Sequence[Lesson]) -> None:
+    """Take in windows, each of another dispersion. A row learns by itself: which others come with it does not show."""
+    chosen, rows = list[Lesson](), 0
+    for lesson in lessons:
+        chosen.append(lesson)
+        rows += len(lesson.keys)
+        if rows >= ROWS:
+            _learn(chosen)
+            chosen, rows = [], 0
+    if rows:
+        _learn(chosen)
+
+
+def _learn(lessons: Sequence[Lesson]) -> None:
+    places = [lesson.dispersion._rows(lesson.keys) for lesson in lessons]
+    left, errors, hits, means, ns = (
+        np.concatenate([getattr(lesson.dispersion, name)[:, at] for lesson, at in zip(lessons, places, strict=True)], 1)
+        for name in ("left", "error", "rejected", "mean", "n")
+    )
+    base, counts, moving, rejected = (np.concatenate(column) for column in zip(*[x.told for x in lessons], strict=True))
+    p, n = _shares(counts)
+    q, m = _shares(base)
+    groups = _places(groups_of(base, np.full(len(base), GROUPS)))
+    error = np.where(n > 0, 1 / np.maximum(n, 1) + moving / np.maximum(m, 1), 0.0)
+    now, usual = _grouped(p - q, groups), _grouped(q, groups)
+    mixed = (_grouped(p, groups) + usual) / 2
+    spread = 1 - np.minimum((usual**2).sum(axis=1), (mixed**2).sum(axis=1))  # a constant baseline has none
+    for lag, distance in enumerate(LAGS):
+        before, had = _grouped(left[distance - 1] / WHOLE, groups), errors[distance - 1]
+        apart = scatter(now - before, error + had, spread)
+        both = (had > 0) & (error > 0) & (hits[distance - 1] == rejected)
+        count = ns[lag, both]
+        mean = np.where(count > 0, means[lag, both], 1.0)
+        came = np.minimum(apart[both], CLIP * np.maximum(mean, 1.0))
+        means[lag, both] = mean + (came - mean) / (np.minimum(count, MEMORY - 1) + 1 + (count == 0))
+        ns[lag, both] = np.minimum(count + 1, MEMORY)
+    newest = {"left": np.rint((p - q) * WHOLE), "error": error, "rejected": rejected}
+    end = 0
+    for (dispersion, *_), at in zip(lessons, places, strict=True):
+        mine, end = slice(end, end + len(at)), end + len(at)
+        dispersion.mean[:, at], dispersion.n[:, at] = means[:, mine], ns[:, mine]
+        for (name, column), before in zip(newest.items(), (left, errors, hits), strict=True):
+            table = getattr(dispersion, name)
+            table[1:, at], table[0, at] = before[:-1, mine], column[mine]
 
 
 def scatter(apart: F64, error: F64, spread: F64) -> F64:

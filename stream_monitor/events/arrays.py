@@ -8,6 +8,7 @@ may be a thousand times as large.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from operator import mul
@@ -35,6 +36,8 @@ _COLUMN = struct.Struct("<BI")
 """Of an array of a table: dtype code, items."""
 _COLUMNS = [struct.Struct("<" + count * _COLUMN.format[1:]) for count in range(32)]
 """Of all arrays of a table."""
+_SHAPES = [struct.Struct(f"<{ndim}I") for ndim in range(8)]
+"""By dimensions."""
 
 HEAD_BYTES = _HEAD.size, _COLUMN.size
 LAYOUTS = [(d.itemsize, {"u": 0, "b": 0, "i": 1, "f": 2 if d.itemsize == 8 else 3}[d.kind]) for d in _BY_CODE]
@@ -248,11 +251,13 @@ def _decode(code: int, data: memoryview) -> Table | np.ndarray[Any, Any]:
 
 def _decode_array(data: memoryview) -> np.ndarray[Any, Any]:
     dtype, ndim, copied = data[0], data[1], bytes(data)
+    item, begin = _BY_CODE[dtype], 2 + 4 * ndim
     if ndim == 1:  # nearly all are; their length is what follows
-        item = _BY_CODE[dtype]
-        return np.ndarray(((len(data) - 6) // item.itemsize,), item, copied, 6)
-    shape = struct.unpack_from(f"<{ndim}I", data, 2)
-    return np.frombuffer(copied, _BY_CODE[dtype], offset=2 + 4 * ndim).reshape(shape)
+        return np.ndarray(((len(data) - begin) // item.itemsize,), item, copied, begin)
+    shape = _SHAPES[ndim].unpack_from(data, 2)
+    if math.prod(shape) * item.itemsize != len(data) - begin:
+        raise FormatError(f"an array of shape {shape} has {len(data) - begin} bytes")
+    return np.ndarray(shape, item, copied, begin)
 
 
 def _decode_own(code: int, data: memoryview) -> Table | np.ndarray[Any, Any]:

@@ -16,7 +16,7 @@ from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.describe.records import PerformanceDelta, ResetRecord
 from stream_monitor.detect.budget import sequential_ms, window_level
-from stream_monitor.detect.dispersion import Dispersion
+from stream_monitor.detect.dispersion import Dispersion, Lesson
 from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.history import plan_of
 from stream_monitor.detect.pinned import PinnedMeasure
@@ -45,7 +45,7 @@ from stream_monitor.judge.verdicts import (
     Trial,
     Verdict,
     control,
-    remember,
+    lesson_of,
     run_tests,
     subjects_of,
 )
@@ -66,8 +66,8 @@ FROM_BASELINES: tuple[Kind, ...] = ("drift", "quality")
 
 Said = Alert | Metric | Notice
 
-Task = Step | Trial
-"""What is done for many models at once: to be taken by `Grid.step`, or tried by `verdicts.run_tests`."""
+Task = Step | Trial | Lesson
+"""What is done for many models at once, by `Grid.step`, `verdicts.run_tests` or `dispersion.learn`."""
 
 
 class ModelState(msgspec.Struct):
@@ -274,7 +274,9 @@ class ModelJudge:
                         self._attribute_window(alert, verdict, subjects, (lane, window))
                     yield alert
             if window.start % window.size == 0:  # windows that overlap tell of the same values
-                remember(subjects, verdicts, lane.state.dispersion.setdefault(window.size, Dispersion()))
+                scatter = lane.state.dispersion.setdefault(window.size, Dispersion())
+                if (lesson := lesson_of(subjects, verdicts, scatter)) is not None:
+                    yield lesson
             if lane.state.name == "label":
                 least = self.settings.detection.min_count
                 yield from self.state.watches.finished(window, lane.state.ids, lane.state.baselines, least)

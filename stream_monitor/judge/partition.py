@@ -23,6 +23,7 @@ from stream_monitor.describe.records import (
     SettingsRecord,
     WatermarkRecord,
 )
+from stream_monitor.detect.dispersion import Lesson, learn
 from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.pinned import Pin
 from stream_monitor.events.contracts import Alert, Finding, Metric
@@ -203,7 +204,7 @@ class PartitionJudge:
             waiting: list[Iterator[Said | Task]] = []
             for model in live:
                 for said in model:
-                    if isinstance(said, Step | Trial):
+                    if isinstance(said, Task):
                         tasks.append(said)
                         waiting.append(model)
                         break
@@ -211,6 +212,7 @@ class PartitionJudge:
             if steps := [task for task in tasks if isinstance(task, Step)]:
                 self.grid.step(steps)
             run_tests([task for task in tasks if isinstance(task, Trial)], self.settings.detection)
+            learn([task for task in tasks if isinstance(task, Lesson)])
             live = waiting
 
     # --- which models are judged ---

@@ -13,7 +13,7 @@ from stream_monitor.describe.edges import BINS, Edges
 from stream_monitor.describe.measures import base_of
 from stream_monitor.detect import window_tests as tests
 from stream_monitor.detect.baselines import Baseline, Baselines, category_counts
-from stream_monitor.detect.dispersion import Dispersion, Key, Told
+from stream_monitor.detect.dispersion import Dispersion, Key, Lesson, Told
 from stream_monitor.detect.history import Merged
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.evidence import categorical_evidence, direction_of, numeric_evidence
@@ -114,8 +114,8 @@ def by_recent(subject: Subject, bench: Bench, span: tuple[int, int]) -> Subject:
     return subject
 
 
-def remember(subjects: Sequence[Subject], verdicts: Sequence[Verdict], dispersion: Dispersion) -> None:
-    """Let a judged window tell how much windows scatter: of values, and of the shares of quality tests."""
+def lesson_of(subjects: Sequence[Subject], verdicts: Sequence[Verdict], dispersion: Dispersion) -> Lesson | None:
+    """What a judged window tells of how much windows scatter: of values, and of the shares of quality tests."""
     rejected = {(v.group, v.measure, v.kind) for v in verdicts if v.findings}
     rows: list[tuple[Key, I64, I64, bool, bool]] = []
     for subject in subjects:
@@ -126,9 +126,10 @@ def remember(subjects: Sequence[Subject], verdicts: Sequence[Verdict], dispersio
         for test, (had, of, hits, n) in subject.shares.items():
             if hits or (*at, test) in dispersion.rows:
                 rows.append(((*at, test), _two(had, of), _two(hits, n), subject.recent, (*at, "quality") in rejected))
-    if rows:
-        keys, base, counts, moving, hit = zip(*rows, strict=True)
-        dispersion.add(keys, Told(np.stack(base), np.stack(counts), np.array(moving), np.array(hit)))
+    if not rows:
+        return None
+    keys, base, counts, moving, hit = zip(*rows, strict=True)
+    return Lesson(dispersion, keys, Told(np.stack(base), np.stack(counts), np.array(moving), np.array(hit)))
 
 
 def _two(hits: int, n: int) -> I64:

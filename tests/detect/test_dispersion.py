@@ -7,7 +7,7 @@ import pytest
 
 from stream_monitor.describe.edges import BINS
 from stream_monitor.detect.baselines import PaneCounts
-from stream_monitor.detect.dispersion import LAGS, Dispersion, Key, Told
+from stream_monitor.detect.dispersion import LAGS, Dispersion, Key, Lesson, Told, learn
 from stream_monitor.detect.window_tests import TESTS, Compared
 from stream_monitor.events.arrays import pack, unpack
 
@@ -158,3 +158,21 @@ def test_what_is_forgotten_begins_anew() -> None:
         found.add(keys_of(2), told(clustered(rng, 2, 20.0)))
     found.forget("m0")
     assert found.factors(keys_of(2))[0] == 1.0 < found.factors(keys_of(2))[1]
+
+
+def test_windows_that_are_learned_together_are_learned_as_each_alone() -> None:
+    """To the last digit, of more rows than one pass takes, where some rows are new and some have no window."""
+    rng, sizes = np.random.default_rng(8), (1, 90, 70, 3)
+    together, alone = [Dispersion() for _ in sizes], [Dispersion() for _ in sizes]
+    for window in range(7):
+        each = []
+        for size in sizes:
+            keys = [key for key in keys_of(size) if window > 3 or key[1] != "m2" or rng.random() < 0.5]
+            counts = clustered(rng, len(keys), 5.0)
+            one = told(counts, independent(rng, len(keys)), moving=bool(window % 2))
+            each.append((keys, one._replace(rejected=rng.random(len(keys)) < 0.2)))
+        learn([Lesson(found, *one) for found, one in zip(together, each, strict=True)])
+        for at in rng.permutation(len(sizes)).tolist():
+            alone[at].add(*each[at])
+    assert [pack(found) for found in together] == [pack(found) for found in alone]
+    assert all((found.n > 0).any() for found in together)

@@ -82,3 +82,20 @@ def test_broken_bytes_are_a_format_error_or_a_record(data: st.DataObject) -> Non
     except FormatError:
         return
     assert msgspec.msgpack.decode(broken, ext_hook=lambda code, data: code)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (0, 3), (2, 1, 2)])
+def test_an_array_has_the_shape_it_was_written_with_and_no_other(shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    written = pack(array)
+    np.testing.assert_array_equal(unpack(written, np.ndarray), array)
+    assert unpack(written, np.ndarray).shape == shape
+    if len(shape) > 1:
+        longer = written.replace(
+            bytes([len(shape), *np.array(shape, "<u4").tobytes()]),
+            bytes([len(shape), 5] + [0] * 3 + list(np.array(shape[1:], "<u4").tobytes())),
+            1,
+        )
+        assert longer != written
+        with pytest.raises(FormatError):
+            unpack(longer, np.ndarray)
