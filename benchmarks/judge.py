@@ -1,4 +1,4 @@
-"""The judge alone: deltas of 50 models with 20 measures each, ten panes of a second a record, baselines in force."""
+"""The judge alone: deltas of 50 models with 20 measures each, a record a second, baselines in force."""
 
 from __future__ import annotations
 

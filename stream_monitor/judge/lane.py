@@ -27,7 +27,7 @@ from stream_monitor.judge.normal import Normal
 from stream_monitor.judge.panes import Pane, Part, Placed, Places, split
 from stream_monitor.judge.recent import Names, Recent
 from stream_monitor.judge.sequential import Found, Known, SequentialDetectors
-from stream_monitor.judge.waiting import Came, Waiting
+from stream_monitor.judge.waiting import Came, Held, Waiting
 from stream_monitor.judge.windows import Slides, Window
 
 
@@ -213,7 +213,7 @@ class Lane:
                 view.filling.begin(start)
                 pane, moved = self._pane(start, self.state.open[start])
                 view.filling.add(pane)
-                view.filling.take(Came([pane]))
+                view.filling.take(Came([Held.of(pane)]))
                 view.filling.approximate |= moved
                 self._settle(view.filling)
             yield from self._shown(view, END, last)

@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from stream_monitor.describe.profiles import CategoricalRows, NumericRows
 from stream_monitor.detect.numbers import Stacked
+from stream_monitor.errors import FormatError
+from stream_monitor.events.arrays import Table
 from stream_monitor.events.chained import chain
-from stream_monitor.judge.panes import Pane, Placed
+from stream_monitor.judge.panes import Layout, Pane
 from stream_monitor.judge.tallies import Rows, Tally, add_counted, spread
+from stream_monitor.types import I64
 
 PARTS = 64
 """Most parts that wait."""
 PART_BYTES = 200_000
 """Bytes of all that wait; the last may be beyond."""
 
+T = TypeVar("T", bound=Table)
+
+
+class Held(NamedTuple):
+    """What a pane has for windows, to be merged; not its sampled rows and embeddings, which may be large."""
+
+    groups: int
+    measures: int
+    """How many there were when it closed."""
+    cells: list[tuple[int, list[int]]]
+    binned: list[tuple[int, int, I64]]
+    parts: list[tuple[NumericRows, CategoricalRows, Layout]]
+
+    @classmethod
+    def of(cls, pane: Pane) -> Held:
+        """What is merged of a pane."""
+        parts = [(p.part.delta.numeric, p.part.delta.categorical, p.layout) for p in pane.parts]
+        return cls(pane.groups, pane.measures, pane.cells, pane.binned, parts)
+
 
 class Came:
     """What came in some panes, for every window that they lie in."""
 
-    def __init__(self, panes: Sequence[Pane]) -> None:
+    def __init__(self, panes: Sequence[Held]) -> None:
         last = panes[-1]  # groups and measures only become more
         self.measures = last.measures
         self.counts = np.zeros((last.groups, 3), np.int64)
@@ -30,20 +53,27 @@ class Came:
             np.add.at(self.counts, np.array(groups), np.array(counts))
         self.binned = [one for pane in panes for one in pane.binned]
         """(group, measure, counts) of values that came without bins."""
-        self.numbers = _numbers(panes)
-        self.categories = _categories([placed for pane in panes for placed in pane.parts if placed.layout.keys])
+        self.numbers = _numbers([
+            (at, table, layout)
+            for at, pane in enumerate(panes)
+            for table, _, layout in pane.parts
+            if len(layout.group)
+        ])  # fmt: skip
+        self.categories = _categories([
+            (table, layout) for pane in panes for _, table, layout in pane.parts if layout.keys
+        ])  # fmt: skip
 
 
 class Waiting:
     """The panes of a lane that no window has taken in yet."""
 
     def __init__(self) -> None:
-        self.panes: list[Pane] = []
+        self.panes: list[Held] = []
         self._parts = self._bytes = 0
 
     def add(self, pane: Pane) -> bool:
         """Let a pane wait; whether it is time to merge what does."""
-        self.panes.append(pane)
+        self.panes.append(Held.of(pane))
         for placed in pane.parts:
             self._parts += 1
             self._bytes += placed.part.nbytes
@@ -56,35 +86,40 @@ class Waiting:
         return Came(panes) if panes else None
 
 
-def _numbers(panes: Sequence[Pane]) -> Stacked | None:
-    parts = [(at, placed) for at, pane in enumerate(panes) for placed in pane.parts if len(placed.layout.group)]
+def _once(tables: Sequence[T]) -> tuple[list[T], list[int]]:
+    """Each table once, and where there the given ones are: many parts may be of one."""
+    number: dict[int, int] = {}
+    which = [number.setdefault(id(table), len(number)) for table in tables]
+    return list({id(table): table for table in tables}.values()), which
+
+
+def _numbers(parts: Sequence[tuple[int, NumericRows, Layout]]) -> Stacked | None:
+    """The rows of parts (number of the pane, table, layout), one after the other."""
     if not parts:
         return None
-    number: dict[int, int] = {}
-    tables = {id(placed.part.delta.numeric): placed.part.delta.numeric for _, placed in parts}
-    rows = chain(NumericRows, [*tables.values()])
+    panes, tables, layouts = zip(*parts, strict=True)
+    distinct, which = _once(tables)
+    rows = chain(NumericRows, distinct)
     rows.demand("n", "cell", "name", "mean", "m2", "low", "high", "bin_ptr", more=1)
     rows.demand("bin_at", "bin_n")
-    which = [number.setdefault(id(placed.part.delta.numeric), len(number)) for _, placed in parts]
-    sizes = np.array([len(placed.layout.group) for _, placed in parts])
-    table, pane = np.repeat(which, sizes), np.repeat([at for at, _ in parts], sizes)
-    row = spread(rows.start("n")[which] + [placed.layout.numeric.start for _, placed in parts], sizes)
-    ptr, begin, has = rows.ints("bin_ptr"), rows.start("bin_at")[table], rows.size("bin_at")[table]
-    first, last = begin + ptr[row + table], begin + np.minimum(ptr[row + table + 1], has)
-    group, measure = (np.concatenate([getattr(p.layout, name) for _, p in parts]) for name in ("group", "measure"))
+    sizes = np.array([len(layout.group) for layout in layouts])
+    table = np.repeat(which, sizes)
+    row = spread(rows.start("n")[which] + [layout.numeric.start for layout in layouts], sizes)
+    ptr, begin = rows.ints("bin_ptr"), rows.start("bin_at")[table]
+    first, last = ptr[row + table], ptr[row + table + 1]  # a table has one more pointer than rows
+    if ((first < 0) | (last > rows.size("bin_at")[table])).any():
+        raise FormatError("the bins of a delta do not fit its rows")
+    group, measure = (np.concatenate([getattr(layout, name) for layout in layouts]) for name in ("group", "measure"))
     mean, m2, low, high = (rows.floats(name)[row] for name in ("mean", "m2", "low", "high"))
-    moments = rows.ints("n")[row], mean, m2, low, high
-    return Stacked.of((pane, group, measure), moments, (first, last, rows.ints("bin_at"), rows.ints("bin_n")))
+    bins = begin + first, begin + last, rows.ints("bin_at"), rows.ints("bin_n")
+    return Stacked.of((np.repeat(panes, sizes), group, measure), (rows.ints("n")[row], mean, m2, low, high), bins)
 
 
-def _categories(parts: Sequence[Placed]) -> dict[tuple[int, str], Tally]:
+def _categories(parts: Sequence[tuple[CategoricalRows, Layout]]) -> dict[tuple[int, str], Tally]:
     if not parts:
         return {}
-    number: dict[int, int] = {}
-    tables: dict[int, CategoricalRows] = {}
-    rows = list[Rows]()
-    for placed in parts:
-        table, layout = placed.part.delta.categorical, placed.layout
-        tables[id(table)] = table
-        rows.append(Rows(number.setdefault(id(table), len(number)), layout.categorical.start, layout.keys))
-    return add_counted([*tables.values()], rows)
+    tables, which = _once([table for table, _ in parts])
+    rows = [
+        Rows(at, layout.categorical.start, layout.keys) for at, (_, layout) in zip(which, parts, strict=True)
+    ]  # fmt: skip
+    return add_counted(tables, rows)

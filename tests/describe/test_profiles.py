@@ -28,7 +28,7 @@ from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge import panes
 from stream_monitor.judge.panes import Ids, Pane, Places
-from stream_monitor.judge.waiting import Came
+from stream_monitor.judge.waiting import Came, Held
 from stream_monitor.types import I64
 
 PANE = 1_000
@@ -130,7 +130,7 @@ def assert_same(found: dict[int, tuple[Pane, Ids]], expected: dict[int, tuple[Pa
     for start, (pane, ids) in found.items():
         other, other_ids = expected[start]
         assert ids == other_ids
-        np.testing.assert_array_equal(Came([pane]).counts, Came([other]).counts)
+        np.testing.assert_array_equal(Came([Held.of(pane)]).counts, Came([Held.of(other)]).counts)
         for name in ("group", "measure", "n", "low", "high", "bin_ptr", "bin_at", "bin_n"):
             np.testing.assert_array_equal(getattr(pane.numbers, name), getattr(other.numbers, name), err_msg=name)
         np.testing.assert_allclose(pane.numbers.mean, other.numbers.mean, rtol=1e-9)
@@ -181,7 +181,7 @@ def test_a_pane_is_what_plain_arithmetic_says() -> None:
         for (version, segment), group in ids.groups.items():
             inside = table.mask(version, segment, start)
             statuses = np.bincount(table.status[inside], minlength=3)
-            assert Came([pane]).counts[group].tolist() == statuses.tolist()
+            assert Came([Held.of(pane)]).counts[group].tolist() == statuses.tolist()
             accepted = inside & (table.status == ACCEPTED)
             for name, measure in ids.measures.items():
                 values = table.numeric[name][accepted]
@@ -228,7 +228,7 @@ def test_groups_that_are_left_out_leave_nothing_behind() -> None:
     np.testing.assert_array_equal(pane.numbers.n, expected.numbers.n[kept])
     np.testing.assert_array_equal(pane.numbers.mean, expected.numbers.mean[kept])
     np.testing.assert_array_equal(pane.numbers.bin_n, expected.numbers.bin_n[: expected.numbers.bin_ptr[kept.sum()]])
-    np.testing.assert_array_equal(Came([pane]).counts, Came([expected]).counts[:1])
+    np.testing.assert_array_equal(Came([Held.of(pane)]).counts, Came([Held.of(expected)]).counts[:1])
     assert tallies(pane) == {key: value for key, value in tallies(expected).items() if key[0] == 0}
     assert sorted_values(pane) == {key: value for key, value in sorted_values(expected).items() if key[0] == 0}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import msgspec
@@ -26,7 +28,7 @@ from stream_monitor.detect.dispersion import Dispersion
 from stream_monitor.detect.grid import Grid
 from stream_monitor.durations import Pace
 from stream_monitor.errors import FormatError
-from stream_monitor.events.arrays import unpack
+from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.events.contracts import Metric
 from stream_monitor.judge import waiting
 from stream_monitor.judge.lane import Finished, Lane
@@ -35,7 +37,7 @@ from stream_monitor.judge.panes import Ids, Pane, Places, split
 from stream_monitor.judge.partition import PartitionJudge, PartitionState
 from stream_monitor.judge.sequential import SequentialRules
 from stream_monitor.judge.verdicts import Subject, Trial, run_tests
-from stream_monitor.judge.waiting import Came
+from stream_monitor.judge.waiting import Came, Held
 from stream_monitor.judge.windows import Window
 from stream_monitor.sections import DetectionSettings
 from stream_monitor.settings import CapSettings, judged_text, parse
@@ -129,22 +131,34 @@ def test_what_waits_is_bounded_by_parts_and_by_bytes(parts: int, size: int, monk
         for delta in deltas_of(rng, [pane]):
             lane.feed(delta)
         list(lane.advance(pane + 1))
-        held = [placed.part for one in lane.waiting.panes for placed in one.parts]
+        held = [part for one in lane.waiting.panes for part in one.parts]
         most = max(most, len(held))
-        assert len(held) < parts and sum(part.nbytes for part in held) < size
+        assert len(held) < parts
+        assert sum(numeric.nbytes + categorical.nbytes for numeric, categorical, _ in held) < size
     assert 0 < most < 15
 
 
 def test_a_part_of_a_large_delta_does_not_count_as_all_of_it() -> None:
     """Or the panes of a long commit would be merged one by one."""
     lane = lane_of()
-    for delta in deltas_of(np.random.default_rng(1), list(range(7))):
-        lane.feed(delta)
+    (delta,) = deltas_of(np.random.default_rng(1), list(range(7)))
+    lane.feed(delta)
     list(lane.advance(7))
-    held = [placed.part for one in lane.waiting.panes for placed in one.parts]
-    (table,) = {id(part.delta.numeric): part.delta.numeric for part in held}.values()
-    assert len(held) == 7
-    assert sum(part.nbytes for part in held) <= table.nbytes + held[0].delta.categorical.nbytes
+    assert len(lane.waiting.panes) == 7
+    assert sum(part.nbytes for _, part in split(delta)) <= delta.numeric.nbytes + delta.categorical.nbytes
+
+
+def test_what_waits_keeps_neither_the_pane_nor_the_record() -> None:
+    """Sampled rows and embeddings of 64 panes would be much."""
+    (delta,) = deltas_of(np.random.default_rng(1), [0])
+    lane, gone = lane_of(), weakref.ref(record := np.frombuffer(bytearray(pack(delta)), np.uint8))
+    lane.feed(unpack(memoryview(record), Delta))  # type: ignore[arg-type]
+    list(lane.advance(1))
+    panes = [one for one in gc.get_objects() if isinstance(one, Pane)]
+    del record
+    gc.collect()
+    assert len(lane.waiting.panes) == 1 and not panes
+    assert gone() is None
 
 
 def test_a_delta_whose_arrays_do_not_fit_is_a_format_error() -> None:
@@ -155,7 +169,7 @@ def test_a_delta_whose_arrays_do_not_fit_is_a_format_error() -> None:
     def came(**columns: Any) -> Came:
         broken = msgspec.structs.replace(delta, numeric=delta.numeric.replaced(**columns))
         [(start, part)] = split(broken)
-        return Came([Pane(start, [Places(ids).placed(part, groups)], ids, {})])
+        return Came([Held.of(Pane(start, [Places(ids).placed(part, groups)], ids, {}))])
 
     assert came().counts.sum() > 0
     for name, column in (("mean", np.zeros(1)), ("bin_at", np.zeros(1, "u1")), ("bin_ptr", np.zeros(2, "u1"))):
