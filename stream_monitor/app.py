@@ -70,7 +70,7 @@ def run_stage(settings: Settings, layout: Layout, role: str, worker: int) -> int
     if role == "describe" and layout.rekey:
         settings = settings.behind_rekey()
     try:
-        if role == "describe":
+        if role != "rekey":
             warm_up()
         client = KafkaClient(settings, role)
         loop = LOOPS[role](client, settings, layout, time.monotonic)

@@ -19,9 +19,10 @@ _SLOW_S = 2.0
 
 
 def warm_up() -> None:
-    """Describe some events of two models before and after their edges are known."""
+    """Describe and judge some events of two models, before and after their edges are known, in windows that slide."""
     started = time.monotonic()
-    run = Replay(Settings.model_validate({"baseline": {"first": 100}, "segments": [["t"]]}), lambda output: None)
+    sections = {"baseline": {"first": 100}, "segments": [["t"]], "time": {"windows": ["1m/10s"]}}
+    run = Replay(Settings.model_validate(sections), lambda output: None)
     first = 1_700_000_000_000
     for start in (first, first + 60_000):
         run.feed(("predictions", _EVENT % (at, at % 2, start + at * 100, at % 7)) for at in range(300))

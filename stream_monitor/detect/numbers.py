@@ -50,12 +50,22 @@ class Numbers(msgspec.Struct):
 
     def add(self, stacked: Stacked) -> None:
         """Merge rows into the table, one after another: which of them came in one call does not show."""
+        self._demand_room(int(stacked.group.max(initial=-1)), int(stacked.measure.max(initial=-1)))
         _add_rows((stacked.group, stacked.measure, *stacked.moments), self._columns())
         _add_bins(stacked.bins, self.counts)
 
     def merge(self, other: Numbers) -> None:
         """Merge another table, of no more groups and measures; it stays as it is."""
+        other._demand_room(-1, -1)
+        self._demand_room(other.n.shape[0] - 1, other.n.shape[1] - 1)
         _add_table(other._columns(), other.counts, self._columns(), self.counts)
+
+    def _demand_room(self, group: int, measure: int) -> None:
+        """FormatError unless all arrays reach that far: a table may have been read, and compiled code does not look."""
+        shapes = {column.shape for column in self._columns()} | {self.counts.shape[:2]}
+        fits = len(shapes) == 1 and self.counts.shape[2:] == (BINS,)
+        if not fits or group >= self.n.shape[0] or measure >= self.n.shape[1]:
+            raise FormatError("the arrays of a table of numbers do not fit together")
 
     def _columns(self) -> tuple[np.ndarray, ...]:
         return self.n, self.mean, self.m2, self.low, self.high
@@ -84,7 +94,7 @@ class Stacked:
         """
         pane, group, measure = rows
         first, last, at, counts = bins
-        inside = (first >= 0) & (last >= first) & (last <= len(at))
+        inside = (measure >= 0) & (first >= 0) & (last >= first) & (last <= len(at))
         if not inside.all() or len(counts) != len(at) or (len(at) and not 0 <= at.min() <= at.max() < BINS):
             raise FormatError("the bins of a delta do not fit its rows")
         key = (pane * (int(group.max(initial=0)) + 1) + group) * (int(measure.max(initial=0)) + 1) + measure
@@ -127,7 +137,7 @@ def _merge_row(table: Any, at: Any, n: int, mean: float, m2: float, low: float, 
     total = ns[at] + n
     share = n / max(total, 1)
     delta = mean - means[at]
-    m2s[at] += m2 + delta * delta * (ns[at] * share)
+    m2s[at] = m2s[at] + m2 + delta * delta * (ns[at] * share)
     means[at] += delta * share
     ns[at] = total
     lows[at], highs[at] = min(lows[at], low), max(highs[at], high)

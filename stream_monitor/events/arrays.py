@@ -40,12 +40,12 @@ _SHAPES = [struct.Struct(f"<{ndim}I") for ndim in range(8)]
 """By dimensions."""
 
 HEAD_BYTES = _HEAD.size, _COLUMN.size
-LAYOUTS = [(d.itemsize, {"u": 0, "b": 0, "i": 1, "f": 2 if d.itemsize == 8 else 3}[d.kind]) for d in _BY_CODE]
+ITEMS = [(d.itemsize, {"u": 0, "b": 0, "i": 1, "f": 2 if d.itemsize == 8 else 3}[d.kind]) for d in _BY_CODE]
 """By dtype code: bytes of an item; 0 unsigned, 1 signed, 2 a double, 3 another."""
 
 STRINGS = 65_536
 """Strings of tables that are remembered, to be one object each."""
-LISTS, LIST_BYTES = 4_096, 8_192
+KNOWN_LISTS, LIST_BYTES = 4_096, 8_192
 """Lists of names that are remembered, and the bytes of the longest."""
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its arrays."""
+        """Bytes that it takes, about."""
         if self._packed is not None:
             return len(self._packed)
         return sum(getattr(self, name).nbytes for name in self.ARRAYS)
@@ -186,7 +186,7 @@ def _decode_table(data: memoryview) -> Table:
         early = _read_lists(kind, data[lists:begin])
     else:
         *raw, late = _raw_lists.decode(data[lists:begin])
-        early, table._late = [_steady(bytes(texts), _read_texts) for texts in raw], begin - len(late)
+        early, table._late = [_steady(("", bytes(texts)), _read_texts) for texts in raw], begin - len(late)
     for name, column in zip(kind.EARLY, early, strict=True):
         setattr(table, name, column)
     if begin + _bytes_of(heads) != len(data):
@@ -200,7 +200,7 @@ def _read_lists(kind: type[Table], data: memoryview) -> list[list[Any]]:
         lists = zip(kind.LISTS, _lists.decode(data), strict=True)
         return [_shared(column) if name in kind.TEXTS else column for name, column in lists]
 
-    return _steady(bytes(data), read) if kind.STEADY else read(data)
+    return _steady((kind.__name__, bytes(data)), read) if kind.STEADY else read(data)
 
 
 def _read_texts(data: bytes) -> list[str]:
@@ -210,15 +210,15 @@ def _read_texts(data: bytes) -> list[str]:
         raise FormatError(f"a broken list of texts in a packed record: {error}") from error
 
 
-def _steady(data: bytes, read: Callable[[bytes], list[Any]]) -> list[Any]:
-    """What was read of the same bytes before, or what is read now."""
-    found = _known_lists.get(data)
-    if found is None and len(data) > LIST_BYTES:
-        return read(data)
+def _steady(key: tuple[str, bytes], read: Callable[[bytes], list[Any]]) -> list[Any]:
+    """What was read of (what they are, bytes) before, or what is read now."""
+    found = _known_lists.get(key)
+    if found is None and len(key[1]) > LIST_BYTES:
+        return read(key[1])
     if found is None:
-        if len(_known_lists) >= LISTS:
+        if len(_known_lists) >= KNOWN_LISTS:
             _known_lists.clear()
-        found = _known_lists[data] = read(data)
+        found = _known_lists[key] = read(key[1])
     return found
 
 
@@ -276,7 +276,7 @@ def _accept(wanted: type, value: Any) -> Any:
 
 
 _strings: dict[str, str] = {}
-_known_lists: dict[bytes, list[Any]] = {}
+_known_lists: dict[tuple[str, bytes], list[Any]] = {}
 _lists = msgspec.msgpack.Decoder(list[list[Any]])
 _raw_lists = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _texts = msgspec.msgpack.Decoder(list[str])

@@ -13,13 +13,13 @@ import numpy as np
 
 from stream_monitor.compiling import compiled, inlined, load8, load_double
 from stream_monitor.errors import FormatError
-from stream_monitor.events.arrays import HEAD_BYTES, LAYOUTS, Table
+from stream_monitor.events.arrays import HEAD_BYTES, ITEMS, Table
 from stream_monitor.types import F64, I64
 
 
 @dataclass(frozen=True, slots=True)
 class Chained:
-    """Tables of one kind; what is said by table and array has the shape (tables, arrays)."""
+    """Tables of one kind; what is said by array and table has the shape (arrays, tables)."""
 
     kind: type[Table]
     packed: np.ndarray
@@ -45,23 +45,23 @@ class Chained:
 
     def start(self, name: str) -> I64:
         """(tables,): where in the chained array `name` the items of each table begin."""
-        return self.starts[:, self.kind.ARRAYS.index(name)]
+        return np.asarray(self.starts[self.kind.ARRAYS.index(name)])
 
     def size(self, name: str) -> I64:
         """(tables,): items that each table has of the array `name`."""
-        return self.items[:, self.kind.ARRAYS.index(name)]
+        return np.asarray(self.items[self.kind.ARRAYS.index(name)])
 
     def demand(self, *names: str, more: int = 0) -> None:
         """FormatError unless in each table these arrays have one length, and the last `more` items than the others."""
-        sizes = self.items[:, [self.kind.ARRAYS.index(name) for name in names]]
-        sizes[:, -1] -= more
-        if (sizes != sizes[:, :1]).any():
+        sizes = self.items[[self.kind.ARRAYS.index(name) for name in names]]
+        sizes[-1] -= more
+        if (sizes != sizes[0]).any():
             raise FormatError(f"the arrays of a {self.kind.__name__} do not fit together: {', '.join(names)}")
 
     def _read(self, name: str, into: np.ndarray, read: Callable[..., int]) -> None:
         at = self.kind.ARRAYS.index(name)
-        arrays = self._begins[:, at], self._codes[:, at], self.items[:, at]
-        if read(self.packed, arrays, _LAYOUTS, into) != len(into):
+        arrays = self._begins[at], self._codes[at], self.items[at]
+        if read(self.packed, arrays, _ITEMS, into) != len(into):
             raise FormatError(f"the array {name} of a {self.kind.__name__} is of a type that it cannot have")
 
 
@@ -69,16 +69,16 @@ def chain(kind: type[Table], tables: Sequence[Table]) -> Chained:
     """Tables of one kind end to end. FormatError when one of them is not what it says it is."""
     packed = [table.packed for table in tables]
     sizes = np.array([*map(len, packed)], np.int64)
-    firsts, shape = np.cumsum(sizes) - sizes, (len(tables), len(kind.ARRAYS))
+    firsts, shape = np.cumsum(sizes) - sizes, (len(kind.ARRAYS), len(tables))
     joined = np.frombuffer(b"".join(packed), np.uint8)
     codes, items, begins = (np.zeros(shape, np.int64) for _ in range(3))
-    if not _heads(joined, firsts, sizes, HEAD_BYTES, _LAYOUTS, (codes, items, begins)):
+    if not _heads(joined, firsts, sizes, HEAD_BYTES, _ITEMS, (codes, items, begins)):
         raise FormatError(f"a {kind.__name__} is not what it says it is")
-    starts = np.cumsum(items, axis=0) - items
+    starts = np.cumsum(items, axis=1) - items
     return Chained(kind, joined, items, starts, begins, codes)
 
 
-_LAYOUTS = np.array(LAYOUTS, np.int64)
+_ITEMS = np.array(ITEMS, np.int64)
 """(codes, 2): bytes of an item, and whether it is unsigned (0), signed (1) or a double (2); 3 is none of these."""
 
 
@@ -96,7 +96,7 @@ def _heads(packed: Any, firsts: Any, sizes: Any, head: Any, layouts: Any, into: 
     codes, items, begins = into
     whole, column = head
     for table in range(len(firsts)):
-        first, arrays = firsts[table], codes.shape[1]
+        first, arrays = firsts[table], codes.shape[0]
         at = first + whole + arrays * column
         if sizes[table] < whole + arrays * column:
             return False
@@ -106,7 +106,7 @@ def _heads(packed: Any, firsts: Any, sizes: Any, head: Any, layouts: Any, into: 
             code, n = np.int64(packed[place]), np.int64(_word(packed, place + 1, 4))
             if code >= len(layouts):
                 return False
-            codes[table, array], items[table, array], begins[table, array] = code, n, at
+            codes[array, table], items[array, table], begins[array, table] = code, n, at
             at += n * layouts[code, 0]
         if at != first + sizes[table]:
             return False

@@ -24,7 +24,7 @@ from stream_monitor.judge.centroids import Centroids, embedded
 from stream_monitor.judge.joint import Joint, of_pane
 from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
 from stream_monitor.judge.normal import Normal
-from stream_monitor.judge.panes import Pane, Part, Placed, Places, split
+from stream_monitor.judge.panes import Pane, Part, Placed, Places, demand_sound, split
 from stream_monitor.judge.recent import Names, Recent
 from stream_monitor.judge.sequential import Found, Known, SequentialDetectors
 from stream_monitor.judge.waiting import Came, Held, Waiting
@@ -206,6 +206,15 @@ class Lane:
     def preview(self, last: int) -> Iterator[Finished]:
         """Windows as they stand up to the time of the `last` event, open panes included; looking changes nothing."""
         self.catch_up()
+        ids, places = self.state.ids, self._places
+        self.state.ids = ids.copy()
+        self._places = Places(self.state.ids)
+        try:
+            yield from self._preview(last)
+        finally:
+            self.state.ids, self._places = ids, places
+
+    def _preview(self, last: int) -> Iterator[Finished]:
         for slides in self.slides:
             view = slides.copy()
             for start in sorted(self.state.open):
@@ -262,6 +271,8 @@ class Lane:
 
     def _place(self, parts: list[Part]) -> list[Placed]:
         ids, caps = self.state.ids, self.rules.caps
+        for part in parts:
+            demand_sound(part.delta)
         admit_groups(parts, ids, caps)
         admitted = admit_measures(parts, self._places, caps.measures)
         return [self._places.placed(part, groups_of(part, ids)) for part in admitted]

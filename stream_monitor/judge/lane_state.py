@@ -34,7 +34,7 @@ class Filler(msgspec.Struct):
 
 
 class LaneState(msgspec.Struct):
-    """Everything a lane remembers; a snapshot writes just this."""
+    """Everything a lane remembers, after `Lane.catch_up`; a snapshot writes just this."""
 
     name: LaneName
     windows: list[Window]

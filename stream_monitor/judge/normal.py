@@ -43,7 +43,7 @@ KEPT_EDGES = 8
 """Versions of a measure's edges that are kept beside the one in force; of counts on older ones moments are left."""
 
 
-Settle = Callable[[], None]
+CatchUp = Callable[[], None]
 """Lets windows take in what waits."""
 
 
@@ -51,10 +51,10 @@ class Normal:
     """Behaviour around what a `LaneState` remembers of baselines and edges."""
 
     def __init__(
-        self, state: LaneState, rules: LaneRules, sequential: SequentialDetectors, recent: Recent, settle: Settle
+        self, state: LaneState, rules: LaneRules, sequential: SequentialDetectors, recent: Recent, catch_up: CatchUp
     ) -> None:
         self.state, self.rules, self.sequential, self.recent = state, rules, sequential, recent
-        self._settle = settle
+        self._catch_up = catch_up
         self._epoch = 0
         """How often baselines were forgotten."""
         self._filled = np.zeros((0, 0), np.bool_)
@@ -257,7 +257,7 @@ class Normal:
         measure = self.state.ids.measures.get(name)
         if measure is None:
             return
-        self._settle()  # what waits lies on the edges of before; the pane that is closing does too
+        self._catch_up()  # what waits lies on the edges of before; the pane that is closing does too
         parts = [part for parts in self.state.earlier.values() for part in parts]
         last = [] if self.state.finished is None else [self.state.finished]
         for window in [*self.state.windows, *parts, *last]:

@@ -13,6 +13,7 @@ from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.detect.numbers import NumberRows, pool
 from stream_monitor.detect.rows import Embedded, Rows
+from stream_monitor.errors import FormatError
 from stream_monitor.judge.tallies import Tally, together
 from stream_monitor.types import F64, I64
 
@@ -66,9 +67,23 @@ class Ids(msgspec.Struct):
         """The number of a group, a new one if need be."""
         return self.groups.setdefault((version, segment), len(self.groups))
 
+    def copy(self) -> Ids:
+        """The same places, to give more of them without consequence."""
+        return Ids(dict(self.groups), dict(self.measures), dict(self.names))
+
     def measure(self, name: str) -> int:
         """The number of a measure, a new one if need be."""
         return self.measures.setdefault(name, len(self.measures))
+
+
+def demand_sound(delta: Delta) -> None:
+    """FormatError unless the rows of a delta lie in its cells, and sorted by them, and have names of its own."""
+    for rows in (delta.numeric, delta.categorical):
+        for places, end in ((rows.cell, len(delta.pane)), (rows.name, len(rows.names))):
+            if places.dtype.kind not in "iu" or (len(places) and not 0 <= places.min() <= places.max() < end):
+                raise FormatError("a row of a delta lies in a cell, or has a name, that the delta has not")
+        if len(rows.cell) != len(rows.name) or (rows.cell[1:] < rows.cell[:-1]).any():
+            raise FormatError("the rows of a delta are not sorted by their cells")
 
 
 class Layout:
@@ -161,7 +176,10 @@ def _key(part: Part) -> Any:
     numbers, categories = delta.numeric.leading(2), delta.categorical.leading(2)
     if numbers is None or categories is None or not part.whole:
         return None
-    return (*delta.version, *delta.segment, *delta.numeric.names, None, *delta.categorical.names), numbers, categories
+    names = (
+        *delta.version, None, *delta.segment, None, *delta.numeric.names, None, *delta.categorical.names,
+    )  # fmt: skip
+    return names, numbers, categories
 
 
 class Pane:
@@ -185,7 +203,7 @@ class Pane:
         self.vectors: list[Embedded] = []
         """The embeddings of these rows."""
 
-    @property
+    @cached_property
     def accepted(self) -> dict[int, int]:
         """Accepted events by group, of groups that have any."""
         found: dict[int, int] = {}
@@ -256,6 +274,8 @@ def _collect_values(placed: Placed, into: dict[tuple[int, int], list[F64]]) -> N
     rows, layout = placed.part.delta.numeric, placed.layout
     ptr = rows.value_ptr[layout.numeric.start : layout.numeric.stop + 1].tolist()
     at = zip(layout.group.tolist(), layout.measure.tolist(), strict=True)
+    if len(ptr) != len(layout.group) + 1:
+        raise FormatError("the values of a delta do not fit its rows")
     for key, first, last in zip(at, ptr, ptr[1:], strict=False):
         if last > first and key[0] >= 0:
             into.setdefault(key, []).append(rows.values[first:last].copy())  # not the whole record

@@ -151,6 +151,7 @@ class SequentialDetectors:
         self._end([at for at in self.state.rows if at[1] == measure and at[0] in meant])
         if version is None and key in self.state.seeds:
             self._end_seeds([key])
+        self._allow()  # as for who is restored from a snapshot of now
         self._row_of, self._latest = np.full_like(self._row_of, NO_ROW), None
         self._seasons.clear()
 

@@ -22,16 +22,16 @@ Tally = tuple[int, list[str], list[int]]
 """How many values in all, categories, and beside them their counts."""
 
 
-class Rows(NamedTuple):
-    """Rows of a table of categories that lie side by side, and the (group, measure) of each; below 0: left out."""
+class Counted(NamedTuple):
+    """Counted of a table of categories that lie side by side, and the (group, measure) of each; below 0: left out."""
 
     table: int
     first: int
     keys: Sequence[tuple[int, str]]
 
 
-def add_counted(tables: Sequence[CategoricalRows], parts: Sequence[Rows]) -> dict[tuple[int, str], Tally]:
-    """Rows of several tables together."""
+def add_counted(tables: Sequence[CategoricalRows], parts: Sequence[Counted]) -> dict[tuple[int, str], Tally]:
+    """Counted of several tables together."""
     all_of = chain(CategoricalRows, tables)
     all_of.demand("cell", "name", "n", "ptr", more=1)
     all_of.demand("code", "count")
@@ -58,7 +58,7 @@ def add_counted(tables: Sequence[CategoricalRows], parts: Sequence[Rows]) -> dic
     }
 
 
-def _which(parts: Sequence[Rows], tables: Chained) -> tuple[I64, I64]:
+def _which(parts: Sequence[Counted], tables: Chained) -> tuple[I64, I64]:
     """The table of each row, and its place among those of all tables."""
     sizes, first = [len(part.keys) for part in parts], tables.start("n")
     begins = [int(first[part.table]) + part.first for part in parts]
@@ -83,6 +83,7 @@ def spread(first: I64, sizes: I64) -> I64:
 def _sums(at: I64, n: np.ndarray, size: int) -> tuple[I64, np.ndarray]:
     """Places below `size` that occur, ascending, and the sum of `n` at each."""
     if size > DENSE * len(at):
+        at, n = at[n != 0], n[n != 0]
         used, where = np.unique(at, return_inverse=True)
         return used, np.bincount(where, n, len(used))
     sums = np.bincount(at, n, size)

@@ -13,11 +13,11 @@ from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import Table
 from stream_monitor.events.chained import chain
 from stream_monitor.judge.panes import Layout, Pane
-from stream_monitor.judge.tallies import Rows, Tally, add_counted, spread
+from stream_monitor.judge.tallies import Counted, Tally, add_counted, spread
 from stream_monitor.types import I64
 
 PARTS = 64
-"""Most parts that wait."""
+"""Parts that wait; those of the last pane may be beyond."""
 PART_BYTES = 200_000
 """Bytes of all that wait; the last may be beyond."""
 
@@ -120,6 +120,6 @@ def _categories(parts: Sequence[tuple[CategoricalRows, Layout]]) -> dict[tuple[i
         return {}
     tables, which = _once([table for table, _ in parts])
     rows = [
-        Rows(at, layout.categorical.start, layout.keys) for at, (_, layout) in zip(which, parts, strict=True)
+        Counted(at, layout.categorical.start, layout.keys) for at, (_, layout) in zip(which, parts, strict=True)
     ]  # fmt: skip
     return add_counted(tables, rows)

@@ -27,7 +27,10 @@ ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
 
 
 class Window(msgspec.Struct):
-    """Everything of [start, start + size); `start` is NEVER while nothing came."""
+    """Everything of [start, start + size); `start` is NEVER while nothing came.
+
+    Of one that is open, counts, numbers and categories are those of some earlier pane until `Lane.catch_up`.
+    """
 
     size: int
     start: int = NEVER
@@ -78,7 +81,8 @@ class Window(msgspec.Struct):
 
     def add_part(self, part: Window) -> None:
         """Merge a shorter window that lies in this one; it stays as it is."""
-        self._room(len(part.counts), part.numbers.n.shape[1])
+        groups, measures = part.numbers.n.shape
+        self._room(max(len(part.counts), groups), measures)
         self.counts[: len(part.counts)] += part.counts
         self.numbers.merge(part.numbers)
         self.approximate |= part.approximate

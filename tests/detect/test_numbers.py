@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -141,3 +142,23 @@ def test_bins_that_are_not_there_are_a_format_error(bins: tuple[list[int], ...])
     places, moments = (np.array([0, 0]), np.array([0, 0]), np.array([0, 1])), (np.ones(2, int), *np.zeros((4, 2)))
     with pytest.raises(FormatError):
         Stacked.of(places, moments, tuple(np.array(column, np.int64) for column in bins))  # type: ignore[arg-type]
+
+
+def test_a_table_whose_arrays_do_not_fit_is_a_format_error() -> None:
+    """It may have been read, and compiled code would write beyond it."""
+    rows = stacked([(0, 1, 2, [1.0], {BINS - 1: 1})])
+    whole = Numbers.empty(2, 3)
+    whole.add(rows)
+    short = np.zeros((2, 2))
+    for broken in (
+        Numbers.empty(1, 3),
+        Numbers.empty(2, 2),
+        msgspec.structs.replace(whole, mean=short),
+        msgspec.structs.replace(whole, counts=np.zeros((2, 3, 1), np.int64)),
+    ):
+        with pytest.raises(FormatError):
+            broken.add(rows)
+        with pytest.raises(FormatError):
+            broken.merge(whole)
+    with pytest.raises(FormatError):
+        whole.merge(msgspec.structs.replace(whole, mean=short))

@@ -13,7 +13,17 @@ from scipy import special, stats
 
 from stream_monitor.describe.edges import BINS, bin_values, make_edges
 from stream_monitor.detect import window_tests
-from stream_monitor.detect.window_tests import GROUPS, TESTS, TOLERANCE, Compared, coarse, discoveries, share, shift
+from stream_monitor.detect.window_tests import (
+    GROUPS,
+    ON_WIDTHS,
+    TESTS,
+    TOLERANCE,
+    Compared,
+    coarse,
+    discoveries,
+    share,
+    shift,
+)
 from stream_monitor.types import F64, I64
 
 TRIALS, BASELINE = 600, 2_000
@@ -254,6 +264,13 @@ def test_empty_rows_are_total_and_quiet_and_leave_the_others_alone(name: str) ->
         empty = TESTS[name](Compared(base[:0], now[:0], some.widths[:0]), tolerance)
         assert empty.score.shape == empty.p.shape == (0,)
     assert np.isfinite(shift(base, now)).all()
+
+
+@pytest.mark.parametrize("name", sorted(TESTS.keys() - ON_WIDTHS))
+def test_a_test_that_is_not_named_for_it_does_not_look_at_widths(name: str) -> None:
+    some = normals(50)
+    without = TESTS[name](some._replace(widths=np.zeros_like(some.widths)), TOLERANCE[name])
+    np.testing.assert_array_equal(TESTS[name](some, TOLERANCE[name]), without)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

@@ -12,7 +12,7 @@ from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.describe.records import OLDEST_FORMAT, DeltaRecord, read, write
 from stream_monitor.errors import FormatError
 from stream_monitor.events import arrays
-from stream_monitor.events.arrays import pack, unpack
+from stream_monitor.events.arrays import Table, pack, unpack
 
 
 def delta() -> Delta:
@@ -63,10 +63,10 @@ def test_lists_of_names_are_one_object_up_to_a_bound() -> None:
     def read(names: list[str]) -> list[str]:
         return unpack(pack(NumericRows.none().replaced(names=names, edges=[0] * len(names))), NumericRows).names
 
-    for at in range(arrays.LISTS + 10):
+    for at in range(arrays.KNOWN_LISTS + 10):
         names = [f"n{at}", "x"]
         assert read(names) == names and read(names) is read(names)
-        assert len(arrays._known_lists) <= arrays.LISTS
+        assert len(arrays._known_lists) <= arrays.KNOWN_LISTS
     long = ["x" * arrays.LIST_BYTES]
     assert read(long) == long and read(long) is not read(long)
 
@@ -99,3 +99,20 @@ def test_an_array_has_the_shape_it_was_written_with_and_no_other(shape: tuple[in
         assert longer != written
         with pytest.raises(FormatError):
             unpack(longer, np.ndarray)
+
+
+def test_what_was_read_before_does_not_make_a_broken_table_whole() -> None:
+    """The same bytes are lists of one kind of table, and none of another."""
+    texts = msgspec.msgpack.encode([["x"], [0]])
+
+    def written(table: Table) -> bytes:
+        packed = bytearray(table.packed)
+        size = int.from_bytes(packed[2:6], "little")
+        begin = 6 + 5 * len(table.ARRAYS)
+        lists = texts if table.LATE is None else b"\x92" + texts + b"\x90"
+        packed[2:6], packed[begin : begin + size] = len(lists).to_bytes(4, "little"), lists
+        return msgspec.msgpack.encode(msgspec.msgpack.Ext(2, bytes(packed)))
+
+    assert unpack(written(NumericRows.none()), NumericRows).names == ["x"]
+    with pytest.raises(FormatError):
+        unpack(written(CategoricalRows.none()), CategoricalRows)

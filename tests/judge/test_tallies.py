@@ -13,7 +13,7 @@ from stream_monitor.describe.profiles import CategoricalRows
 from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge import tallies
-from stream_monitor.judge.tallies import Rows, add_counted, together
+from stream_monitor.judge.tallies import Counted, add_counted, together
 
 ROWS = st.lists(
     st.tuples(
@@ -46,7 +46,7 @@ def test_many_tables_at_once_are_row_by_row(dense: int, parts: list, cut: int) -
         table, keys = counted(told)
         tables.append(table)
         keys = [(group - 1, name) for group, name in keys]
-        rows += [Rows(at, 0, keys[:cut]), Rows(at, len(keys[:cut]), keys[cut:])]
+        rows += [Counted(at, 0, keys[:cut]), Counted(at, len(keys[:cut]), keys[cut:])]
     was, tallies.DENSE = tallies.DENSE, dense
     try:
         found = add_counted(tables, rows)
@@ -75,10 +75,10 @@ def test_many_tables_at_once_are_row_by_row(dense: int, parts: list, cut: int) -
 def test_a_table_that_points_beyond_itself_is_an_error(broken: dict[str, list[int]]) -> None:
     table, keys = counted([((0, "c"), {"a": 1, "b": 2}), ((0, "d"), {"a": 3})])
     table = table.replaced(categories=["a", "b"], code=np.array([0, 1, 0]))
-    add_counted([table, table], [Rows(0, 0, keys), Rows(1, 0, keys)])
+    add_counted([table, table], [Counted(0, 0, keys), Counted(1, 0, keys)])
     table = table.replaced(**{name: np.array(column) for name, column in broken.items()})
     with pytest.raises(FormatError):
-        add_counted([table, table], [Rows(0, 0, keys), Rows(1, 0, keys)])
+        add_counted([table, table], [Counted(0, 0, keys), Counted(1, 0, keys)])
 
 
 def test_rows_of_one_key_are_one_tally() -> None:

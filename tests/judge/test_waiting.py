@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import json
+import random
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,8 +24,11 @@ from stream_monitor.describe.profiles import Delta, Known
 from stream_monitor.describe.records import (
     DeltaRecord,
     PartitionTime,
+    ResetRecord,
     SettingsRecord,
     WatermarkRecord,
+    read,
+    write,
 )
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.dispersion import Dispersion
@@ -36,11 +43,14 @@ from stream_monitor.judge.lane_state import LaneRules, LaneState
 from stream_monitor.judge.panes import Ids, Pane, Places, split
 from stream_monitor.judge.partition import PartitionJudge, PartitionState
 from stream_monitor.judge.sequential import SequentialRules
+from stream_monitor.judge.stage import read_snapshot, write_snapshot
 from stream_monitor.judge.verdicts import Subject, Trial, run_tests
 from stream_monitor.judge.waiting import Came, Held
 from stream_monitor.judge.windows import Window
 from stream_monitor.sections import DetectionSettings
 from stream_monitor.settings import CapSettings, judged_text, parse
+from tests.judge.logs import Recorded
+from tests.streams import T0, quick_settings
 
 PACES = [Pace(16, 16), Pace(64, 8)]
 EDGES = make_edges(np.random.default_rng(0).normal(0, 2, 400))
@@ -71,18 +81,13 @@ def deltas_of(rng: np.random.Generator, panes: list[int]) -> list[Delta]:
     return [unpack(raw, Delta) for _, raw in pack_deltas(batch, lambda _: KNOWN)]
 
 
-@st.composite
-def feeds(draw: st.DrawFn) -> list[tuple[int, list[Delta]]]:
+def feed_of(seed: int) -> list[tuple[int, list[Delta]]]:
     """(pane, the deltas that come before it closes): of one pane or several, from one worker or two."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    found = []
-    pane = 0
+    rng, found, pane = np.random.default_rng(seed), list[tuple[int, list[Delta]]](), 0
     while pane < PANES:
-        several = draw(st.integers(1, 5))
-        panes = list(range(pane, min(pane + several, PANES)))
-        workers = draw(st.integers(1, 2))
-        found.append((panes[-1], [delta for _ in range(workers) for delta in deltas_of(rng, panes)]))
-        pane += several + draw(st.sampled_from([0, 0, 0, 20]))
+        panes = list(range(pane, min(pane + int(rng.integers(1, 6)), PANES)))
+        found.append((panes[-1], [delta for _ in range(rng.integers(1, 3)) for delta in deltas_of(rng, panes)]))
+        pane = panes[-1] + 1 + int(rng.choice([0, 0, 0, 20]))
     return found
 
 
@@ -114,8 +119,9 @@ def plain(window: Window) -> bytes:
 
 
 @settings(deadline=None, max_examples=25, derandomize=True)
-@given(feeds(), st.sets(st.integers(0, PANES)))
-def test_when_panes_are_merged_does_not_show_in_the_last_digit(feed: Any, stops: set[int]) -> None:
+@given(st.integers(0, 10**6), st.sets(st.integers(0, PANES)))
+def test_when_panes_are_merged_does_not_show_in_the_last_digit(seed: int, stops: set[int]) -> None:
+    feed = feed_of(seed)
     expected = windows_of(feed, stops=set())
     assert expected
     assert windows_of(feed, stops) == expected
@@ -236,3 +242,67 @@ def test_windows_that_are_tested_together_are_tested_as_each_alone() -> None:
     assert any(s.factor > 1 for trial in together for s in trial.subjects)
     tried = [{"missing", *(numeric if s.borders is not None else categorical)} for t in together for s in t.subjects]
     assert all(names <= p.keys() for names, (*_, p) in zip(tried, told[0], strict=True))
+
+
+def log_of(seed: int) -> tuple[Any, list[tuple[bytes, int]]]:
+    """Three models, one of which changes, with measures that come and go, resets, a pin of nothing and a gap."""
+    rules = quick_settings(segments=[["country"]], caps={"measures": 12, "segments": 6})
+    rng = random.Random(seed)
+    events = []
+    for i in range(1_800):
+        if 700 < i < 760:
+            continue
+        features = {"x": rng.gauss(10, 1) * (1 if i < 900 else 3), "k": rng.choice("abcdefgh")}
+        if rng.random() < 0.1:
+            features[f"f{rng.randrange(20)}"] = rng.random()
+        event = {
+            "id": f"e{i}", "model": f"m{rng.randrange(3)}", "version": rng.choice("12"), "ts": T0 + 50 * i,
+            "features": features, "prediction": rng.random() < 0.5, "tags": {"country": rng.choice(["DE", "FR", "IT"])},
+        }  # fmt: skip
+        events.append(("predictions", json.dumps(event).encode()))
+        label = {"id": f"e{i}", "ts": T0 + 50 * i + 500, "label": rng.random() < 0.5}
+        events.append(("labels", json.dumps(label).encode()))
+    run, at = Recorded(rules), 0
+    for number, size in enumerate(itertools.cycle([7, 30, 120, 300])):
+        if at >= len(events):
+            break
+        if number in (12, 20, 26):
+            run.reset(ResetRecord(f"m{number % 3}", "x" if number < 26 else None))
+        run.feed(events[at : at + size])
+        at += size
+    run.finish()
+    return rules, [(write(record), arrived) for record, arrived in run.log]
+
+
+def judged(log: tuple[Any, list[tuple[bytes, int]]], between: Callable[[PartitionJudge, int], PartitionJudge]) -> list:
+    """All that a judge says of a log, with something done to it before each record."""
+    rules, records = log
+    judge, found = PartitionJudge(0, rules, PartitionState(), {}), list[bytes]()
+    for at, (record, arrived) in enumerate(records):
+        judge = between(judge, at)
+        found += [pack(said) for said in judge.hear(read(record), arrived)]
+    return found
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_neither_merging_nor_restoring_nor_looking_shows(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, rng = log_of(seed), random.Random(seed)
+
+    def restored(judge: PartitionJudge, at: int) -> PartitionJudge:
+        if rng.random() < 0.8:
+            return judge
+        state, models = read_snapshot([pack(part) for part in write_snapshot(judge, at)], at)
+        return PartitionJudge(0, log[0], state, models)
+
+    def looked_at(judge: PartitionJudge, at: int) -> PartitionJudge:
+        if rng.random() < 0.3:
+            for model in judge.models.values():
+                list(model.preview(judge.state.watermarks))
+        return judge
+
+    expected = judged(log, lambda judge, _: judge)
+    assert len(expected) > 100
+    assert judged(log, restored) == expected
+    assert judged(log, looked_at) == expected
+    monkeypatch.setattr(waiting, "PARTS", 1)
+    assert judged(log, lambda judge, _: judge) == expected
