@@ -37,6 +37,7 @@ from stream_monitor.durations import Pace
 from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.events.contracts import Metric
+from stream_monitor.judge import lane as lane_module
 from stream_monitor.judge import waiting
 from stream_monitor.judge.lane import Finished, Lane
 from stream_monitor.judge.lane_state import LaneRules, LaneState
@@ -154,21 +155,25 @@ def test_a_part_of_a_large_delta_does_not_count_as_all_of_it() -> None:
     assert sum(part.nbytes for _, part in split(delta)) <= delta.numeric.nbytes + delta.categorical.nbytes
 
 
-def test_what_waits_keeps_neither_the_pane_nor_the_record() -> None:
+def test_what_waits_keeps_neither_the_pane_nor_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sampled rows and embeddings of 64 panes would be much."""
+    panes: list[weakref.ref[Pane]] = []
 
-    def panes() -> set[int]:
-        gc.collect()
-        return {id(one) for one in gc.get_objects() if isinstance(one, Pane)}
+    class Watched(Pane):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            panes.append(weakref.ref(self))
 
+    monkeypatch.setattr(lane_module, "Pane", Watched)
     (delta,) = deltas_of(np.random.default_rng(1), [0])
-    lane, gone = lane_of(), weakref.ref(record := np.frombuffer(bytearray(pack(delta)), np.uint8))
-    lane.feed(unpack(memoryview(record), Delta))  # type: ignore[arg-type]
-    del record
-    before = panes()
+    lane, record = lane_of(), weakref.ref(packed := np.frombuffer(bytearray(pack(delta)), np.uint8))
+    lane.feed(unpack(memoryview(packed), Delta))  # type: ignore[arg-type]
+    del packed
     list(lane.advance(1))
-    assert len(lane.waiting.panes) == 1 and panes() <= before
-    assert gone() is None
+    gc.collect()
+    assert len(lane.waiting.panes) == 1
+    assert [pane() for pane in panes] == [None]
+    assert record() is None
 
 
 def test_a_delta_whose_arrays_do_not_fit_is_a_format_error() -> None:
