@@ -70,7 +70,7 @@ def run_stage(settings: Settings, layout: Layout, role: str, worker: int) -> int
     if role == "describe" and layout.rekey:
         settings = settings.behind_rekey()
     try:
-        if role != "rekey":
+        if role == "describe":  # for judges too: what it compiles is kept on disk, and of a judge no event waits
             warm_up()
         client = KafkaClient(settings, role)
         loop = LOOPS[role](client, settings, layout, time.monotonic)
