@@ -188,7 +188,7 @@ class ModelJudge:
         if self.state.watches.by_id:
             label, least = self.lanes["label"].state, self.settings.detection.min_count
             yield from self.state.watches.pass_by(label.closed, label.baselines, least)
-        for revised in self.state.performance.advance(watermarks.of("label")):
+        for revised in self.state.performance.advance(watermarks.of("label"), watermarks.of("feedback")):
             yield from metrics.of_performance(self.state.model, revised)
 
     def preview(self, watermarks: Watermarks) -> Iterator[Metric]:

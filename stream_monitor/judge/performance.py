@@ -1,7 +1,8 @@
 """Performance windows: outcomes by the time of their prediction, published again as labels come in.
 
 Counts and sums only, so that a corrected label is a signed change. Revision r of a window is published when the label
-watermark passes its end by the r-th lag; the last, at the label horizon, is final.
+watermark passes its end by the r-th lag. The last is final: then feedback's watermark, too, has passed it by the label
+horizon, for signals count in the same windows, and the topic they come from may be read later than that of labels.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class Performance(msgspec.Struct):
     final_until: dict[int, int] = {}
     """By size: windows that end at or before this are final and gone."""
     wake: int = NEVER
-    """No revision is due before the watermark passes this."""
+    """No revision but a last one is due before the label watermark passes this."""
+    wake_last: int = NEVER
+    """No last revision is due before all have passed this."""
 
     def count(self, key: GroupKey, at: int, predictions: int) -> None:
         """Add accepted predictions of a pane that starts at `at`."""
@@ -92,6 +95,7 @@ class Performance(msgspec.Struct):
         if window is None:
             window = self.windows[size, start] = PerformanceWindow(size, start)
             self.wake = min(self.wake, start + size + self.lags[0])
+            self.wake_last = min(self.wake_last, start + size + self.lags[-1])
         return window
 
     @staticmethod
@@ -110,31 +114,33 @@ class Performance(msgspec.Struct):
                 key = delta.pairs[pair]
                 outcome.pairs[key] = outcome.pairs.get(key, 0) + n
 
-    def advance(self, watermark: int) -> Iterable[Revised]:
-        """Revisions that have come due, windows in order of time."""
-        if watermark < self.wake:
-            self._finish(watermark)
+    def advance(self, labels: int, feedback: int) -> Iterable[Revised]:
+        """Revisions that have come due at the watermarks of labels and of feedback, windows in order of time."""
+        all_of = min(labels, feedback)
+        if labels < self.wake and all_of < self.wake_last:
+            self._finish(all_of)
             return ()
-        return self._advance(watermark)
+        return self._advance(labels, all_of)
 
-    def _advance(self, watermark: int) -> Iterator[Revised]:
+    def _advance(self, labels: int, all_of: int) -> Iterator[Revised]:
         last = len(self.lags) - 1
         for key in sorted(self.windows, key=lambda key: (key[1] + key[0], key[0])):
             window = self.windows[key]
             end = window.start + window.size
-            if end + self.lags[min(window.due, last)] > watermark:
+            passed = sum(end + lag <= labels for lag in self.lags[:-1])
+            final = end + self.lags[-1] <= all_of
+            revision = last if final else passed - 1
+            if revision < window.due:
                 continue
-            while window.due < last and end + self.lags[window.due + 1] <= watermark:
-                window.due += 1
-            final = window.due == last
             if window.changed or final:
-                yield Revised(window, window.due, final)
-            window.changed = False
-            window.due += 1
+                yield Revised(window, revision, final)
+            window.changed, window.due = False, revision + 1
             if final:
                 del self.windows[key]
-        self.wake = min((w.start + w.size + self.lags[min(w.due, last)] for w in self.windows.values()), default=END)
-        self._finish(watermark)
+        ends = [(w.start + w.size, w.due) for w in self.windows.values()]
+        self.wake = min((end + self.lags[due] for end, due in ends if due < last), default=END)
+        self.wake_last = min((end + self.lags[-1] for end, _ in ends), default=END)
+        self._finish(all_of)
 
     def _finish(self, watermark: int) -> None:
         edge = watermark - self.lags[-1]
