@@ -91,7 +91,7 @@ def _word(packed: Any, at: int, size: int) -> Any:
 
 
 @compiled
-def _heads(packed: Any, firsts: Any, sizes: Any, head: Any, layouts: Any, into: Any) -> bool:
+def _heads(packed: Any, firsts: Any, sizes: Any, head: Any, types: Any, into: Any) -> bool:
     """Read the heads of tables that begin at `firsts`; whether each is as long as it says."""
     codes, items, begins = into
     whole, column = head
@@ -104,21 +104,21 @@ def _heads(packed: Any, firsts: Any, sizes: Any, head: Any, layouts: Any, into: 
         for array in range(arrays):
             place = first + whole + array * column
             code, n = np.int64(packed[place]), np.int64(_word(packed, place + 1, 4))
-            if code >= len(layouts):
+            if code >= len(types):
                 return False
             codes[array, table], items[array, table], begins[array, table] = code, n, at
-            at += n * layouts[code, 0]
+            at += n * types[code, 0]
         if at != first + sizes[table]:
             return False
     return True
 
 
 @compiled
-def _read_ints(packed: Any, arrays: Any, layouts: Any, into: Any) -> int:
+def _read_ints(packed: Any, arrays: Any, types: Any, into: Any) -> int:
     begins, codes, items = arrays
     used = 0
     for table in range(len(begins)):
-        size, kind, begin = layouts[codes[table], 0], layouts[codes[table], 1], begins[table]
+        size, kind, begin = types[codes[table], 0], types[codes[table], 1], begins[table]
         if kind >= 2 and items[table]:
             return -1
         for item in range(items[table]):
@@ -135,11 +135,11 @@ def _read_ints(packed: Any, arrays: Any, layouts: Any, into: Any) -> int:
 
 
 @compiled
-def _read_floats(packed: Any, arrays: Any, layouts: Any, into: Any) -> int:
+def _read_floats(packed: Any, arrays: Any, types: Any, into: Any) -> int:
     begins, codes, items = arrays
     used = 0
     for table in range(len(begins)):
-        if layouts[codes[table], 1] != 2 and items[table]:
+        if types[codes[table], 1] != 2 and items[table]:
             return -1
         for item in range(items[table]):
             into[used] = load_double(packed, begins[table] + 8 * item)

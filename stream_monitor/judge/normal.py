@@ -8,7 +8,7 @@ not known, and their number is kept. What comes on old edges later is moved to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -80,31 +80,29 @@ class Normal:
     def fill(self, pane: Pane) -> Iterator[Learned]:
         """Let baselines in the making take in a closed pane, and put those in force that are full."""
         groups, touched = list(self.state.ids.groups), set[tuple[str, str]]()
-        for placed in pane.parts:
-            if placed.layout.made != self._epoch:
-                yield from self._fill(pane, groups, touched)
-                break
+        if any([placed.layout.made != self._epoch for placed in pane.parts]):
+            touched = yield from self._fill(pane, groups)
         filler = self.state.filler
         for group, count in pane.accepted.items():
             segment = groups[group][1]
             filler.events[segment] = filler.events.get(segment, 0) + count
-        if not touched:
-            return
         full = [key for key in touched if filler.by_key[key].total >= self.rules.first]
         for key in sorted(full, key=lambda key: (key[0] != ALL, key)):
             yield from self._complete(key, pane.start + self.rules.pane_ms, pane)
 
-    def _fill(self, pane: Pane, groups: list[tuple[str, str]], touched: set[tuple[str, str]]) -> Iterator[Learned]:
+    def _fill(self, pane: Pane, groups: list[tuple[str, str]]) -> Generator[Learned, None, set[tuple[str, str]]]:
+        """The (segment, measure) of the baselines that took something in."""
         rows = self._unfilled(pane.numbers)
         keys = dict.fromkeys(at for at in pane.categorical if at not in self._filled_categories)
         if not rows and not keys:  # nor will there be any in another pane of these rows, until baselines are forgotten
             for placed in pane.parts:
                 placed.layout.made = self._epoch
-            return
-        touched |= self._fill_numbers(pane, rows, groups) | self._fill_categories(pane, list(keys), groups)
+            return set()
+        touched = self._fill_numbers(pane, rows, groups) | self._fill_categories(pane, list(keys), groups)
         for name in sorted(name for name, told in self._strange.items() if not told):
             self._strange[name] = True
             yield Learned(self.state.name, EdgesRecord(self.rules.model, self.state.name, name, 0))
+        return touched
 
     def _filling(self, segment: str, measure: str) -> Filling | None:
         """The baseline in the making, None for one that is made."""

@@ -186,7 +186,7 @@ class Pane:
     """A closed pane: its parts, and every (group, measure) of them once for those who ask."""
 
     def __init__(self, start: int, parts: Sequence[Placed], ids: Ids, edges: Mapping[str, Edges]) -> None:
-        self.start, self.parts, self.groups = start, parts, len(ids.groups)
+        self.start, self.parts = start, parts
         self.cells: list[tuple[int, list[int]]] = []
         """(group, [accepted, duplicates, late]) of all cells; of several parts some groups come more than once."""
         values: dict[tuple[int, int], list[F64]] = {}
@@ -196,8 +196,8 @@ class Pane:
                 _collect_values(placed, values)
         self.values, self.binned = _bin(values, ids, edges)
         """Those of measures without edges; as (group, measure, counts) those of measures that have some by now."""
-        self.measures = len(ids.measures)
-        """Numeric measures of the lane so far."""
+        self.groups, self.measures = len(ids.groups), len(ids.measures)
+        """How many groups and numeric measures the lane has so far."""
         self.rows: dict[int, Rows] = {}
         """The sample of each group that has one."""
         self.vectors: list[Embedded] = []
