@@ -22,7 +22,8 @@ MOST_JOBS = 8
 
 def evaluate(
     file: Annotated[
-        Path | None, typer.Argument(help="your own stream: NDJSON or CSV with value, and change 0/1")
+        Path | None,
+        typer.Argument(exists=True, dir_okay=False, help="your own stream: NDJSON or CSV with value, and change 0/1"),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="a minute or two: rough figures")] = False,
     seeds: Annotated[int | None, typer.Option(min=2, help="runs of a delay cell")] = None,
@@ -54,9 +55,13 @@ def evaluate(
     plan, screen = Plan(quick, seeds, tuple(only or ()), file), Console(stderr=True)
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=screen, transient=True) as progress:
         bar = progress.add_task("measuring", total=None)
-        cells = run(
-            plan, jobs or min(os.cpu_count() or 1, MOST_JOBS), lambda d, t: progress.update(bar, completed=d, total=t)
-        )
+
+        def show(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+            if not screen.is_terminal and done * 10 // total > (done - 1) * 10 // total:  # a log gets each tenth
+                screen.print(f"{done} of {total} parts measured, {progress.tasks[bar].elapsed or 0:.0f} s")
+
+        cells = run(plan, jobs or min(os.cpu_count() or 1, MOST_JOBS), show)
         for section, rows in cells:
             results[section] = rows
             progress.stop()  # a table is not drawn through the bar

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,18 +16,29 @@ from stream_monitor.types import F64, Bool
 
 def read(path: Path) -> tuple[F64, Bool]:
     """Values and changes, in the order of the file. FormatError names the line that is wrong."""
-    values, changes = [], []
+    values, changes, line = list[float](), list[bool](), 0
+
+    def counted(lines: Iterable[str]) -> Iterator[str]:
+        nonlocal line
+        for text in lines:
+            line += 1
+            yield text
+
     with path.open(encoding="utf-8", newline="") as lines:
+        texts = counted(lines)
         is_csv = path.suffix.lower() == ".csv"
-        records = csv.DictReader(lines) if is_csv else (json.loads(line) for line in lines if line.strip())
-        number = 1 if is_csv else 0
+        records: Iterator[Any] = csv.DictReader(texts) if is_csv else map(json.loads, filter(str.strip, texts))
         try:
             for record in records:
-                number += 1
                 values.append(float(record["value"]))
                 changes.append(int(record.get("change") or 0) != 0)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FormatError(f"{path}, record {number + (not is_csv)}: no number `value` ({error!r})") from error
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{path}, after line {line}: not UTF-8 ({error.reason})") from error
+        except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+            why = f"must have a number `value`, and 0 or 1 as `change` if any ({error!r})"
+            raise FormatError(f"{path}, line {line}: {why}") from error
+    if not values:
+        raise FormatError(f"{path} has no records")
     if not np.isfinite(values).all():
         raise FormatError(f"{path}: a value is not finite")
     return np.array(values, float), np.array(changes, np.bool_)

@@ -220,25 +220,30 @@ def _labelled(effort: Effort, seed: int, own: Stream | None, name: str) -> list[
     streams = [own][:runs] if own else [frozen_model(seeded(seed, "labelled", i), 20_000) for i in range(runs)]
     if not streams or (contender.rates and not all(np.isin(values, (0.0, 1.0)).all() for values, _ in streams)):
         return []
-    totals = np.zeros(4)
+    delays, changes, false, count = list[int](), 0, 0, 0
     for values, change in streams:
-        update = contender.make()
-        rang = np.flatnonzero([update(x) for x in values.tolist()])
-        totals += [*judged(rang, np.flatnonzero(change)), len(values)]
-    found, false, changes, count = totals.tolist()
-    recall, precision = found / max(changes, 1), found / max(found + false, 1)
-    f1 = 2 * recall * precision / (recall + precision) if found else 0.0
+        update, at = contender.make(), np.flatnonzero(change)
+        late, more = judged(np.flatnonzero([update(x) for x in values.tolist()]), at)
+        delays, changes, false, count = delays + late, changes + len(at), false + more, count + len(values)
+    found = len(delays)
     return [
-        {"detector": name, "changes": int(changes), "recall": recall, "f1": f1, "false_per_1e4": 1e4 * false / count}
-    ]
+        {
+            "detector": name, "changes": changes, "recall": found / changes if changes else None,
+            "f1": 2 * found / (changes + found + false) if changes else None,
+            "delay": sum(delays) / found if found else None, "false_per_1e4": 1e4 * false / count,
+        }
+    ]  # fmt: skip
 
 
-def judged(rang: np.ndarray, changes: np.ndarray, within: int = 2_000) -> tuple[int, int, int]:
-    """Changes found, false alarms, changes. The first alarm after a change, before the next and `within`, finds it."""
+def judged(rang: np.ndarray, changes: np.ndarray, within: int = 2_000) -> tuple[list[int], int]:
+    """Delays of the changes that were found, and the number of false alarms.
+
+    The first alarm after a change, before the next and `within` values, finds it; all others are false.
+    """
     owner = np.searchsorted(changes, rang, side="right") - 1
     near = (owner >= 0) & (rang - changes[owner] < within) if len(changes) else np.zeros(len(rang), np.bool_)
-    found = len(np.unique(owner[near]))
-    return found, len(rang) - found, len(changes)
+    which, first = np.unique(owner[near], return_index=True)
+    return (rang[near][first] - changes[which]).tolist(), len(rang) - len(which)
 
 
 def windows(effort: Effort, seed: int) -> list[Task]:

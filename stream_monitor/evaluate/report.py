@@ -17,7 +17,7 @@ COLUMNS = {
         "detector", "baseline", "step", "mean", "lower", "upper", "p95", "found", "dstar_ratio", "false_alarms_per_1e6",
         "runs", "mark", "ok",
     ),
-    "labelled": ("detector", "changes", "recall", "f1", "false_per_1e4"),
+    "labelled": ("detector", "changes", "recall", "f1", "delay", "false_per_1e4"),
     "windows": (
         "test", "data", "n", "features", "segments", "shift", "tolerance", "level", "share", "lower", "upper", "ok",
     ),
@@ -25,7 +25,7 @@ COLUMNS = {
 TITLES = {
     "null": "A. No change: values between false alarms (lower: 95 % limit)",
     "delay": "B. Values from a change to its alarm (lower, upper: 95 % limits of the mean of those found)",
-    "labelled": "C. Errors with marked changes",
+    "labelled": "C. Streams with marked changes (found: rang within 2,000 values; delay: mean of those found)",
     "windows": "Window tests: share of windows with any rejection (95 % limits; edge: effects as tolerated)",
 }
 HEADINGS = {"dstar_ratio": "/ D*", "false_alarms_per_1e6": "false/1e6", "false_per_1e4": "false/1e4"}

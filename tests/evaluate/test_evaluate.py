@@ -56,11 +56,11 @@ def test_the_limit_is_that_of_the_simulated_optimal_cusum(step: Step, arl0: floa
 
 def test_an_alarm_finds_the_change_before_it_once_and_only_soon() -> None:
     changes = np.array([1_000, 5_000, 6_000])
-    assert protocol.judged(np.array([999]), changes) == (0, 1, 3)
-    assert protocol.judged(np.array([1_000, 1_500]), changes) == (1, 1, 3)
-    assert protocol.judged(np.array([3_000]), changes) == (0, 1, 3)
-    assert protocol.judged(np.array([5_999, 6_000, 7_999]), changes) == (2, 1, 3)
-    assert protocol.judged(np.array([7]), np.zeros(0, np.int64)) == (0, 1, 0)
+    assert protocol.judged(np.array([999]), changes) == ([], 1)
+    assert protocol.judged(np.array([1_000, 1_500]), changes) == ([0], 1)
+    assert protocol.judged(np.array([3_000]), changes) == ([], 1)
+    assert protocol.judged(np.array([5_999, 6_000, 7_999]), changes) == ([999, 0], 1)
+    assert protocol.judged(np.array([7]), np.zeros(0, np.int64)) == ([], 1)
 
 
 def test_limits_of_the_time_between_false_alarms_hold_the_poisson_law() -> None:
@@ -179,8 +179,43 @@ def test_a_users_own_file_is_judged(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["evaluate", str(ndjson), "--json", str(out)])
     assert done.exit_code == 0, done.output
     rows = {row["detector"]: row for row in json.loads(out.read_text())["labelled"]}
-    assert rows["cusum"]["recall"] == 1
+    assert rows["cusum"]["recall"] == 1 and 0 < rows["cusum"]["delay"] < 20
+    assert rows["never"]["delay"] is None
+    told = [line for line in done.stderr.splitlines() if "parts measured" in line]  # a log instead of a bar
+    (_, _, parts, *_), (done_parts, *_) = told[0].split(), told[-1].split()
+    assert told[0].startswith("0 of ") and done_parts == parts and len(told) <= 11
     assert math.isclose(rows["never"]["recall"], 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("own.csv", b"", "has no records"),
+        ("own.csv", b"value,change\n", "has no records"),
+        ("own.csv", b"value\n1\n\xff\n", "not UTF-8"),
+        ("own.csv", b"value\n1\nmany\n", "line 3: must have a number `value`"),
+        ("own.csv", b"value\n1\ninf\n", "not finite"),
+        ("own.csv", b"value,change\n1,0\n2,soon\n", "line 3"),
+        ("own.ndjson", b'{"value": 1}\n{"value": "x"}', "line 2: must have a number `value`"),
+        ("own.ndjson", b'{"value": 1}\n[]', "line 2"),
+        ("own.ndjson", b'{"value": 1}\n{', "line 2"),
+        ("own.ndjson", b'{"value": NaN}', "not finite"),
+        ("own.ndjson", b'{"value": 1}\n\n{"worth": 1}\n', "line 3: must have a number `value`"),
+    ],
+)
+def test_a_file_that_is_no_stream_is_refused_by_its_place(tmp_path: Path, name: str, text: bytes, why: str) -> None:
+    (tmp_path / name).write_bytes(text)
+    with pytest.raises(FormatError, match=why):
+        read(tmp_path / name)
+    assert CliRunner().invoke(app, ["evaluate", str(tmp_path / "none.csv")]).exit_code == 2
+
+
+def test_of_a_stream_without_changes_no_share_is_told(tmp_path: Path) -> None:
+    path, out = tmp_path / "own.csv", tmp_path / "out.json"
+    path.write_text("value\n" + "1\n2\n" * 400)
+    assert CliRunner().invoke(app, ["evaluate", str(path), "--json", str(out)]).exit_code == 0
+    for row in json.loads(out.read_text())["labelled"]:
+        assert row["changes"] == 0 and row["recall"] is row["f1"] is row["delay"] is None, row
 
 
 def test_any_number_of_processes_gives_the_same_figures_and_says_how_far_it_is(tmp_path: Path) -> None:
@@ -237,14 +272,6 @@ def test_no_figure_is_cut_where_the_terminal_is_narrow(tmp_path: Path) -> None:
     path.write_text("value,change\n" + "".join(f"{int(i >= 2_000)},{int(i == 2_000)}\n" for i in range(3_000)))
     done = CliRunner().invoke(app, ["evaluate", str(path)], env={"COLUMNS": "30"})
     assert done.exit_code == 0 and "false/1e4" in done.output and "…" not in done.output
-
-
-@pytest.mark.parametrize("text", ['{"value": "x"}', '{"price": 1}', "[]", "{", '{"value": NaN}'])
-def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "own.ndjson"
-    path.write_text('{"value": 1}\n' + text)
-    with pytest.raises(FormatError, match="own"):
-        read(path)
 
 
 def test_a_daily_sine_keeps_the_nominal_rate_when_the_hours_of_the_week_are_known() -> None:
