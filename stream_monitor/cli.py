@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,7 +18,7 @@ from rich.progress import Progress
 from stream_monitor import __version__
 from stream_monitor.commands import again, reset
 from stream_monitor.commands.evaluate import evaluate
-from stream_monitor.commands.options import AsJson, Config, Follow, millis
+from stream_monitor.commands.options import AsJson, Config, Follow, demand_apart, millis, written
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import load
 
@@ -43,6 +44,8 @@ app.add_typer(metrics_app, name="metrics")
 err = Console(stderr=True)
 SHOWN = 20
 """Differences that `verify` prints."""
+FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+"""The disk, or what of it is ours."""
 
 
 class Role(StrEnum):
@@ -59,10 +62,18 @@ def main() -> None:
     try:
         app()
     except StreamMonitorError as error:
-        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None and error.errno not in FULL:  # then it is not about a file of the user's
+            raise
+        _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(why: str) -> NoReturn:
+    err.print(f"[red]error:[/red] {escape(why)}", highlight=False)
+    sys.exit(2)
 
 
 def _version(wanted: bool) -> None:
@@ -111,7 +122,7 @@ def run(
 
 @app.command()
 def demo(
-    report: Annotated[Path | None, typer.Option(help="Write what was found when as JSON.")] = None,
+    report: Annotated[Path | None, written("Write what was found when as JSON.")] = None,
     speed: Annotated[float, typer.Option(min=0, help="Days of flights a second; 0: as fast as it goes.")] = 0,
 ) -> None:
     """A year of real flights through the whole product, on an embedded broker.
@@ -196,7 +207,7 @@ def replay(
     ] = None,
     config: Config = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write alerts and metrics here, one JSON a line; default: standard output.")
+        Path | None, written("Write alerts and metrics here, one JSON a line; default: standard output.")
     ] = None,
     baseline: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Judge by this file of `baseline build --out`.")
@@ -228,6 +239,7 @@ def replay(
         raise typer.BadParameter("name files, or --topics")
     if not topics and (since or until or publish):
         raise typer.BadParameter("--from, --to and --publish go with --topics")
+    demand_apart(out, [*(files or []), *filter(None, [baseline])])
     run(load(config), Wanted(files or [], baseline, out, since, until, publish), err)
 
 
@@ -268,7 +280,7 @@ def baseline_build(
     ] = None,
     until: Annotated[datetime | None, typer.Option(help="With --topics: records that Kafka got before this.")] = None,
     config: Config = None,
-    out: Annotated[Path | None, typer.Option(help="Write the baseline to this file instead of pinning it.")] = None,
+    out: Annotated[Path | None, written("Write the baseline to this file instead of pinning it.")] = None,
     name: Annotated[
         str | None, typer.Option(help="How metrics call it; default: `pinned-` and the name of the file or the app.")
     ] = None,
@@ -297,6 +309,7 @@ def baseline_build(
         raise typer.BadParameter("name files with --from, or --topics")
     if not topics and (since or until):
         raise typer.BadParameter("--since and --until go with --topics")
+    demand_apart(out, source or [])
     span = millis(since), millis(until)
     make(load(config), Source(source or [], out, name, (model, version), text or [], limit, span), err)
 

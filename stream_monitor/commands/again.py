@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stream_monitor.commands.options import Config, millis
+from stream_monitor.commands.options import Config, millis, written
 from stream_monitor.settings import load
 
 
@@ -24,9 +24,7 @@ def rejudge(
         typer.Option(exists=True, dir_okay=False, help="Judge by this file of `baseline build --out` from the start."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the alerts and metrics that would be here, one JSON a line.")
-    ] = None,
+    out: Annotated[Path | None, written("Write the alerts and metrics that would be here, one JSON a line.")] = None,
     every: Annotated[bool, typer.Option("--all", help="List every alert, not the first 20 of a kind.")] = False,
 ) -> None:
     """What would have rung with other settings, or another baseline: judged from the retained profiles alone.

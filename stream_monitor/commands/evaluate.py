@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
+from stream_monitor.commands.options import written
+
 if TYPE_CHECKING:
     from stream_monitor.evaluate.report import Results
 
@@ -31,8 +33,8 @@ def evaluate(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="processes, of up to 1.2 GB each; by default as many as cores, at most 8")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
-    plot: Annotated[Path | None, typer.Option(help="draw delay against false alarms here (SVG)")] = None,
+    json_file: Annotated[Path | None, written("write the figures here", "--json")] = None,
+    plot: Annotated[Path | None, written("draw delay against false alarms here (SVG)")] = None,
 ) -> None:
     """Measure detection quality: false alarms without change, delays, labelled streams, window tests.
 
@@ -46,9 +48,6 @@ def evaluate(
 
     if unknown := set(only or []) - set(SECTIONS):
         raise typer.BadParameter(f"no section {', '.join(sorted(unknown))}; sections are {', '.join(SECTIONS)}")
-    for path in (json_file, plot):
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise typer.BadParameter(f"there is no directory for {path}, or it is one itself")
     if plot is not None and (file is not None or (only and "delay" not in only)):
         raise typer.BadParameter("--plot draws delays, which are not asked for")
     results: Results = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +20,26 @@ Config = Annotated[
 ]
 Follow = Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Wait for more, or end at the topic's end.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The records as they are, one a line.")]
+
+
+def _demand_place(path: Path | None) -> Path | None:
+    """What cannot be written is told before the work, not after it."""
+    if path is not None and path.is_dir():
+        raise typer.BadParameter(f"{path} is a directory")
+    if path is not None and not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise typer.BadParameter(f"there is no directory for {path}, or it is not ours to write")
+    return path
+
+
+def written(help: str, *names: str) -> Any:
+    """The option of a file that a command writes."""
+    return typer.Option(*names, help=help, callback=_demand_place)
+
+
+def demand_apart(out: Path | None, read: Iterable[Path]) -> None:
+    """BadParameter when what is written would take the place of what is read."""
+    if out is not None and any(out.exists() and out.samefile(file) for file in read):
+        raise typer.BadParameter(f"--out would write over {out}, which is to be read")
 
 
 def millis(moment: datetime | None) -> int | None:

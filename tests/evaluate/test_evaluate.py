@@ -251,12 +251,6 @@ def test_a_process_that_is_killed_is_told_and_not_waited_for() -> None:
         list(run(Deadly(), 1))
 
 
-def test_a_directory_that_is_not_there_is_told_before_an_hour_has_passed(tmp_path: Path) -> None:
-    for option in ("--json", "--plot"):
-        done = CliRunner().invoke(app, ["evaluate", option, str(tmp_path / "none" / "out")])
-        assert done.exit_code == 2 and "no directory" in done.output
-
-
 def test_a_mark_is_kept_unless_both_limits_say_that_it_is_not() -> None:
     step, mark = STEPS[1], protocol.MARKS[2_000].delays[".2→.3"]
     rng = np.random.default_rng(5)

@@ -1,0 +1,65 @@
+"""What the command line says of files before it works on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stream_monitor.cli import app
+from tests.streams import shop
+
+WRITERS = [
+    ["replay", "EVENTS", "--out"],
+    ["baseline", "build", "--from", "EVENTS", "--out"],
+    ["rejudge", "--out"],
+    ["evaluate", "--json"],
+    ["evaluate", "--plot"],
+    ["demo", "--report"],
+]
+"""Commands whose last option is a file that they write; those that need a broker do not get as far."""
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    file = tmp_path / "events.ndjson"
+    file.write_bytes(b"\n".join(event.raw for event in shop(1, 200) if event.role == "predictions"))
+    return file
+
+
+@pytest.mark.parametrize("command", WRITERS, ids=" ".join)
+def test_what_cannot_be_written_is_told_before_the_work(command: list[str], events: Path) -> None:
+    line = [str(events) if word == "EVENTS" else word for word in command]
+    for target, why in ((events.parent / "none" / "out", "no directory"), (events.parent, "is a directory")):
+        done = CliRunner().invoke(app, [*line, str(target)], env={"COLUMNS": "1000"})
+        assert done.exit_code == 2 and command[-1] in done.stderr and why in done.stderr, done.output
+
+
+@pytest.mark.parametrize("command", WRITERS[:2], ids=" ".join)
+def test_what_is_read_is_never_written_over(command: list[str], events: Path) -> None:
+    before, alias = events.read_bytes(), events.parent / "alias"
+    alias.symlink_to(events)
+    line = [str(events) if word == "EVENTS" else word for word in command]
+    done = CliRunner().invoke(app, [*line, str(alias)])
+    assert done.exit_code == 2 and "is to be read" in " ".join(done.stderr.split()), done.output
+    assert events.read_bytes() == before
+
+
+def test_a_full_disk_is_told_in_a_line(events: Path) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    command = [sys.executable, "-m", "stream_monitor", "replay", str(events), "--out", "/dev/full"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2 and "No space left" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_replay_writes_what_it_found_where_it_was_told_to(events: Path) -> None:
+    out = events.parent / "out.ndjson"
+    for _ in range(2):  # the second time over its own
+        assert CliRunner().invoke(app, ["replay", str(events), "--out", str(out)]).exit_code == 0
+        assert {json.loads(line)["topic"] for line in out.read_text().splitlines()} >= {"metrics"}
