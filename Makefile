@@ -28,7 +28,7 @@ demo: $(READY)  ## a year of real flights through the whole product, on an embed
 	$(BIN)/stream-monitor demo $(ARGS)
 
 test: $(READY)  ## all tests, real Apache Kafka included
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 failures: $(READY)  ## break workers and brokers on purpose, and verify from the input; ARGS="--seeds 100" for more
 	$(BIN)/pytest -m "long or not long" tests/failures $(ARGS)

@@ -8,6 +8,8 @@ import pytest
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.local import LocalKafka, class_path, java_binary
 
+LONGEST = "test_promise.py", "failures", "kafka", "test_evaluate.py"
+
 
 @pytest.fixture(scope="session")
 def real_kafka() -> None:
@@ -39,3 +41,14 @@ def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", type=int, default=3, help="schedules of crashes in the failure suite")
     parser.addoption("--first-seed", type=int, default=0, help="where they begin")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: tests of a real Kafka wait now and then. Each may start a broker, so not more than 8."""
+    return min((os.cpu_count() or 1) + 1, 8)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest begin first, so that no core is idle at the end."""
+    items.sort(key=lambda item: next((i for i, part in enumerate(LONGEST) if part in item.path.parts), len(LONGEST)))
