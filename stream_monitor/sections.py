@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Annotated, Literal
 
@@ -14,9 +15,9 @@ MOST_SLIDES = 288
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown keys are mistakes."""
+    """Base of all sections: unknown keys are mistakes, and so are numbers that JSON, and so the log, has not."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TimeSettings(Section):
@@ -104,6 +105,22 @@ def _installed(names: tuple[SequentialName, ...]) -> tuple[SequentialName, ...]:
     return names
 
 
+TESTS = (
+    "psi", "ks", "js", "hellinger", "l_infinity", "wasserstein", "chi2", "missing", "new_categories", "type_change",
+    "volume", "domain_classifier", "mmd", "pca_error",
+)  # fmt: skip
+"""Tests that have a tolerance."""
+
+
+def _known_tests(tolerance: dict[str, float]) -> dict[str, float]:
+    for name in tolerance:
+        if name not in TESTS:
+            near = get_close_matches(name, TESTS, 1, 0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"tests: {', '.join(TESTS)}"
+            raise ValueError(f"there is no test {name!r}; {hint}")
+    return tolerance
+
+
 Sequentials = Annotated[tuple[SequentialName, ...], AfterValidator(_installed)]
 
 
@@ -122,7 +139,7 @@ class DetectionSettings(Section):
         None, gt=0, lt=0.5, description="over the measures of a window, in place of the share of `false_alarms`"
     )
     min_count: Annotated[int, Field(ge=10, description="values below which a window is not judged")] = 50
-    tolerance: dict[str, float] = Field(
+    tolerance: Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator(_known_tests)] = Field(
         {}, description="effect that is still no drift, by test: psi, ks, js, wasserstein, chi2, missing, …"
     )
     persistence: Annotated[int, Field(ge=1, le=100, description="windows in a row before an alert opens")] = 1

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from stream_monitor.detect.window_tests import TOLERANCE
 from stream_monitor.durations import format_duration, ms
 from stream_monitor.errors import SettingsError
+from stream_monitor.sections import TESTS
 from stream_monitor.settings import in_force, judged_text, load, parse
 
 
@@ -25,6 +28,33 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key() -> None:
         "not a duration",
     ):
         assert text in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "why"),
+    [
+        ({"pssi": 1.0}, "did you mean 'psi'"),
+        ({"psi": -1.0}, "tolerance.psi"),
+        ({"psi": float("nan")}, "tolerance.psi"),
+        ({"volume": float("inf")}, "tolerance.volume"),
+    ],
+)
+def test_a_tolerance_is_of_a_test_and_a_number(tolerance: dict[str, float], why: str) -> None:
+    with pytest.raises(SettingsError, match=why):
+        parse({"detection": {"tolerance": tolerance}})
+    assert set(TESTS) == set(TOLERANCE)
+
+
+@pytest.mark.parametrize("key", ["page_hinkley_threshold", "page_hinkley_delta", "e_sr_arl0"])
+def test_numbers_are_finite(key: str) -> None:
+    with pytest.raises(SettingsError, match=key):
+        parse({"detection": {key: float("inf")}})
+
+
+def test_a_log_in_which_an_unknown_tolerance_was_obeyed_by_nobody_is_read() -> None:
+    old = json.loads(judged_text(parse({"detection": {"tolerance": {"psi": 0.2}}})))
+    old["detection"]["tolerance"]["pssi"] = 0.3
+    assert in_force(parse({}), json.dumps(old)).detection.tolerance == {"psi": 0.2}
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
