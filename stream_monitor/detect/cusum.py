@@ -14,7 +14,7 @@ than values one by one, so they may have a lower threshold: by `PANE_STEP` stand
 of it for what lies above the threshold, and that is no more than a pane can add: a pane without any error says little.
 
 What is assumed: values whose dependence is shorter than the baseline, no seasons, and of a rare error at least about
-fifty in the baseline. Changes below half the smallest size, .075 standard deviations of the scores, are never found,
+fifty in the baseline. Changes below half the smallest size, .075 standard deviations of the scores, are not found,
 whatever the traffic: that is the tolerance. Memory is 2 kB a row. The last axis of every array is the row. A row's
 results do not depend on which others share its calls.
 """
