@@ -18,7 +18,7 @@ from rich.progress import Progress
 from stream_monitor import __version__
 from stream_monitor.commands import again, reset
 from stream_monitor.commands.evaluate import evaluate
-from stream_monitor.commands.options import AsJson, Config, Follow, demand_apart, millis, written
+from stream_monitor.commands.options import AsJson, Config, Follow, demand_apart, span, written
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import load
 
@@ -310,8 +310,7 @@ def baseline_build(
     if not topics and (since or until):
         raise typer.BadParameter("--since and --until go with --topics")
     demand_apart(out, source or [])
-    span = millis(since), millis(until)
-    make(load(config), Source(source or [], out, name, (model, version), text or [], limit, span), err)
+    make(load(config), Source(source or [], out, name, (model, version), text or [], limit, span(since, until)), err)
 
 
 @baseline_app.command("pin")

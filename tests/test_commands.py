@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_monitor.cli import app
+from stream_monitor.errors import StreamMonitorError
 from tests.streams import shop
 
 WRITERS = [
@@ -63,3 +64,23 @@ def test_a_replay_writes_what_it_found_where_it_was_told_to(events: Path) -> Non
     for _ in range(2):  # the second time over its own
         assert CliRunner().invoke(app, ["replay", str(events), "--out", str(out)]).exit_code == 0
         assert {json.loads(line)["topic"] for line in out.read_text().splitlines()} >= {"metrics"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["rejudge", "--since", "--until"], ["baseline", "build", "--topics", "--since", "--until"]],
+    ids=" ".join,
+)
+def test_a_time_that_ends_before_it_begins_is_refused(command: list[str]) -> None:
+    *line, since, until = command
+    done = CliRunner().invoke(app, [*line, since, "2026-12-01", until, "2026-11-01"], env={"COLUMNS": "1000"})
+    assert done.exit_code == 2 and "before it begins" in done.stderr, done.output
+
+
+def test_a_baseline_that_is_not_there_is_told(events: Path) -> None:
+    out = events.parent / "calm.json"
+    assert CliRunner().invoke(app, ["baseline", "build", "--from", str(events), "--out", str(out)]).exit_code == 0
+    assert CliRunner().invoke(app, ["baseline", "show", str(out), "--measure", "amount"]).exit_code == 0
+    for option in ("--measure", "--model"):
+        done = CliRunner().invoke(app, ["baseline", "show", str(out), option, "nope"])
+        assert isinstance(done.exception, StreamMonitorError) and "nope" in str(done.exception)

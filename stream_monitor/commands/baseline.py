@@ -97,12 +97,22 @@ def pin(settings: Settings, baselines: list[PinnedBaseline], console: Console) -
 
 
 def show(settings: Settings, file: Path | None, only: tuple[str | None, str | None], console: Console) -> int:
-    """Show the baselines in force, or those of a file, of `only` a (model, measure); 1 where there are none."""
+    """Show the baselines in force, or those of a file, of `only` a (model, measure); 1 where there are none.
+
+    Raises:
+        StreamMonitorError: there are some, but none of these.
+    """
     model, measure = only
     baselines = read_file(file) if file else in_force(tail(settings, "baselines", follow=False))
-    shown = [b for b in baselines if model in (None, b.model)]
-    for baseline in shown:
+    for baseline in baselines:
         baseline.measures = [m for m in baseline.measures if measure in (None, m.measure)]
+    shown = [b for b in baselines if model in (None, b.model) and b.measures]
+    if baselines and not shown:
+        asked = ", ".join(
+            f"{what} {name}" for what, name in (("model", model), ("measure", measure)) if name is not None
+        )
+        raise StreamMonitorError(f"no baseline of {asked}: without --model and --measure all are shown")
+    for baseline in shown:
         for table in tables_of(baseline):
             console.print(table)
     return _found(bool(shown))

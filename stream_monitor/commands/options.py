@@ -45,3 +45,11 @@ def demand_apart(out: Path | None, read: Iterable[Path]) -> None:
 def millis(moment: datetime | None) -> int | None:
     """A time of the command line, UTC where it names no zone, in epoch ms."""
     return None if moment is None else int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+
+
+def span(since: datetime | None, until: datetime | None) -> tuple[int | None, int | None]:
+    """Both in epoch ms; BadParameter where the end is not after the beginning."""
+    first, last = millis(since), millis(until)
+    if first is not None and last is not None and last <= first:
+        raise typer.BadParameter(f"the time ends ({until}) before it begins ({since})")
+    return first, last

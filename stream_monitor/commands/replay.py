@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stream_monitor.commands.options import millis
+from stream_monitor.commands.options import span
 from stream_monitor.describe.stage import Layout
 from stream_monitor.detect.pinned import PinnedBaseline, read_file
 from stream_monitor.errors import TopicsError
@@ -107,7 +107,7 @@ def _topics(
         raise TopicsError(f"missing topics: {', '.join(map(settings.topic, report.missing))}")
     if report.rekey:
         settings = settings.behind_rekey()
-    source = TopicRange(settings, millis(wanted.since), millis(wanted.until))
+    source = TopicRange(settings, *span(wanted.since, wanted.until))
     layout = Layout(report.partitions["predictions"], report.partitions["observations"], 1)
     made = Replay(settings, publish, pinned, layout)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

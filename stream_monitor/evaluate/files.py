@@ -13,6 +13,9 @@ import numpy as np
 from stream_monitor.errors import FormatError
 from stream_monitor.types import F64, Bool
 
+CHANGE = {"0": False, "1": True, "0.0": False, "1.0": True, "False": False, "True": True}
+"""What `change` may be: a number or truth of JSON, or its text in a CSV file."""
+
 
 def read(path: Path) -> tuple[F64, Bool]:
     """Values and changes, in the order of the file. FormatError names the line that is wrong."""
@@ -31,7 +34,7 @@ def read(path: Path) -> tuple[F64, Bool]:
         try:
             for record in records:
                 values.append(float(record["value"]))
-                changes.append(int(record.get("change") or 0) != 0)
+                changes.append(CHANGE[str(record.get("change") or 0)])
         except UnicodeDecodeError as error:
             raise FormatError(f"{path}, after line {line}: not UTF-8 ({error.reason})") from error
         except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:

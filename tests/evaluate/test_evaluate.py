@@ -196,6 +196,7 @@ def test_a_users_own_file_is_judged(tmp_path: Path) -> None:
         ("own.csv", b"value\n1\nmany\n", "line 3: must have a number `value`"),
         ("own.csv", b"value\n1\ninf\n", "not finite"),
         ("own.csv", b"value,change\n1,0\n2,soon\n", "line 3"),
+        ("own.csv", b"value,change\n1,0\n2,2\n", "line 3"),
         ("own.ndjson", b'{"value": 1}\n{"value": "x"}', "line 2: must have a number `value`"),
         ("own.ndjson", b'{"value": 1}\n[]', "line 2"),
         ("own.ndjson", b'{"value": 1}\n{', "line 2"),
