@@ -41,7 +41,11 @@ def test_what_cannot_be_written_is_told_before_the_work(command: list[str], even
         assert done.exit_code == 2 and command[-1] in done.stderr and why in done.stderr, done.output
 
 
-@pytest.mark.parametrize("command", WRITERS[:2], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [*WRITERS[:2], ["evaluate", "EVENTS", "--json"], ["rejudge", "--baseline", "EVENTS", "--out"]],
+    ids=" ".join,
+)
 def test_what_is_read_is_never_written_over(command: list[str], events: Path) -> None:
     before, alias = events.read_bytes(), events.parent / "alias"
     alias.symlink_to(events)

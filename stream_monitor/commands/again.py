@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stream_monitor.commands.options import Config, span, written
+from stream_monitor.commands.options import Config, demand_apart, span, written
 from stream_monitor.settings import load
 
 
@@ -37,6 +37,7 @@ def rejudge(
     from stream_monitor.commands.rejudge import Wanted, run
     from stream_monitor.rejudge import Scope
 
+    demand_apart(out, filter(None, [baseline, config]))
     first, last = span(since, until)
     scope = Scope(model, -(2**63) if first is None else first, 2**63 if last is None else last)
     run(load(config), Wanted(scope, baseline, out, every), Console(), Console(stderr=True))

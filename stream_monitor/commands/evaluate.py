@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from stream_monitor.commands.options import written
+from stream_monitor.commands.options import demand_apart, written
 
 if TYPE_CHECKING:
     from stream_monitor.evaluate.report import Results
@@ -50,6 +50,7 @@ def evaluate(
         raise typer.BadParameter(f"no section {', '.join(sorted(unknown))}; sections are {', '.join(SECTIONS)}")
     if plot is not None and (file is not None or (only and "delay" not in only)):
         raise typer.BadParameter("--plot draws delays, which are not asked for")
+    demand_apart(json_file, filter(None, [file]))
     results: Results = {}
     plan, screen = Plan(quick, seeds, tuple(only or ()), file), Console(stderr=True)
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=screen, transient=True) as progress:

@@ -39,7 +39,7 @@ def written(help: str, *names: str) -> Any:
 def demand_apart(out: Path | None, read: Iterable[Path]) -> None:
     """BadParameter when what is written would take the place of what is read."""
     if out is not None and any(out.exists() and out.samefile(file) for file in read):
-        raise typer.BadParameter(f"--out would write over {out}, which is to be read")
+        raise typer.BadParameter(f"would write over {out}, which is to be read")
 
 
 def millis(moment: datetime | None) -> int | None:
