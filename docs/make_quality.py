@@ -30,9 +30,9 @@ In what follows "lower" is a 95 % limit, and a mark counts as kept where the lim
 """
 NULL = """## Without a change
 
-`cusum`, a baseline of 2,000 values, no change: values between alarms over the nominal number [lower limit], in panes
-of 1 and of 10 values. A cell is a thousand times the nominal number. The mark is a lower limit of {least:g}; it is kept
-in {kept} of {cells} cells.
+`cusum`, a baseline of 2,000 values where no other is named, no change: values between alarms over the nominal number
+[lower limit], in panes of 1 and of 10 values. A cell is a thousand times the nominal number. The mark is a lower limit
+of {least:g}; it is kept in {kept} of {cells} cells.
 
 """
 DELAY = """## From a change to its alarm

@@ -88,13 +88,17 @@ def test_a_snapshot_from_before_alerts_of_detectors_were_attributed_is_read_and_
         assert state.alerts.open == model.state.alerts.open and not list(state.alerts.abandon(T0, "forgotten"))
 
 
-def test_a_snapshot_from_before_thresholds_knew_what_a_pane_can_add_is_read() -> None:
+def test_a_snapshot_from_before_rows_knew_reach_rarity_and_what_to_go_back_to_is_read() -> None:
     run, events = Replay(quick_settings(), lambda output: None), [(e.role, e.raw) for e in shop(3, 400)]
     run.feed(events)
     for model in run.judge.seats[0].judge.models.values():
         value = model.packed()
-        former = msgspec.msgpack.encode(without(msgspec.msgpack.decode(value, strict=False), {"reach"}))
+        former = msgspec.msgpack.encode(without(msgspec.msgpack.decode(value, strict=False), {"reach", "pair", "kept"}))
         now, before = (unpack(raw, ModelState, own=True).lanes["input"].sequential.saved for raw in (value, former))
         assert now is not None and before is not None and len(former) < len(value)
         assert np.isfinite(now.cusum.reach).any() and np.isinf(before.cusum.reach).all()
         assert before.cusum.reach.shape == before.cusum.bar.shape
+        assert before.cusum.pair.shape == now.cusum.pair.shape and not before.cusum.pair.any()
+        blocks = before.cusum.blocks
+        assert blocks.panes.any() and (blocks.kept[0] == blocks.panes).all()
+        assert blocks.kept.shape == now.cusum.blocks.kept.shape

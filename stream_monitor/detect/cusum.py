@@ -13,10 +13,12 @@ psi here, and each of the ten has its share of all false alarms, see `SHARES`. P
 than values one by one, so they may have a lower threshold: by `PANE_STEP` standard deviations of what a pane adds, half
 of it for what lies above the threshold, and that is no more than a pane can add: a pane without any error says little.
 
-What is assumed: values whose dependence is shorter than the baseline, no seasons, and of a rare error at least about
-fifty in the baseline. Changes below half the smallest size, .075 standard deviations of the scores, are not found,
-whatever the traffic: that is the tolerance. Memory is 2 kB a row. The last axis of every array is the row. A row's
-results do not depend on which others share its calls.
+Sums of scores are taken as near normal; where one of two values is rare they are not, and the ratio is the exact one of
+two rates (see `likelihood`).
+
+What is assumed: values whose dependence is shorter than the baseline, and no seasons. Changes below half the smallest
+size, .075 standard deviations of the scores, are not found, whatever the traffic: that is the tolerance. Memory is 3 kB
+a row. The last axis of every array is the row. A row's results do not depend on which others share its calls.
 """
 
 from __future__ import annotations
@@ -27,18 +29,11 @@ import msgspec
 import numpy as np
 
 from stream_monitor.detect.dependence import Blocks
+from stream_monitor.detect.likelihood import of_two_values, of_values
+from stream_monitor.detect.scores import rare
+from stream_monitor.detect.tilts import COLUMNS, SIZES, reach_of, thresholds, tilts
 from stream_monitor.types import F64, I64, Bool
 
-SIZES = np.array([0.15, 0.24, 0.38, 0.61, 0.98])
-"""Changes to look for, in standard deviations of the baseline's scores; each both ways."""
-DIRECTED = np.concatenate([SIZES, -SIZES])[:, None]
-COLUMNS = len(DIRECTED)
-SHARES = np.array([0.33, 0.19, 0.115, 0.093, 0.03])
-"""The nominal rate of false alarms is given to the sizes in these parts, in each direction.
-
-Small changes wait longest for a threshold, so small sizes get much. The sum is .76 in each direction, 1.5 in both, for
-CUSUMs that are neighbours ring together, and seldom is an inner size alone. Found by simulation, see docs/detection.md.
-"""
 PANE_STEP = 1.166
 PANE_MOST = 2.5
 """The threshold of a pane is never lower by more."""
@@ -120,10 +115,14 @@ class CusumState(msgspec.Struct):
 
     In a row of a former snapshot, where it is not known, inf until it learns anew.
     """
+    pair: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((2, 0)))
+    """(2, R) where one of two scores is rare the lower one, and by how much the other is higher; elsewhere 0."""
 
     def __post_init__(self) -> None:
         if self.reach.shape[1] != len(self):
             self.reach = np.full((COLUMNS, len(self)), np.inf)
+        if self.pair.shape[1] != len(self):
+            self.pair = np.zeros((2, len(self)))
 
     @classmethod
     def empty(cls, rows: int = 0) -> CusumState:
@@ -149,6 +148,7 @@ class CusumState(msgspec.Struct):
             due,
             Blocks.empty(rows),
             np.full((COLUMNS, rows), np.inf),
+            np.zeros((2, rows)),
         )
 
     def __len__(self) -> int:
@@ -194,7 +194,9 @@ class Cusums:
         counts, scores = baselines.counts, baselines.scores
         new, every = CusumState.empty(len(rows)), np.arange(len(rows))
         new.theta, new.psi = tilts(counts, scores)
-        new.reach = _reach(counts, scores, new.theta, new.psi)
+        new.reach = reach_of(counts, scores, new.theta, new.psi)
+        low = scores.min(axis=1)
+        new.pair[:] = np.where(rare(counts), (low, scores.max(axis=1) - low), 0.0)
         new.total[0] = np.maximum(counts.sum(axis=1), 1)
         new.total[1] = (counts * scores).sum(axis=1)
         new.total[2] = (counts * scores * scores).sum(axis=1)
@@ -224,7 +226,7 @@ class Cusums:
         np.copyto(began, ts, where=count == 0)
         count += n
         score += s
-        w = _statistic(count, score, total, state.gain[:, at], state.cost[:, at])
+        w = _statistic(state, at, count, score, total)
         grows = (w > 0).astype(float)
         count *= grows
         score *= grows
@@ -242,7 +244,7 @@ class Cusums:
     def standing(self, rows: I64) -> tuple[F64, F64]:
         """(R,) statistic and threshold of that CUSUM of each row which is nearest to its threshold; inf: none yet."""
         state = self.state
-        w = _statistic(*(table[:, rows] for table in (state.n, state.s, state.total, state.gain, state.cost)))
+        w = _statistic(state, rows, state.n[:, rows], state.s[:, rows], state.total[:, rows])
         nearest = (w / state.bar[:, rows]).argmax(axis=0), np.arange(len(rows))
         return np.maximum(w[nearest], 0.0), state.bar[:, rows][nearest]
 
@@ -267,7 +269,7 @@ class Cusums:
         state.s[:, rows] = 0
         if not keep:
             state.total[:, rows] = state.learned[:, rows]
-            state.blocks.drop_waiting(rows)
+            state.blocks.go_back(rows)
 
 
 def _rehearse(state: CusumState, panes_n: F64, panes_s: F64) -> None:
@@ -286,7 +288,7 @@ def _rehearse(state: CusumState, panes_n: F64, panes_s: F64) -> None:
         total[1] += s
         state.n += n
         state.s += s
-        w = _statistic(state.n, state.s, total, state.gain, state.cost)
+        w = _statistic(state, slice(None), state.n, state.s, total)
         grows = (w > 0) & (w <= state.bar)
         state.n *= grows
         state.s *= grows
@@ -299,20 +301,14 @@ def _index(rows: I64, size: int) -> slice | I64:
     return rows
 
 
-def _statistic(n: F64, s: F64, total: F64, gain: F64, cost: F64) -> F64:
-    """Log likelihood ratio of each CUSUM with the baseline's mean integrated out, (COLUMNS, R).
-
-    With N, T the totals it is (theta (s - n mean) - n psi) / f (1 + n / (N - n)), where mean = (T - s) / (N - n);
-    written with the mean of all, T / N, that is theta (s - n T / N) / f - n (1 - n / N) psi / f.
-    """
-    w: F64 = n * (total[1] / total[0])
-    np.subtract(s, w, out=w)
-    w *= gain
-    rest: F64 = n * (1 / total[0])
-    rest -= 1
-    rest *= n
-    rest *= cost
-    w += rest
+def _statistic(state: CusumState, at: slice | I64, n: F64, s: F64, total: F64) -> F64:
+    """Log likelihood ratio of each CUSUM of the rows `at`, (COLUMNS, R)."""
+    w = of_values(n, s, total, state.gain[:, at], state.cost[:, at])
+    pair = state.pair[:, at]
+    two = np.flatnonzero(pair[1])
+    if len(two):
+        ratio = of_two_values(n[:, two], s[:, two], total[:, two], state.theta[:, at][:, two], pair[:, two])
+        w[:, two] = ratio / state.f[at][two]
     return w
 
 
@@ -330,6 +326,7 @@ def refresh(state: CusumState, rows: I64) -> None:
     variance = np.maximum(ss / n - mean * mean, 0.0)
     psi, arl0 = state.psi[:, rows] * variance, state.arl0[rows]
     f = state.blocks.ratio(rows, variance, thresholds(psi, arl0).max(axis=0))
+    state.blocks.keep(rows)
     state.f[rows], state.due[rows] = f, n + np.maximum(np.minimum(state.blocks.values[rows], n), LEAST_NEWS)
     state.gain[:, rows], state.cost[:, rows] = state.theta[:, rows] / f, psi / f
     _set_bars(state, rows, psi)
@@ -338,48 +335,3 @@ def refresh(state: CusumState, rows: I64) -> None:
 def _set_bars(state: CusumState, rows: I64, psi: F64) -> None:
     state.bar[:, rows] = thresholds(psi, state.arl0[rows] / state.f[rows])
     state.near[:, rows] = np.maximum(state.bar[:, rows] - PANE_MOST, LEAST_THRESHOLD)
-
-
-def thresholds(psi: F64, arl0: F64) -> F64:
-    """(COLUMNS, R): the x of e^x - x - 1 = arl0 psi / share of the size; below 1 it is not exact."""
-    y = arl0 * psi / np.tile(SHARES, 2)[:, None]
-    x = np.log1p(y)
-    for _ in range(12):
-        x = np.log1p(x + y)
-    return np.asarray(x)
-
-
-def tilts(counts: I64, scores: F64) -> tuple[F64, F64]:
-    """Tilts theta and psi(theta) = ln mean exp(theta score), (COLUMNS, R): psi = size²/2 unless |theta| > size then.
-
-    Newton's method on sqrt(2 psi), which for a normal is theta itself. A constant has psi = 0.
-    """
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    theta, psi = np.empty((COLUMNS, len(counts))), np.empty((COLUMNS, len(counts)))
-    for column, size in enumerate(DIRECTED[:, 0]):
-        t = np.full(len(counts), abs(size))
-        for _ in range(12):
-            value, slope = _cumulant(share, scores, np.copysign(t, size))
-            root = np.sqrt(2 * np.maximum(value, 1e-12))
-            slope = np.maximum(np.abs(slope), 1e-12)
-            t = np.clip(t + (abs(size) - root) * root / slope, t / 4, abs(size))
-        theta[column] = np.copysign(t, size)
-        psi[column] = np.maximum(_cumulant(share, scores, theta[column])[0], 0.0)
-    return theta, psi
-
-
-def _reach(counts: I64, scores: F64, theta: F64, psi: F64) -> F64:
-    """(COLUMNS, R): theta score - psi of the baseline's largest score in the direction of the tilt."""
-    there = counts > 0
-    low, high = np.where(there, scores, np.inf).min(axis=1), np.where(there, scores, -np.inf).max(axis=1)
-    reach = np.where(theta > 0, theta * high, theta * low) - psi
-    return np.where(there.any(axis=1), reach, np.inf)
-
-
-def _cumulant(share: F64, scores: F64, theta: F64) -> tuple[F64, F64]:
-    exponent = theta[:, None] * scores
-    most = exponent.max(axis=1, keepdims=True, initial=0.0)
-    weight = share * np.exp(exponent - most)
-    mass = weight.sum(axis=1)
-    safe = np.maximum(mass, 1e-300)
-    return np.where(mass > 0, np.log(safe) + most[:, 0], 0.0), (weight * scores).sum(axis=1) / safe

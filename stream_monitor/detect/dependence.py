@@ -21,6 +21,7 @@ CHUNK = 32
 INNER = 6
 """Levels within a chunk: blocks of 1, 2, … 32 panes."""
 LEVELS = 16
+KEPT = 2 + 4 * LEVELS
 LEAST_BLOCKS = 20
 SIGNIFICANT = 3.0
 """Standard errors by which a length must exceed independence, to be believed."""
@@ -31,7 +32,7 @@ BIAS = 1.5
 
 
 class Blocks(msgspec.Struct):
-    """The ladder of each row; about 1 kB a row."""
+    """The ladder of each row; 1.6 kB a row."""
 
     waiting: np.ndarray
     """(2 CHUNK, R): centred sums of scores of panes that no chunk has taken yet."""
@@ -47,6 +48,17 @@ class Blocks(msgspec.Struct):
     """(LEVELS, R): the latest complete block."""
     half: np.ndarray
     """(LEVELS, R): a block that waits for its other half."""
+    kept: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((KEPT, 0)))
+    """(KEPT, R): `panes`, `values`, both `sums`, `last` and `half` as they were at the latest `keep`.
+
+    In a row of a former snapshot, where they are not known, what they are now.
+    """
+
+    def __post_init__(self) -> None:
+        rows = np.arange(len(self.filled))
+        if self.kept.shape[1] != len(rows):
+            self.kept = np.zeros((KEPT, len(rows)))
+            self.keep(rows)
 
     @classmethod
     def empty(cls, rows: int) -> Blocks:
@@ -59,6 +71,7 @@ class Blocks(msgspec.Struct):
             np.zeros((LEVELS, 2, rows)),
             np.zeros((LEVELS, rows)),
             np.zeros((LEVELS, rows)),
+            np.zeros((KEPT, rows)),
         )
 
     def add(self, rows: I64, n: F64, centred: F64) -> None:
@@ -79,12 +92,26 @@ class Blocks(msgspec.Struct):
         self.filled += len(n) - whole
         self.values += n.sum(axis=0)
 
-    def drop_waiting(self, rows: I64) -> None:
-        """Forget the latest panes: they may lie behind a change."""
+    def keep(self, rows: I64) -> None:
+        """Remember the ladders as they are, without panes that wait."""
         self.settle(rows)
-        self.values[rows] *= self.panes[rows] / np.maximum(self.panes[rows] + self.filled[rows], 1)
-        self.filled[rows] = 0
+        panes = self.panes[rows]
+        self.kept[0, rows] = panes
+        self.kept[1, rows] = self.values[rows] * panes / np.maximum(panes + self.filled[rows], 1)
+        at = 2
+        for table in (self.sums[:, 0], self.sums[:, 1], self.last, self.half):
+            self.kept[at : at + LEVELS, rows] = table[:, rows]
+            at += LEVELS
+
+    def go_back(self, rows: I64) -> None:
+        """Forget what came since `keep`: it may lie behind a change."""
         self.waiting[:, rows] = 0
+        self.filled[rows] = 0
+        self.panes[rows], self.values[rows] = self.kept[:2, rows]
+        at = 2
+        for table in (self.sums[:, 0], self.sums[:, 1], self.last, self.half):
+            table[:, rows] = self.kept[at : at + LEVELS, rows]
+            at += LEVELS
 
     def settle(self, rows: I64) -> None:
         """Take whole chunks that wait. Who reads or copies rows settles them first: when chunks are taken is chance."""

@@ -15,6 +15,7 @@ from stream_monitor.detect.kswin import Kswin
 from stream_monitor.detect.numbers import quantile
 from stream_monitor.detect.page_hinkley import PageHinkley
 from stream_monitor.detect.river_rates import Ddm, Eddm, Fhddm, HddmA, HddmW, Rate
+from stream_monitor.detect.scores import rare
 from stream_monitor.detect.spreading import Bins, spread_values
 from stream_monitor.events.contracts import Finding
 from stream_monitor.sections import DetectionSettings
@@ -109,10 +110,10 @@ def turn_finding(turn: Turn, baseline: Baseline, borders: F64) -> Finding:
 def shift_of(sigmas: float, baseline: Baseline, borders: F64) -> float:
     """A shift of the scores as one of the values: by how much it moves the median.
 
-    Where the baseline has two values, by how much it moves the mean.
+    Where the baseline has two values, or nearly all are one, by how much it moves the mean.
     """
     counts = baseline.counts
-    if counts is None or (counts > 0).sum() <= 2:
+    if counts is None or (counts > 0).sum() <= 2 or rare(counts[None])[0]:
         return sigmas * baseline.std
     ends = baseline.low, baseline.high
     moved, median = (quantile(counts, borders, float(special.ndtr(x)), *ends) for x in (sigmas, 0.0))

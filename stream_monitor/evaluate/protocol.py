@@ -18,7 +18,7 @@ from scipy import stats
 from stream_monitor.evaluate import windows as window_cells
 from stream_monitor.evaluate.contenders import Contender, Update, contenders, degenerate
 from stream_monitor.evaluate.runs import Learned, OneByOne, SeasonLearned
-from stream_monitor.evaluate.streams import NULL, STEPS, Rng, Step, daily_sine, frozen_model, limit, seeded
+from stream_monitor.evaluate.streams import NULL, STEPS, Rng, Step, daily_sine, errors, frozen_model, limit, seeded
 from stream_monitor.types import F64, Bool
 
 Row = dict[str, Any]
@@ -35,6 +35,8 @@ LEAST_ARL0 = 0.9
 """Of the nominal one; the lower limit of what is measured must not be below."""
 SEASONS = ((1_000, 1), (1_000, 4), (100, 1))
 """Values an hour, and weeks from which the hours are known."""
+RARE = (0.001, 0.01)
+"""Rates of rare errors, of which a baseline of 10,000 holds ten and a hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,13 @@ def arl0_limits(values: float, alarms: int) -> tuple[float, float]:
 
 
 def null(effort: Effort, seed: int) -> list[Task]:
-    """A: the measured mean time between false alarms, for panes of 1 and 10 values; and with a daily sine."""
+    """A: the measured mean time between false alarms, for panes of 1 and 10 values; rare errors; a daily sine."""
     cells = itertools.product(effort.nominal, NULL, (1, 10))
+    rare_cells = itertools.product(effort.nominal, RARE, (1, 10))
     season_cells = itertools.product(effort.nominal, SEASONS, (1, 10))
     return [
         *(partial(_null, effort, seed, *cell) for cell in cells),
+        *(partial(_rare, effort, seed, *cell) for cell in rare_cells),
         *(partial(_seasonal, effort, seed, *cell) for cell in season_cells),
     ]
 
@@ -98,6 +102,16 @@ def _null(effort: Effort, seed: int, nominal: float, name: str, pane: int) -> li
     learned = Learned(source(2_000), nominal, pane)
     count = int(np.ceil(effort.null_runs * nominal / ROWS / 1_000)) * 1_000
     return [_null_row(name, pane, nominal, learned.false_alarms(source, count), ROWS * count)]
+
+
+def _rare(effort: Effort, seed: int, nominal: float, rate: float, pane: int) -> list[Row]:
+    """Runs whose baselines hold few errors, and differ much for it; after an alarm each goes back to its own."""
+    rng = seeded(seed, "rare", rate, nominal, pane)
+    source = errors(rate)(rng, ROWS)
+    learned = Learned(source(10_000), nominal, pane)
+    count = int(np.ceil(effort.null_runs * nominal / ROWS / 1_000)) * 1_000
+    alarms = learned.false_alarms(source, count, keep=False)
+    return [_null_row(f"errors {rate:g}, a baseline of 10,000".replace("0.", "."), pane, nominal, alarms, ROWS * count)]
 
 
 def _seasonal(effort: Effort, seed: int, nominal: float, known_from: tuple[int, int], pane: int) -> list[Row]:

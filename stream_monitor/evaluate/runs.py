@@ -46,8 +46,11 @@ class Learned:
         count = len(scored) // self.pane
         return np.asarray(scored[: count * self.pane].reshape(count, self.pane, -1).sum(axis=1))
 
-    def false_alarms(self, source: Source, count: int) -> int:
-        """Alarms in `count` values of every run; after each the run goes on with what it knows."""
+    def false_alarms(self, source: Source, count: int, keep: bool = True) -> int:
+        """Alarms in `count` values of every run; after each the run goes on with what it knows.
+
+        Without `keep` it goes back to its baseline, as in the judge, where a bad baseline stays a bad one.
+        """
         alarms, seen, n = 0, 0, np.full(len(self.rows), float(self.pane))
         while seen < count:
             scored = self._scored(source(BLOCK))
@@ -55,7 +58,7 @@ class Learned:
                 rang = self.cusums.step(self.rows, n, s, ss).row
                 alarms += len(rang)
                 if len(rang):
-                    self.cusums.restart(rang, keep=True)
+                    self.cusums.restart(rang, keep)
             seen += BLOCK
         return alarms
 
@@ -96,7 +99,7 @@ class SeasonLearned(Learned):
                 assert found is not None
                 self.season[hour, r] = history.expected(found, self.scores[r]), weight_of(found)
 
-    def false_alarms(self, source: Source, count: int) -> int:
+    def false_alarms(self, source: Source, count: int, keep: bool = True) -> int:
         """As `Learned.false_alarms`, with every pane held against its hour."""
         alarms, n = 0, np.full(len(self.rows), float(self.pane))
         for hour in range(count // self.per_hour):
@@ -106,7 +109,7 @@ class SeasonLearned(Learned):
                 rang = self.cusums.step(self.rows, *seasonal(np.stack([n, s, ss]), season)).row
                 alarms += len(rang)
                 if len(rang):
-                    self.cusums.restart(rang, keep=True)
+                    self.cusums.restart(rang, keep)
         return alarms
 
 

@@ -50,6 +50,19 @@ def test_two_values_are_themselves_standardised(share: float) -> None:
     np.testing.assert_allclose(scores, [-share / spread, (1 - share) / spread])
 
 
+@pytest.mark.parametrize(("above", "below"), [(9, 0), (9, 4), (2, 8)])
+def test_where_nearly_all_is_one_value_scores_are_two(above: int, below: int) -> None:
+    counts = np.zeros((1, BINS), np.int64)
+    counts[0, 60] = 1_000 - above - below
+    counts[0, 61 : 61 + above] = counts[0, 60 - below : 60] = 1
+    scores, usual = scores_of(counts).of_bin[0], np.arange(BINS) > 60 if above > below else np.arange(BINS) >= 60
+    assert len(np.unique(scores)) == 2
+    np.testing.assert_array_equal(scores > 0, usual if above > below else scores == scores.max())
+    assert (scores[usual] == scores.max()).all()
+    assert (counts[0] * scores).sum() == pytest.approx(0, abs=1e-9)
+    assert (counts[0] * scores**2).sum() == pytest.approx(1_000)
+
+
 def test_constant_and_empty_baselines_have_no_scores_and_say_so() -> None:
     some = binned(np.random.default_rng(4).normal(size=500))[0]
     scores = scores_of(np.stack([binned(np.full(500, 3.0))[0], some, np.zeros(BINS, np.int64)]))
