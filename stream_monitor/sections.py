@@ -143,7 +143,9 @@ class DetectionSettings(Section):
         {}, description="effect that is still no drift, by test: psi, ks, js, wasserstein, chi2, missing, …"
     )
     persistence: Annotated[int, Field(ge=1, le=100, description="windows in a row before an alert opens")] = 1
-    recovery: Annotated[int, Field(ge=1, le=100, description="clean windows before it is resolved")] = 2
+    recovery: Annotated[
+        int, Field(ge=1, le=100, description="clean windows in a row (p > .05) before it is resolved")
+    ] = 2
     cooldown: Duration = Field(ms("1h"), description="least event time between two records of a cause")
     adwin_delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
     page_hinkley_threshold: Annotated[float, Field(gt=0)] = 50.0

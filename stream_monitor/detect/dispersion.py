@@ -156,11 +156,9 @@ def _learn(lessons: Sequence[Lesson]) -> None:
     groups = _places(groups_of(base, np.full(len(base), GROUPS)))
     error = np.where(n > 0, 1 / np.maximum(n, 1) + moving / np.maximum(m, 1), 0.0)
     now, usual = _grouped(p - q, groups), _grouped(q, groups)
-    mixed = (_grouped(p, groups) + usual) / 2
-    spread = 1 - np.minimum((usual**2).sum(axis=1), (mixed**2).sum(axis=1))  # a constant baseline has none
     for lag, distance in enumerate(LAGS):
         before, had = _grouped(left[distance - 1] / WHOLE, groups), errors[distance - 1]
-        apart = scatter(now - before, error + had, spread)
+        apart = scatter(now - before, error + had, 1 - ((usual + now) * (usual + before)).sum(axis=1))
         both = (had > 0) & (error > 0) & (hits[distance - 1] == rejected)
         count = ns[lag, both]
         mean = np.where(count > 0, means[lag, both], 1.0)
@@ -181,8 +179,9 @@ def scatter(apart: F64, error: F64, spread: F64) -> F64:
     """How far windows are apart, in what independent values would be; (R,).
 
     For shares p, q of G groups Σ (p - q)² is (1/n + 1/m) (1 - Σ P²) on average if values are independent with the
-    shares P; `apart` (R, G) is p - q, `error` (R,) 1/n + 1/m, `spread` (R,) 1 - Σ P². Unlike Pearson's statistic it
-    is f times that even where all values of a window are one.
+    shares P; `apart` (R, G) is p - q, `error` (R,) 1/n + 1/m, and `spread` (R,) 1 - Σ p q, whose mean is 1 - Σ P²
+    whether values or whole windows are the draws: where all values of a window are one this is f times too. Of one
+    hit in two windows it is 1 exactly, and where a share has moved from its baseline that does not show in it.
     """
     return np.asarray((apart**2).sum(axis=1) / np.maximum(error * spread, 1e-12))
 

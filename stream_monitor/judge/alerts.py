@@ -77,9 +77,14 @@ class AlertBook(msgspec.Struct):
         return bool(state.hits) or (state.published is not None and start < state.published)
 
     def hear(
-        self, cause: Cause, group: Group, moment: Moment, findings: Sequence[Finding], settings: DetectionSettings
+        self,
+        cause: Cause,
+        group: Group,
+        moment: Moment,
+        findings: Sequence[Finding] | None,
+        settings: DetectionSettings,
     ) -> Alert | None:
-        """Take in what one moment says of a cause: its findings, or none when it was judged clean."""
+        """Take in what one moment says of a cause: its findings, none when it is clean, or None: neither is sure."""
         key = alert_id(cause, 0)
         state = self.states.get(key)
         if state is None:
@@ -87,12 +92,15 @@ class AlertBook(msgspec.Struct):
                 return None
             state = self.states[key] = _State()
         state.cause, state.group = cause, group
-        status = self._hit(state, moment, findings, settings) if findings else self._miss(state, moment, settings)
+        if findings is None:
+            status = self._doubt(state, moment)
+        else:
+            status = self._hit(state, moment, findings, settings) if findings else self._miss(state, moment, settings)
         if status is None:
             if state.opened is None and not state.hits and state.published is None:
                 del self.states[key]
             return None
-        return self._publish(status, state, cause, group, moment, findings)
+        return self._publish(status, state, cause, group, moment, findings or [])
 
     def forget(self, cause: Cause, group: Group, at: int) -> Alert | None:
         """Begin anew at event time `at`, for there is no baseline any more; the end of the alert where one is open."""
@@ -146,6 +154,13 @@ class AlertBook(msgspec.Struct):
         state.severity = max(severity, state.severity, key=lambda s: _RANK[s])
         state.revision += 1
         return "update"
+
+    @staticmethod
+    def _doubt(state: _State, moment: Moment) -> None:
+        """A row of hits is broken, and one of clean windows, too: an open alert goes on."""
+        state.clean = 0
+        if state.opened is None:
+            state.hits.pop(moment.size, None)
 
     def _miss(self, state: _State, moment: Moment, settings: DetectionSettings) -> Literal["resolved"] | None:
         state.hits.pop(moment.size, None)
@@ -221,7 +236,7 @@ def reason_of(cause: Cause, status: str, findings: Sequence[Finding]) -> str:
         return _silence_of(status, findings)
     where = _where(cause)
     if status == "resolved":
-        return f"{cause.measure} of {where} is back within its tolerance"
+        return f"{cause.measure} of {where} is no longer found beyond its tolerance"
     first = findings[0]
     verb = {"up": "went up", "down": "went down", "changed": "changed"}[first.direction]
     if first.detector in ("missing", "new_categories", "type_change"):

@@ -346,7 +346,8 @@ class ModelJudge:
         version, segment = list(lane.state.ids.groups)[group]
         cause = Cause(self.state.model, version, segment, verdict.measure, verdict.kind)
         measure_group = group_of(lane.state.name, verdict.measure)
-        alert = self.state.alerts.hear(cause, measure_group, moment, verdict.findings, self.settings.detection)
+        findings = None if verdict.doubtful else verdict.findings
+        alert = self.state.alerts.hear(cause, measure_group, moment, findings, self.settings.detection)
         if alert is not None:
             yield alert
 

@@ -28,6 +28,8 @@ Shares = tuple[int, int, int, int]
 """Hits of the baseline, of how many, hits of the window, of how many."""
 ROWS = 128
 """Measures that are tested in one pass: what stays in a processor's cache."""
+CLEAN = 0.05
+"""A window whose p-value is not above speaks against what it should show: that the effect is within its tolerance."""
 QUALITY_TESTS = ("missing", "new_categories", "type_change")
 
 
@@ -71,6 +73,8 @@ class Verdict:
     measure: str
     kind: Kind
     findings: list[Finding]
+    doubtful: bool = False
+    """Not rejected at the level of the window, and not clean: an alert neither opens nor ends by it."""
 
 
 @dataclass(slots=True)
@@ -239,8 +243,8 @@ def control(subjects: Sequence[Subject], settings: DetectionSettings, level: flo
     p = np.array([min(s.p[name] for name in names) * len(names) for _, s, names in everything])
     rejected = tests.discoveries(p, level)
     return [
-        Verdict(s.group, s.measure, kind, _findings(s, names, settings, level) if hit else [])
-        for (kind, s, names), hit in zip(everything, rejected.tolist(), strict=True)
+        Verdict(s.group, s.measure, kind, _findings(s, names, settings, level) if hit else [], not hit and at <= CLEAN)
+        for (kind, s, names), hit, at in zip(everything, rejected.tolist(), p.tolist(), strict=True)
     ]
 
 

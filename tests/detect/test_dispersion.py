@@ -108,6 +108,22 @@ def test_a_change_that_was_rejected_does_not_become_scatter() -> None:
     assert (found.factors(keys_of(rows)) > 1).mean() < 0.05
 
 
+@pytest.mark.parametrize(("before", "now"), [(0, 0.1), (0, 0.002), (0.01, 0.1), (0.3, 0.02), (0.2, 0.25)])
+def test_windows_after_a_share_has_moved_are_held_to_what_is_true_of_them(before: float, now: float) -> None:
+    """Held to the shares of the baseline, or to half of both, a share that had been 0 scattered 1.6 times as much."""
+    rng, rows = np.random.default_rng(11), 400
+    found, base = Dispersion(), np.zeros((rows, BINS), np.int64)
+    base[:, 0] = rng.binomial(10_000, before, rows)
+    base[:, 1] = 10_000 - base[:, 0]
+    for _ in range(40):
+        counts = np.zeros((rows, BINS), np.int64)
+        counts[:, 0] = rng.binomial(900, now, rows)
+        counts[:, 1] = 900 - counts[:, 0]
+        found.add(keys_of(rows), told(counts, base, rejected=True))
+    assert (found.mean.mean(axis=1) < 1.05).all()
+    assert (found.mean.mean(axis=1) > 0.7).all(), "pairs without a hit say that nothing is apart, and some are clipped"
+
+
 def test_dependence_that_outlasts_a_window_shows_in_distant_ones() -> None:
     rng, rows = np.random.default_rng(7), 300
     found, level = Dispersion(), np.zeros(rows)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from stream_monitor.describe.edges import BINS
+from stream_monitor.detect.baselines import Baseline
 from stream_monitor.events.contracts import Alert, Finding
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
+from stream_monitor.judge.verdicts import Subject, control
 from stream_monitor.sections import DetectionSettings
 
 CAUSE = Cause("m", "1", "all", "amount", "drift")
@@ -11,12 +16,13 @@ HOUR = 3_600_000
 
 
 def drive(says: str, **rules: object) -> list[Alert]:
-    """One character an hour: `.` clean, `x` a finding, `X` a far one."""
+    """One character an hour: `.` clean, `x` a finding, `X` a far one, `?` neither found nor clean."""
     settings = DetectionSettings.model_validate(rules)
     book, heard = AlertBook(), []
     for at, what in enumerate(says):
         score = {"x": 0.2, "X": 5.0}.get(what)
-        findings = [Finding(detector="psi", score=score, threshold=0.1, p_value=1e-9)] if score else []
+        findings = [Finding(detector="psi", score=score, threshold=0.1, p_value=1e-9)] if score else None
+        findings = [] if what == "." else findings
         heard.append(book.hear(CAUSE, "input", Moment(at * HOUR, (at + 1) * HOUR, HOUR), findings, settings))
     return [alert for alert in heard if alert is not None]
 
@@ -31,6 +37,25 @@ def test_a_finding_opens_once_and_is_resolved_after_enough_clean_windows() -> No
 
 def test_persistence_asks_for_findings_in_a_row() -> None:
     assert statuses(drive("x.x.xxx", persistence=3)) == [("open", 7)]
+
+
+def test_a_window_in_doubt_neither_opens_nor_resolves() -> None:
+    assert statuses(drive("??xx?????", recovery=2)) == [("open", 3)]
+    assert statuses(drive("x.?.?..", recovery=2)) == [("open", 1), ("resolved", 7)]
+    assert statuses(drive("x?xx", persistence=2)) == [("open", 4)]
+    assert not AlertBook().states and drive("???") == []
+
+
+def test_what_is_not_rejected_is_clean_only_where_nothing_speaks_against_the_tolerance() -> None:
+    """Of two tests of a measure the smaller p counts, twice."""
+    none, subjects = np.zeros(BINS, np.int64), []
+    for p in (1e-9, 1e-4, 0.024, 0.026, 0.4):
+        subject = Subject(0, f"m{p}", Baseline("first", 0, 1, {}, 1), none, none, None, evidence={})
+        subject.p, subject.scores = {"psi": p, "ks": 0.9}, {"psi": 0.2, "ks": 0.1}
+        subjects.append(subject)
+    verdicts = control(subjects, DetectionSettings(), 1e-6)
+    assert [bool(verdict.findings) for verdict in verdicts] == [True, False, False, False, False]
+    assert [verdict.doubtful for verdict in verdicts] == [False, True, True, False, False]
 
 
 def test_an_alert_that_gets_worse_is_updated_under_the_same_id() -> None:
