@@ -64,6 +64,7 @@ def measure(bootstrap: str, count: int, rounds: int, peers: int) -> dict[str, An
         memory["describe_200"] = result["rss_mb"]
         result = run_one("judge", bootstrap, apps[1], 0)
         rates.setdefault("judge", []).append(result["measure_panes_per_s"])
+        rates.setdefault("judge_again", []).append(result["again_per_s"])
         memory["judge"] = result["rss_mb"]
     medians = {name: statistics.median(values) for name, values in rates.items()}
     return {
@@ -75,7 +76,10 @@ def measure(bootstrap: str, count: int, rounds: int, peers: int) -> dict[str, An
         },
         "peers_events_per_s": {name: round(medians[name]) for name in ("orjson", "river", "quix")},
         "models_200_vs_1": round(medians["describe"] / medians["describe_200"], 3),
-        "judge": {"measure_panes_per_s": round(medians["judge"])},
+        "judge": {
+            "measure_panes_per_s": round(medians["judge"]),
+            "two_models_again_per_s": round(medians["judge_again"]),
+        },
         "rss_mb": {name: round(value) for name, value in memory.items()},
         "rounds": {name: [round(value) for value in values] for name, values in rates.items()},
     }
@@ -93,7 +97,9 @@ def show(result: dict[str, Any]) -> None:
         ratio = f"{describe[f'vs_{name}']} x"
         print(f"{label:28}{peers[name]:>12,}{ratio:>14}{result['rss_mb'][name]:>9}")
     print(f"\ncost per event at 200 models / at 1 model: {result['models_200_vs_1']}")
-    print(f"judge: {result['judge']['measure_panes_per_s']:,} measure-panes/s")
+    judge = result["judge"]
+    print(f"judge: {judge['measure_panes_per_s']:,} measure-panes/s of 50 models", end="")
+    print(f", {judge['two_models_again_per_s']:,} of two that are judged again")
 
 
 def main() -> None:

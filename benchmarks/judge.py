@@ -1,4 +1,4 @@
-"""The judge alone: deltas of 50 models with 20 measures each, a record a second, baselines in force."""
+"""The judge alone, baselines in force: 50 models of 20 measures, a record a second; and two models judged again."""
 
 from __future__ import annotations
 
@@ -17,24 +17,60 @@ from stream_monitor.judge.stage import Judge
 from stream_monitor.replay import Line
 from stream_monitor.settings import parse
 from stream_monitor.stages import Position
+from stream_monitor.types import I64
 
 MODELS, NUMBERS, CATEGORIES, EVENTS = 50, 15, 5, 40
 START = 1_700_000_000_000
 
 
+FEW, PARTS, SPAN, FEW_EVENTS = 2, 6, 200, 3
+"""Two models whose past is judged again: deltas of 200 panes each from six workers, three events a pane in each."""
+
+
 def deltas(rng: np.random.Generator, second: int, knowledge: Knowledge) -> list[bytes]:
     """One pane of a second of every model."""
     packed: list[bytes] = []
+    pane = np.full(EVENTS, START + second * 1_000)
     for model in range(MODELS):
-        name = f"model-{model}"
-        columns = Columns(Coded.one(name, EVENTS), np.arange(EVENTS), Coded.one("1", EVENTS))
-        columns.numeric = {f"n{i}": rng.normal(10, 3, EVENTS) for i in range(NUMBERS)}
-        levels = [f"level-{k}" for k in range(20)]
-        columns.categorical = {f"c{i}": Coded(rng.integers(0, 20, EVENTS), levels) for i in range(CATEGORIES)}
-        pane = np.full(EVENTS, START + second * 1_000)
-        batch = Batch("input", columns, pane, np.full(EVENTS, ACCEPTED))
-        packed += [raw for _, raw in pack_deltas(batch, lambda model: knowledge.of(model, "input"))]
+        packed += _delta(rng, f"model-{model}", pane, (NUMBERS, CATEGORIES), knowledge)
     return packed
+
+
+def _delta(
+    rng: np.random.Generator, name: str, pane: I64, measures: tuple[int, int], knowledge: Knowledge
+) -> list[bytes]:
+    """Events of a model in these panes, with so many numbers and categories."""
+    events, levels = len(pane), [f"level-{k}" for k in range(20)]
+    columns = Columns(Coded.one(name, events), np.arange(events), Coded.one("1", events))
+    columns.numeric = {f"n{i}": rng.normal(10, 3, events) for i in range(measures[0])}
+    columns.categorical = {f"c{i}": Coded(rng.integers(0, 20, events), levels) for i in range(measures[1])}
+    batch = Batch("input", columns, pane, np.full(events, ACCEPTED))
+    return [raw for _, raw in pack_deltas(batch, lambda model: knowledge.of(model, "input"))]
+
+
+class _Run:
+    """A judge that hears records, and what it says to describe and itself."""
+
+    def __init__(self, sections: dict[str, object]) -> None:
+        tune_collector()  # as a worker does
+        self.judge, self.knowledge, self._offset = Judge(parse(sections), 1), Knowledge(), 0
+        self.judge.assign({("profiles", 0): Position(0, "")}, {})
+
+    def hear(self, records: list[bytes], watermark: int) -> float:
+        """Seconds that these records took, and the watermark after them."""
+        records.append(write(WatermarkRecord(1, [PartitionTime(0, *[watermark] * 4, False, False)])))
+        started = time.perf_counter()
+        while records:
+            lines = [Line(value, self._offset + i, START) for i, value in enumerate(records)]
+            self.judge.step("profiles", lines)
+            self._offset, records = self._offset + len(lines), []
+            for output in self.judge.flush({}):
+                if output.role == "baselines":
+                    self.knowledge.learn(output.value)
+                elif output.role == "profiles":
+                    records.append(output.value)
+            self.judge.committed()
+        return time.perf_counter() - started
 
 
 def measure_panes_per_s(seconds: int = 180, warm: int = 60, sequential: Sequence[str] = ()) -> float:
@@ -42,34 +78,26 @@ def measure_panes_per_s(seconds: int = 180, warm: int = 60, sequential: Sequence
 
     `sequential` are detectors of the inputs.
     """
-    tune_collector()  # as a worker does
-    rng = np.random.default_rng(1)
-    rules = parse({"baseline": {"first": 1_000}, "detection": {"input": sequential}})
-    judge, knowledge = Judge(rules, 1), Knowledge()
-    judge.assign({("profiles", 0): Position(0, "")}, {})
-    offset = 0
-
-    def step(values: list[bytes]) -> None:
-        nonlocal offset
-        judge.step("profiles", [Line(value, offset + i, START) for i, value in enumerate(values)])
-        offset += len(values)
-        again = []
-        for output in judge.flush({}):
-            if output.role == "baselines":
-                knowledge.learn(output.value)
-            elif output.role == "profiles":
-                again.append(output.value)
-        judge.committed()
-        if again:
-            step(again)
-
+    rng, run = np.random.default_rng(1), _Run({"baseline": {"first": 1_000}, "detection": {"input": sequential}})
     spent = 0.0
     for second in range(seconds):
-        records = pack_records(deltas(rng, second, knowledge))
-        watermark = START + second * 1_000
-        records.append(write(WatermarkRecord(1, [PartitionTime(0, *[watermark] * 4, False, False)])))
-        started = time.perf_counter()
-        step(records)
-        if second >= warm:
-            spent += time.perf_counter() - started
+        took = run.hear(pack_records(deltas(rng, second, run.knowledge)), START + second * 1_000)
+        spent += took if second >= warm else 0.0
     return (seconds - warm) * MODELS * (NUMBERS + CATEGORIES) / spent
+
+
+def again_measure_panes_per_s(rounds: int = 25, warm: int = 10, sequential: Sequence[str] = ()) -> float:
+    """The same of two models with six measures whose past comes in deltas of many panes, as `rejudge` reads it."""
+    rng, run = np.random.default_rng(1), _Run({"baseline": {"first": 10_000}, "detection": {"input": sequential}})
+    spent = 0.0
+    for at in range(rounds):
+        pane = np.repeat(START + (at * SPAN + np.arange(SPAN)) * 1_000, FEW_EVENTS)
+        records = [
+            record
+            for _ in range(PARTS)
+            for model in range(FEW)
+            for record in pack_records(_delta(rng, f"model-{model}", pane, (4, 2), run.knowledge))
+        ]
+        took = run.hear(records, START + (at + 1) * SPAN * 1_000)
+        spent += took if at >= warm else 0.0
+    return (rounds - warm) * SPAN * FEW * 6 / spent

@@ -195,6 +195,99 @@ class NumberRows(msgspec.Struct):
     bin_n: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """Rows in any order, some of which may be of one group and measure."""
+
+    group: I64
+    """(R,); below 0 for a row that is left out."""
+    measure: I64
+    moments: F64
+    """(5, R): n, mean, centred sum of squares, least and largest value."""
+    first: I64
+    """(R,) where the bins of each row begin, in `bin_at` and `bin_n`."""
+    last: I64
+    bin_at: I64
+    bin_n: I64
+
+    @classmethod
+    def of(cls, parts: Sequence[Loose]) -> Loose:
+        """Those of several, one after the other."""
+        bases = np.cumsum([0, *(len(part.bin_at) for part in parts[:-1])])
+        first, last = (
+            np.concatenate([getattr(part, name) + base for part, base in zip(parts, bases, strict=True)])
+            for name in ("first", "last")
+        )
+        group, measure, at, n = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("group", "measure", "bin_at", "bin_n")
+        )
+        return cls(group, measure, np.concatenate([part.moments for part in parts], axis=1), first, last, at, n)
+
+    def merged(self, measures: int) -> NumberRows:
+        """Each group and measure once, of `measures` there are; what came first is added first.
+
+        FormatError when a row has bins that are not there: compiled code does not look.
+        """
+        inside = (self.first >= 0) & (self.last >= self.first) & (self.last <= len(self.bin_at))
+        at = self.bin_at
+        if not inside.all() or len(self.bin_n) != len(at) or (len(at) and not 0 <= at.min() <= at.max() < BINS):
+            raise FormatError("the bins of a delta do not fit its rows")
+        key = np.where(self.group < 0, -1, self.group * measures + self.measure)
+        order = np.argsort(key, kind="stable")
+        chosen, ptr = np.empty(len(key), np.int64), np.zeros(len(key) + 1, np.int64)
+        moments, bins = np.empty_like(self.moments), np.empty((2, len(at)), np.int64)
+        source = self.moments, self.first, self.last, at, self.bin_n
+        made = _pool_rows((order, key[order]), source, (chosen, moments, ptr, bins), np.zeros(BINS, np.int64))
+        chosen, (n, mean, m2, low, high), bins = chosen[:made], moments[:, :made], bins[:, : ptr[made]]
+        rows = self.group[chosen], self.measure[chosen], n.astype(np.int64), mean, m2, low, high
+        return NumberRows(*rows, ptr[: made + 1], *bins)
+
+
+@compiled
+def _pool_rows(sorted_rows: Any, source: Any, into: Any, counts: Any) -> int:
+    """Fill `into` with the rows of each key; how many there are. `counts` (BINS,) are 0, and are so again."""
+    (order, key), (moments, first, last, bin_at, bin_n), (chosen, pooled, ptr, bins) = sorted_rows, source, into
+    rows, made, used, place = len(order), 0, 0, 0
+    while place < rows and key[place] < 0:
+        place += 1
+    while place < rows:
+        end = place + 1
+        while end < rows and key[end] == key[place]:
+            end += 1
+        chosen[made] = order[place]
+        _pool_into(pooled, made, moments, order[place:end])
+        for at in range(place, end):
+            for b in range(first[order[at]], last[order[at]]):
+                counts[bin_at[b]] += bin_n[b]
+        for at in range(len(counts)):
+            if counts[at]:
+                bins[0, used], bins[1, used] = at, counts[at]
+                used += 1
+                counts[at] = 0
+        made, place = made + 1, end
+        ptr[made] = used
+    return made
+
+
+@inlined
+def _pool_into(pooled: Any, at: int, moments: Any, rows: Any) -> None:
+    """As `pool`; a row alone stays what it is."""
+    for line in range(5):
+        pooled[line, at] = moments[line, rows[0]]
+    if len(rows) > 1:
+        total, mean, m2, low, high = 0.0, 0.0, 0.0, np.inf, -np.inf
+        for row in rows:
+            total += moments[0, row]
+            mean += moments[0, row] * moments[1, row]
+            low, high = min(low, moments[3, row]), max(high, moments[4, row])
+        mean /= total
+        for row in rows:
+            m2 += moments[2, row] + moments[0, row] * (moments[1, row] - mean) ** 2
+        if low == high:
+            mean, m2 = low, 0.0
+        pooled[0, at], pooled[1, at], pooled[2, at], pooled[3, at], pooled[4, at] = total, mean, m2, low, high
+
+
 Moments = tuple[Any, Any, Any]
 
 

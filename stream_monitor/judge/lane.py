@@ -258,9 +258,9 @@ class Lane:
         """A pane of its parts, and the numbers of measures of which some counts were moved from former edges."""
         ids = self.state.ids
         parts, names = self.normal.on_edges(parts)
-        placed = [found for part in parts if (found := self._places.known(part)) is not None]
-        if len(placed) < len(parts):
-            placed = self._place(parts)
+        known = [self._places.known(part) for part in parts]
+        others = iter(self._place([part for part, found in zip(parts, known, strict=True) if found is None]))
+        placed = [next(others) if found is None else found for found in known]
         rows = of_pane(placed, ids.names)
         vectors = embedded(placed, rows) if rows else []
         if vectors and (far := self.centroids.distances(start, vectors, list(ids.groups))) is not None:
@@ -270,9 +270,12 @@ class Lane:
         return pane, {ids.measures[name] for name in names if name in ids.measures}
 
     def _place(self, parts: list[Part]) -> list[Placed]:
+        if not parts:
+            return []
         ids, caps = self.state.ids, self.rules.caps
         for part in parts:
-            demand_sound(part.delta)
+            if part.whole:  # who has several panes was looked at when it was split
+                demand_sound(part.delta)
         admit_groups(parts, ids, caps)
         admitted = admit_measures(parts, self._places, caps.measures)
         return [self._places.placed(part, groups_of(part, ids)) for part in admitted]

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from stream_monitor.describe.edges import BINS, Edges, bin_values
-from stream_monitor.describe.profiles import Delta
-from stream_monitor.detect.numbers import NumberRows, pool
+from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
+from stream_monitor.detect.numbers import Loose, NumberRows
 from stream_monitor.detect.rows import Embedded, Rows
 from stream_monitor.errors import FormatError
 from stream_monitor.judge.tallies import Tally, together
@@ -19,8 +19,8 @@ from stream_monitor.types import F64, I64
 
 LISTS = 256
 """Lists of measures that are remembered."""
-LAYOUTS, LAYOUT_ROWS = 16, 512
-"""Layouts of deltas that are remembered, and the rows of the largest."""
+LAYOUTS, LAYOUT_ROWS = 64, 512
+"""Layouts of parts that are remembered, and the rows of the largest."""
 
 
 class Part(msgspec.Struct):
@@ -29,6 +29,18 @@ class Part(msgspec.Struct):
     delta: Delta
     first: int
     last: int
+    rows: tuple[int, int, int, int] | None = None
+    """First and last of its numeric rows, and of its categorical ones; None where they are all, or not known."""
+
+    @property
+    def numeric(self) -> slice:
+        """Its numeric rows."""
+        return _rows(self.delta.numeric, self) if self.rows is None else slice(*self.rows[:2])
+
+    @property
+    def categorical(self) -> slice:
+        """Its categorical rows."""
+        return _rows(self.delta.categorical, self) if self.rows is None else slice(*self.rows[2:])
 
     @property
     def whole(self) -> bool:
@@ -47,12 +59,23 @@ def split(delta: Delta) -> list[tuple[int, Part]]:
     """A delta by pane; its cells are sorted by pane."""
     if len(delta.pane) and delta.pane[0] == delta.pane[-1]:
         return [(int(delta.pane[0]), Part(delta, 0, len(delta.pane)))]
+    demand_sound(delta)
     panes, starts = np.unique(delta.pane, return_index=True)
-    ends = np.append(starts[1:], len(delta.pane))
+    ends = np.append(starts, len(delta.pane))
+    rows = [np.searchsorted(table.cell, ends).tolist() for table in (delta.numeric, delta.categorical)]
+    each = zip(*(pair for all_ends in rows for pair in (all_ends[:-1], all_ends[1:])), strict=True)
+    cells = ends.tolist()
     return [
-        (pane, Part(delta, first, last))
-        for pane, first, last in zip(panes.tolist(), starts.tolist(), ends.tolist(), strict=True)
+        (pane, Part(delta, first, last, of))
+        for pane, first, last, of in zip(panes.tolist(), cells[:-1], cells[1:], each, strict=True)
     ]
+
+
+def _rows(table: NumericRows | CategoricalRows, part: Part) -> slice:
+    if part.whole:
+        return slice(0, table.length("cell"))
+    first, last = np.searchsorted(table.cell, (part.first, part.last))
+    return slice(int(first), int(last))
 
 
 class Ids(msgspec.Struct):
@@ -87,34 +110,26 @@ def demand_sound(delta: Delta) -> None:
 
 
 class Layout:
-    """Where the rows of a part belong; nearly all deltas of a model have one of a few."""
+    """Where the rows of a part belong; nearly all parts of a model have one of a few."""
 
-    __slots__ = ("categorical", "group", "groups", "keys", "left_out", "made", "measure", "numeric")
+    __slots__ = ("group", "groups", "keys", "left_out", "made", "measure")
 
     def __init__(self, part: Part, groups: I64, measures: I64) -> None:
         numbers, categories = part.delta.numeric, part.delta.categorical
         self.groups = groups
         """The group of each cell, -1 for one that is left out."""
         self.left_out = min(groups.tolist(), default=0) < 0
-        self.numeric = _rows(numbers.cell, part)
-        """The numeric rows that lie in the part."""
-        self.group = groups[numbers.cell[self.numeric].astype(np.int64) - part.first]
-        """(R,) of these rows."""
-        self.measure = measures[numbers.name[self.numeric]] if len(measures) else np.empty(0, np.int64)
-        self.categorical = _rows(categories.cell, part)
-        at = groups[categories.cell[self.categorical].astype(np.int64) - part.first].tolist()
-        names = map(categories.names.__getitem__, categories.name[self.categorical].tolist())
+        rows = part.numeric
+        self.group = groups[numbers.cell[rows].astype(np.int64) - part.first]
+        """(R,) of its numeric rows."""
+        self.measure = measures[numbers.name[rows]] if len(measures) else np.empty(0, np.int64)
+        rows = part.categorical
+        at = groups[categories.cell[rows].astype(np.int64) - part.first].tolist()
+        names = map(categories.names.__getitem__, categories.name[rows].tolist())
         self.keys = [*zip(at, names, strict=True)]
         """(group, measure) of each categorical row."""
         self.made = -1
         """When all baselines of its rows were known to be made, see `Normal.fill`."""
-
-
-def _rows(cells: np.ndarray, part: Part) -> slice:
-    if part.whole:
-        return slice(0, len(cells))
-    first, last = np.searchsorted(cells, (part.first, part.last))
-    return slice(int(first), int(last))
 
 
 class Placed(msgspec.Struct):
@@ -172,14 +187,30 @@ class Places:
 
 def _key(part: Part) -> Any:
     """What tells layouts apart; None where one would not come again."""
-    delta = part.delta
-    numbers, categories = delta.numeric.leading(2), delta.categorical.leading(2)
-    if numbers is None or categories is None or not part.whole:
+    delta, cells = part.delta, slice(part.first, part.last)
+    if part.whole:
+        numbers, categories = delta.numeric.leading(2), delta.categorical.leading(2)
+    elif part.rows is not None:
+        numbers, categories = (
+            _leading(delta.numeric, part.numeric, part),
+            _leading(delta.categorical, part.categorical, part),
+        )
+    else:
+        return None
+    if numbers is None or categories is None:
         return None
     names = (
-        *delta.version, None, *delta.segment, None, *delta.numeric.names, None, *delta.categorical.names,
+        *delta.version[cells], None, *delta.segment[cells], None, *delta.numeric.names, None, *delta.categorical.names,
     )  # fmt: skip
     return names, numbers, categories
+
+
+def _leading(table: NumericRows | CategoricalRows, rows: slice, part: Part) -> tuple[Any, ...]:
+    """Cells, counted from the first of the part, and names of some rows."""
+    cell, name = table.cell[rows], table.name[rows]
+    if len(cell):  # else its type may be too narrow for where the part begins
+        cell = cell - cell.dtype.type(part.first)
+    return cell.dtype.char, name.dtype.char, cell.tobytes(), name.tobytes()
 
 
 class Pane:
@@ -219,7 +250,7 @@ class Pane:
         if len(self.parts) == 1 and self.parts[0].part.whole and not self.parts[0].layout.left_out:
             rows = _as_they_are(self.parts[0], self.measures)
         if rows is None:
-            rows = _merge_numbers([_numbers(placed) for placed in self.parts], self.measures)
+            rows = Loose.of([_loose(placed) for placed in self.parts]).merged(self.measures)
         return _with_bins(rows, self.binned, self.measures)
 
     @property
@@ -242,37 +273,21 @@ def _cells(placed: Placed) -> list[tuple[int, list[int]]]:
     return [cell for cell in cells if cell[0] >= 0] if placed.layout.left_out else [*cells]
 
 
-class _Stack(msgspec.Struct):
-    """Numeric rows of one part, bins with the row they belong to."""
-
-    group: np.ndarray
-    measure: np.ndarray
-    columns: np.ndarray
-    bin_row: np.ndarray
-    bin_at: np.ndarray
-    bin_n: np.ndarray
-
-
-def _numbers(placed: Placed) -> _Stack:
-    rows, layout = placed.part.delta.numeric, placed.layout
-    at, group, measure = layout.numeric, layout.group, layout.measure
-    columns = np.stack([rows.n[at].astype(float), rows.mean[at], rows.m2[at], rows.low[at], rows.high[at]])
-    sizes = np.diff(rows.bin_ptr)[at]
-    bins = slice(int(rows.bin_ptr[at.start]), int(rows.bin_ptr[at.stop]))
-    bin_row = np.repeat(np.arange(len(group)), sizes)
-    bin_at, bin_n = rows.bin_at[bins].astype(np.int64), rows.bin_n[bins].astype(np.int64)
-    if (group < 0).any():
-        kept = group >= 0
-        renumber = np.cumsum(kept) - 1
-        there = kept[bin_row]
-        bin_row, bin_at, bin_n = renumber[bin_row[there]], bin_at[there], bin_n[there]
-        group, measure, columns = group[kept], measure[kept], columns[:, kept]
-    return _Stack(group, measure, columns, bin_row, bin_at, bin_n)
+def _loose(placed: Placed) -> Loose:
+    rows, layout, at = placed.part.delta.numeric, placed.layout, placed.part.numeric
+    moments = np.empty((5, len(layout.group)))
+    for line, column in zip(moments, (rows.n, rows.mean, rows.m2, rows.low, rows.high), strict=True):
+        line[:] = column[at]
+    ptr = rows.bin_ptr[at.start : at.stop + 1].astype(np.int64)
+    start, end = int(ptr[0]), int(ptr[-1])
+    ptr -= start
+    bin_at, bin_n = rows.bin_at[start:end].astype(np.int64), rows.bin_n[start:end].astype(np.int64)
+    return Loose(layout.group, layout.measure, moments, ptr[:-1], ptr[1:], bin_at, bin_n)
 
 
 def _collect_values(placed: Placed, into: dict[tuple[int, int], list[F64]]) -> None:
-    rows, layout = placed.part.delta.numeric, placed.layout
-    ptr = rows.value_ptr[layout.numeric.start : layout.numeric.stop + 1].tolist()
+    rows, layout, of = placed.part.delta.numeric, placed.layout, placed.part.numeric
+    ptr = rows.value_ptr[of.start : of.stop + 1].tolist()
     at = zip(layout.group.tolist(), layout.measure.tolist(), strict=True)
     if len(ptr) != len(layout.group) + 1:
         raise FormatError("the values of a delta do not fit its rows")
@@ -282,7 +297,7 @@ def _collect_values(placed: Placed, into: dict[tuple[int, int], list[F64]]) -> N
 
 
 def _collect_categories(placed: Placed, into: dict[tuple[int, str], Tally]) -> None:
-    rows, at = placed.part.delta.categorical, placed.layout.categorical
+    rows, at = placed.part.delta.categorical, placed.part.categorical
     ns, ptr = rows.n[at].tolist(), rows.ptr[at.start : at.stop + 1].tolist()
     codes, counts = rows.code[ptr[0] : ptr[-1]].tolist(), rows.count[ptr[0] : ptr[-1]].tolist()
     for i, (key, n) in enumerate(zip(placed.layout.keys, ns, strict=True)):
@@ -300,22 +315,6 @@ def _as_they_are(placed: Placed, measures: int) -> NumberRows | None:
         return None
     columns = rows.n.astype(np.int64), rows.mean, rows.m2, rows.low, rows.high, rows.bin_ptr.astype(np.int64)
     return NumberRows(layout.group, layout.measure, *columns, rows.bin_at, rows.bin_n)
-
-
-def _merge_numbers(stacks: Sequence[_Stack], measures: int) -> NumberRows:
-    group = np.concatenate([s.group for s in stacks])
-    measure = np.concatenate([s.measure for s in stacks])
-    n, mean, m2, low, high = np.concatenate([s.columns for s in stacks], axis=1)
-    bases = np.cumsum([0, *(len(s.group) for s in stacks[:-1])])
-    bin_row = np.concatenate([s.bin_row + base for s, base in zip(stacks, bases, strict=True)])
-    bin_at, bin_n = np.concatenate([s.bin_at for s in stacks]), np.concatenate([s.bin_n for s in stacks])
-    keys, first, row_of = np.unique(group * measures + measure, return_index=True, return_inverse=True)
-    if len(keys) < len(group):
-        n, mean, m2, low, high = pool(row_of, len(keys), (n, mean, m2, low, high))
-    else:
-        n, mean, m2, low, high = (column[first] for column in (n, mean, m2, low, high))
-    ptr, bin_at, bin_n = _merge_bins(row_of[bin_row], bin_at, bin_n, len(keys))
-    return NumberRows(group[first], measure[first], n.astype(np.int64), mean, m2, low, high, ptr, bin_at, bin_n)
 
 
 def _merge_bins(row: I64, at: I64, n: I64, rows: int) -> tuple[I64, I64, I64]:

@@ -24,6 +24,16 @@ PART_BYTES = 200_000
 T = TypeVar("T", bound=Table)
 
 
+class HeldPart(NamedTuple):
+    """The tables of a delta of which some rows lie in a pane, and where these begin."""
+
+    numeric: NumericRows
+    categorical: CategoricalRows
+    first_number: int
+    first_category: int
+    layout: Layout
+
+
 class Held(NamedTuple):
     """What a pane has for windows, to be merged; not its sampled rows and embeddings, which may be large."""
 
@@ -32,12 +42,15 @@ class Held(NamedTuple):
     """How many there were when it closed."""
     cells: list[tuple[int, list[int]]]
     binned: list[tuple[int, int, I64]]
-    parts: list[tuple[NumericRows, CategoricalRows, Layout]]
+    parts: list[HeldPart]
 
     @classmethod
     def of(cls, pane: Pane) -> Held:
         """What is merged of a pane."""
-        parts = [(p.part.delta.numeric, p.part.delta.categorical, p.layout) for p in pane.parts]
+        parts = []
+        for part, layout in [(placed.part, placed.layout) for placed in pane.parts]:
+            starts = part.numeric.start, part.categorical.start
+            parts.append(HeldPart(part.delta.numeric, part.delta.categorical, *starts, layout))
         return cls(pane.groups, pane.measures, pane.cells, pane.binned, parts)
 
 
@@ -54,14 +67,9 @@ class Came:
         self.binned = [one for pane in panes for one in pane.binned]
         """(group, measure, counts) of values that came without bins."""
         self.numbers = _numbers([
-            (at, table, layout)
-            for at, pane in enumerate(panes)
-            for table, _, layout in pane.parts
-            if len(layout.group)
+            (at, part) for at, pane in enumerate(panes) for part in pane.parts if len(part.layout.group)
         ])  # fmt: skip
-        self.categories = _categories([
-            (table, layout) for pane in panes for _, table, layout in pane.parts if layout.keys
-        ])  # fmt: skip
+        self.categories = _categories([part for pane in panes for part in pane.parts if part.layout.keys])
 
 
 class Waiting:
@@ -93,18 +101,19 @@ def _once(tables: Sequence[T]) -> tuple[list[T], list[int]]:
     return list({id(table): table for table in tables}.values()), which
 
 
-def _numbers(parts: Sequence[tuple[int, NumericRows, Layout]]) -> Stacked | None:
-    """The rows of parts (number of the pane, table, layout), one after the other."""
+def _numbers(parts: Sequence[tuple[int, HeldPart]]) -> Stacked | None:
+    """The rows of parts (number of the pane, part), one after the other."""
     if not parts:
         return None
-    panes, tables, layouts = zip(*parts, strict=True)
-    distinct, which = _once(tables)
+    panes, several = zip(*parts, strict=True)
+    layouts = [part.layout for part in several]
+    distinct, which = _once([part.numeric for part in several])
     rows = chain(NumericRows, distinct)
     rows.demand("n", "cell", "name", "mean", "m2", "low", "high", "bin_ptr", more=1)
     rows.demand("bin_at", "bin_n")
     sizes = np.array([len(layout.group) for layout in layouts])
     table = np.repeat(which, sizes)
-    row = spread(rows.start("n")[which] + [layout.numeric.start for layout in layouts], sizes)
+    row = spread(rows.start("n")[which] + [part.first_number for part in several], sizes)
     ptr, begin = rows.ints("bin_ptr"), rows.start("bin_at")[table]
     first, last = ptr[row + table], ptr[row + table + 1]  # a table has one more pointer than rows
     if ((first < 0) | (last > rows.size("bin_at")[table])).any():
@@ -115,11 +124,9 @@ def _numbers(parts: Sequence[tuple[int, NumericRows, Layout]]) -> Stacked | None
     return Stacked.of((np.repeat(panes, sizes), group, measure), (rows.ints("n")[row], mean, m2, low, high), bins)
 
 
-def _categories(parts: Sequence[tuple[CategoricalRows, Layout]]) -> dict[tuple[int, str], Tally]:
+def _categories(parts: Sequence[HeldPart]) -> dict[tuple[int, str], Tally]:
     if not parts:
         return {}
-    tables, which = _once([table for table, _ in parts])
-    rows = [
-        Counted(at, layout.categorical.start, layout.keys) for at, (_, layout) in zip(which, parts, strict=True)
-    ]  # fmt: skip
+    tables, which = _once([part.categorical for part in parts])
+    rows = [Counted(at, part.first_category, part.layout.keys) for at, part in zip(which, parts, strict=True)]
     return add_counted(tables, rows)

@@ -27,7 +27,10 @@ from stream_monitor.stages import Output, Partition, PartitionStatus, Stage
 
 log = logging.getLogger(__name__)
 
-CONSUME = 5_000
+FEWEST, CONSUME = 50, 5_000
+"""Messages that are asked for at once: fewer where a step takes long, more where it does not."""
+STEP_S = 5.0
+"""A step should take no longer: commits, heartbeats and signals wait for it."""
 _partition = methodcaller("partition")
 POLL_S = 0.2
 MOST_ABORTS = 10
@@ -83,6 +86,8 @@ class Loop:
         """Where reading began in each partition, or began again."""
         self._aborts = 0
         """Commits in a row that were aborted."""
+        self._most = 10 * FEWEST
+        """Messages that the next call of consume asks for."""
         self._count = 0
         self._last_commit = clock()
         self._last_seen: dict[Partition, float] = {}
@@ -112,13 +117,17 @@ class Loop:
             self._last_seen.update(dict.fromkeys(parts & self.owned, started))
         now = self.clock()
         self._report.step_s += now - started
+        if now - started > STEP_S:
+            self._most = max(self._most // 2, FEWEST)
+        elif now - started < STEP_S / 10:
+            self._most = min(2 * self._most, CONSUME)
         if self._due(now):
             self.commit()
 
     def _consume(self, timeout_s: float) -> Iterable[Batch]:
         """Messages; none that were dequeued before their partition was sought back or given up within the call."""
         self._stale.clear()
-        batches = self.client.consume(CONSUME, timeout_s)
+        batches = self.client.consume(self._most, timeout_s)
         self._raise_failure()
         if not self._stale:
             return batches

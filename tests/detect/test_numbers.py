@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import defaultdict
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.describe.edges import BINS
-from stream_monitor.detect.numbers import Numbers, Stacked
+from stream_monitor.detect.numbers import Loose, Numbers, Stacked
 from stream_monitor.errors import FormatError
 
 GROUPS, MEASURES = 2, 3
@@ -162,3 +163,42 @@ def test_a_table_whose_arrays_do_not_fit_is_a_format_error() -> None:
             broken.merge(whole)
     with pytest.raises(FormatError):
         whole.merge(msgspec.structs.replace(whole, mean=short))
+
+
+def loose(rows: list[Row]) -> Loose:
+    group, measure = (np.array([row[i] for row in rows], np.int64) for i in (1, 2))
+    values = [np.array(row[3]) for row in rows]
+    moments = np.array([(len(x), x.mean(), ((x - x.mean()) ** 2).sum(), x.min(), x.max()) for x in values]).T
+    ends = np.cumsum([0, *(len(row[4]) for row in rows)])
+    at, n = (np.array([x for row in rows for x in take(row[4])], np.int64) for take in (dict.keys, dict.values))
+    return Loose(group, measure, moments.reshape(5, len(rows)), ends[:-1], ends[1:], at, n)
+
+
+@settings(deadline=None)
+@given(rows_of.filter(bool), st.integers(0, 12))
+def test_rows_of_a_pane_are_each_there_once_and_tell_all_values(rows: list[Row], cut: int) -> None:
+    parts = [part for part in (rows[:cut], rows[cut:]) if part]
+    merged = Loose.of([loose(part) for part in parts]).merged(MEASURES)
+    values, bins = defaultdict[Any, list[float]](list), defaultdict[Any, dict[int, int]](dict)
+    for _, group, measure, xs, counted in rows:
+        if group >= 0:
+            values[group, measure] += xs
+            for at, n in counted.items():
+                bins[group, measure][at] = bins[group, measure].get(at, 0) + n
+    assert [*zip(merged.group.tolist(), merged.measure.tolist(), strict=True)] == sorted(values)
+    for row, key in enumerate(sorted(values)):
+        x = np.array(values[key])
+        assert (merged.n[row], merged.low[row], merged.high[row]) == (len(x), x.min(), x.max())
+        assert merged.mean[row] == pytest.approx(x.mean(), rel=1e-9, abs=1e-9)
+        assert merged.m2[row] == pytest.approx(((x - x.mean()) ** 2).sum(), rel=1e-6, abs=1e-6)
+        mine = slice(merged.bin_ptr[row], merged.bin_ptr[row + 1])
+        assert [*zip(merged.bin_at[mine].tolist(), merged.bin_n[mine].tolist(), strict=True)] == sorted(
+            bins[key].items()
+        )
+
+
+def test_a_row_whose_bins_are_not_there_is_refused_before_compiled_code_looks() -> None:
+    good = loose([(0, 0, 0, [1.0], {3: 2}), (0, 0, 1, [2.0], {})])
+    for broken in ({"last": np.array([1, 9])}, {"first": np.array([-1, 1])}, {"bin_at": np.array([BINS])}):
+        with pytest.raises(FormatError):
+            dataclasses.replace(good, **broken).merged(MEASURES)

@@ -100,10 +100,19 @@ def days(records: list[Any], measure: str) -> set[int]:
     return {(a["opened_ts"] - MONDAY) // DAY for a in records if a["measure"] == measure and a["status"] == "open"}
 
 
-def test_hours_that_differ_ring_every_day_by_first_values_and_by_the_week_only_when_they_change() -> None:
-    by_first = run(hourly("first"), mornings(5))
-    by_week = run(hourly("hour_of_week"), mornings(5))
-    assert len(days(by_first["alerts"], "amount")) > 10
+def open_days(records: list[Any], measure: str, end: int) -> float:
+    """For how many days alerts of a measure were open."""
+    mine = [a for a in records if a["measure"] == measure]
+    ends = {a["id"]: a["ts"] for a in mine if a["status"] == "resolved"}
+    return sum(ends.get(a["id"], end) - a["opened_ts"] for a in mine if a["status"] == "open") / DAY
+
+
+def test_hours_that_differ_are_in_alert_by_first_values_and_by_the_week_only_when_they_change() -> None:
+    events = mornings(5)
+    by_first, by_week = run(hourly("first"), events), run(hourly("hour_of_week"), events)
+    end = events[-1].ts
+    assert open_days(by_first["alerts"], "amount", end) > 8, "of fourteen"
+    assert open_days(by_week["alerts"], "amount", end) < 4, "while it has no week yet, and at the change"
     assert {day for day in days(by_week["alerts"], "amount") if day >= 7} == {11}
     assert not {day for day in days(by_week["alerts"], "country") if day >= 7}
 

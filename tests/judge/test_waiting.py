@@ -141,7 +141,7 @@ def test_what_waits_is_bounded_by_parts_and_by_bytes(parts: int, size: int, monk
         held = [part for one in lane.waiting.panes for part in one.parts]
         most = max(most, len(held))
         assert len(held) < parts
-        assert sum(numeric.nbytes + categorical.nbytes for numeric, categorical, _ in held) < size
+        assert sum(part.numeric.nbytes + part.categorical.nbytes for part in held) < size
     assert 0 < most < 15
 
 
