@@ -9,7 +9,7 @@ everything before its own start, so it learns until the CUSUM begins to grow, an
 one. Dependence of values divides the statistic by the long-run variance ratio (see `dependence`).
 
 Threshold, in closed form: the mean time between false alarms of one CUSUM with threshold x is (e^x - x - 1) / KL, KL =
-psi here, and each of the ten has its share of all false alarms, see `SHARES`. Panes of several values overshoot more
+psi here, and each of the ten has its share of all false alarms, see `tilts`. Panes of several values overshoot more
 than values one by one, so they may have a lower threshold: by `PANE_STEP` standard deviations of what a pane adds, half
 of it for what lies above the threshold, and that is no more than a pane can add: a pane without any error says little.
 

@@ -274,7 +274,7 @@ class Lane:
             return []
         ids, caps = self.state.ids, self.rules.caps
         for part in parts:
-            if part.whole:  # who has several panes was looked at when it was split
+            if part.rows is None:  # else its delta was looked at when it was split
                 demand_sound(part.delta)
         admit_groups(parts, ids, caps)
         admitted = admit_measures(parts, self._places, caps.measures)

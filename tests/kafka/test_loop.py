@@ -9,7 +9,7 @@ from stream_monitor.app import describe_loop
 from stream_monitor.describe.records import DeltaRecord, read
 from stream_monitor.describe.stage import Layout
 from stream_monitor.kafka.client import Batch
-from stream_monitor.kafka.loop import Loop
+from stream_monitor.kafka.loop import CONSUME, FEWEST, STEP_S, Loop
 from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
 from stream_monitor.settings import ROLES, ROLES_IN
 from stream_monitor.stages import Partition
@@ -96,3 +96,36 @@ def test_a_commit_within_a_rebalance_pauses_nothing() -> None:
     loop.tick()
     loop.commit(within=True)
     assert client._paused == set()
+
+
+class Asked(MemoryClient):
+    """Keeps how many messages it was asked for."""
+
+    def __init__(self, broker: MemoryBroker, member: str) -> None:
+        super().__init__(broker, member)
+        self.limits: list[int] = []
+
+    def consume(self, limit: int, timeout_s: float) -> list[Batch]:
+        self.limits.append(limit)
+        return super().consume(limit, timeout_s)
+
+
+def test_who_takes_long_over_a_step_asks_for_fewer_messages_and_for_more_when_it_does_not() -> None:
+    client, now, takes = Asked(broker_with(10), "describe"), 0.0, 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += takes
+        return now
+
+    loop = describe_loop(client, quick_settings(commit={"interval": "1h"}), Layout(2, 2, 1), clock)
+    for _ in range(5):
+        loop.tick()
+    takes = 2 * STEP_S
+    for _ in range(8):
+        loop.tick()
+    takes = STEP_S / 2
+    loop.tick()
+    loop.tick()
+    assert client.limits[:5] == [500, 1_000, 2_000, 4_000, CONSUME]
+    assert client.limits[5:] == [CONSUME, 2_500, 1_250, 625, 312, 156, 78, FEWEST, FEWEST, FEWEST]
