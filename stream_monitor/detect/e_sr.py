@@ -7,9 +7,9 @@ each pane of n values all bets so far, and n new ones, are multiplied by the pan
 of values falls on average, so the mean number of values until it reaches `arl0` is at least `arl0`, for any independent
 values and without asymptotics; a mixture over effects, both ways, keeps that.
 
-m is not the baseline's mean but its upper (for falls: lower) limit at `CONFIDENCE` by the inequality of Chernoff: the
-guarantee holds for all but so many baselines, and changes within the limits are not found. Measures with values outside
-0 to 1 are left alone. Cost: about 20 µs a pane; memory: thirty numbers.
+m is not the baseline's mean but its upper (for falls: lower) limit by the inequality of Chernoff, at `CONFIDENCE` for
+both: the guarantee holds for all but so many baselines, and changes within the limits are not found. Measures with
+values outside 0 to 1 are left alone. Cost: about 20 µs a pane; memory: thirty numbers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from stream_monitor.detect.adwin import Change
 SHARES = (0.03, 0.06, 0.12, 0.25, 0.5)
 """Rates that are looked for: this part of the way from m to 1, and to 0."""
 CONFIDENCE = 0.95
+"""That the true mean is within both limits."""
 MOST_LOG = 600.0
 
 
@@ -80,11 +81,11 @@ class ESr(msgspec.Struct, tag="e_sr"):
 
 
 def limit_of(n: int, mean: float, side: Literal["lower", "upper"]) -> float:
-    """The limit, at `CONFIDENCE`, of the true mean of n values between 0 and 1: n KL(mean, limit) = ln 1/(1 - c).
+    """One of two limits of the true mean of n values between 0 and 1, at c = `CONFIDENCE`.
 
-    Chernoff (1952), Hoeffding (1963); by bisection.
+    n KL(mean, limit) = ln 2/(1 - c); Chernoff (1952), Hoeffding (1963); by bisection.
     """
-    allowed = math.log(1 / (1 - CONFIDENCE)) / n
+    allowed = math.log(2 / (1 - CONFIDENCE)) / n
     inside, outside = min(max(mean, 0.0), 1.0), 1.0 if side == "upper" else 0.0
     for _ in range(60):
         middle = (inside + outside) / 2

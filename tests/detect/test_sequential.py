@@ -141,6 +141,31 @@ def test_adwin_says_when_the_change_was_and_what_changed() -> None:
     assert abs(change.score) > change.threshold
 
 
+@pytest.mark.parametrize("size", [2.0, -2.0])
+@pytest.mark.parametrize("pane", [1, PANE])
+def test_page_hinkley_says_when_the_change_was_and_what_changed(pane: int, size: float) -> None:
+    """Not the time at which it began to look, which is hours before."""
+    at, found = 640, []
+    for seed in range(10):
+        values = np.random.default_rng([9, seed]).normal(size=2 * at)
+        values[at:] += size
+        found.append(next(iter(rings(PageHinkley(50, 0.5), values, pane).values())))
+    assert all(change.since is not None and abs(change.since - at) <= 2 * PANE for change in found)
+    assert np.median([abs((change.since or 0) - at) for change in found]) <= PANE
+    assert np.mean([change.before for change in found]) == pytest.approx(0, abs=0.05)
+    assert np.mean([change.after for change in found]) == pytest.approx(size, abs=0.2)
+    assert all(change.score * size > 0 and abs(change.score) > 50 for change in found)
+
+
+def test_page_hinkley_starts_anew_after_it_rang() -> None:
+    values = np.repeat([0.0, 1.0], 200)
+    ((at, change),) = rings(PageHinkley(10, 0.01), values[:220]).items()
+    assert change.since == 200 and (change.before, change.after) == pytest.approx((0.0, 1.0))
+    detector = PageHinkley(10, 0.01)
+    rings(detector, values[:at])
+    assert detector == PageHinkley(10, 0.01)
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e9 / 3, 1e-9 / 7])
 @pytest.mark.parametrize("pane", [1, PANE])
 @pytest.mark.parametrize("name", MAKE)
