@@ -17,8 +17,8 @@ Sums of scores are taken as near normal; where one of two values is rare they ar
 two rates (see `likelihood`).
 
 What is assumed: values whose dependence is shorter than the baseline, and no seasons. Changes below half the smallest
-size, .075 standard deviations of the scores, are not found, whatever the traffic: that is the tolerance. Memory is 3 kB
-a row. The last axis of every array is the row. A row's results do not depend on which others share its calls.
+size, .075 standard deviations of the scores, are not found, whatever the traffic: that is the tolerance. Memory is
+2.5 kB a row. The last axis of every array is the row. A row's results do not depend on which others share its calls.
 """
 
 from __future__ import annotations

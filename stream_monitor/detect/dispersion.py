@@ -155,17 +155,20 @@ def _learn(lessons: Sequence[Lesson]) -> None:
     q, m = _shares(base)
     groups = _places(groups_of(base, np.full(len(base), GROUPS)))
     error = np.where(n > 0, 1 / np.maximum(n, 1) + moving / np.maximum(m, 1), 0.0)
-    now, usual = _grouped(p - q, groups), _grouped(q, groups)
+    kept = np.rint((p - q) * WHOLE)  # as it will be when the next windows come: two that are the same are not apart
+    now, usual = _grouped(kept / WHOLE, groups), _grouped(q, groups)
+    rounding = np.maximum((base > 0).sum(axis=1), 2) / (6 * WHOLE**2)
     for lag, distance in enumerate(LAGS):
         before, had = _grouped(left[distance - 1] / WHOLE, groups), errors[distance - 1]
-        apart = scatter(now - before, error + had, 1 - ((usual + now) * (usual + before)).sum(axis=1))
+        spread = 1 - ((usual + now) * (usual + before)).sum(axis=1)
+        apart = scatter(now - before, error + had, spread, rounding)
         both = (had > 0) & (error > 0) & (hits[distance - 1] == rejected)
         count = ns[lag, both]
         mean = np.where(count > 0, means[lag, both], 1.0)
         came = np.minimum(apart[both], CLIP * np.maximum(mean, 1.0))
         means[lag, both] = mean + (came - mean) / (np.minimum(count, MEMORY - 1) + 1 + (count == 0))
         ns[lag, both] = np.minimum(count + 1, MEMORY)
-    newest = {"left": np.rint((p - q) * WHOLE), "error": error, "rejected": rejected}
+    newest = {"left": kept, "error": error, "rejected": rejected}
     end = 0
     for (dispersion, *_), at in zip(lessons, places, strict=True):
         mine, end = slice(end, end + len(at)), end + len(at)
@@ -175,15 +178,16 @@ def _learn(lessons: Sequence[Lesson]) -> None:
             table[1:, at], table[0, at] = before[:-1, mine], column[mine]
 
 
-def scatter(apart: F64, error: F64, spread: F64) -> F64:
+def scatter(apart: F64, error: F64, spread: F64, rounding: F64) -> F64:
     """How far windows are apart, in what independent values would be; (R,).
 
     For shares p, q of G groups Σ (p - q)² is (1/n + 1/m) (1 - Σ P²) on average if values are independent with the
     shares P; `apart` (R, G) is p - q, `error` (R,) 1/n + 1/m, and `spread` (R,) 1 - Σ p q, whose mean is 1 - Σ P²
     whether values or whole windows are the draws: where all values of a window are one this is f times too. Of one
-    hit in two windows it is 1 exactly, and where a share has moved from its baseline that does not show in it.
+    hit in two windows it is 1 exactly, which is also the least spread that is taken for true, and where a share has
+    moved from its baseline that does not show. `rounding` (R,) is the variance of how shares are kept.
     """
-    return np.asarray((apart**2).sum(axis=1) / np.maximum(error * spread, 1e-12))
+    return np.asarray((apart**2).sum(axis=1) / np.maximum(error * np.maximum(spread, error / 2) + rounding, 1e-12))
 
 
 def _shares(counts: F64 | I64) -> tuple[F64, F64]:

@@ -32,7 +32,7 @@ PATIENCE = 3.0
 
 
 class Rows(msgspec.Struct):
-    """All that is remembered of R rows, 4 kB each; the first axis is the row but for `cusum`."""
+    """All that is remembered of R rows, 4.5 kB each; the first axis is the row but for `cusum`."""
 
     cusum: CusumState
     scores: np.ndarray

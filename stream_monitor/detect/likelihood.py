@@ -46,5 +46,6 @@ def of_two_values(n: F64, s: F64, total: F64, theta: F64, pair: F64) -> F64:
     p = np.where(falls, root - linear, 2 * hits) / np.where(falls, 2 * square, linear + root)
     p = np.clip(p, 1e-300, 1 - 1e-15)
     share = hits / count
+    k = np.clip((s - n * low) / apart, 0.0, n)  # less than none may be left without a season; it says no more than none
     apart_from = hits * np.log(share / p) + (count - hits) * np.log((1 - share) / (1 - p))
-    return np.asarray(tilt * (s - n * low) / apart - n * np.log1p(more * p) - apart_from)
+    return np.asarray(tilt * k - n * np.log1p(more * p) - apart_from)

@@ -228,8 +228,10 @@ class Loose:
 
         FormatError when a row has bins that are not there: compiled code does not look.
         """
-        inside = (self.first >= 0) & (self.last >= self.first) & (self.last <= len(self.bin_at))
-        at = self.bin_at
+        at, size = self.bin_at, len(self.group)
+        if self.moments.shape != (5, size) or not len(self.measure) == len(self.first) == len(self.last) == size:
+            raise FormatError("the columns of a delta do not fit together")
+        inside = (self.first >= 0) & (self.last >= self.first) & (self.last <= len(at))
         if not inside.all() or len(self.bin_n) != len(at) or (len(at) and not 0 <= at.min() <= at.max() < BINS):
             raise FormatError("the bins of a delta do not fit its rows")
         key = np.where(self.group < 0, -1, self.group * measures + self.measure)

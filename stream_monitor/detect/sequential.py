@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from zlib import crc32
 
+import numpy as np
 from scipy import special
 
 from stream_monitor.detect.adwin import Adwin, Change
@@ -15,11 +17,11 @@ from stream_monitor.detect.kswin import Kswin
 from stream_monitor.detect.numbers import quantile
 from stream_monitor.detect.page_hinkley import PageHinkley
 from stream_monitor.detect.river_rates import Ddm, Eddm, Fhddm, HddmA, HddmW, Rate
-from stream_monitor.detect.scores import rare
+from stream_monitor.detect.scores import rare, scores_of
 from stream_monitor.detect.spreading import Bins, spread_values
 from stream_monitor.events.contracts import Finding
 from stream_monitor.sections import DetectionSettings
-from stream_monitor.types import F64
+from stream_monitor.types import F64, I64
 
 Sequential = Adwin | PageHinkley | ESr | Ddm | Eddm | HddmA | HddmW | Fhddm | Kswin
 
@@ -110,11 +112,25 @@ def turn_finding(turn: Turn, baseline: Baseline, borders: F64) -> Finding:
 def shift_of(sigmas: float, baseline: Baseline, borders: F64) -> float:
     """A shift of the scores as one of the values: by how much it moves the median.
 
-    Where the baseline has two values, or nearly all are one, by how much it moves the mean.
+    Where the baseline has two values, or nearly all are in one bin, by how much it moves the mean.
     """
     counts = baseline.counts
-    if counts is None or (counts > 0).sum() <= 2 or rare(counts[None])[0]:
+    if counts is None or (counts > 0).sum() <= 2:
         return sigmas * baseline.std
+    if rare(counts[None])[0]:
+        return sigmas * _spread_of_two(counts, borders, baseline.high)
     ends = baseline.low, baseline.high
     moved, median = (quantile(counts, borders, float(special.ndtr(x)), *ends) for x in (sigmas, 0.0))
     return moved - median
+
+
+def _spread_of_two(counts: I64, borders: F64, most: float) -> float:
+    """Standard deviation of values that are as the scores of rare ones take them: one of two means.
+
+    A value stands for its bin's upper border, in the last bin for `most`.
+    """
+    value = np.append(borders, most)
+    n, few = counts[: len(value)], scores_of(counts[None]).of_bin[0, : len(value)] > 0
+    share = float(n[few].sum() / n.sum())
+    apart = np.average(value[few], weights=n[few]) - np.average(value[~few], weights=n[~few])
+    return float(apart * math.sqrt(share * (1 - share)))

@@ -236,7 +236,8 @@ def reason_of(cause: Cause, status: str, findings: Sequence[Finding]) -> str:
         return _silence_of(status, findings)
     where = _where(cause)
     if status == "resolved":
-        return f"{cause.measure} of {where} is no longer found beyond its tolerance"
+        what = "is within its limit again" if cause.kind == "limit" else "is no longer found beyond its tolerance"
+        return f"{cause.measure} of {where} {what}"
     first = findings[0]
     verb = {"up": "went up", "down": "went down", "changed": "changed"}[first.direction]
     if first.detector in ("missing", "new_categories", "type_change"):

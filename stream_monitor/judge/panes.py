@@ -276,9 +276,11 @@ def _cells(placed: Placed) -> list[tuple[int, list[int]]]:
 def _loose(placed: Placed) -> Loose:
     rows, layout, at = placed.part.delta.numeric, placed.layout, placed.part.numeric
     moments = np.empty((5, len(layout.group)))
-    for line, column in zip(moments, (rows.n, rows.mean, rows.m2, rows.low, rows.high), strict=True):
-        line[:] = column[at]
     ptr = rows.bin_ptr[at.start : at.stop + 1].astype(np.int64)
+    for line, column in zip(moments, (rows.n, rows.mean, rows.m2, rows.low, rows.high), strict=True):
+        if len(column) < at.stop or len(ptr) != len(line) + 1:
+            raise FormatError("the columns of a delta do not fit together")
+        line[:] = column[at]
     start, end = int(ptr[0]), int(ptr[-1])
     ptr -= start
     bin_at, bin_n = rows.bin_at[start:end].astype(np.int64), rows.bin_n[start:end].astype(np.int64)

@@ -67,7 +67,7 @@ class Subject:
 
 @dataclass(slots=True)
 class Verdict:
-    """What a window says of one measure of one group: findings when it rejected, none when it is clean."""
+    """What a window says of one measure of one group: findings when it rejected, none when it is clean or doubtful."""
 
     group: int
     measure: str

@@ -11,6 +11,7 @@ from scipy import stats
 
 from stream_monitor.describe.edges import BINS
 from stream_monitor.detect.cusum import Baselines, Cusums, CusumState
+from stream_monitor.detect.history import seasonal
 from stream_monitor.detect.scores import scores_of
 from stream_monitor.types import F64
 
@@ -30,13 +31,19 @@ class Rates:
         s = (pane - hits) * self.low + hits * self.high
         self.cusums.learn(self.rows, Baselines(counts, scores, np.full(rows, arl0), sizes, s))
 
-    def feed(self, rate: float, values: int) -> tuple[int, F64]:
-        """All alarms, and after how many values each row's first came; after each it goes back to its baseline."""
+    def feed(self, rate: float, values: int, known: bool = False) -> tuple[int, F64]:
+        """All alarms, and after how many values each row's first came; after each it goes back to its baseline.
+
+        With `known` what is expected at the rate is taken away, as where a seasonal baseline knows the hour.
+        """
         alarms, first, n = 0, np.full(len(self.rows), np.inf), np.full(len(self.rows), self.pane)
         for end in range(int(self.pane), values + 1, int(self.pane)):
             hits = self.rng.binomial(int(self.pane), rate, len(self.rows))
             low, high = (self.pane - hits), hits
             s, ss = low * self.low + high * self.high, low * self.low**2 + high * self.high**2
+            if known:
+                usual = (1 - rate) * self.low + rate * self.high
+                s, ss = seasonal(np.stack([n, s, ss]), np.stack([usual, np.ones(len(n))], axis=1))[1:]
             rang = self.cusums.step(self.rows, n, s, ss).row
             alarms += len(rang)
             first[rang] = np.minimum(first[rang], end)
@@ -53,6 +60,15 @@ def test_rare_errors_of_which_a_baseline_knows_a_few_ring_no_more_than_nominal(r
     runs = Rates(np.random.default_rng([15, pane]), rate, 10_000, pane, nominal)
     alarms, _ = runs.feed(rate, values)
     assert 0 < alarms <= stats.poisson.isf(0.001, 200 * values / nominal)
+
+
+@pytest.mark.parametrize("hours", [(0.002,), (0.0005,) * 6 + (0.006,) * 2])
+def test_rare_errors_of_hours_that_are_known_ring_no_more_than_nominal(hours: tuple[float, ...]) -> None:
+    """A pane without a hit where some are expected leaves less than none: counted as such it rang a hundred times."""
+    nominal, each = 100_000.0, 1_000
+    runs = Rates(np.random.default_rng(18), float(np.mean(hours)), 10_000, 100, nominal, 50)
+    alarms = sum(runs.feed(hours[at % len(hours)], each, known=True)[0] for at in range(200))
+    assert alarms <= stats.poisson.isf(0.001, 50 * 200 * each / nominal)
 
 
 def test_rare_errors_that_become_ten_times_as_many_are_found() -> None:

@@ -124,6 +124,39 @@ def test_windows_after_a_share_has_moved_are_held_to_what_is_true_of_them(before
     assert (found.mean.mean(axis=1) > 0.7).all(), "pairs without a hit say that nothing is apart, and some are clipped"
 
 
+@pytest.mark.parametrize(
+    ("rate", "n", "m"),
+    [(0.001, 200, 12_345), (0.0003, 1_000, 9_999), (0.003, 100, 10_000), (0.01, 100, 12_345), (1e-5, 100_000, 999_999)],
+)
+def test_windows_with_hardly_a_hit_are_not_apart_by_how_their_shares_are_kept(rate: float, n: int, m: int) -> None:
+    """Rounded shares of two like windows once differed by 1e-5 while they had no spread, and f went to 270."""
+    rng, rows = np.random.default_rng(12), 200
+    found, base = Dispersion(), np.zeros((rows, BINS), np.int64)
+    base[:, 0] = np.maximum(rng.binomial(m, rate, rows), 1)
+    base[:, 1] = m - base[:, 0]
+    for _ in range(40):
+        counts = np.zeros((rows, BINS), np.int64)
+        counts[:, 0] = rng.binomial(n, rate, rows)
+        counts[:, 1] = n - counts[:, 0]
+        found.add(keys_of(rows), told(counts, base))
+    factors = found.factors(keys_of(rows))
+    assert (factors > 1).mean() < 0.06
+    assert factors.max() < 3
+
+
+@pytest.mark.parametrize("had", [0, 700, 1_234])
+def test_an_outage_is_not_its_own_scatter(had: int) -> None:
+    """All values of every window are missing: rejected for as long as it lasts, for f stays 1."""
+    found, base, all_missing = Dispersion(), np.zeros((1, BINS), np.int64), np.zeros((1, BINS), np.int64)
+    base[0, :2], all_missing[0, 0] = (had, 12_345 - had), 1_000
+    for _ in range(40):
+        found.add(keys_of(1), told(all_missing, base, rejected=True))
+        assert found.factors(keys_of(1))[0] == 1.0
+    for _ in range(40):
+        found.add(keys_of(1), told(all_missing, base))
+    assert found.factors(keys_of(1))[0] == 1.0
+
+
 def test_dependence_that_outlasts_a_window_shows_in_distant_ones() -> None:
     rng, rows = np.random.default_rng(7), 300
     found, level = Dispersion(), np.zeros(rows)

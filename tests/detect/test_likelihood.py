@@ -54,6 +54,18 @@ def test_where_both_values_are_frequent_the_ratio_is_that_of_sums_that_are_near_
     assert two[0, 0] == pytest.approx(of_values(*args, theta, psi)[0, 0], rel=0.01)
 
 
+def test_less_than_no_hit_says_no_more_than_none() -> None:
+    """Where an hour expects hits and a pane has none, what is left without the season is below none."""
+    total, pair, theta = (
+        np.array([[10_100.0], [20 * 30.0], [0.0]]),
+        np.array([[0.0], [30.0]]),
+        np.array([[-0.98], [0.1]]),
+    )
+    n = np.full((2, 1), 100.0)
+    none, less = (of_two_values(n, np.full((2, 1), k * 30.0), total, theta, pair) for k in (0.0, -0.4))
+    np.testing.assert_array_equal(none, less)
+
+
 def test_nothing_new_tells_nothing_and_rows_do_not_touch_each_other() -> None:
     rng = np.random.default_rng(1)
     total = np.stack([np.full(20, 1e5), 1e5 * -0.01 + rng.integers(1, 200, 20) * 10.0, np.zeros(20)])

@@ -199,6 +199,9 @@ def test_rows_of_a_pane_are_each_there_once_and_tell_all_values(rows: list[Row],
 
 def test_a_row_whose_bins_are_not_there_is_refused_before_compiled_code_looks() -> None:
     good = loose([(0, 0, 0, [1.0], {3: 2}), (0, 0, 1, [2.0], {})])
-    for broken in ({"last": np.array([1, 9])}, {"first": np.array([-1, 1])}, {"bin_at": np.array([BINS])}):
+    for broken in (
+        {"last": np.array([1, 9])}, {"first": np.array([-1, 1])}, {"bin_at": np.array([BINS])},
+        {"first": np.array([0]), "last": np.array([1])}, {"moments": good.moments[:, :1]}, {"measure": np.array([0])},
+    ):  # fmt: skip
         with pytest.raises(FormatError):
             dataclasses.replace(good, **broken).merged(MEASURES)

@@ -5,7 +5,9 @@ import pytest
 from scipy import stats
 
 from stream_monitor.describe.edges import BINS, bin_values, make_edges
+from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.scores import scores_of, sums_of_panes
+from stream_monitor.detect.sequential import shift_of
 from stream_monitor.types import F64, I64
 
 
@@ -80,3 +82,16 @@ def test_sums_of_sparse_panes_are_the_sums_of_their_values() -> None:
     for r in range(3):
         values = np.repeat(of_bin[r], counts[r])
         np.testing.assert_allclose([sums.n[r], sums.s[r], sums.ss[r]], [len(values), values.sum(), (values**2).sum()])
+
+
+def test_the_shift_of_a_rare_number_is_that_of_the_mean_by_what_its_scores_count() -> None:
+    """Not by the spread of all values, which the few far below make large and no score looks at."""
+    values = np.repeat([0.0, 1.0, -1_000.0], [9_760, 140, 100])
+    counts, borders = binned(values), make_edges(values).borders
+    baseline = Baseline("first", 0, len(values), {}, len(values), 0.0, 0.0, -1_000.0, 1.0, counts=counts[0])
+    score = scores_of(counts).of_bin[0]
+    more = np.repeat([0.0, 1.0], [9_860, 140])
+    before, after = (score[bin_values(borders, x)].mean() for x in (values, np.concatenate([more, np.ones(140)])))
+    share = 280 / 10_140 - 0.014
+    far = -1_000 * 100 / 9_860
+    assert shift_of(float(after - before), baseline, borders) == pytest.approx(share * (1 - far), rel=0.01)
