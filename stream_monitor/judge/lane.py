@@ -259,8 +259,9 @@ class Lane:
         ids = self.state.ids
         parts, names = self.normal.on_edges(parts)
         known = [self._places.known(part) for part in parts]
-        others = iter(self._place([part for part, found in zip(parts, known, strict=True) if found is None]))
-        placed = [next(others) if found is None else found for found in known]
+        strange = [part for part, found in zip(parts, known, strict=True) if found is None]
+        others = iter(self._place(strange)) if strange else iter(())
+        placed = [found or next(others) for found in known]
         rows = of_pane(placed, ids.names)
         vectors = embedded(placed, rows) if rows else []
         if vectors and (far := self.centroids.distances(start, vectors, list(ids.groups))) is not None:
@@ -270,11 +271,9 @@ class Lane:
         return pane, {ids.measures[name] for name in names if name in ids.measures}
 
     def _place(self, parts: list[Part]) -> list[Placed]:
-        if not parts:
-            return []
         ids, caps = self.state.ids, self.rules.caps
         for part in parts:
-            if part.rows is None:  # else its delta was looked at when it was split
+            if part.whole or part.rows is None:  # else its delta was looked at when it was split
                 demand_sound(part.delta)
         admit_groups(parts, ids, caps)
         admitted = admit_measures(parts, self._places, caps.measures)

@@ -30,7 +30,7 @@ class Part(msgspec.Struct):
     first: int
     last: int
     rows: tuple[int, int, int, int] | None = None
-    """First and last of its numeric rows, and of its categorical ones; None where they are all, or not known."""
+    """First and last of its numeric rows, and of its categorical ones; None where they are to be looked for."""
 
     @property
     def numeric(self) -> slice:
@@ -41,6 +41,12 @@ class Part(msgspec.Struct):
     def categorical(self) -> slice:
         """Its categorical rows."""
         return _rows(self.delta.categorical, self) if self.rows is None else slice(*self.rows[2:])
+
+    @property
+    def starts(self) -> tuple[int, int]:
+        """The first of its numeric and of its categorical rows."""
+        rows = self.rows
+        return (rows[0], rows[2]) if rows is not None else (self.numeric.start, self.categorical.start)
 
     @property
     def whole(self) -> bool:
@@ -58,7 +64,8 @@ class Part(msgspec.Struct):
 def split(delta: Delta) -> list[tuple[int, Part]]:
     """A delta by pane; its cells are sorted by pane."""
     if len(delta.pane) and delta.pane[0] == delta.pane[-1]:
-        return [(int(delta.pane[0]), Part(delta, 0, len(delta.pane)))]
+        everything = 0, delta.numeric.length("cell"), 0, delta.categorical.length("cell")
+        return [(int(delta.pane[0]), Part(delta, 0, len(delta.pane), everything))]
     demand_sound(delta)
     panes, starts = np.unique(delta.pane, return_index=True)
     ends = np.append(starts, len(delta.pane))

@@ -47,10 +47,7 @@ class Held(NamedTuple):
     @classmethod
     def of(cls, pane: Pane) -> Held:
         """What is merged of a pane."""
-        parts = []
-        for part, layout in [(placed.part, placed.layout) for placed in pane.parts]:
-            starts = part.numeric.start, part.categorical.start
-            parts.append(HeldPart(part.delta.numeric, part.delta.categorical, *starts, layout))
+        parts = [HeldPart(p.part.delta.numeric, p.part.delta.categorical, *p.part.starts, p.layout) for p in pane.parts]
         return cls(pane.groups, pane.measures, pane.cells, pane.binned, parts)
 
 
