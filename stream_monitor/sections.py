@@ -110,14 +110,20 @@ TESTS = (
     "volume", "domain_classifier", "mmd", "pca_error",
 )  # fmt: skip
 """Tests that have a tolerance."""
+SHARES = ("ks", "js", "hellinger", "l_infinity", "missing", "new_categories", "type_change")
+"""Those whose effect is at most 1."""
 
 
-def _known_tests(tolerance: dict[str, float]) -> dict[str, float]:
-    for name in tolerance:
+def _tolerable(tolerance: dict[str, float]) -> dict[str, float]:
+    for name, value in tolerance.items():
         if name not in TESTS:
             near = get_close_matches(name, TESTS, 1, 0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"tests: {', '.join(TESTS)}"
             raise ValueError(f"there is no test {name!r}; {hint}")
+        if name in SHARES and value > 1:
+            raise ValueError(f"{name} is at most 1, so {value:g} is never reached; say 1 to switch it off")
+        if name == "volume" and value < 1:
+            raise ValueError(f"volume is a factor, at least 1, and not {value:g}: 2 tolerates half to double the count")
     return tolerance
 
 
@@ -139,8 +145,8 @@ class DetectionSettings(Section):
         None, gt=0, lt=0.5, description="over the measures of a window, in place of the share of `false_alarms`"
     )
     min_count: Annotated[int, Field(ge=10, description="values below which a window is not judged")] = 50
-    tolerance: Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator(_known_tests)] = Field(
-        {}, description="effect that is still no drift, by test: psi, ks, js, wasserstein, chi2, missing, …"
+    tolerance: Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator(_tolerable)] = Field(
+        {}, description="effect that is still no drift, by test: {psi: 0.2, missing: 0.05}; 1 switches a share off"
     )
     persistence: Annotated[int, Field(ge=1, le=100, description="windows in a row before an alert opens")] = 1
     recovery: Annotated[

@@ -37,6 +37,8 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key() -> None:
         ({"psi": -1.0}, "tolerance.psi"),
         ({"psi": float("nan")}, "tolerance.psi"),
         ({"volume": float("inf")}, "tolerance.volume"),
+        ({"volume": 0.0}, "volume is a factor, at least 1"),
+        ({"ks": 1.5}, "ks is at most 1, so 1.5 is never reached"),
     ],
 )
 def test_a_tolerance_is_of_a_test_and_a_number(tolerance: dict[str, float], why: str) -> None:
@@ -55,6 +57,28 @@ def test_a_log_in_which_an_unknown_tolerance_was_obeyed_by_nobody_is_read() -> N
     old = json.loads(judged_text(parse({"detection": {"tolerance": {"psi": 0.2}}})))
     old["detection"]["tolerance"]["pssi"] = 0.3
     assert in_force(parse({}), json.dumps(old)).detection.tolerance == {"psi": 0.2}
+
+
+def test_what_another_version_wrote_and_this_one_does_not_understand_counts_as_unset_and_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = json.loads(judged_text(parse({"detection": {"persistence": 5}})))
+    log["detection"] |= {"of_a_newer_version": 3, "false_alarms": None, "recovery": "often"}
+    log["detection"]["input"] = ["cusum", "of_a_newer_version"]
+    log["caps"]["models"] = -1
+    read = in_force(parse({}), json.dumps(log))
+    assert read == parse({"detection": {"persistence": 5}})
+    told = "\n".join(caplog.messages)
+    for key in ("of_a_newer_version", "false_alarms", "recovery", "caps.models"):
+        assert key in told
+    assert len(caplog.messages) == 5
+
+
+def test_what_the_structure_was_must_be_understood() -> None:
+    log = json.loads(judged_text(parse({"time": {"pane": "2s"}})))
+    log["time"]["pane"] = "a while"
+    with pytest.raises(SettingsError, match="profiles in flight would lose their meaning"):
+        in_force(parse({"time": {"pane": "2s"}}), json.dumps(log))
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
@@ -15,13 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from stream_monitor.baseline.show import in_force
+from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.records import DeltaRecord
 from stream_monitor.detect.pinned import PinnedBaseline, read_file
+from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.contracts import Alert
-from stream_monitor.judge.again import Log, Terms, judge_again
+from stream_monitor.judge.again import Again, Log, Terms, judge_again
 from stream_monitor.judge.model import Said
 from stream_monitor.kafka.retained import Retained
-from stream_monitor.pictures import when
+from stream_monitor.pictures import to_the_second, when
 from stream_monitor.rejudge import Comparison, Scope
 from stream_monitor.settings import Settings
 
@@ -40,10 +44,16 @@ class Wanted:
 
 
 def run(settings: Settings, wanted: Wanted, console: Console, err: Console) -> None:
-    """Judge again, print the difference, and say what could not be known."""
+    """Judge again, print the difference, and say what could not be known.
+
+    Raises:
+        StreamMonitorError: the profiles hold nothing of the model, or of the time.
+    """
     pinned = read_file(wanted.baseline, settings.embeddings) if wanted.baseline else None
     retained = Retained(settings)
-    found, begins = Comparison(), dict[int, int]()
+    if wanted.scope.model is not None:
+        _demand_model(wanted.scope.model, retained)
+    found, begins, held = Comparison(), dict[int, int](), list[Again]()
     numbers = retained.numbers if wanted.scope.model is None else [retained.partition_of(wanted.scope.model)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _writer(wanted) as write, Progress(*columns, console=err, transient=True) as progress:
@@ -56,10 +66,42 @@ def run(settings: Settings, wanted: Wanted, console: Console, err: Console) -> N
                     if isinstance(said, Alert):
                         found.would_be(said)
             begins[number] = -(2**63) if retained.whole(number) else again.begins
+            held.append(again)
+    _demand_time(wanted.scope, held, all(map(retained.whole, numbers)))
     told = (alert for alert in retained.alerts() if wanted.scope.holds(alert))
     found.was(told, lambda model: begins.get(retained.partition_of(model), -(2**63)))
     _print(found, wanted.every, console)
     _warn(retained, begins, found, err)
+
+
+def _demand_model(model: str, retained: Retained) -> None:
+    """Refuse a model of which nothing is there, before anything is judged; one without a baseline is looked for."""
+    with_baseline = {baseline.model for baseline in in_force(retained.notices)}
+    if model in with_baseline:
+        return
+    for _, record, _ in retained.profiles(retained.partition_of(model)):
+        if isinstance(record, DeltaRecord) and any(delta.model == model for delta in record.deltas):
+            return
+    near = get_close_matches(model, with_baseline, 1, 0.5)
+    hint = (
+        f"did you mean {near[0]!r}?" if near else f"models with a baseline: {', '.join(sorted(with_baseline)[:SHOWN])}"
+    )
+    raise StreamMonitorError(f"the profiles hold nothing of a model {model!r}; {hint}")
+
+
+def _demand_time(scope: Scope, held: list[Again], whole: bool) -> None:
+    """Refuse a time of which nothing is there: a table of zeros would look like silence.
+
+    What is there of the time before the oldest profiles, where these have expired, are alerts that opened then.
+    """
+    first, last = min(again.begins for again in held), max(again.last for again in held)
+    if last == NEVER and not whole:
+        return
+    if last == NEVER:
+        raise StreamMonitorError("the profiles hold no events yet")
+    if last < scope.since or (whole and first >= scope.until):
+        span = f"{to_the_second(first)} to {to_the_second(last)}"
+        raise StreamMonitorError(f"the profiles are of {span}: nothing lies between --since and --until")
 
 
 def terms_of(

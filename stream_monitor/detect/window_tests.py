@@ -131,17 +131,12 @@ def hellinger(data: Compared, tolerance: float) -> Tested:
 
 
 def l_infinity(data: Compared, tolerance: float) -> Tested:
-    """Largest difference of a share, 0 to 1: of categories, or of the groups of `psi` where bins have widths.
+    """Largest difference of a category's share, 0 to 1.
 
     p is the smallest of `share` over those that occur, times their number (Bonferroni): if the largest true difference
     is within the tolerance, all are. Conservative where many move together.
     """
-    numeric = data.widths.any(axis=1)
-    base, now = (np.pad(counts, ((0, 0), (0, GROUPS))) for counts in (data.base, data.now))
-    merged = coarse(data.base[numeric], data.now[numeric])
-    for wide, narrow in ((base, merged[0]), (now, merged[1])):
-        wide[numeric] = 0
-        wide[numeric, :GROUPS] = narrow
+    base, now = data.base, data.now
     row, at = np.nonzero(base + now)
     m, n = base.sum(axis=1), now.sum(axis=1)
     each = share((base[row, at], m[row]), (now[row, at], n[row]), tolerance)
@@ -218,7 +213,7 @@ TESTS: dict[str, Test] = {
 """A new test is one function here, one name in `DetectionSettings`, one row in docs/detection.md."""
 
 
-ON_WIDTHS = frozenset({"wasserstein", "l_infinity"})
+ON_WIDTHS = frozenset({"wasserstein"})
 """Tests that look at the widths of bins."""
 
 

@@ -38,11 +38,15 @@ def _e_sr(arl0: float, first: int) -> Update:
 
 
 class Contender(NamedTuple):
-    """How one is made; whether it takes zeros and ones only, and whether it is too slow for more than a few runs."""
+    """How one is made; whether it takes zeros and ones only, and whether it is too slow for more than a few runs.
+
+    `learns`: of so many first values it makes its baseline, in which it finds nothing.
+    """
 
     make: Callable[[], Update]
     rates: bool = False
     slow: bool = False
+    learns: int = 0
 
 
 def _river(detector: Any) -> Update:
@@ -77,7 +81,7 @@ def contenders() -> dict[str, Contender]:
     table = {
         "adwin": Contender(lambda: _ours(Adwin(settings.adwin_delta))),
         "page_hinkley": Contender(lambda: _ours(PageHinkley(*hinkley))),
-        "e_sr": Contender(lambda: _e_sr(E_SR_ARL0, E_SR_FIRST)),
+        "e_sr": Contender(lambda: _e_sr(E_SR_ARL0, E_SR_FIRST), learns=E_SR_FIRST),
     }
     if find_spec("river"):
         table["River ADWIN"] = Contender(lambda: _river(rivers("ADWIN")))

@@ -225,7 +225,7 @@ def labelled(effort: Effort, seed: int, own: Stream | None = None) -> list[Task]
 
 
 def _all_detectors() -> dict[str, Contender]:
-    return {"cusum": Contender(lambda: OneByOne(ARL0, 500).update)} | contenders() | degenerate()
+    return {"cusum": Contender(lambda: OneByOne(ARL0, 500).update, learns=500)} | contenders() | degenerate()
 
 
 def _labelled(effort: Effort, seed: int, own: Stream | None, name: str) -> list[Row]:
@@ -234,15 +234,17 @@ def _labelled(effort: Effort, seed: int, own: Stream | None, name: str) -> list[
     streams = [own][:runs] if own else [frozen_model(seeded(seed, "labelled", i), 20_000) for i in range(runs)]
     if not streams or (contender.rates and not all(np.isin(values, (0.0, 1.0)).all() for values, _ in streams)):
         return []
-    delays, changes, false, count = list[int](), 0, 0, 0
+    delays, changes, early, false, count = list[int](), 0, 0, 0, 0
     for values, change in streams:
         update, at = contender.make(), np.flatnonzero(change)
         late, more = judged(np.flatnonzero([update(x) for x in values.tolist()]), at)
         delays, changes, false, count = delays + late, changes + len(at), false + more, count + len(values)
+        early += int((at < contender.learns).sum())
     found = len(delays)
     return [
         {
-            "detector": name, "changes": changes, "recall": found / changes if changes else None,
+            "detector": name, "changes": changes, "early": early, "learns": contender.learns,
+            "recall": found / changes if changes else None,
             "f1": 2 * found / (changes + found + false) if changes else None,
             "delay": sum(delays) / found if found else None, "false_per_1e4": 1e4 * false / count,
         }

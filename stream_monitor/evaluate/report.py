@@ -43,7 +43,7 @@ def strict(results: Results) -> Results:
 def tables(results: Results) -> Iterator[Table]:
     """A table a section."""
     for section, rows in results.items():
-        table = Table(title=TITLES[section], title_justify="left")
+        table = Table(title=TITLES[section], title_justify="left", caption=_caption(rows), caption_justify="left")
         for column in COLUMNS[section]:
             table.add_column(
                 HEADINGS.get(column, column),
@@ -53,6 +53,17 @@ def tables(results: Results) -> Iterator[Table]:
         for row in rows:
             table.add_row(*(_cell(row[column]) for column in COLUMNS[section]))
         yield table
+
+
+def _caption(rows: list[Row]) -> str | None:
+    """Of labelled streams: the changes that came too early for a detector."""
+    early = [row for row in rows if row.get("early")]
+    told = [
+        f"{row['detector']} makes its baseline of the first {row['learns']:,} values: {row['early']} of the "
+        f"{row['changes']} marked changes lie among them, and cannot be found"
+        for row in early
+    ]
+    return "\n".join(told) or None
 
 
 def _cell(value: object) -> str:

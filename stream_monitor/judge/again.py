@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stream_monitor.describe.clocks import END
+from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.records import DeltaRecord, PinRecord, Record, ResetRecord, SettingsRecord
 from stream_monitor.detect.pinned import PinnedBaseline
@@ -45,11 +45,14 @@ class Terms:
 
 
 class Again:
-    """One partition that is judged again; `begins` is the start of its oldest pane (epoch ms) among what was heard."""
+    """One partition that is judged again.
+
+    `begins` and `last` are the starts of its oldest and newest pane (epoch ms) among what was heard.
+    """
 
     def __init__(self, terms: Terms, judge: PartitionJudge) -> None:
         self.terms, self.judge = terms, judge
-        self.begins = END
+        self.begins, self.last = END, NEVER
         text = judged_text(terms.settings)
         self._wanted = SettingsRecord(hashlib.sha256(text.encode()).hexdigest()[:16], text)
 
@@ -74,8 +77,9 @@ class Again:
 
     def _say(self, record: Record, arrived: int) -> list[Said]:
         if isinstance(record, DeltaRecord):
-            panes = [int(delta.pane.min()) for delta in record.deltas if len(delta.pane)]
-            self.begins = min([self.begins, *panes])
+            panes = [delta.pane for delta in record.deltas if len(delta.pane)]
+            self.begins = min([self.begins, *(int(pane.min()) for pane in panes)])
+            self.last = max([self.last, *(int(pane.max()) for pane in panes)])
         with np.errstate(over="ignore", invalid="ignore"):  # as in the stage: someone sent numbers near 1e308
             return list(self.judge.hear(record, arrived))
 

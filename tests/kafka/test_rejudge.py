@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def published(rules: Settings, role: str) -> list[dict[str, Any]]:
 
 
 def run(*arguments: str) -> str:
-    done = CliRunner().invoke(command_line, ["rejudge", *arguments], env={"COLUMNS": "200"})
+    done = CliRunner().invoke(command_line, ["rejudge", *arguments], env={"COLUMNS": "200"}, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -86,14 +87,29 @@ def test_another_tolerance_shows_what_it_would_have_left_out(judged: Settings, t
     then, now, _, only_then, _ = row(run("-c", config, "--model", "m1"), "m1", "amount")
     assert then == only_then > 0 and now == 0
     assert "m0" not in run("-c", config, "--model", "m1")
-    assert row(run("-c", config, "--until", "2000-01-01"), "all") == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--model", "m"], r"nothing of a model 'm'; did you mean 'm\d'"),
+        (["--model", "fraud"], "nothing of a model 'fraud'; models with a baseline: m0, m1"),
+        (["--until", "2000-01-01"], r"are of \d{4}-.* to .*: nothing lies between --since and --until"),
+        (["--since", "2200-01-01"], "nothing lies between --since and --until"),
+    ],
+)
+def test_what_is_not_there_is_told(judged: Settings, tmp_path: Path, arguments: list[str], why: str) -> None:
+    with pytest.raises(StreamMonitorError, match=why):
+        CliRunner().invoke(
+            command_line, ["rejudge", "-c", config_of(judged, tmp_path), *arguments], catch_exceptions=False
+        )
 
 
 def test_an_alert_is_explained_from_the_command_line(judged: Settings, tmp_path: Path) -> None:
     config, wanted = config_of(judged, tmp_path), ("m0", "amount", "all", "open")
     opened = [a for a in published(judged, "alerts") if (a["model"], a["measure"], a["segment"], a["status"]) == wanted]
     (told,) = opened
-    invoke = CliRunner().invoke
+    invoke = partial(CliRunner().invoke, catch_exceptions=False)
     shown = invoke(command_line, ["alerts", "explain", told["id"][:10], "-c", config], env={"COLUMNS": "120"})
     assert shown.exit_code == 0, shown.output
     for word in (told["id"], "amount of m0", "cusum", "psi", "panes, at most", "windows of 10s"):
@@ -101,7 +117,7 @@ def test_an_alert_is_explained_from_the_command_line(judged: Settings, tmp_path:
     data = json.loads(invoke(command_line, ["alerts", "explain", told["id"], "-c", config, "--json"]).output)
     assert data["exact"] and rounded(data["records"][0]) == told
     with pytest.raises(StreamMonitorError, match="no alert has an id that begins with 'xyz'"):
-        invoke(command_line, ["alerts", "explain", "xyz", "-c", config], catch_exceptions=False)
+        invoke(command_line, ["alerts", "explain", "xyz", "-c", config])
 
 
 def test_nothing_is_written_and_the_app_must_be_there_with_the_same_panes(judged: Settings, tmp_path: Path) -> None:
