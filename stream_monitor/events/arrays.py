@@ -134,17 +134,18 @@ class Table:
             return len(self._packed)
         return sum(getattr(self, name).nbytes for name in self.ARRAYS)
 
-    def leading(self, arrays: int) -> tuple[tuple[int, ...], bytes] | None:
-        """Dtype codes and items of the first arrays, and their bytes: what tells those of two tables apart.
+    def opening(self, arrays: int) -> tuple[bytes, tuple[int, ...], bytes] | None:
+        """The early lists as they were read, the dtype codes and items of the first arrays, and their bytes.
 
-        None of a table that was not read.
+        They tell the beginnings of two tables apart. None of a table that was not read.
         """
-        if self._packed is None:
+        packed = self._packed
+        if packed is None:
             return None
-        heads, end = self._heads[: 2 * arrays], self._begin
-        for at in range(0, 2 * arrays, 2):
-            end += heads[at + 1] * _SIZES[heads[at]]
-        return heads, self._packed[self._begin : end]
+        heads, begin = self._heads[: 2 * arrays], self._begin
+        end = begin + _bytes_of(heads)
+        lists = _HEAD.size + len(self.ARRAYS) * _COLUMN.size
+        return packed[lists : begin if self.LATE is None else self._late], heads, packed[begin:end]
 
     def columns(self) -> dict[str, Any]:
         """All lists and arrays by name."""

@@ -163,7 +163,8 @@ class Lane:
         """
         size = self.rules.pane_ms
         for start in sorted(pane for pane in self.state.open if pane + size <= watermark):
-            yield from self._finish(start)
+            if start >= self._next_end or self.recent.plan is not None:
+                yield from self._finish(start)
             for reset in self.normal.due(start):
                 measures = self.normal.meant(reset)
                 self.centroids.forget(reset)

@@ -184,7 +184,10 @@ class ModelJudge:
             if watermark > NEVER and not lane.rest(watermark):
                 last = watermarks.last(name) if watermark >= END else END
                 for happening in lane.advance(watermark, last):
-                    yield from self._hear(happening)
+                    if isinstance(happening, Closed):
+                        self._closed(lane, happening.pane)
+                    else:
+                        yield from self._hear(happening)
         if self.state.watches.by_id:
             label, least = self.lanes["label"].state, self.settings.detection.min_count
             yield from self.state.watches.pass_by(label.closed, label.baselines, least)
@@ -208,9 +211,6 @@ class ModelJudge:
                 yield happening
             case Learned(record=record):
                 yield record
-            case Closed(lane=lane, pane=pane):
-                if lane.state.name == "input":
-                    self._count(lane, pane)
             case Rang(lane=lane, pane=pane, found=found):
                 yield from self._ring(lane, pane, found)
             case Finished(lane=lane, window=window):
@@ -252,7 +252,10 @@ class ModelJudge:
         after, alarmed = self.settings.baseline.accept_after, self.state.alerts.alarmed
         return any(alarmed(Cause(*about, kind), span, after) for kind in ABNORMAL)
 
-    def _count(self, lane: Lane, pane: Pane) -> None:
+    def _closed(self, lane: Lane, pane: Pane) -> None:
+        """Count what a closed pane had of predictions; nothing is said of it."""
+        if lane.state.name != "input":
+            return
         self.state.last_event = max(self.state.last_event, pane.start)
         groups = list(lane.state.ids.groups)
         for group, count in sorted(pane.accepted.items()):

@@ -80,12 +80,16 @@ class Normal:
     def fill(self, pane: Pane) -> Iterator[Learned]:
         """Let baselines in the making take in a closed pane, and put those in force that are full."""
         groups, touched = list(self.state.ids.groups), set[tuple[str, str]]()
-        if any([placed.layout.made != self._epoch for placed in pane.parts]):
-            touched = yield from self._fill(pane, groups)
+        for placed in pane.parts:
+            if placed.layout.made != self._epoch:
+                touched = yield from self._fill(pane, groups)
+                break
         filler = self.state.filler
         for group, count in pane.accepted.items():
             segment = groups[group][1]
             filler.events[segment] = filler.events.get(segment, 0) + count
+        if not touched:
+            return
         full = [key for key in touched if filler.by_key[key].total >= self.rules.first]
         for key in sorted(full, key=lambda key: (key[0] != ALL, key)):
             yield from self._complete(key, pane.start + self.rules.pane_ms, pane)

@@ -194,30 +194,27 @@ class Places:
 
 def _key(part: Part) -> Any:
     """What tells layouts apart; None where one would not come again."""
-    delta, cells = part.delta, slice(part.first, part.last)
+    delta = part.delta
     if part.whole:
-        numbers, categories = delta.numeric.leading(2), delta.categorical.leading(2)
-    elif part.rows is not None:
-        numbers, categories = (
-            _leading(delta.numeric, part.numeric, part),
-            _leading(delta.categorical, part.categorical, part),
+        numbers, categories = delta.numeric.opening(2), delta.categorical.opening(2)
+        return (
+            None
+            if numbers is None or categories is None
+            else (*delta.version, None, *delta.segment, numbers, categories)
         )
-    else:
+    if part.rows is None:
         return None
-    if numbers is None or categories is None:
-        return None
-    names = (
-        *delta.version[cells], None, *delta.segment[cells], None, *delta.numeric.names, None, *delta.categorical.names,
-    )  # fmt: skip
-    return names, numbers, categories
+    cells = slice(part.first, part.last)
+    of = _opening(delta.numeric, part.numeric, part), _opening(delta.categorical, part.categorical, part)
+    return *delta.version[cells], None, *delta.segment[cells], *of
 
 
-def _leading(table: NumericRows | CategoricalRows, rows: slice, part: Part) -> tuple[Any, ...]:
-    """Cells, counted from the first of the part, and names of some rows."""
+def _opening(table: NumericRows | CategoricalRows, rows: slice, part: Part) -> tuple[Any, ...]:
+    """Names, and of some rows the cells, counted from the first of the part, and which names they have."""
     cell, name = table.cell[rows], table.name[rows]
     if len(cell):  # else its type may be too narrow for where the part begins
         cell = cell - cell.dtype.type(part.first)
-    return cell.dtype.char, name.dtype.char, cell.tobytes(), name.tobytes()
+    return tuple(table.names), cell.dtype.char, name.dtype.char, cell.tobytes(), name.tobytes()
 
 
 class Pane:
@@ -232,6 +229,11 @@ class Pane:
             self.cells += _cells(placed)
             if placed.part.delta.numeric.length("values"):
                 _collect_values(placed, values)
+        self.accepted: dict[int, int] = {}
+        """Accepted events by group, of groups that have any."""
+        for group, counts in self.cells:
+            if counts[0]:
+                self.accepted[group] = self.accepted.get(group, 0) + counts[0]
         self.values, self.binned = _bin(values, ids, edges)
         """Those of measures without edges; as (group, measure, counts) those of measures that have some by now."""
         self.groups, self.measures = len(ids.groups), len(ids.measures)
@@ -240,15 +242,6 @@ class Pane:
         """The sample of each group that has one."""
         self.vectors: list[Embedded] = []
         """The embeddings of these rows."""
-
-    @cached_property
-    def accepted(self) -> dict[int, int]:
-        """Accepted events by group, of groups that have any."""
-        found: dict[int, int] = {}
-        for group, (accepted, *_) in self.cells:
-            if accepted:
-                found[group] = found.get(group, 0) + accepted
-        return found
 
     @cached_property
     def numbers(self) -> NumberRows:

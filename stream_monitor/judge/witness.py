@@ -23,9 +23,10 @@ from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.again import Again, Log, Terms
 from stream_monitor.judge.alerts import Cause
-from stream_monitor.judge.lane import Closed, Emptied, Lane, Rang
+from stream_monitor.judge.lane import Emptied, Lane, Rang
 from stream_monitor.judge.metrics import summarise
 from stream_monitor.judge.model import ModelJudge, ModelState, Said, Task
+from stream_monitor.judge.panes import Pane
 from stream_monitor.judge.partition import PartitionJudge, PartitionState
 from stream_monitor.judge.verdicts import QUALITY_TESTS, run_tests, tolerance
 from stream_monitor.judge.windows import Window
@@ -103,8 +104,6 @@ class Witness(ModelJudge):
     def _hear(self, happening: Any) -> Iterator[Said | Task]:
         sight = self.sight
         match happening:
-            case Closed(lane=lane, pane=pane):
-                self._look(lane, pane.start + self.settings.time.pane)
             case Rang(lane=lane, pane=pane, found=found) if found.finding is not None:
                 if (found.group, found.measure) == (sight.group(lane), sight.cause.measure):
                     end = pane + self.settings.time.pane
@@ -113,6 +112,10 @@ class Witness(ModelJudge):
             case Emptied(start=start, size=size) if sight.cause.measure == VOLUME and size == sight.pace.size:
                 sight.add(VOLUME, size, Point(start + size, 0.0, None))
         yield from super()._hear(happening)
+
+    def _closed(self, lane: Lane, pane: Pane) -> None:
+        self._look(lane, pane.start + self.settings.time.pane)
+        super()._closed(lane, pane)
 
     def _look(self, lane: Lane, end: int) -> None:
         """The CUSUM after the pane before the one that ends at `end`; where it rang, what was said then stays."""
