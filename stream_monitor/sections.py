@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from importlib.util import find_spec
+from math import inf
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -105,13 +106,11 @@ def _installed(names: tuple[SequentialName, ...]) -> tuple[SequentialName, ...]:
     return names
 
 
-TESTS = (
-    "psi", "ks", "js", "hellinger", "l_infinity", "wasserstein", "chi2", "missing", "new_categories", "type_change",
-    "volume", "domain_classifier", "mmd", "pca_error",
-)  # fmt: skip
-"""Tests that have a tolerance."""
-SHARES = ("ks", "js", "hellinger", "l_infinity", "missing", "new_categories", "type_change")
-"""Those whose effect is at most 1."""
+TESTS: dict[str, float] = {
+    "psi": inf, "ks": 1, "js": 1, "hellinger": 1, "l_infinity": 1, "wasserstein": inf, "chi2": inf, "missing": 1,
+    "new_categories": 1, "type_change": 1, "volume": inf, "domain_classifier": 0.5, "mmd": 2**0.5, "pca_error": 0.5,
+}  # fmt: skip
+"""Tests that have a tolerance, and the largest effect that there is."""
 
 
 def _tolerable(tolerance: dict[str, float]) -> dict[str, float]:
@@ -120,8 +119,8 @@ def _tolerable(tolerance: dict[str, float]) -> dict[str, float]:
             near = get_close_matches(name, TESTS, 1, 0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"tests: {', '.join(TESTS)}"
             raise ValueError(f"there is no test {name!r}; {hint}")
-        if name in SHARES and value > 1:
-            raise ValueError(f"{name} is at most 1, so {value:g} is never reached; say 1 to switch it off")
+        if value > (most := TESTS[name]):
+            raise ValueError(f"{name} is at most {most:.3g}, so {value:g} is never reached: {most:.3g} switches it off")
         if name == "volume" and value < 1:
             raise ValueError(f"volume is a factor, at least 1, and not {value:g}: 2 tolerates half to double the count")
     return tolerance
@@ -146,7 +145,8 @@ class DetectionSettings(Section):
     )
     min_count: Annotated[int, Field(ge=10, description="values below which a window is not judged")] = 50
     tolerance: Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator(_tolerable)] = Field(
-        {}, description="effect that is still no drift, by test: {psi: 0.2, missing: 0.05}; 1 switches a share off"
+        {},
+        description="effect that is still no drift, by test: {psi: 0.2, missing: 0.05}; {missing: 1} switches it off",
     )
     persistence: Annotated[int, Field(ge=1, le=100, description="windows in a row before an alert opens")] = 1
     recovery: Annotated[

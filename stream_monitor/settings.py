@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,9 +30,7 @@ from stream_monitor.durations import HOUR, Duration, format_duration, ms
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.dead_letters import Kept, LetterWriter
 from stream_monitor.events.privacy import Privacy
-from stream_monitor.sections import TESTS, BaselineSettings, DetectionSettings, SampleSettings, Section, TimeSettings
-
-log = logging.getLogger(__name__)
+from stream_monitor.sections import BaselineSettings, DetectionSettings, SampleSettings, Section, TimeSettings
 
 
 class KafkaSettings(Section):
@@ -310,7 +307,7 @@ def parse(raw: Mapping[str, Any], source: str = "settings") -> Settings:
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
+        lines = [explain(problem) for problem in error.errors()]
         raise SettingsError(f"{source}: {len(lines)} mistake(s)\n" + "\n".join(f"  {line}" for line in lines)) from None
 
 
@@ -330,7 +327,8 @@ def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
         place[key] = environ[name] if secrets.is_secret((*sections, key)) else _yaml(environ[name], name)
 
 
-def _explain(problem: Any) -> str:
+def explain(problem: Any) -> str:
+    """A mistake that pydantic found, as a line: where it is, and what was meant perhaps."""
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
@@ -348,53 +346,3 @@ def _keys_at(location: tuple[str | int, ...]) -> list[str]:
             return []
         section = kind
     return list(section.model_fields)
-
-
-_JUDGED = {"detection", "baseline", "caps", "join", "time", "segments"}
-
-
-def judged_text(settings: Settings) -> str:
-    """The settings that a judge obeys, as they are published to its topic."""
-    return orjson.dumps(settings.model_dump(mode="json", include=_JUDGED), option=orjson.OPT_SORT_KEYS).decode()
-
-
-def in_force(base: Settings, text: str) -> Settings:
-    """The settings with the judged sections that the log says; SettingsError when the structure differs.
-
-    The log outlives versions: what this one does not know, or refuses, counts as unset, and is told.
-    """
-    judged = orjson.loads(text)
-    tolerance = judged.get("detection", {}).get("tolerance", {})
-    for name in tolerance.keys() - set(TESTS):  # a version that did not look at names took any, and obeyed none
-        del tolerance[name]
-    recorded = _understood({**base.model_dump(exclude=_JUDGED), **judged})
-    if recorded.structure() != base.structure():
-        raise SettingsError(
-            "pane, windows, segments or grain differ from those of the running app "
-            f"{base.app!r}: profiles in flight would lose their meaning. Keep them, or choose another app name."
-        )
-    return recorded
-
-
-def _understood(raw: dict[str, Any]) -> Settings:
-    """The settings without what is mistaken in them, which is taken away one mistake after another."""
-    while True:
-        try:
-            return Settings.model_validate(raw)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            if not _unset(raw, problem["loc"]):
-                return parse(raw, "recorded settings")  # says what is wrong
-            log.warning("of the recorded settings one counts as unset: %s", _explain(problem))
-
-
-def _unset(raw: dict[str, Any], location: tuple[str | int, ...]) -> bool:
-    """Take the innermost key at the place away; false where there is none."""
-    place, found = raw, None
-    for part in location:
-        if not isinstance(place, dict) or part not in place:
-            break
-        found, place = (place, part), place[part]
-    if found is not None:
-        del found[0][found[1]]
-    return found is not None

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from stream_monitor.errors import SettingsError
+from stream_monitor.recorded import in_force, judged_text
 from stream_monitor.secrets import MAX_BYTES, is_secret
-from stream_monitor.settings import in_force, judged_text, load, parse
+from stream_monitor.settings import load, parse
 
 SECRET = "@hunter2: *x"
 VARIABLE = "STREAM_MONITOR__KAFKA__OPTIONS__SASL_PASSWORD"

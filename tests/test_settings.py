@@ -8,8 +8,9 @@ import pytest
 from stream_monitor.detect.window_tests import TOLERANCE
 from stream_monitor.durations import format_duration, ms
 from stream_monitor.errors import SettingsError
+from stream_monitor.recorded import in_force, judged_text
 from stream_monitor.sections import TESTS
-from stream_monitor.settings import in_force, judged_text, load, parse
+from stream_monitor.settings import load, parse
 
 
 def test_no_file_at_all_is_fine() -> None:
@@ -53,32 +54,62 @@ def test_numbers_are_finite(key: str) -> None:
         parse({"detection": {key: float("inf")}})
 
 
-def test_a_log_in_which_an_unknown_tolerance_was_obeyed_by_nobody_is_read() -> None:
-    old = json.loads(judged_text(parse({"detection": {"tolerance": {"psi": 0.2}}})))
-    old["detection"]["tolerance"]["pssi"] = 0.3
-    assert in_force(parse({}), json.dumps(old)).detection.tolerance == {"psi": 0.2}
-
-
 def test_what_another_version_wrote_and_this_one_does_not_understand_counts_as_unset_and_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    log = json.loads(judged_text(parse({"detection": {"persistence": 5}})))
+    log = json.loads(judged_text(parse({"detection": {"persistence": 5}, "time": {"pane": "3s", "windows": ["3m"]}})))
     log["detection"] |= {"of_a_newer_version": 3, "false_alarms": None, "recovery": "often"}
     log["detection"]["input"] = ["cusum", "of_a_newer_version"]
     log["caps"]["models"] = -1
-    read = in_force(parse({}), json.dumps(log))
-    assert read == parse({"detection": {"persistence": 5}})
+    log["time"] |= {"max_skew": "never", "allowed_lateness": "1m"}
+    log |= {"baseline": None, "shadow": {}}
+    read = in_force(parse({"time": {"pane": "3s", "windows": ["3m"]}}), json.dumps(log))
+    assert read == parse(
+        {"detection": {"persistence": 5}, "time": {"pane": "3s", "windows": ["3m"], "allowed_lateness": "1m"}}
+    )
     told = "\n".join(caplog.messages)
-    for key in ("of_a_newer_version", "false_alarms", "recovery", "caps.models"):
+    for key in ("of_a_newer_version", "false_alarms", "recovery", "caps.models", "max_skew", "baseline", "shadow"):
         assert key in told
-    assert len(caplog.messages) == 5
+    assert len(caplog.messages) == 8
 
 
-def test_what_the_structure_was_must_be_understood() -> None:
-    log = json.loads(judged_text(parse({"time": {"pane": "2s"}})))
-    log["time"]["pane"] = "a while"
-    with pytest.raises(SettingsError, match="profiles in flight would lose their meaning"):
-        in_force(parse({"time": {"pane": "2s"}}), json.dumps(log))
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("time", "pane", "a while"),
+        ("time", "windows", ["1m", "1mo"]),
+        ("join", "grain", "auto"),
+        ("segments", None, [{"field": "country"}]),
+        ("time", None, None),
+        ("detection", None, []),
+    ],
+)
+def test_the_structure_is_never_guessed(section: str, key: str | None, value: object) -> None:
+    base = parse({})
+    log = json.loads(judged_text(base))
+    if key is None:
+        log[section] = value
+    else:
+        log[section][key] = value
+    if section == "detection":
+        assert in_force(base, json.dumps(log)) == base
+        return
+    with pytest.raises(SettingsError, match=rf"recorded settings: \d mistake(.|\n)*{section}"):
+        in_force(base, json.dumps(log))
+
+
+def test_a_section_that_is_refused_as_a_whole_keeps_the_structure() -> None:
+    base = parse({"time": {"pane": "3s", "windows": ["3m"]}})
+    log = json.loads(judged_text(base))
+    log["time"] |= {"max_skew": "1h", "allowed_lateness": "1m"}  # not to be had together
+    assert in_force(base, json.dumps(log)) == base
+
+
+def test_tolerances_that_are_refused_now_stay_as_they_were_obeyed(caplog: pytest.LogCaptureFixture) -> None:
+    log = json.loads(judged_text(parse({})))
+    log["detection"]["tolerance"] = {"ks": 1.5, "psi": 0.5, "volume": 0.5, "pca_error": 3, "pssi": 1.0, "js": -1.0}
+    assert in_force(parse({}), json.dumps(log)).detection.tolerance == {"ks": 1, "psi": 0.5, "pca_error": 0.5}
+    assert [told for told in caplog.messages if ("volume" in told and "pssi" in told) or "js" in told]
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:

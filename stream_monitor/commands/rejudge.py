@@ -18,12 +18,13 @@ from rich.table import Table
 from stream_monitor.baseline.show import in_force
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.records import DeltaRecord
+from stream_monitor.describe.records import DeltaRecord, Record
 from stream_monitor.detect.pinned import PinnedBaseline, read_file
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.contracts import Alert
-from stream_monitor.judge.again import Again, Log, Terms, judge_again
+from stream_monitor.judge.again import Log, Terms, judge_again
 from stream_monitor.judge.model import Said
+from stream_monitor.judge.partition import FLEET
 from stream_monitor.kafka.retained import Retained
 from stream_monitor.pictures import to_the_second, when
 from stream_monitor.rejudge import Comparison, Scope
@@ -51,10 +52,8 @@ def run(settings: Settings, wanted: Wanted, console: Console, err: Console) -> N
     """
     pinned = read_file(wanted.baseline, settings.embeddings) if wanted.baseline else None
     retained = Retained(settings)
-    if wanted.scope.model is not None:
-        _demand_model(wanted.scope.model, retained)
-    found, begins, held = Comparison(), dict[int, int](), list[Again]()
-    numbers = retained.numbers if wanted.scope.model is None else [retained.partition_of(wanted.scope.model)]
+    found, begins, ends, said_any = Comparison(), dict[int, int](), NEVER, False
+    numbers = _partitions(wanted.scope.model, retained)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _writer(wanted) as write, Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("profiles", total=sum(map(retained.size, numbers)))
@@ -62,46 +61,38 @@ def run(settings: Settings, wanted: Wanted, console: Console, err: Console) -> N
             again = judge_again(terms_of(settings, retained, number, pinned), number)
             for said in again.hear(_log(retained, number, progress, task)):
                 if wanted.scope.holds(said):
+                    said_any = True
                     write(said)
                     if isinstance(said, Alert):
                         found.would_be(said)
             begins[number] = -(2**63) if retained.whole(number) else again.begins
-            held.append(again)
-    _demand_time(wanted.scope, held, all(map(retained.whole, numbers)))
+            ends = max(ends, again.last)
     told = (alert for alert in retained.alerts() if wanted.scope.holds(alert))
     found.was(told, lambda model: begins.get(retained.partition_of(model), -(2**63)))
+    if not (said_any or found.then or found.before):  # a table of zeros would look like silence
+        last = "hold no events yet" if ends == NEVER else f"end with the pane of {to_the_second(ends)}"
+        raise StreamMonitorError(f"nothing was judged in that time, and nothing would be: the profiles {last}")
     _print(found, wanted.every, console)
     _warn(retained, begins, found, err)
 
 
-def _demand_model(model: str, retained: Retained) -> None:
-    """Refuse a model of which nothing is there, before anything is judged; one without a baseline is looked for."""
-    with_baseline = {baseline.model for baseline in in_force(retained.notices)}
-    if model in with_baseline:
-        return
-    for _, record, _ in retained.profiles(retained.partition_of(model)):
-        if isinstance(record, DeltaRecord) and any(delta.model == model for delta in record.deltas):
-            return
+def _partitions(model: str | None, retained: Retained) -> list[int]:
+    """The partitions that tell of a model; refused is one of which nothing is there, before anything is judged."""
+    if model is None:
+        return retained.numbers
+    if model == FLEET:
+        return [0]
+    number, with_baseline = retained.partition_of(model), {baseline.model for baseline in in_force(retained.notices)}
+    if model in with_baseline or any(_names(record, model) for _, record, _ in retained.profiles(number)):
+        return [number]
     near = get_close_matches(model, with_baseline, 1, 0.5)
-    hint = (
-        f"did you mean {near[0]!r}?" if near else f"models with a baseline: {', '.join(sorted(with_baseline)[:SHOWN])}"
-    )
+    others = ", ".join(sorted(with_baseline)[:SHOWN])
+    hint = f"did you mean {near[0]!r}?" if near else f"models with a baseline: {others or 'none yet'}"
     raise StreamMonitorError(f"the profiles hold nothing of a model {model!r}; {hint}")
 
 
-def _demand_time(scope: Scope, held: list[Again], whole: bool) -> None:
-    """Refuse a time of which nothing is there: a table of zeros would look like silence.
-
-    What is there of the time before the oldest profiles, where these have expired, are alerts that opened then.
-    """
-    first, last = min(again.begins for again in held), max(again.last for again in held)
-    if last == NEVER and not whole:
-        return
-    if last == NEVER:
-        raise StreamMonitorError("the profiles hold no events yet")
-    if last < scope.since or (whole and first >= scope.until):
-        span = f"{to_the_second(first)} to {to_the_second(last)}"
-        raise StreamMonitorError(f"the profiles are of {span}: nothing lies between --since and --until")
+def _names(record: Record, model: str) -> bool:
+    return isinstance(record, DeltaRecord) and any(delta.model == model for delta in record.deltas)
 
 
 def terms_of(

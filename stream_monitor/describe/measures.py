@@ -16,6 +16,8 @@ LATENCY: Final = "latency_ms"
 NULL_ANSWER: Final = "null_answer"
 OVERRIDDEN: Final = "human_override"
 VOLUME: Final = "volume"
+LABEL: Final = "label"
+"""In its lane; one that is true or false is there as a number too, for its mean."""
 JOINT: Final = "joint(features)"
 """All features together; no feature has this name, for one that ends like it is `feature.…`."""
 

@@ -13,14 +13,14 @@ from stream_monitor.describe.cells import ACCEPTED, ALL
 from stream_monitor.describe.codes import CodeBook
 from stream_monitor.describe.columns import Coded, Columns, Spec, distinct
 from stream_monitor.describe.deltas import Batch
-from stream_monitor.describe.measures import Lane
+from stream_monitor.describe.measures import LABEL, Lane
 from stream_monitor.describe.pending import rows as pending
 from stream_monitor.describe.pending.rows import Joined
 from stream_monitor.describe.records import PerformanceDelta
 from stream_monitor.events.arrays import pack
 from stream_monitor.types import F64, I64, Bool
 
-ERROR, ABSOLUTE_ERROR, SQUARED_ERROR, LABEL = "error", "absolute_error", "squared_error", "label"
+ERROR, ABSOLUTE_ERROR, SQUARED_ERROR = "error", "absolute_error", "squared_error"
 DISAGREEMENT = "label_disagreement"
 
 

@@ -60,7 +60,7 @@ def _caption(rows: list[Row]) -> str | None:
     early = [row for row in rows if row.get("early")]
     told = [
         f"{row['detector']} makes its baseline of the first {row['learns']:,} values: {row['early']} of the "
-        f"{row['changes']} marked changes lie among them, and cannot be found"
+        f"{row['changes']} marked changes lie among them, and are found after them or not at all"
         for row in early
     ]
     return "\n".join(told) or None

@@ -20,7 +20,8 @@ from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.errors import SettingsError
 from stream_monitor.judge.model import Said
 from stream_monitor.judge.partition import PartitionJudge, PartitionState
-from stream_monitor.settings import Settings, in_force, judged_text
+from stream_monitor.recorded import judged_text, understood
+from stream_monitor.settings import Settings
 
 Log = Iterable[tuple[Record, int]]
 """Records of a `profiles` partition in log order, each with the broker's time of it (epoch ms)."""
@@ -86,14 +87,14 @@ class Again:
     def _compare(self, recorded: SettingsRecord) -> None:
         """Take the known edges where the settings asked for would lead to others than the log's."""
         try:
-            had = in_force(self.terms.settings, recorded.text)
+            had, unset = understood(self.terms.settings, recorded.text)
         except SettingsError as error:
             raise SettingsError(
                 f"what profiles are made of cannot be judged otherwise; `replay --topics` can, from events: {error}"
             ) from error
         wanted = self.terms.settings
         same = (had.baseline, had.caps, had.detection.limits) == (wanted.baseline, wanted.caps, wanted.detection.limits)
-        if not same or self.terms.pinned or not self.terms.keep_pins:
+        if unset or not same or self.terms.pinned or not self.terms.keep_pins:
             self.judge.know(self.terms.knowledge, from_start=self.terms.whole)
 
 

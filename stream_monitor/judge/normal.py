@@ -17,7 +17,7 @@ from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.edges import Edges
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord
-from stream_monitor.describe.measures import base_of
+from stream_monitor.describe.measures import LABEL, base_of
 from stream_monitor.describe.profiles import NEW_CATEGORIES
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.baselines import (
@@ -90,9 +90,15 @@ class Normal:
             filler.events[segment] = filler.events.get(segment, 0) + count
         if not touched:
             return
-        full = [key for key in touched if filler.by_key[key].total >= self.rules.first]
+        full = [key for key in touched if self._values(key) >= self.rules.first]
         for key in sorted(full, key=lambda key: (key[0] != ALL, key)):
             yield from self._complete(key, pane.start + self.rules.pane_ms, pane)
+
+    def _values(self, key: tuple[str, str]) -> int:
+        filling = self.state.filler.by_key[key]
+        if (self.state.name, key[1]) == ("label", LABEL):  # true and false came twice, as numbers and as categories
+            return max(filling.n, filling.categorical) + filling.other
+        return filling.total
 
     def _fill(self, pane: Pane, groups: list[tuple[str, str]]) -> Generator[Learned, None, set[tuple[str, str]]]:
         """The (segment, measure) of the baselines that took something in."""

@@ -31,7 +31,8 @@ from stream_monitor.judge.alerts import AlertBook, Cause, Moment
 from stream_monitor.judge.model import ModelJudge, ModelState, Said, Task, new_state
 from stream_monitor.judge.verdicts import Trial, run_tests
 from stream_monitor.judge.watermarks import Watermarks
-from stream_monitor.settings import Settings, in_force
+from stream_monitor.recorded import in_force
+from stream_monitor.settings import Settings
 
 FLEET = "__all__"
 """The model of alerts that are about the whole app."""

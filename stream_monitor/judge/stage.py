@@ -17,7 +17,8 @@ from stream_monitor.events.contracts import Alert
 from stream_monitor.judge import metrics
 from stream_monitor.judge.model import ModelState, Said
 from stream_monitor.judge.partition import PartitionJudge, PartitionState
-from stream_monitor.settings import Settings, judged_text
+from stream_monitor.recorded import judged_text
+from stream_monitor.settings import Settings
 from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position, demand_offset
 
 SNAPSHOT_FORMAT = 1

@@ -181,7 +181,7 @@ def test_a_users_own_file_is_judged(tmp_path: Path) -> None:
     rows = {row["detector"]: row for row in json.loads(out.read_text())["labelled"]}
     assert rows["cusum"]["recall"] == 1 and 0 < rows["cusum"]["delay"] < 20
     assert rows["never"]["delay"] is None
-    caption = "first 2,000 values: 1 of the 1 marked changes lie among them, and cannot be found"
+    caption = "first 2,000 values: 1 of the 1 marked changes lie among them, and are found after them or not at all"
     assert "e_sr makes its baseline of the " + caption in " ".join(done.stdout.split())
     assert "cusum makes" not in done.stdout and (rows["cusum"]["early"], rows["e_sr"]["early"]) == (0, 1)
     told = [line for line in done.stderr.splitlines() if "parts measured" in line]  # a log instead of a bar

@@ -20,7 +20,7 @@ from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.events.contracts import Metric
 from stream_monitor.judge.partition import PartitionJudge, PartitionState
 from stream_monitor.judge.performance import Performance, lags_of
-from stream_monitor.settings import judged_text
+from stream_monitor.recorded import judged_text
 from tests.judge.test_waiting import deltas_of
 from tests.streams import quick_settings
 

@@ -48,8 +48,9 @@ from stream_monitor.judge.stage import read_snapshot, write_snapshot
 from stream_monitor.judge.verdicts import Subject, Trial, run_tests
 from stream_monitor.judge.waiting import Came, Held
 from stream_monitor.judge.windows import Window
+from stream_monitor.recorded import judged_text
 from stream_monitor.sections import DetectionSettings
-from stream_monitor.settings import CapSettings, judged_text, parse
+from stream_monitor.settings import CapSettings, parse
 from tests.judge.logs import Recorded
 from tests.streams import T0, quick_settings
 
