@@ -141,7 +141,9 @@ def reset(settings: Settings, record: ResetRecord, console: Console) -> None:
     number = pins.reset(settings, record)
     named = ", ".join(meant[:SHOWN]) + (f" and {len(meant) - SHOWN} more" if len(meant) > SHOWN else "")
     whose = f"{record.model}, {record.version or 'all versions'}, {record.segment or 'all segments'}"
-    since = "the first pane not closed yet" if record.since == NEVER else f"the pane of {to_the_second(record.since)}"
+    since = "the first pane not closed yet"
+    if record.since != NEVER:
+        since = f"the pane of {to_the_second(record.since)}, or {since} if that is later,"
     console.print(
         f"[green]✓[/green] reset: {escape(named)} ({escape(whose)}) from {since} on; "
         f"1 record on {settings.topic('profiles')}/{number}",
