@@ -197,9 +197,9 @@ def test_a_detector_goes_on_after_packing_as_if_nothing_had_been(name: str) -> N
     assert [change.score for change in rings(second, values[7_000:]).values()] == tail
 
 
-@pytest.mark.parametrize("name", ["adwin", "page_hinkley", "kswin"])
-def test_a_detector_does_not_depend_on_scale(name: str) -> None:
-    values = stream("steps")[:16_000]
+@pytest.mark.parametrize(("name", "n"), [("adwin", 16_000), ("page_hinkley", 16_000), ("kswin", 5_000)])
+def test_a_detector_does_not_depend_on_scale(name: str, n: int) -> None:
+    values = stream("steps")[:n]
     for scale, offset in ((1.0, 0.0), (1_024.0, 0.0), (1_024.0, 4_096.0)):
         baseline, detector = baseline_of(scale, offset), DETECTORS[name](DetectionSettings())
         found = {}
