@@ -12,6 +12,23 @@
 A bad *event* is never an exception: it is a dead letter. Only too many of them are one, where the settings say so.
 """
 
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+from itertools import islice
+
+MOST = 20
+"""Names that a message lists."""
+
+
+def meant(name: str, known: Collection[str], what: str) -> str:
+    """The end of a message about a name that is not there: the nearest that is, or the first twenty, which are `what`."""
+    if near := get_close_matches(name, known, 1, 0.5):
+        return f"did you mean {near[0]!r}?"
+    more = ["…"] if len(known) > MOST else []
+    return f"{what}: {', '.join([*islice(known, MOST), *more]) or 'none yet'}"
+
 
 class StreamMonitorError(Exception):
     """Base of all errors raised on purpose; its text tells a user what to do."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from importlib.util import find_spec
 from math import inf
 from typing import Annotated, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from stream_monitor.durations import Duration, Pace, Rate, WindowPace, format_duration, ms
+from stream_monitor.errors import meant
 
 MOST_SLIDES = 288
 """Slides of a window: so many parts of it are kept at most. 288 are a day by five minutes."""
@@ -116,9 +116,7 @@ TESTS: dict[str, float] = {
 def _tolerable(tolerance: dict[str, float]) -> dict[str, float]:
     for name, value in tolerance.items():
         if name not in TESTS:
-            near = get_close_matches(name, TESTS, 1, 0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"tests: {', '.join(TESTS)}"
-            raise ValueError(f"there is no test {name!r}; {hint}")
+            raise ValueError(f"there is no test {name!r}; {meant(name, TESTS, 'tests')}")
         if value > (most := TESTS[name]):
             raise ValueError(f"{name} is at most {most:.3g}, so {value:g} is never reached: {most:.3g} switches it off")
         if name == "volume" and value < 1:

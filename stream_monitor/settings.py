@@ -6,7 +6,6 @@ Grammar: sections are nouns in the order of the stream; durations are written wi
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ from pydantic import (
 
 from stream_monitor import secrets
 from stream_monitor.durations import HOUR, Duration, format_duration, ms
-from stream_monitor.errors import SettingsError
+from stream_monitor.errors import SettingsError, meant
 from stream_monitor.events.dead_letters import Kept, LetterWriter
 from stream_monitor.events.privacy import Privacy
 from stream_monitor.sections import BaselineSettings, DetectionSettings, SampleSettings, Section, TimeSettings
@@ -333,9 +332,7 @@ def explain(problem: Any) -> str:
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     known = _keys_at(problem["loc"][:-1])
-    near = difflib.get_close_matches(str(problem["loc"][-1]), known, 1, 0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-    return f"{where}: unknown key; {hint}"
+    return f"{where}: unknown key; {meant(str(problem['loc'][-1]), known, 'known keys')}"
 
 
 def _keys_at(location: tuple[str | int, ...]) -> list[str]:

@@ -81,7 +81,6 @@ def test_what_another_version_wrote_and_this_one_does_not_understand_counts_as_u
         ("join", "grain", "auto"),
         ("segments", None, [{"field": "country"}]),
         ("time", None, None),
-        ("detection", None, []),
     ],
 )
 def test_the_structure_is_never_guessed(section: str, key: str | None, value: object) -> None:
@@ -91,11 +90,14 @@ def test_the_structure_is_never_guessed(section: str, key: str | None, value: ob
         log[section] = value
     else:
         log[section][key] = value
-    if section == "detection":
-        assert in_force(base, json.dumps(log)) == base
-        return
     with pytest.raises(SettingsError, match=rf"recorded settings: \d mistake(.|\n)*{section}"):
         in_force(base, json.dumps(log))
+
+
+def test_a_section_of_another_shape_counts_as_unset() -> None:
+    base = parse({})
+    log = json.loads(judged_text(base)) | {"detection": []}
+    assert in_force(base, json.dumps(log)) == base
 
 
 def test_a_section_that_is_refused_as_a_whole_keeps_the_structure() -> None:
@@ -110,6 +112,7 @@ def test_tolerances_that_are_refused_now_stay_as_they_were_obeyed(caplog: pytest
     log["detection"]["tolerance"] = {"ks": 1.5, "psi": 0.5, "volume": 0.5, "pca_error": 3, "pssi": 1.0, "js": -1.0}
     assert in_force(parse({}), json.dumps(log)).detection.tolerance == {"ks": 1, "psi": 0.5, "pca_error": 0.5}
     assert [told for told in caplog.messages if ("volume" in told and "pssi" in told) or "js" in told]
+    assert sorted(told.split("tolerance.")[1].split(":")[0] for told in caplog.messages) == ["js", "pssi", "volume"]
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def run(settings: Settings, wanted: str, as_json: bool, console: Console) -> Non
     """Find an alert, judge the profiles of its model again, and print what led to it."""
     retained = Retained(settings)
     published = find(list(retained.alerts()), wanted)
-    number = retained.partition_of(published[0].model) if published[0].kind != "silence" else 0
+    number = retained.partition_of(published[0].model)
     terms = terms_of(settings, retained, number, None, obey_log=True)
     log = ((record, arrived) for _, record, arrived in retained.profiles(number))
     found = explain(terms, number, log, published)

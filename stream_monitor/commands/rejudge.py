@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
@@ -16,15 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from stream_monitor.baseline.show import in_force
+from stream_monitor.describe.cells import FLEET
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.records import DeltaRecord, Record
 from stream_monitor.detect.pinned import PinnedBaseline, read_file
-from stream_monitor.errors import StreamMonitorError
+from stream_monitor.errors import StreamMonitorError, meant
 from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.again import Log, Terms, judge_again
 from stream_monitor.judge.model import Said
-from stream_monitor.judge.partition import FLEET
 from stream_monitor.kafka.retained import Retained
 from stream_monitor.pictures import to_the_second, when
 from stream_monitor.rejudge import Comparison, Scope
@@ -80,14 +79,11 @@ def _partitions(model: str | None, retained: Retained) -> list[int]:
     """The partitions that tell of a model; refused is one of which nothing is there, before anything is judged."""
     if model is None:
         return retained.numbers
-    if model == FLEET:
-        return [0]
     number, with_baseline = retained.partition_of(model), {baseline.model for baseline in in_force(retained.notices)}
-    if model in with_baseline or any(_names(record, model) for _, record, _ in retained.profiles(number)):
+    there = model == FLEET or model in with_baseline
+    if there or any(_names(record, model) for _, record, _ in retained.profiles(number)):
         return [number]
-    near = get_close_matches(model, with_baseline, 1, 0.5)
-    others = ", ".join(sorted(with_baseline)[:SHOWN])
-    hint = f"did you mean {near[0]!r}?" if near else f"models with a baseline: {others or 'none yet'}"
+    hint = meant(model, sorted(with_baseline), "models with a baseline")
     raise StreamMonitorError(f"the profiles hold nothing of a model {model!r}; {hint}")
 
 

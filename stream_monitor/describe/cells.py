@@ -13,6 +13,8 @@ from stream_monitor.types import I64
 ALL = "all"
 ACCEPTED, DUPLICATE, LATE = 0, 1, 2
 """What became of a prediction; the columns of a cell's counts."""
+FLEET = "__all__"
+"""The model of alerts that are about the whole app; the judge of the first partition tells them."""
 
 
 @dataclass(slots=True)

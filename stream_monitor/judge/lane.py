@@ -163,7 +163,7 @@ class Lane:
         """
         size = self.rules.pane_ms
         for start in sorted(pane for pane in self.state.open if pane + size <= watermark):
-            if start >= self._next_end or self.recent.plan is not None:
+            if start >= self._next_end or self.recent.plan is not None:  # else nothing ends: most panes
                 yield from self._finish(start)
             for reset in self.normal.due(start):
                 measures = self.normal.meant(reset)

@@ -194,19 +194,17 @@ class Places:
 
 def _key(part: Part) -> Any:
     """What tells layouts apart; None where one would not come again."""
-    delta = part.delta
+    delta, cells = part.delta, slice(part.first, part.last)
     if part.whole:
         numbers, categories = delta.numeric.opening(2), delta.categorical.opening(2)
-        return (
-            None
-            if numbers is None or categories is None
-            else (*delta.version, None, *delta.segment, numbers, categories)
-        )
-    if part.rows is None:
+        if numbers is None or categories is None:
+            return None
+    elif part.rows is None:
         return None
-    cells = slice(part.first, part.last)
-    of = _opening(delta.numeric, part.numeric, part), _opening(delta.categorical, part.categorical, part)
-    return *delta.version[cells], None, *delta.segment[cells], *of
+    else:
+        numbers = _opening(delta.numeric, part.numeric, part)
+        categories = _opening(delta.categorical, part.categorical, part)
+    return *delta.version[cells], None, *delta.segment[cells], numbers, categories
 
 
 def _opening(table: NumericRows | CategoricalRows, rows: slice, part: Part) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from stream_monitor.describe.cells import ALL
+from stream_monitor.describe.cells import ALL, FLEET
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.columns import OTHER
 from stream_monitor.describe.edges import Edges
@@ -33,9 +33,6 @@ from stream_monitor.judge.verdicts import Trial, run_tests
 from stream_monitor.judge.watermarks import Watermarks
 from stream_monitor.recorded import in_force
 from stream_monitor.settings import Settings
-
-FLEET = "__all__"
-"""The model of alerts that are about the whole app."""
 
 
 class Newcomer(msgspec.Struct):

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import msgspec
 
+from stream_monitor.describe.cells import FLEET
 from stream_monitor.describe.records import Record, read
 from stream_monitor.describe.stage import partition_of
 from stream_monitor.errors import BrokerError, TopicsError
@@ -58,8 +59,8 @@ class Retained:
         return [number for _, number in self._profiles]
 
     def partition_of(self, model: str) -> int:
-        """The partition of `profiles` in which a model is judged."""
-        return partition_of(model, len(self._profiles))
+        """The partition of `profiles` in which a model is judged; the first tells of the whole app."""
+        return 0 if model == FLEET else partition_of(model, len(self._profiles))
 
     def size(self, number: int) -> int:
         """Offsets of a partition that can be read: records, and markers of transactions."""

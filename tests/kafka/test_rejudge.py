@@ -96,6 +96,7 @@ def test_another_tolerance_shows_what_it_would_have_left_out(judged: Settings, t
         (["--model", "fraud"], "nothing of a model 'fraud'; models with a baseline: m0, m1"),
         (["--until", "2000-01-01"], r"nothing was judged in that time, .* end with the pane of \d{4}-"),
         (["--since", "2200-01-01"], "nothing was judged in that time"),
+        (["--model", "__all__"], "nothing was judged in that time"),  # no silence
     ],
 )
 def test_what_is_not_there_is_told(judged: Settings, tmp_path: Path, arguments: list[str], why: str) -> None:
