@@ -53,7 +53,9 @@ class Record(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Group:
+class Group:
+    """A consumer group: its members, and what they have committed."""
+
     generation: int = 0
     members: list[MemoryClient] = field(default_factory=list)
     offsets: dict[Partition, Position] = field(default_factory=dict)
@@ -65,10 +67,14 @@ class MemoryBroker:
     def __init__(self, partitions: dict[str, int], clock: Callable[[], int]) -> None:
         self.partitions, self.clock = partitions, clock
         self.logs: dict[Partition, list[Record]] = {(r, n): [] for r, count in partitions.items() for n in range(count)}
-        self.groups: dict[str, _Group] = {}
+        self.groups: dict[str, Group] = {}
         self.open: set[int] = set()
         self.aborted: set[int] = set()
         self._transactions = 0
+
+    def group(self, name: str) -> Group:
+        """The group of this name, made on first use."""
+        return self.groups.setdefault(name, Group())
 
     def append(self, role: str, value: bytes, key: bytes | None = None, number: int | None = None) -> None:
         """Produce outside any transaction, as a user's producer does."""
@@ -138,7 +144,7 @@ class MemoryClient:
 
     def __init__(self, broker: MemoryBroker, group: str, crash: Crash = lambda step: None) -> None:
         self.broker, self.group_name, self.crash = broker, group, crash
-        self.group = broker.groups.setdefault(group, _Group())
+        self.group = broker.group(group)
         self.roles: list[str] = []
         self._at: dict[Partition, int] = {}
         self._generation = -1
