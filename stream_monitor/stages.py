@@ -68,7 +68,8 @@ def demand_offset(
 class Output(NamedTuple):
     """A record to publish.
 
-    `partition` None lets the key decide, `tracked` asks for its offset, `timestamp` None is the time of sending.
+    `partition` None lets the key decide, `tracked` asks for its offset, `timestamp` None is the time of sending. A
+    `tombstone` has no value: it deletes its key from a compacted topic.
     """
 
     role: str
@@ -77,6 +78,7 @@ class Output(NamedTuple):
     partition: int | None = None
     tracked: bool = False
     timestamp: int | None = None
+    tombstone: bool = False
 
 
 class PartitionStatus(NamedTuple):
@@ -103,6 +105,10 @@ class Stage(Protocol):
     @property
     def changelog(self) -> str:
         """The role of the topic that its state is restored from."""
+
+    @property
+    def keyed(self) -> bool:
+        """Whether only the last record of each key of that topic counts."""
 
     def log_start(self, partition: Partition, position: Position) -> int | None:
         """The offset of the change log from which a restore reads; None when there is nothing to restore."""

@@ -67,10 +67,14 @@ class ProgressRecord(msgspec.Struct, tag="progress"):
 
     watermark: int
     """The least input watermark (epoch ms) of all partitions that are not idle."""
+    partition: int = 0
+    """The `profiles` partition whose judge says so."""
+    wait: bool = False
+    """It holds so much of open panes that workers must not run ahead of the slowest partition."""
 
     def key(self) -> bytes:
         """The record's key on the topic."""
-        return b"\x1fprogress"
+        return f"\x1fprogress{self.partition or ''}".encode()
 
 
 Notice = EdgesRecord | BaselineRecord | ProgressRecord
@@ -90,6 +94,7 @@ class Knowledge:
         self._former: dict[tuple[str, str], dict[str, dict[int, F64]]] = {}
         self.progress: int | None = None
         """The least input watermark of the app, as last told."""
+        self._waits: set[int] = set()
 
     def learn(self, value: bytes) -> None:
         """Take in a record of the `baselines` topic."""
@@ -97,7 +102,13 @@ class Knowledge:
         if isinstance(notice, EdgesRecord):
             self.add(notice)
         elif isinstance(notice, ProgressRecord):
-            self.progress = notice.watermark
+            self.progress = notice.watermark if self.progress is None else max(self.progress, notice.watermark)
+            (self._waits.add if notice.wait else self._waits.discard)(notice.partition)
+
+    @property
+    def wait(self) -> bool:
+        """Whether a judge holds too much of open panes: nobody runs ahead of the slowest partition then."""
+        return bool(self._waits)
 
     def add(self, record: EdgesRecord) -> None:
         """Take in what the judge published."""

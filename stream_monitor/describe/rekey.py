@@ -29,6 +29,7 @@ class Rekey:
     """Implements `stages.Stage` for labels and feedback; remembers nothing."""
 
     changelog = ""
+    keyed = False
 
     def __init__(self) -> None:
         self._outputs: list[Output] = []

@@ -96,6 +96,8 @@ class Describe:
         """Pending predictions are restored from `pending`."""
         return "pending"
 
+    keyed = False
+
     def log_start(self, partition: Partition, position: Position) -> int | None:
         """Where the oldest row that still waited at the last commit lies in the change log; 0 before the first."""
         if partition[0] != "predictions":
@@ -386,11 +388,13 @@ class Describe:
         """Partitions that have run further than `align` ahead of the slowest that still has something to read.
 
         Here or at any other worker: of those the judge tells, and what it tells is at most an eighth of `align` old.
+        Where a judge says that it holds too much, none runs ahead further than what it tells is old.
         """
         behind = [self._clock(*p).largest for p, told in status.items() if not told.at_end and p in self.next_offset]
-        limit = min(behind, default=END) + self.settings.align
         progress, slack = self.knowledge.progress, self.settings.time.allowed_lateness + self.settings.align // 8
-        joined = limit if progress is None else min(limit, progress + slack + self.settings.align)
+        align = 0 if self.knowledge.wait else self.settings.align
+        limit = min(behind, default=END) + (slack if self.knowledge.wait else align)
+        joined = limit if progress is None else min(limit, progress + slack + align)
         # the progress is that of predictions: observations go on where these have fallen silent
         return {p for p in self.next_offset if self._clock(*p).largest > (limit if p[0] == "observations" else joined)}
 

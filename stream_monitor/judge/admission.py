@@ -13,6 +13,7 @@ import numpy as np
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.columns import OTHER
 from stream_monitor.describe.profiles import CategoricalRows, NumericRows
+from stream_monitor.judge.open_panes import some_categories, some_numbers
 from stream_monitor.judge.panes import Ids, Part, Places
 from stream_monitor.settings import CapSettings
 from stream_monitor.types import I64, Bool
@@ -76,24 +77,12 @@ def _count_new(rows: NumericRows | CategoricalRows, part: Part, ids: Ids, new: d
 
 
 def _without(part: Part, ids: Ids) -> Part:
-    delta, numeric, categorical = part.delta, part.delta.numeric, part.delta.categorical
-    kept = _kept(numeric, ids)
-    columns = {name: getattr(numeric, name)[kept] for name in ("cell", "name", "n", "mean", "m2", "low", "high")}
-    columns |= _spans(kept, numeric, "bin_ptr", "bin_at", "bin_n") | _spans(kept, numeric, "value_ptr", "values")
-    numeric = numeric.replaced(**columns)
-    kept = _kept(categorical, ids)
-    columns = {name: getattr(categorical, name)[kept] for name in ("cell", "name", "n")}
-    categorical = categorical.replaced(**columns, **_spans(kept, categorical, "ptr", "code", "count"))
-    return Part(msgspec.structs.replace(delta, numeric=numeric, categorical=categorical), part.first, part.last)
+    numeric, categorical = part.delta.numeric, part.delta.categorical
+    numeric = some_numbers(numeric, _kept(numeric, ids))
+    categorical = some_categories(categorical, _kept(categorical, ids))
+    return Part(msgspec.structs.replace(part.delta, numeric=numeric, categorical=categorical), part.first, part.last)
 
 
 def _kept(rows: NumericRows | CategoricalRows, ids: Ids) -> Bool:
     admitted = np.array([name in ids.names for name in rows.names], np.bool_)
     return admitted[rows.name] if len(rows.name) else np.zeros(0, np.bool_)
-
-
-def _spans(kept: Bool, rows: NumericRows | CategoricalRows, ptr: str, *names: str) -> dict[str, np.ndarray]:
-    """Pointers, and the columns that they point into, of the rows that are kept."""
-    sizes = np.diff(getattr(rows, ptr)).astype(np.int64)
-    inside = np.repeat(kept, sizes)
-    return {ptr: np.append(0, np.cumsum(sizes[kept]))} | {name: getattr(rows, name)[inside] for name in names}

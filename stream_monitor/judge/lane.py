@@ -24,6 +24,7 @@ from stream_monitor.judge.centroids import Centroids, embedded
 from stream_monitor.judge.joint import Joint, of_pane
 from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
 from stream_monitor.judge.normal import Normal
+from stream_monitor.judge.open_panes import OpenBytes, nbytes_of
 from stream_monitor.judge.panes import Pane, Part, Placed, Places, demand_sound, split
 from stream_monitor.judge.recent import Names, Recent
 from stream_monitor.judge.sequential import Found, Known, SequentialDetectors
@@ -93,8 +94,8 @@ Happening = Finished | Emptied | Rang | Learned | Closed | Ripe | Forgotten | St
 class Lane:
     """Behaviour around a `LaneState`."""
 
-    def __init__(self, state: LaneState, rules: LaneRules, grid: Grid) -> None:
-        self.state, self.rules = state, rules
+    def __init__(self, state: LaneState, rules: LaneRules, grid: Grid, held: OpenBytes | None = None) -> None:
+        self.state, self.rules, self._held = state, rules, OpenBytes() if held is None else held
         self.sequential = SequentialDetectors(state.sequential, rules.sequential, grid)
         names = Names(state.ids, state.baselines, state.edges)
         self.recent = Recent(state.recent, rules.recent, names, rules.windows)
@@ -125,7 +126,7 @@ class Lane:
             if pane < self.state.closed:
                 self._feed_closed(part)
             else:
-                self.state.open.setdefault(pane, []).append(part)
+                self._hold(pane, part)
 
     def pin(self, version: str | None, pinned: PinnedMeasure) -> Iterator[Learned]:
         """Put a pinned baseline in force; one of distances only with its centroid, which is one for all versions."""
@@ -138,7 +139,7 @@ class Lane:
 
     def _feed_closed(self, part: Part) -> None:
         if self.state.name != "input":  # labels and feedback are dear: they count in the first pane not yet closed
-            self.state.open.setdefault(self.state.closed, []).append(part)
+            self._hold(self.state.closed, part)
             return
         admit_groups([part], self.state.ids, self.rules.caps)
         for cell, group in enumerate(groups_of(part, self.state.ids).tolist(), part.first):
@@ -147,6 +148,15 @@ class Lane:
             for window in self.state.windows:
                 window.begin(self.state.closed)
                 window.add_after_idle(group + 1, group, int(part.delta.counts[cell].sum()))
+
+    def _hold(self, pane: int, part: Part) -> None:
+        self.state.open.setdefault(pane, []).append(part)
+        self._held.nbytes += nbytes_of(part)
+
+    def _take(self, pane: int) -> list[Part]:
+        parts = self.state.open.pop(pane)
+        self._held.nbytes -= sum(map(nbytes_of, parts))
+        return parts
 
     def rest(self, watermark: int) -> bool:
         """Pass a watermark up to which nothing is to be closed or told, as in a lane that nothing came for."""
@@ -171,7 +181,7 @@ class Lane:
                 yield from self.normal.forget(reset, start)
                 yield Forgotten(self, reset, start, measures | self.joint.forget(reset))
             self.state.closed = start + size
-            yield from self._close(*self._pane(start, self.state.open.pop(start)))
+            yield from self._close(*self._pane(start, self._take(start)))
         yield from self._finish(watermark, last)
         if watermark >= END:
             self.state.earlier.clear()

@@ -23,7 +23,7 @@ from stream_monitor.detect.pinned import PinnedMeasure
 from stream_monitor.detect.rows import Rows
 from stream_monitor.detect.volume import VolumeRange
 from stream_monitor.durations import format_duration
-from stream_monitor.events.arrays import pack, unpack
+from stream_monitor.events.arrays import unpack
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, MeasureSummary, Metric
 from stream_monitor.judge import metrics
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
@@ -33,6 +33,7 @@ from stream_monitor.judge.lane import Closed, Emptied, Finished, Forgotten, Lane
 from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
 from stream_monitor.judge.limits import Limit, broken, parse_limit
 from stream_monitor.judge.mattering import Watches
+from stream_monitor.judge.open_panes import OpenBytes
 from stream_monitor.judge.panes import Pane
 from stream_monitor.judge.performance import Performance, lags_of
 from stream_monitor.judge.recent_rows import Owner
@@ -100,11 +101,15 @@ def new_state(model: str, settings: Settings) -> ModelState:
 class ModelJudge:
     """Behaviour around a `ModelState`."""
 
-    def __init__(self, state: ModelState, settings: Settings, grid: Grid | None = None) -> None:
+    def __init__(
+        self, state: ModelState, settings: Settings, grid: Grid | None = None, open_bytes: OpenBytes | None = None
+    ) -> None:
         self.state, self.settings = state, settings
+        self.changed = True
+        """Whether the state may differ from the one that was saved last."""
         self.limits = [parse_limit(text) for text in settings.detection.limits]
         rows = Grid() if grid is None else grid
-        self.lanes = {name: Lane(lane, self._rules(lane.name), rows) for name, lane in state.lanes.items()}
+        self.lanes = {name: Lane(lane, self._rules(lane.name), rows, open_bytes) for name, lane in state.lanes.items()}
 
     def _rules(self, lane: LaneName) -> LaneRules:
         settings = self.settings
@@ -126,15 +131,18 @@ class ModelJudge:
         detection = self.settings.detection
         return {"input": detection.input, "label": detection.outcome}.get(lane, ())
 
-    def packed(self) -> bytes:
-        """The state for a snapshot."""
+    def saved_state(self) -> ModelState:
+        """The state for a snapshot, whole until `saved` is called."""
         self.catch_up()
         for lane in self.lanes.values():
             lane.sequential.save()
-        written = pack(self.state)
+        return self.state
+
+    def saved(self) -> None:
+        """The state was written."""
         for lane in self.lanes.values():
             lane.sequential.saved()
-        return written
+        self.changed = False
 
     def catch_up(self) -> None:
         """Let the state hold all that has come."""
@@ -154,14 +162,17 @@ class ModelJudge:
 
     def feed(self, delta: Delta) -> None:
         """Take in a delta of this model."""
+        self.changed = True
         self.lanes[delta.lane].feed(delta)
 
     def feed_performance(self, delta: PerformanceDelta) -> None:
         """Take in outcomes by the time of their prediction."""
+        self.changed = True
         self.state.lost_labels += self.state.performance.feed(delta)
 
     def pin(self, version: str | None, measures: Sequence[PinnedMeasure]) -> Iterator[Said]:
         """Put a pinned baseline in force."""
+        self.changed = True
         rows = [pinned for pinned in measures if pinned.rows]
         if rows:
             lane, parts = self.lanes["input"], [unpack(pinned.rows, Rows, own=True) for pinned in rows]
@@ -173,6 +184,7 @@ class ModelJudge:
 
     def reset(self, reset: ResetRecord) -> Iterator[Said]:
         """Forget what is normal from a pane on that has not closed yet."""
+        self.changed = True
         for lane in self.lanes.values():
             for learned in lane.normal.announce(reset):
                 yield learned.record
@@ -182,6 +194,7 @@ class ModelJudge:
         for name in LANES:
             watermark, lane = watermarks.of(name), self.lanes[name]
             if watermark > NEVER and not lane.rest(watermark):
+                self.changed = True
                 last = watermarks.last(name) if watermark >= END else END
                 for happening in lane.advance(watermark, last):
                     if isinstance(happening, Closed):
@@ -189,10 +202,20 @@ class ModelJudge:
                     else:
                         yield from self._hear(happening)
         if self.state.watches.by_id:
+            self.changed = True
             label, least = self.lanes["label"].state, self.settings.detection.min_count
             yield from self.state.watches.pass_by(label.closed, label.baselines, least)
-        for revised in self.state.performance.advance(watermarks.of("label"), watermarks.of("feedback")):
+        marks = watermarks.of("label"), watermarks.of("feedback")
+        self.changed = self.changed or self.state.performance.due(*marks)
+        for revised in self.state.performance.advance(*marks):
             yield from metrics.of_performance(self.state.model, revised)
+
+    def rest(self, watermarks: Watermarks) -> None:
+        """Pass watermarks that changed nothing but the time: of a model that was not saved since."""
+        for name in LANES:
+            if watermarks.of(name) > NEVER:
+                self.lanes[name].rest(watermarks.of(name))
+        self.state.performance.rest(min(watermarks.of("label"), watermarks.of("feedback")))
 
     def preview(self, watermarks: Watermarks) -> Iterator[Metric]:
         """Open windows as they stand."""

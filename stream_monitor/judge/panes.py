@@ -226,7 +226,7 @@ class Pane:
         for placed in parts:
             self.cells += _cells(placed)
             if placed.part.delta.numeric.length("values"):
-                _collect_values(placed, values)
+                collect_values(placed, values)
         self.accepted: dict[int, int] = {}
         """Accepted events by group, of groups that have any."""
         for group, counts in self.cells:
@@ -248,7 +248,7 @@ class Pane:
         if len(self.parts) == 1 and self.parts[0].part.whole and not self.parts[0].layout.left_out:
             rows = _as_they_are(self.parts[0], self.measures)
         if rows is None:
-            rows = Loose.of([_loose(placed) for placed in self.parts]).merged(self.measures)
+            rows = Loose.of([loose(placed) for placed in self.parts]).merged(self.measures)
         return _with_bins(rows, self.binned, self.measures)
 
     @property
@@ -260,7 +260,7 @@ class Pane:
         """All categorical rows."""
         found: dict[tuple[int, str], Tally] = {}
         for placed in self.parts:
-            _collect_categories(placed, found)
+            collect_categories(placed, found)
         return found
 
 
@@ -271,7 +271,8 @@ def _cells(placed: Placed) -> list[tuple[int, list[int]]]:
     return [cell for cell in cells if cell[0] >= 0] if placed.layout.left_out else [*cells]
 
 
-def _loose(placed: Placed) -> Loose:
+def loose(placed: Placed) -> Loose:
+    """The numeric rows of a part."""
     rows, layout, at = placed.part.delta.numeric, placed.layout, placed.part.numeric
     moments = np.empty((5, len(layout.group)))
     ptr = rows.bin_ptr[at.start : at.stop + 1].astype(np.int64)
@@ -285,7 +286,8 @@ def _loose(placed: Placed) -> Loose:
     return Loose(layout.group, layout.measure, moments, ptr[:-1], ptr[1:], bin_at, bin_n)
 
 
-def _collect_values(placed: Placed, into: dict[tuple[int, int], list[F64]]) -> None:
+def collect_values(placed: Placed, into: dict[tuple[int, int], list[F64]]) -> None:
+    """Add the values of a part that came without bins, by group and measure."""
     rows, layout, of = placed.part.delta.numeric, placed.layout, placed.part.numeric
     ptr = rows.value_ptr[of.start : of.stop + 1].tolist()
     at = zip(layout.group.tolist(), layout.measure.tolist(), strict=True)
@@ -296,7 +298,8 @@ def _collect_values(placed: Placed, into: dict[tuple[int, int], list[F64]]) -> N
             into.setdefault(key, []).append(rows.values[first:last].copy())  # not the whole record
 
 
-def _collect_categories(placed: Placed, into: dict[tuple[int, str], Tally]) -> None:
+def collect_categories(placed: Placed, into: dict[tuple[int, str], Tally]) -> None:
+    """Add the categorical rows of a part."""
     rows, at = placed.part.delta.categorical, placed.part.categorical
     ns, ptr = rows.n[at].tolist(), rows.ptr[at.start : at.stop + 1].tolist()
     codes, counts = rows.code[ptr[0] : ptr[-1]].tolist(), rows.count[ptr[0] : ptr[-1]].tolist()

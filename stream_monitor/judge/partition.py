@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 import numpy as np
@@ -29,10 +29,14 @@ from stream_monitor.detect.pinned import Pin
 from stream_monitor.events.contracts import Alert, Finding, Metric
 from stream_monitor.judge.alerts import AlertBook, Cause, Moment
 from stream_monitor.judge.model import ModelJudge, ModelState, Said, Task, new_state
+from stream_monitor.judge.open_panes import OpenBytes, OpenPanes, bytes_of_delta, cut, merge
 from stream_monitor.judge.verdicts import Trial, run_tests
 from stream_monitor.judge.watermarks import Watermarks
 from stream_monitor.recorded import in_force
 from stream_monitor.settings import Settings
+
+OPEN_BYTES = 128_000_000
+"""Of open panes, that the judges of one process hold: of deltas that are half open as much again is kept."""
 
 
 class Newcomer(msgspec.Struct):
@@ -67,6 +71,8 @@ class PartitionState(msgspec.Struct):
     """A model was forgotten: of one that comes, workers may know edges of before."""
     told_progress: int = NEVER
     """The watermark that describe was told last."""
+    told_wait: bool = False
+    """Describe was told to wait."""
     fresh: bool = False
     """Something came since open windows were last shown."""
 
@@ -77,13 +83,18 @@ class PartitionJudge:
     def __init__(self, number: int, base: Settings, state: PartitionState, models: dict[str, ModelState]) -> None:
         self.number, self.base, self.state = number, base, state
         self.settings = base if state.settings is None else in_force(base, state.settings.text)
-        self.grid = Grid()
+        self.grid, self.open_bytes = Grid(), OpenBytes()
+        self.most_open_bytes = OPEN_BYTES
+        """Above it parts of open panes are merged, and then workers are asked to wait."""
+        self._merged_bytes = 0
+        """What was left when they were merged last."""
         self.knowledge, self._from_start = Knowledge(), False
         self.models = {name: self.model_judge(model) for name, model in models.items()}
+        self.count_open()
 
     def model_judge(self, state: ModelState) -> ModelJudge:
         """The behaviour around a model's state, by the settings in force."""
-        return ModelJudge(state, self.settings, self.grid)
+        return ModelJudge(state, self.settings, self.grid, self.open_bytes)
 
     def know(self, knowledge: Knowledge, from_start: bool = False) -> None:
         """Count on the edges that are known already, in place of making them: profiles may lie on them.
@@ -125,16 +136,58 @@ class PartitionJudge:
             case WatermarkRecord():
                 self.state.watermarks.update(record, arrived)
                 yield from self._advance()
-                yield from self._tell_progress()
+                yield from self._tell_progress(self._must_wait())
                 yield from self._idle(arrived)
 
-    def _tell_progress(self) -> Iterator[Said]:
-        """One judge tells the workers how far the slowest partition has come, when it has come some way since."""
+    def _tell_progress(self, wait: bool) -> Iterator[Said]:
+        """One judge tells the workers how far the slowest partition has come, when it has come some way since.
+
+        Each tells them when they must wait for the slowest partition, because it holds too much, and when no more.
+        """
         least = self.state.watermarks.of("input")
-        told = self.state.told_progress
-        if self.number == 0 and NEVER < least < END and least - told >= self.settings.align // 8:
-            self.state.told_progress = least
-            yield ProgressRecord(least)
+        some_way = self.number == 0 and least - self.state.told_progress >= self.settings.align // 8
+        if NEVER < least < END and (some_way or wait != self.state.told_wait):
+            self.state.told_progress, self.state.told_wait = least, wait
+            yield ProgressRecord(least, self.number, wait)
+
+    def rest(self, unchanged: Iterable[str]) -> None:
+        """Go on from a snapshot: of models that were unchanged when it was made only the time has passed."""
+        for judge in self.models.values():
+            judge.changed = False
+        for name in unchanged:
+            self.models[name].rest(self.state.watermarks)
+
+    # --- what is held of panes that have not closed ---
+
+    def open_panes(self) -> Iterator[OpenPanes]:
+        """Of every lane of every model."""
+        for judge in self.models.values():
+            for lane in judge.state.lanes.values():
+                if lane.open:
+                    yield lane.open
+
+    def count_open(self) -> None:
+        """Count anew how much is held."""
+        waiting = (delta for newcomer in self.state.newcomers.values() for delta in newcomer.deltas)
+        self.open_bytes.count(self.open_panes(), waiting)
+
+    def cut_open(self) -> None:
+        """Keep no more of deltas than about what is open."""
+        cut(self.open_panes())
+        self.count_open()
+
+    def _must_wait(self) -> bool:
+        """Whether too much is held even after all parts of a pane were merged; then until half of it is left."""
+        most = self.most_open_bytes
+        if self.open_bytes.nbytes > max(most, 2 * self._merged_bytes):
+            cut(self.open_panes())
+            for panes in self.open_panes():
+                merge(panes)
+            self.count_open()
+            self._merged_bytes = self.open_bytes.nbytes
+        elif self.open_bytes.nbytes < most // 2:
+            self._merged_bytes = 0
+        return self.open_bytes.nbytes > (most // 2 if self.state.told_wait else most)
 
     def _feed(self, record: DeltaRecord) -> None:
         for delta in record.deltas:
@@ -143,6 +196,7 @@ class PartitionJudge:
                 judge.feed(delta)
             else:
                 self._newcomer(delta.model).deltas.append(delta)
+                self.open_bytes.nbytes += bytes_of_delta(delta)
         for outcome in record.performance:
             judge = self.models.get(outcome.model)
             if judge is not None:
@@ -225,6 +279,7 @@ class PartitionJudge:
                 due.append((first, -newcomer.events(first), xxhash.xxh3_64_intdigest(name.encode()), name))
         for *_, name in sorted(due):
             newcomer = self.state.newcomers.pop(name)
+            self.open_bytes.nbytes -= sum(map(bytes_of_delta, newcomer.deltas))
             if len(self.models) < self.settings.caps.models or name == OTHER:
                 judge = self._judge_of(name)
                 yield from self._pinned(name, judge)

@@ -117,10 +117,14 @@ class Performance(msgspec.Struct):
     def advance(self, labels: int, feedback: int) -> Iterable[Revised]:
         """Revisions that have come due at the watermarks of labels and of feedback, windows in order of time."""
         all_of = min(labels, feedback)
-        if labels < self.wake and all_of < self.wake_last:
-            self._finish(all_of)
+        if not self.due(labels, feedback):
+            self.rest(all_of)
             return ()
         return self._advance(labels, all_of)
+
+    def due(self, labels: int, feedback: int) -> bool:
+        """Whether a revision may have come due at these watermarks."""
+        return labels >= self.wake or min(labels, feedback) >= self.wake_last
 
     def _advance(self, labels: int, all_of: int) -> Iterator[Revised]:
         last = len(self.lags) - 1
@@ -140,9 +144,10 @@ class Performance(msgspec.Struct):
         ends = [(w.start + w.size, w.due) for w in self.windows.values()]
         self.wake = min((end + self.lags[due] for end, due in ends if due < last), default=END)
         self.wake_last = min((end + self.lags[-1] for end, _ in ends), default=END)
-        self._finish(all_of)
+        self.rest(all_of)
 
-    def _finish(self, watermark: int) -> None:
+    def rest(self, watermark: int) -> None:
+        """Pass a watermark, the lesser of both, at which no revision is due."""
         edge = watermark - self.lags[-1]
         for size in self.sizes:
             self.final_until[size] = max(self.final_until.get(size, edge - edge % size), edge - edge % size)

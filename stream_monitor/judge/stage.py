@@ -10,39 +10,19 @@ import msgspec
 import numpy as np
 
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, ProgressRecord, notice_output
-from stream_monitor.describe.records import MAX_RECORD_BYTES, SettingsRecord, read, write
+from stream_monitor.describe.records import SettingsRecord, read, write
 from stream_monitor.errors import FormatError, RestoreError
-from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.events.contracts import Alert
 from stream_monitor.judge import metrics
-from stream_monitor.judge.model import ModelState, Said
-from stream_monitor.judge.partition import PartitionJudge, PartitionState
+from stream_monitor.judge.model import Said
+from stream_monitor.judge.partition import OPEN_BYTES, PartitionJudge, PartitionState
+from stream_monitor.judge.snapshots import Restored, Snapshots
 from stream_monitor.recorded import judged_text
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position, demand_offset
 
-SNAPSHOT_FORMAT = 1
 METADATA_FORMAT = 1
 SNAPSHOT_BYTES = 64_000_000
-
-
-class SnapshotPart(msgspec.Struct):
-    """A record of the compacted `state` topic: a piece of one model's state, or of the partition's own (name "")."""
-
-    name: str
-    offset: int
-    """Offset in `profiles` that the state has taken in all records before."""
-    part: int
-    parts: int
-    payload: bytes
-    v: int = SNAPSHOT_FORMAT
-
-
-class SnapshotHead(msgspec.Struct):
-    """The partition's own state and the models that belong to the same snapshot."""
-
-    state: PartitionState
-    models: list[str]
 
 
 class JudgeMetadata(msgspec.Struct):
@@ -56,8 +36,8 @@ class JudgeMetadata(msgspec.Struct):
 class _Seat:
     """One partition's judge, and where in the log it is."""
 
-    def __init__(self, judge: PartitionJudge, start: int, committed: int) -> None:
-        self.judge = judge
+    def __init__(self, judge: PartitionJudge, snapshots: Snapshots, start: int, committed: int) -> None:
+        self.judge, self.snapshots = judge, snapshots
         self.next = start
         self.published_until = committed
         self.snapshot = start
@@ -85,6 +65,8 @@ class Judge:
         """Judges are restored from their snapshots on `state`."""
         return "state"
 
+    keyed = True
+
     def log_start(self, partition: Partition, position: Position) -> int | None:
         """Snapshots are read from the beginning: the topic is compacted."""
         return 0
@@ -95,16 +77,21 @@ class Judge:
         for (role, number), position in positions.items():
             log = logs.get(number, [])
             demand_offset(self.settings, (role, number), position, (self.changelog, log))
-            low, state, models = self._restore(number, position, log)
-            self.seats[number] = _Seat(PartitionJudge(number, self.settings, state, models), low, position.offset)
+            low, restored = self._restore(number, position, log)
+            judge = PartitionJudge(number, self.settings, restored.state, restored.models)
+            judge.rest(restored.snapshots.unchanged(low))
+            self.seats[number] = _Seat(judge, restored.snapshots, low, position.offset)
             starts[role, number] = low
+        self._share_memory()
         return starts
 
-    def _restore(
-        self, number: int, position: Position, log: Sequence[tuple[int, bytes]]
-    ) -> tuple[int, PartitionState, dict[str, ModelState]]:
+    def _share_memory(self) -> None:
+        for seat in self.seats.values():
+            seat.judge.most_open_bytes = OPEN_BYTES // len(self.seats)
+
+    def _restore(self, number: int, position: Position, log: Sequence[tuple[int, bytes]]) -> tuple[int, Restored]:
         if not position.metadata:
-            return position.offset, PartitionState(), {}
+            return position.offset, Restored(PartitionState(), {}, Snapshots())
         metadata = msgspec.json.decode(position.metadata, type=JudgeMetadata)
         if metadata.v > METADATA_FORMAT:
             raise FormatError(f"profiles/{number} was committed by a newer version of stream_monitor: upgrade first")
@@ -113,8 +100,7 @@ class Judge:
                 f"profiles had {metadata.n} partitions at the last commit and has {self.partitions} now: models have "
                 "moved between judges. Choose another app name to begin anew."
             )
-        state, models = read_snapshot([value for _, value in log], metadata.low)
-        return metadata.low, state, models
+        return metadata.low, Snapshots.read((value for _, value in log), metadata.low)
 
     def drop(self, partitions: Sequence[Partition]) -> None:
         """Forget partitions that another judge owns now."""
@@ -122,6 +108,7 @@ class Judge:
             self.seats.pop(number, None)
         if not self.seats:
             self._outputs, self.held = [], 0
+        self._share_memory()
 
     def step(self, role: str, messages: Sequence[Message]) -> None:
         """Take in records in log order."""
@@ -206,49 +193,10 @@ class Judge:
             seat.snapshot_time, seat.read_bytes = arrived, 0
 
     def snapshot(self, number: int) -> None:
-        """Write the whole state of a partition with the next commit."""
+        """Write what has changed of a partition's state with the next commit."""
         seat = self.seats[number]
-        self._outputs = [o for o in self._outputs if not (o.role == "state" and o.partition == number)]
         self._outputs += [
-            Output("state", pack(part), f"{part.name}\x1f{part.part}".encode(), number)
-            for part in write_snapshot(seat.judge, seat.next)
+            Output("state", record.value or b"", record.key, number, tombstone=record.value is None)
+            for record in seat.snapshots.write(seat.judge, seat.next)
         ]
         seat.snapshot = seat.next
-
-
-def write_snapshot(judge: PartitionJudge, offset: int) -> list[SnapshotPart]:
-    """The state of a partition in records."""
-    head = SnapshotHead(judge.state, sorted(judge.models))
-    parts = _parts("", pack(head), offset)
-    for name in head.models:
-        parts += _parts(name, judge.models[name].packed(), offset)
-    return parts
-
-
-def _parts(name: str, payload: bytes, offset: int) -> list[SnapshotPart]:
-    pieces = [payload[at : at + MAX_RECORD_BYTES] for at in range(0, len(payload), MAX_RECORD_BYTES)]
-    return [SnapshotPart(name, offset, i, len(pieces), piece) for i, piece in enumerate(pieces)]
-
-
-def read_snapshot(log: Sequence[bytes], offset: int) -> tuple[PartitionState, dict[str, ModelState]]:
-    """The state as of `offset`; RestoreError when the log does not hold all of it."""
-    found: dict[tuple[str, int], SnapshotPart] = {}
-    for value in log:
-        part = unpack(value, SnapshotPart)
-        if part.v != SNAPSHOT_FORMAT:
-            raise FormatError(f"a snapshot has format {part.v}, this version reads {SNAPSHOT_FORMAT}: upgrade first")
-        if part.offset == offset:
-            found[part.name, part.part] = part
-    if not found:
-        if log:
-            raise RestoreError(f"the state topic has snapshots, but none of profiles offset {offset}")
-        return PartitionState(), {}
-    head = unpack(_joined(found, ""), SnapshotHead, own=True)
-    return head.state, {name: unpack(_joined(found, name), ModelState, own=True) for name in head.models}
-
-
-def _joined(found: Mapping[tuple[str, int], SnapshotPart], name: str) -> bytes:
-    first = found.get((name, 0))
-    if first is None or any((name, i) not in found for i in range(first.parts)):
-        raise RestoreError(f"the snapshot of {name or 'the partition'!r} is incomplete on the state topic")
-    return b"".join(found[name, i].payload for i in range(first.parts))

@@ -51,8 +51,11 @@ class Client(Protocol):
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """How far each partition has been read, past markers and aborted records."""
 
-    def read_log(self, role: str, number: int, start: int) -> list[tuple[int, bytes]]:
-        """(offset, value) of a change log partition from `start` (0: its beginning) to its end."""
+    def read_log(self, role: str, number: int, start: int, keyed: bool) -> list[tuple[int, bytes]]:
+        """(offset, value) of a change log partition from `start` (0: its beginning) to its end.
+
+        Of one that is `keyed` only the last record of each key, so that memory holds no more than what counts.
+        """
 
     @property
     def restored(self) -> float:

@@ -213,9 +213,9 @@ class KafkaClient:
         """Log ends, open transactions included."""
         return self._logs.ends(partitions)
 
-    def read_log(self, role: str, number: int, start: int) -> list[tuple[int, bytes]]:
+    def read_log(self, role: str, number: int, start: int, keyed: bool) -> list[tuple[int, bytes]]:
         """Read a change log partition to its end."""
-        return self._logs.read(role, number, start)
+        return self._logs.read(role, number, start, keyed)
 
     @property
     def restored(self) -> float:
@@ -321,7 +321,7 @@ class KafkaClient:
             topic = self.settings.topic(output.role)
             while True:
                 try:
-                    self._producer.produce(topic, output.value, output.key, **options)
+                    self._producer.produce(topic, None if output.tombstone else output.value, output.key, **options)
                     break
                 except BufferError:
                     self._producer.poll(0.1)

@@ -67,7 +67,7 @@ class Logs:
         """Log ends, open transactions included: the last stable offset would be a lie."""
         return self.offsets(partitions, OffsetSpec.latest())
 
-    def read(self, role: str, number: int, start: int) -> list[tuple[int, bytes]]:
+    def read(self, role: str, number: int, start: int, keyed: bool) -> list[tuple[int, bytes]]:
         """Read a change log partition to its end with a consumer of its own."""
         topic = self.settings.topic(role)
         begin = self.offsets([(role, number)], OffsetSpec.earliest())[role, number]
@@ -78,11 +78,11 @@ class Logs:
                 "Labels of predictions before that would be lost; raise its retention, or choose another app name."
             )
         at = max(start, begin)
-        return self._read_span(TopicPartition(topic, number, at), end) if at < end else []
+        return self._read_span(TopicPartition(topic, number, at), end, keyed) if at < end else []
 
-    def _read_span(self, tp: TopicPartition, end: int) -> list[tuple[int, bytes]]:
+    def _read_span(self, tp: TopicPartition, end: int, keyed: bool) -> list[tuple[int, bytes]]:
         """Committed records from the offset of `tp` on; `end` counts open transactions, which this waits for."""
-        found: list[tuple[int, bytes]] = []
+        found: dict[bytes | int, tuple[int, bytes]] = {}
         at = tp.offset
         moved = told = time.monotonic()
         patience = self.settings.kafka.transaction_timeout / 1000 + OPEN_S
@@ -91,7 +91,10 @@ class Logs:
             while at < end:
                 for message in consumer.consume(1_000, 0.5):
                     if message.error() is None:
-                        found += [] if message.value() is None else [(message.offset(), message.value())]
+                        key = message.key() if keyed else message.offset()
+                        found.pop(key, None)
+                        if message.value() is not None:
+                            found[key] = message.offset(), message.value()
                     elif not message.error().retriable():
                         raise BrokerError(f"cannot read {tp.topic}/{tp.partition}: {message.error().str()}")
                 position, waited = consumer.position([tp])[0].offset, time.monotonic() - moved
@@ -113,7 +116,7 @@ class Logs:
         finally:
             self.restored = 1.0
             consumer.close()
-        return found
+        return list(found.values())
 
     def _reader(self, partitions: list[TopicPartition]) -> Consumer:
         consumer = made(

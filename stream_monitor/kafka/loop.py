@@ -231,7 +231,7 @@ class Loop:
         for partition, position in positions.items():
             start = self.stage.log_start(partition, position)
             if start is not None:
-                logs[partition[1]] = self.client.read_log(self.stage.changelog, partition[1], start)
+                logs[partition[1]] = self.client.read_log(self.stage.changelog, partition[1], start, self.stage.keyed)
         starts = self.stage.assign(positions, logs)
         self._starts |= starts
         return starts

@@ -30,10 +30,11 @@ class Record(NamedTuple):
     arrived: int
     label: bytes | None
     transaction: int | None
+    tombstone: bool = False
 
     def value(self) -> bytes | None:
         """The raw value."""
-        return self.raw
+        return None if self.tombstone else self.raw
 
     def partition(self) -> int:
         """Partition number."""
@@ -81,12 +82,18 @@ class MemoryBroker:
         self._append(role, value, key, number, None)
 
     def _append(
-        self, role: str, value: bytes | None, key: bytes | None, number: int | None, transaction: int | None
+        self,
+        role: str,
+        value: bytes | None,
+        key: bytes | None,
+        number: int | None,
+        transaction: int | None,
+        tombstone: bool = False,
     ) -> tuple[Partition, int]:
         if number is None:
             number = xxhash.xxh3_64_intdigest(key or b"") % self.partitions[role]
         log = self.logs[role, number]
-        log.append(Record(value, number, len(log), self.clock(), key, transaction))
+        log.append(Record(value, number, len(log), self.clock(), key, transaction, tombstone))
         return (role, number), len(log) - 1
 
     def begin(self) -> int:
@@ -201,12 +208,13 @@ class MemoryClient:
         """Read positions."""
         return {p: self._at[p] for p in partitions}
 
-    def read_log(self, role: str, number: int, start: int) -> list[tuple[int, bytes]]:
+    def read_log(self, role: str, number: int, start: int, keyed: bool) -> list[tuple[int, bytes]]:
         """A change log to its end."""
         if any(record.transaction in self.broker.open for record in self.broker.logs[role, number]):
             raise BrokerError("an undecided transaction: a restore would miss what it may still commit")
         records, _ = self.broker.visible((role, number), start, 1 << 60)
-        return [(r.at, r.raw) for r in records if r.raw is not None]
+        last = {r.label if keyed else r.at: r for r in records}
+        return [(r.at, r.raw) for r in last.values() if r.raw is not None and not r.tombstone]
 
     restored = 1.0
 
@@ -227,7 +235,9 @@ class MemoryClient:
             self.crash("begun")
             landed = []
             for output in outputs:
-                where, at = self.broker._append(output.role, output.value, output.key, output.partition, transaction)
+                where, at = self.broker._append(
+                    output.role, output.value, output.key, output.partition, transaction, output.tombstone
+                )
                 touched.append(where)
                 if output.tracked:
                     landed.append(at)

@@ -9,6 +9,8 @@ from typing import Any
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.records import Record, read
 from stream_monitor.detect.pinned import PinnedBaseline
+from stream_monitor.events.arrays import pack
+from stream_monitor.judge.model import ModelJudge
 from stream_monitor.replay import Replay
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Output
@@ -41,6 +43,13 @@ class Recorded(Replay):
         for notice in self.notices:
             knowledge.learn(notice)
         return knowledge
+
+
+def packed(judge: ModelJudge) -> bytes:
+    """All that a judge remembers of a model, as bytes."""
+    written = pack(judge.saved_state())
+    judge.saved()
+    return written
 
 
 def recorded(

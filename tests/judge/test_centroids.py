@@ -32,7 +32,7 @@ from stream_monitor.judge.panes import Ids, Places, split
 from stream_monitor.replay import Line
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Position
-from tests.judge.logs import Recorded, recorded
+from tests.judge.logs import Recorded, packed, recorded
 from tests.judge.test_again import said
 from tests.streams import T0, quick_settings
 
@@ -191,8 +191,8 @@ def test_a_pinned_distance_is_to_another_centroid_and_not_taken() -> None:
 def test_a_snapshot_holds_the_centroid_and_goes_on() -> None:
     run = fed(rules(), stream(1_000))
     judge = run.judge.seats[0].judge.models["m"]
-    again = unpack(judge.packed(), ModelState, own=True)
-    assert again.lanes["input"].centroids["v"].n >= 400 and pack(again) == judge.packed()
+    again = unpack(packed(judge), ModelState, own=True)
+    assert again.lanes["input"].centroids["v"].n >= 400 and pack(again) == packed(judge)
 
 
 def test_vectors_of_another_length_wait_for_a_reset() -> None:

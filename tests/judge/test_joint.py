@@ -22,7 +22,7 @@ from stream_monitor.judge.model import ModelState
 from stream_monitor.judge.recent_rows import RecentRows, RecentRowsState
 from stream_monitor.judge.witness import explain
 from stream_monitor.settings import Settings
-from tests.judge.logs import Recorded, recorded
+from tests.judge.logs import Recorded, packed, recorded
 from tests.streams import T0, quick_settings
 
 
@@ -108,9 +108,9 @@ def test_a_snapshot_holds_the_rows_and_goes_on() -> None:
     run = Recorded(rules())
     run.feed(list(stream(1, [(2_990, 0.8)])))
     judge = run.judge.seats[0].judge.models["m"]
-    again = unpack(judge.packed(), ModelState, own=True)
+    again = unpack(packed(judge), ModelState, own=True)
     assert again.lanes["input"].joint.baseline is not None and again.lanes["input"].windows[0].sampled
-    assert pack(again) == judge.packed()
+    assert pack(again) == packed(judge)
 
 
 def test_a_baseline_waits_until_it_has_enough_rows() -> None:

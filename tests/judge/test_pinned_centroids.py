@@ -18,7 +18,7 @@ from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge.centroids import Centroids
 from stream_monitor.judge.model import ModelState
-from tests.judge.logs import Recorded, recorded
+from tests.judge.logs import Recorded, packed, recorded
 from tests.judge.test_centroids import DISTANCE, Change, lane_of, opened, rules, same, stream, turned, vectors_of
 from tests.judge.test_pinned_rows import with_version
 from tests.screens import shown
@@ -213,8 +213,8 @@ def test_a_snapshot_holds_the_pinned_centroid_and_goes_on() -> None:
     run = Recorded(rules(), pinned(all_of(same)))
     run.feed(list(all_of(same, 1_000)))
     judge = run.judge.seats[0].judge.models["m"]
-    again = unpack(judge.packed(), ModelState, own=True)
-    assert len(again.lanes["input"].pinned_centroids["v"]) == 8 and pack(again) == judge.packed()
+    again = unpack(packed(judge), ModelState, own=True)
+    assert len(again.lanes["input"].pinned_centroids["v"]) == 8 and pack(again) == packed(judge)
 
 
 @pytest.mark.parametrize("sections", [{}, {"sample": {"rows": 20}}, {"embeddings": {"v": 8}}])

@@ -26,7 +26,7 @@ from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge.joint import Joint, RowsState
 from stream_monitor.judge.model import ModelState
 from stream_monitor.judge.recent_rows import RecentRows, RecentRowsState
-from tests.judge.logs import Recorded, recorded
+from tests.judge.logs import Recorded, packed, recorded
 from tests.judge.test_joint import opened, rules, stream
 from tests.judge.test_recent_rows import baselines
 from tests.screens import shown
@@ -181,5 +181,5 @@ def test_a_snapshot_holds_pinned_rows_and_goes_on() -> None:
     run = Recorded(rules(), pinned())
     run.feed(list(stream(1, [(1_000, 0.8)])))
     judge = run.judge.seats[0].judge.models["m"]
-    again = unpack(judge.packed(), ModelState, own=True)
-    assert again.lanes["input"].joint.pinned[""].name == "calm" and pack(again) == judge.packed()
+    again = unpack(packed(judge), ModelState, own=True)
+    assert again.lanes["input"].joint.pinned[""].name == "calm" and pack(again) == packed(judge)

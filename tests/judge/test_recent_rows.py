@@ -19,7 +19,7 @@ from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge.lane_state import LaneState
 from stream_monitor.judge.model import ModelState
 from stream_monitor.settings import Settings
-from tests.judge.logs import Recorded, recorded
+from tests.judge.logs import Recorded, packed, recorded
 from tests.judge.test_joint import stream
 from tests.streams import MONDAY, T0, quick_settings
 
@@ -99,8 +99,8 @@ def test_a_reset_forgets_the_rows_of_the_past() -> None:
 def test_a_snapshot_holds_the_past_and_another_span_begins_with_none() -> None:
     run, lane = fed(rules(), stream(1, [(6_000, 0.8)]))
     judge = run.judge.seats[0].judge.models["m"]
-    again = unpack(judge.packed(), ModelState, own=True)
-    assert again.lanes["input"].recent.samples.history.lines and pack(again) == judge.packed()
+    again = unpack(packed(judge), ModelState, own=True)
+    assert again.lanes["input"].recent.samples.history.lines and pack(again) == packed(judge)
     run.judge.seats[0].judge.base = other = rules(span="28s")
     assert type(judge)(again, other).state.lanes["input"].recent.samples.history.lines == {}
     assert lane.recent.samples.history.lines

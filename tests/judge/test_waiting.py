@@ -44,7 +44,7 @@ from stream_monitor.judge.lane_state import LaneRules, LaneState
 from stream_monitor.judge.panes import Ids, Pane, Places, split
 from stream_monitor.judge.partition import PartitionJudge, PartitionState
 from stream_monitor.judge.sequential import SequentialRules
-from stream_monitor.judge.stage import read_snapshot, write_snapshot
+from stream_monitor.judge.snapshots import Snapshots
 from stream_monitor.judge.verdicts import Subject, Trial, run_tests
 from stream_monitor.judge.waiting import Came, Held
 from stream_monitor.judge.windows import Window
@@ -298,11 +298,20 @@ def judged(log: tuple[Any, list[tuple[bytes, int]]], between: Callable[[Partitio
 def test_neither_merging_nor_restoring_nor_looking_shows(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     log, rng = log_of(seed), random.Random(seed)
 
+    topic, snapshots = dict[bytes, bytes | None](), Snapshots()
+
     def restored(judge: PartitionJudge, at: int) -> PartitionJudge:
-        if rng.random() < 0.8:
+        """Each snapshot writes what has changed; what lies on a compacted topic is read."""
+        nonlocal snapshots
+        if rng.random() < 0.5:
             return judge
-        state, models = read_snapshot([pack(part) for part in write_snapshot(judge, at)], at)
-        return PartitionJudge(0, log[0], state, models)
+        topic.update({record.key: record.value for record in snapshots.write(judge, at)})
+        if rng.random() < 0.5:
+            return judge
+        found = Snapshots.read([value for value in topic.values() if value is not None], at)
+        snapshots, again = found.snapshots, PartitionJudge(0, log[0], found.state, found.models)
+        again.rest(snapshots.unchanged(at))
+        return again
 
     def looked_at(judge: PartitionJudge, at: int) -> PartitionJudge:
         if rng.random() < 0.3:

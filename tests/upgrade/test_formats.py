@@ -17,9 +17,11 @@ from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge.model import ModelState
 from stream_monitor.judge.partition import PartitionState
-from stream_monitor.judge.stage import Judge, SnapshotPart, read_snapshot
+from stream_monitor.judge.snapshots import SnapshotPart, Snapshots
+from stream_monitor.judge.stage import Judge
 from stream_monitor.replay import Replay
 from stream_monitor.stages import Position
+from tests.judge.logs import packed
 from tests.streams import T0, quick_settings, shop
 
 
@@ -37,7 +39,7 @@ def a_record_of_profiles() -> None:
 
 
 def a_snapshot() -> None:
-    read_snapshot([pack(SnapshotPart("", 5, 0, 1, b"", v=99))], 5)
+    Snapshots.read([pack(SnapshotPart("", 5, 0, 1, b"", v=99))], 5)
 
 
 @pytest.mark.parametrize("use", [an_offset_of_describe, an_offset_of_the_judge, a_record_of_profiles, a_snapshot])
@@ -69,7 +71,7 @@ def test_a_snapshot_from_before_windows_could_slide_and_baselines_be_reset_is_re
     run, events = Replay(quick_settings(), lambda output: None), [(e.role, e.raw) for e in shop(3, 400)]
     run.feed(events)
     judge = run.judge.seats[0].judge
-    for value in (*(model.packed() for model in judge.models.values()), pack(judge.state)):
+    for value in (*(packed(model) for model in judge.models.values()), pack(judge.state)):
         kind = PartitionState if value == pack(judge.state) else ModelState
         former = msgspec.msgpack.encode(without(msgspec.msgpack.decode(value, strict=False)))
         assert len(former) < len(value)
@@ -81,7 +83,7 @@ def test_a_snapshot_from_before_alerts_of_detectors_were_attributed_is_read_and_
     run.feed(events)
     for model in run.judge.seats[0].judge.models.values():
         former = msgspec.msgpack.encode(
-            without(msgspec.msgpack.decode(model.packed(), strict=False), {"finished", "cause"})
+            without(msgspec.msgpack.decode(packed(model), strict=False), {"finished", "cause"})
         )
         state = unpack(former, ModelState, own=True)
         assert model.state.lanes["input"].finished is not None and state.lanes["input"].finished is None
@@ -92,7 +94,7 @@ def test_a_snapshot_from_before_rows_knew_reach_rarity_and_what_to_go_back_to_is
     run, events = Replay(quick_settings(), lambda output: None), [(e.role, e.raw) for e in shop(3, 400)]
     run.feed(events)
     for model in run.judge.seats[0].judge.models.values():
-        value = model.packed()
+        value = packed(model)
         former = msgspec.msgpack.encode(without(msgspec.msgpack.decode(value, strict=False), {"reach", "pair", "kept"}))
         now, before = (unpack(raw, ModelState, own=True).lanes["input"].sequential.saved for raw in (value, former))
         assert now is not None and before is not None and len(former) < len(value)

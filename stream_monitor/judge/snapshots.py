@@ -1,0 +1,255 @@
+"""Snapshots of a judge on the compacted `state` topic: pieces that are written when they have changed.
+
+A snapshot has a head (the partition's own state, and what belongs to the snapshot), the state of each model, and the
+deltas of open panes. A delta never changes, so it is written once, and its key is deleted when its last pane has
+closed. A model of which nothing came is not written again. All of a snapshot is one transaction with the offset that
+names it, so the last record of each key is what that offset needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from stream_monitor.describe.profiles import Delta
+from stream_monitor.describe.records import MAX_RECORD_BYTES, PerformanceDelta
+from stream_monitor.errors import FormatError, RestoreError
+from stream_monitor.events.arrays import pack, unpack
+from stream_monitor.judge.model import ModelState
+from stream_monitor.judge.open_panes import OpenPanes, cut, deltas_of
+from stream_monitor.judge.panes import Part
+from stream_monitor.judge.partition import Newcomer, PartitionJudge, PartitionState
+
+SNAPSHOT_FORMAT = 2
+OLDEST_FORMAT = 1
+"""The oldest that is read; each open pane held the whole of its deltas then, and all models were written each time."""
+
+
+class SnapshotPart(msgspec.Struct, omit_defaults=True):
+    """A record of the `state` topic: a piece of one model's state, of the partition's own (name ""), or of a delta."""
+
+    name: str
+    offset: int
+    """Offset in `profiles` of the snapshot that it was written with."""
+    part: int
+    parts: int
+    payload: bytes
+    v: int = OLDEST_FORMAT
+    delta: int | None = None
+    """The number of the delta that it is of."""
+
+    def key(self) -> bytes:
+        """The record's key on the topic."""
+        return _key(self.name if self.delta is None else self.delta, self.part)
+
+
+def _key(owner: str | int, part: int) -> bytes:
+    """That of a model holds the unit separator, that of a delta does not: no name is taken for a number."""
+    return f"{owner}\x1f{part}".encode() if isinstance(owner, str) else f"{owner}\x1e{part}".encode()
+
+
+class Written(NamedTuple):
+    """Where the last state of a model, or a delta, lies: the offset that it was written with, and in how many parts."""
+
+    offset: int
+    parts: int
+
+
+class OpenPart(msgspec.Struct, array_like=True):
+    """A `panes.Part` as it is written: its delta by number."""
+
+    delta: int
+    first: int
+    last: int
+    rows: tuple[int, int, int, int] | None
+
+
+class WaitingModel(msgspec.Struct):
+    """A `partition.Newcomer` as it is written: its deltas by number."""
+
+    deltas: list[int]
+    performance: list[PerformanceDelta]
+
+
+class SnapshotHead(msgspec.Struct):
+    """The partition's own state, and what belongs to the same snapshot."""
+
+    state: PartitionState
+    models: list[str]
+    written: dict[str, Written] = {}
+    """By model."""
+    deltas: dict[int, Written] = {}
+    """By number."""
+    newcomers: dict[str, WaitingModel] = {}
+
+
+class ModelSnapshot(msgspec.Struct):
+    """A model's state without its open panes, and these beside it."""
+
+    state: ModelState
+    open: dict[str, dict[int, list[OpenPart]]]
+    """By lane and pane."""
+
+
+class Record(NamedTuple):
+    """A record for the topic; without a value the key is deleted."""
+
+    key: bytes
+    value: bytes | None
+
+
+class Restored(NamedTuple):
+    """What a snapshot holds."""
+
+    state: PartitionState
+    models: dict[str, ModelState]
+    snapshots: Snapshots
+
+
+class Snapshots:
+    """The snapshots of one partition: what lies on the topic, and what has changed since."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, Written] = {}
+        self._deltas: dict[int, tuple[Delta, Written]] = {}
+        self._numbers: dict[int, int] = {}
+        """By identity of a delta that is on the topic."""
+        self._next = 0
+
+    def unchanged(self, offset: int) -> list[str]:
+        """Models that were last written before the snapshot of this offset."""
+        return [name for name, written in self._models.items() if written.offset < offset]
+
+    def write(self, judge: PartitionJudge, offset: int) -> Iterator[Record]:
+        """The records that make a snapshot of a judge which has taken in `profiles` up to `offset`."""
+        judge.cut_open()
+        live = deltas_of(judge.open_panes()) | {
+            id(delta): (delta, []) for newcomer in judge.state.newcomers.values() for delta in newcomer.deltas
+        }
+        yield from self._write_deltas([delta for delta, _ in live.values()], offset)
+        for name in sorted(judge.models):
+            model = judge.models[name]
+            if model.changed or name not in self._models:
+                yield from self._write_model(name, pack(self._model(model.saved_state())), offset)
+                model.saved()
+        for name in self._models.keys() - judge.models.keys():
+            gone = self._models.pop(name)
+            yield from (Record(_key(name, part), None) for part in range(gone.parts))
+        yield from _records(SnapshotPart("", offset, 0, 0, b""), pack(self._head(judge)))
+
+    def _write_deltas(self, live: Sequence[Delta], offset: int) -> Iterator[Record]:
+        for delta in live:
+            if id(delta) not in self._numbers:
+                number, self._next = self._next, self._next + 1
+                records = [*_records(SnapshotPart("", offset, 0, 0, b"", delta=number), pack(delta))]
+                self._numbers[id(delta)] = number
+                self._deltas[number] = delta, Written(offset, len(records))
+                yield from records
+        kept = {id(delta) for delta in live}
+        for number, (delta, written) in list(self._deltas.items()):
+            if id(delta) not in kept:
+                del self._deltas[number], self._numbers[id(delta)]
+                yield from (Record(_key(number, part), None) for part in range(written.parts))
+
+    def _model(self, state: ModelState) -> ModelSnapshot:
+        found = {
+            name: {pane: [self._open_part(part) for part in parts] for pane, parts in lane.open.items()}
+            for name, lane in state.lanes.items()
+            if lane.open
+        }
+        bare = {name: msgspec.structs.replace(lane, open={}) for name, lane in state.lanes.items()}
+        return ModelSnapshot(msgspec.structs.replace(state, lanes=bare), found)
+
+    def _open_part(self, part: Part) -> OpenPart:
+        return OpenPart(self._numbers[id(part.delta)], part.first, part.last, part.rows)
+
+    def _write_model(self, name: str, payload: bytes, offset: int) -> Iterator[Record]:
+        records = [*_records(SnapshotPart(name, offset, 0, 0, b""), payload)]
+        former = self._models.get(name, Written(0, 0))
+        self._models[name] = Written(offset, len(records))
+        yield from records
+        yield from (Record(_key(name, part), None) for part in range(len(records), former.parts))
+
+    def _head(self, judge: PartitionJudge) -> SnapshotHead:
+        newcomers = {
+            name: WaitingModel([self._numbers[id(delta)] for delta in newcomer.deltas], newcomer.performance)
+            for name, newcomer in judge.state.newcomers.items()
+        }
+        return SnapshotHead(
+            msgspec.structs.replace(judge.state, newcomers={}),
+            sorted(judge.models),
+            dict(self._models),
+            {number: written for number, (_, written) in self._deltas.items()},
+            newcomers,
+        )
+
+    # --- reading ---
+
+    @classmethod
+    def read(cls, log: Iterable[bytes], offset: int) -> Restored:
+        """The state as of `offset`; RestoreError when the log does not hold all of it.
+
+        FormatError where a newer version wrote it.
+        """
+        found: dict[bytes, SnapshotPart] = {}
+        for value in log:
+            part = unpack(value, SnapshotPart)
+            if not OLDEST_FORMAT <= part.v <= SNAPSHOT_FORMAT:
+                raise FormatError(
+                    f"a snapshot has format {part.v}, this version reads {SNAPSHOT_FORMAT}: upgrade first"
+                )
+            if part.offset <= offset:  # the former format leaves what is newer to no one
+                found[part.key()] = part
+        if not found:
+            return Restored(PartitionState(), {}, cls())
+        head_part = found.get(_key("", 0))
+        if head_part is None or head_part.offset != offset:
+            raise RestoreError(f"the state topic has snapshots, but none of profiles offset {offset}")
+        head = unpack(_joined(found, "", offset), SnapshotHead, own=True)
+        if head_part.v == OLDEST_FORMAT:
+            models = {name: unpack(_joined(found, name, offset), ModelState, own=True) for name in head.models}
+            for state in models.values():  # each part came with a whole delta of its own
+                cut(lane.open for lane in state.lanes.values())
+            return Restored(head.state, models, cls())
+        return cls()._restored(found, head, offset)
+
+    def _restored(self, found: Mapping[bytes, SnapshotPart], head: SnapshotHead, offset: int) -> Restored:
+        for number, written in head.deltas.items():
+            delta = unpack(_joined(found, number, written.offset), Delta)
+            self._deltas[number], self._numbers[id(delta)] = (delta, Written(*written)), number
+        self._next = max(self._deltas, default=-1) + 1
+        models = {}
+        for name in head.models:
+            self._models[name] = Written(*head.written[name])
+            snapshot = unpack(_joined(found, name, self._models[name].offset), ModelSnapshot, own=True)
+            for lane, panes in snapshot.open.items():
+                snapshot.state.lanes[lane].open = self._open_panes(panes)
+            models[name] = snapshot.state
+        for name, waiting in head.newcomers.items():
+            deltas = [self._deltas[number][0] for number in waiting.deltas]
+            head.state.newcomers[name] = Newcomer(deltas, waiting.performance)
+        return Restored(head.state, models, self)
+
+    def _open_panes(self, panes: Mapping[int, Sequence[OpenPart]]) -> OpenPanes:
+        return {
+            pane: [Part(self._deltas[part.delta][0], part.first, part.last, part.rows) for part in parts]
+            for pane, parts in panes.items()
+        }
+
+
+def _records(first: SnapshotPart, payload: bytes) -> Iterator[Record]:
+    pieces = [payload[at : at + MAX_RECORD_BYTES] for at in range(0, len(payload), MAX_RECORD_BYTES)]
+    for number, piece in enumerate(pieces):
+        part = msgspec.structs.replace(first, part=number, parts=len(pieces), payload=piece, v=SNAPSHOT_FORMAT)
+        yield Record(part.key(), pack(part))
+
+
+def _joined(found: Mapping[bytes, SnapshotPart], owner: str | int, offset: int) -> bytes:
+    first = found.get(_key(owner, 0))
+    parts = [found.get(_key(owner, part)) for part in range(first.parts if first is not None else 1)]
+    if any(part is None or part.offset != offset for part in parts):
+        whose = f"delta {owner}" if isinstance(owner, int) else repr(owner) if owner else "the partition"
+        raise RestoreError(f"the snapshot of {whose} is incomplete on the state topic")
+    return b"".join(part.payload for part in parts if part is not None)
