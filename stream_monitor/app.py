@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 
 from stream_monitor.describe.knowledge import Knowledge
@@ -39,19 +39,19 @@ ROLES = ("describe", "judge", "rekey")
 def describe_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
     """The describe stage on a client."""
     knowledge = Knowledge()
-    loop = Loop(client, Describe(settings, layout, knowledge), ROLES_IN, settings, clock)
+    loop = Loop(client, Describe(settings, layout, knowledge), ROLES_IN, settings, clock, layout.accept_new_topics)
     loop.on_table = knowledge.learn
     return loop
 
 
 def judge_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
     """The judge stage on a client."""
-    return Loop(client, Judge(settings, layout.profiles), ["profiles"], settings, clock)
+    return Loop(client, Judge(settings, layout.profiles), ["profiles"], settings, clock, layout.accept_new_topics)
 
 
 def rekey_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
     """The rekey stage on a client."""
-    return Loop(client, Rekey(), list(TARGET), settings, clock)
+    return Loop(client, Rekey(), list(TARGET), settings, clock, layout.accept_new_topics)
 
 
 LOOPS = {"describe": describe_loop, "judge": judge_loop, "rekey": rekey_loop}
@@ -166,7 +166,12 @@ def _worker_main(settings: Settings, layout: Layout, role: str, number: int) -> 
 
 
 def run(
-    settings: Settings, role: str | None, workers: int, embedded: bool = False, accept_repartition: bool = False
+    settings: Settings,
+    role: str | None,
+    workers: int,
+    embedded: bool = False,
+    accept_repartition: bool = False,
+    accept_new_topics: bool = False,
 ) -> int:
     """Run a stage, or all (None), until a signal or a worker's failure; the exit code is the worst of the workers'.
 
@@ -179,7 +184,7 @@ def run(
             print(f"embedded broker for trying things out: bootstrap servers {broker.bootstrap}", file=sys.stderr)
             settings = broker.reached_by(settings)
             return _supervise(settings, broker.layout(settings), STAGES if role is None else (role,), workers)
-    layout = ready(settings, accept_repartition)
+    layout = replace(ready(settings, accept_repartition), accept_new_topics=accept_new_topics)
     if role == "rekey" and not layout.rekey:
         raise SettingsError("there is nothing to rekey: set join.rekey if labels or feedback are not keyed by id")
     if role in STAGES and layout.rekey:

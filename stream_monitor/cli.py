@@ -106,6 +106,13 @@ def run(
             help="Go on after the input topics got more partitions: labels miss predictions whose ids have moved.",
         ),
     ] = False,
+    accept_new_topics: Annotated[
+        bool,
+        typer.Option(
+            "--accept-new-topics",
+            help="Go on after a topic was deleted and made anew: read it from its beginning. For one start only.",
+        ),
+    ] = False,
 ) -> None:
     """Read events from Kafka and publish alerts and metrics, exactly once.
 
@@ -117,7 +124,7 @@ def run(
     from stream_monitor.app import run
 
     chosen = None if role is Role.all else role.value
-    raise typer.Exit(run(load(config), chosen, workers, embedded, accept_repartition))
+    raise typer.Exit(run(load(config), chosen, workers, embedded, accept_repartition, accept_new_topics))
 
 
 @app.command()

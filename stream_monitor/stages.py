@@ -11,9 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from stream_monitor.errors import RestoreError
-from stream_monitor.settings import Settings
-
 Partition = tuple[str, int]
 """(topic role, partition number); a role such as `predictions` stands for the topic's name."""
 
@@ -46,23 +43,6 @@ class Position(NamedTuple):
 
     offset: int
     metadata: str
-
-
-def demand_offset(
-    settings: Settings, partition: Partition, position: Position, log: tuple[str, Sequence[tuple[int, bytes]]]
-) -> None:
-    """RestoreError where the change log (its role, its records) holds what was committed, but no offset says so.
-
-    Whoever read from the beginning then would count everything a second time.
-    """
-    role, records = log
-    if position.metadata or not records:
-        return
-    topic, number = settings.topic(partition[0]), partition[1]
-    raise RestoreError(
-        f"{topic}/{number}: the committed offset is gone, but {settings.topic(role)}/{number} holds what was committed "
-        "with it. The group's offsets have expired, or the topic was made anew. Choose another app name to begin anew."
-    )
 
 
 class Output(NamedTuple):
@@ -109,6 +89,13 @@ class Stage(Protocol):
     @property
     def keyed(self) -> bool:
         """Whether only the last record of each key of that topic counts."""
+
+    @property
+    def stands_on(self) -> tuple[str, ...]:
+        """Roles of the topics that the committed offsets mean something of: another topic of the name is a stop."""
+
+    def tell_again(self, role: str) -> None:
+        """A topic was made anew that the stage has told things, and need not stop at: tell them again."""
 
     def log_start(self, partition: Partition, position: Position) -> int | None:
         """The offset of the change log from which a restore reads; None when there is nothing to restore."""

@@ -30,12 +30,16 @@ class Rekey:
 
     changelog = ""
     keyed = False
+    stands_on = (*TARGET, *TARGET.values())
 
     def __init__(self) -> None:
         self._outputs: list[Output] = []
         self.held = 0
         self._next: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
+
+    def tell_again(self, role: str) -> None:
+        """It has told nothing."""
 
     def log_start(self, partition: Partition, position: Position) -> int | None:
         """There is nothing to restore."""
@@ -45,7 +49,7 @@ class Rekey:
         """Own these partitions."""
         starts = {partition: position.offset for partition, position in positions.items()}
         self._next |= starts
-        self._saved |= starts
+        self._saved |= {partition: position.offset for partition, position in positions.items() if position.metadata}
         return starts
 
     def drop(self, partitions: Sequence[Partition]) -> None:
@@ -73,7 +77,7 @@ class Rekey:
 
     def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
         """Offsets of partitions that moved."""
-        moved = {part: at for part, at in self._next.items() if at != self._saved[part]}
+        moved = {part: at for part, at in self._next.items() if at != self._saved.get(part)}
         return {part: Position(at, _METADATA) for part, at in moved.items()}
 
     def committed(self) -> None:

@@ -32,7 +32,7 @@ from stream_monitor.describe.tape import Reel
 from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position, demand_offset
+from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
 from stream_monitor.types import I64
 
 _partition = methodcaller("partition")
@@ -50,6 +50,8 @@ class Layout:
     """A rekey stage comes first."""
     accept_repartition: bool = False
     """Go on although ids have moved away from their predictions."""
+    accept_new_topics: bool = False
+    """Go on although topics were made anew: read them from their beginning."""
 
 
 class OffsetMetadata(msgspec.Struct, omit_defaults=True):
@@ -97,6 +99,10 @@ class Describe:
         return "pending"
 
     keyed = False
+    stands_on = ("predictions", "labels", "feedback", "observations", "pending", "profiles")
+
+    def tell_again(self, role: str) -> None:
+        """It stands on all that it has told."""
 
     def log_start(self, partition: Partition, position: Position) -> int | None:
         """Where the oldest row that still waited at the last commit lies in the change log; 0 before the first."""
@@ -112,12 +118,10 @@ class Describe:
             clock.largest = metadata.ts
             self._rejected.restore((role, number), metadata.dead)
             self.next_offset[role, number] = position.offset
-            if metadata.n in (0, self._expected(role)):  # else the new count is committed at once
+            if metadata.n == self._expected(role):  # else where reading begins, and the count, are committed at once
                 self._saved[role, number] = position.offset
             if role == "predictions":
-                log = logs.get(number, [])
-                demand_offset(self.settings, (role, number), position, (self.changelog, log))
-                self.joiner.assign(number, log)
+                self.joiner.assign(number, logs.get(number, []))
             elif role != "observations" and number not in self.joiner.stores:
                 raise RestoreError(
                     f"{role}/{number} was assigned without predictions/{number}: the group's assignor does not keep "

@@ -189,6 +189,12 @@ class ModelJudge:
             for learned in lane.normal.announce(reset):
                 yield learned.record
 
+    def notices(self) -> Iterator[Notice]:
+        """Edges and baselines as they are in force."""
+        for lane in self.lanes.values():
+            for learned in lane.normal.notices():
+                yield learned.record
+
     def advance(self, watermarks: Watermarks) -> Iterator[Said | Task]:
         """Close what the watermarks allow; a task is to be done before the next is asked for."""
         for name in LANES:

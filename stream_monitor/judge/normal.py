@@ -287,6 +287,18 @@ class Normal:
         payload = pack(msgspec.structs.replace(baseline, previous=None))
         yield Learned(lane, BaselineRecord(model, lane, version, segment, name, payload))
 
+    def notices(self) -> Iterator[Learned]:
+        """All that was told and still holds: edges, former ones, and baselines."""
+        for name in self.state.edges:
+            for version, borders in self.state.others.get(name, {}).items():
+                record = EdgesRecord(self.rules.model, self.state.name, name, version, borders, former=True)
+                yield Learned(self.state.name, record)
+            yield self._told_edges(name)
+        for key, baseline in self.state.baselines.shared.items():
+            yield from self._tell(None, key, baseline)
+        for (of_version, segment, name), baseline in self.state.baselines.by_version.items():
+            yield from self._tell(of_version, (segment, name), baseline)
+
     def categories(self, name: str, start: int = END) -> frozenset[str]:
         """Categories of a measure that baselines of all events name which were in force by `start` (epoch ms).
 

@@ -12,7 +12,7 @@ from stream_monitor.describe.cells import ALL, FLEET
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.columns import OTHER
 from stream_monitor.describe.edges import Edges
-from stream_monitor.describe.knowledge import Knowledge, ProgressRecord
+from stream_monitor.describe.knowledge import Knowledge, Notice, ProgressRecord
 from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.describe.records import (
     DeltaRecord,
@@ -156,6 +156,11 @@ class PartitionJudge:
             judge.changed = False
         for name in unchanged:
             self.models[name].rest(self.state.watermarks)
+
+    def notices(self) -> Iterator[Notice]:
+        """All that describe and people were told, and that still holds."""
+        for name in sorted(self.models):
+            yield from self.models[name].notices()
 
     # --- what is held of panes that have not closed ---
 

@@ -117,6 +117,12 @@ class Snapshots:
         self._numbers: dict[int, int] = {}
         """By identity of a delta that is on the topic."""
         self._next = 0
+        self._any = False
+
+    @property
+    def any(self) -> bool:
+        """Whether a snapshot lies on the topic."""
+        return self._any
 
     def unchanged(self, offset: int) -> list[str]:
         """Models that were last written before the snapshot of this offset."""
@@ -124,6 +130,7 @@ class Snapshots:
 
     def write(self, judge: PartitionJudge, offset: int) -> Iterator[Record]:
         """The records that make a snapshot of a judge which has taken in `profiles` up to `offset`."""
+        self._any = True
         judge.cut_open()
         live = deltas_of(judge.open_panes()) | {
             id(delta): (delta, []) for newcomer in judge.state.newcomers.values() for delta in newcomer.deltas
@@ -188,8 +195,8 @@ class Snapshots:
     # --- reading ---
 
     @classmethod
-    def read(cls, log: Iterable[bytes], offset: int) -> Restored:
-        """The state as of `offset`; RestoreError when the log does not hold all of it.
+    def read(cls, log: Iterable[bytes], offset: int | None = None) -> Restored:
+        """The state as of `offset`, or the newest; RestoreError when the log does not hold all of it.
 
         FormatError where a newer version wrote it.
         """
@@ -200,22 +207,26 @@ class Snapshots:
                 raise FormatError(
                     f"a snapshot has format {part.v}, this version reads {SNAPSHOT_FORMAT}: upgrade first"
                 )
-            if part.offset <= offset:  # the former format leaves what is newer to no one
-                found[part.key()] = part
+            found[part.key()] = part
         if not found:
             return Restored(PartitionState(), {}, cls())
         head_part = found.get(_key("", 0))
-        if head_part is None or head_part.offset != offset:
+        if head_part is not None and offset is None:
+            offset = head_part.offset
+        if head_part is None or offset is None or head_part.offset != offset:
             raise RestoreError(f"the state topic has snapshots, but none of profiles offset {offset}")
         head = unpack(_joined(found, "", offset), SnapshotHead, own=True)
         if head_part.v == OLDEST_FORMAT:
             models = {name: unpack(_joined(found, name, offset), ModelState, own=True) for name in head.models}
             for state in models.values():  # each part came with a whole delta of its own
                 cut(lane.open for lane in state.lanes.values())
-            return Restored(head.state, models, cls())
+            snapshots = cls()
+            snapshots._any = True
+            return Restored(head.state, models, snapshots)
         return cls()._restored(found, head, offset)
 
     def _restored(self, found: Mapping[bytes, SnapshotPart], head: SnapshotHead, offset: int) -> Restored:
+        self._any = True
         for number, written in head.deltas.items():
             delta = unpack(_joined(found, number, written.offset), Delta)
             self._deltas[number], self._numbers[id(delta)] = (delta, Written(*written)), number

@@ -15,11 +15,11 @@ from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.contracts import Alert
 from stream_monitor.judge import metrics
 from stream_monitor.judge.model import Said
-from stream_monitor.judge.partition import OPEN_BYTES, PartitionJudge, PartitionState
+from stream_monitor.judge.partition import OPEN_BYTES, PartitionJudge
 from stream_monitor.judge.snapshots import Restored, Snapshots
 from stream_monitor.recorded import judged_text
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position, demand_offset
+from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
 
 METADATA_FORMAT = 1
 SNAPSHOT_BYTES = 64_000_000
@@ -31,6 +31,8 @@ class JudgeMetadata(msgspec.Struct):
     low: int
     n: int
     v: int = METADATA_FORMAT
+    saved: bool = False
+    """A snapshot was written: `state` holds it."""
 
 
 class _Seat:
@@ -46,6 +48,8 @@ class _Seat:
         self.snapshot_time: int | None = None
         self.read_bytes = 0
         self.settings_sent = False
+        self.notices_due = False
+        """All that describe was told is to be told again, once what was published is read."""
 
 
 class Judge:
@@ -66,6 +70,7 @@ class Judge:
         return "state"
 
     keyed = True
+    stands_on = ("profiles", "state")
 
     def log_start(self, partition: Partition, position: Position) -> int | None:
         """Snapshots are read from the beginning: the topic is compacted."""
@@ -76,11 +81,14 @@ class Judge:
         starts: dict[Partition, int] = {}
         for (role, number), position in positions.items():
             log = logs.get(number, [])
-            demand_offset(self.settings, (role, number), position, (self.changelog, log))
             low, restored = self._restore(number, position, log)
             judge = PartitionJudge(number, self.settings, restored.state, restored.models)
             judge.rest(restored.snapshots.unchanged(low))
-            self.seats[number] = _Seat(judge, restored.snapshots, low, position.offset)
+            self.seats[number] = seat = _Seat(judge, restored.snapshots, low, position.offset)
+            if not position.metadata:
+                seat.saved_next = -1  # where reading begins is committed at once
+                if log:  # what was restored belongs to the new offset from now on
+                    self.snapshot(number)
             starts[role, number] = low
         self._share_memory()
         return starts
@@ -90,8 +98,8 @@ class Judge:
             seat.judge.most_open_bytes = OPEN_BYTES // len(self.seats)
 
     def _restore(self, number: int, position: Position, log: Sequence[tuple[int, bytes]]) -> tuple[int, Restored]:
-        if not position.metadata:
-            return position.offset, Restored(PartitionState(), {}, Snapshots())
+        if not position.metadata:  # with a snapshot where `profiles` was made anew, and somebody said to go on
+            return position.offset, Snapshots.read(value for _, value in log)
         metadata = msgspec.json.decode(position.metadata, type=JudgeMetadata)
         if metadata.v > METADATA_FORMAT:
             raise FormatError(f"profiles/{number} was committed by a newer version of stream_monitor: upgrade first")
@@ -100,7 +108,15 @@ class Judge:
                 f"profiles had {metadata.n} partitions at the last commit and has {self.partitions} now: models have "
                 "moved between judges. Choose another app name to begin anew."
             )
+        if metadata.saved and not log:
+            raise RestoreError(f"state/{number} holds nothing, but a snapshot was committed: were its records deleted?")
         return metadata.low, Snapshots.read((value for _, value in log), metadata.low)
+
+    def tell_again(self, role: str) -> None:
+        """All that `baselines` held: without it describe would send values for ever."""
+        if role == "baselines":
+            for seat in self.seats.values():
+                seat.notices_due = True
 
     def drop(self, partitions: Sequence[Partition]) -> None:
         """Forget partitions that another judge owns now."""
@@ -149,6 +165,10 @@ class Judge:
                 seat.next = max(seat.next, told.position)  # past the markers of describe's transactions
             known = seat.judge.state.settings
             caught_up = seat.next >= seat.published_until
+            if caught_up and seat.notices_due:
+                seat.notices_due = False
+                for notice in seat.judge.notices():
+                    self._say(notice)
             if caught_up and not seat.settings_sent and (known is None or known.hash != self._hash):
                 outputs.append(Output("profiles", write(SettingsRecord(self._hash, self._text)), partition=number))
                 seat.settings_sent = True
@@ -159,8 +179,9 @@ class Judge:
         moved: dict[Partition, Position] = {}
         for number, seat in self.seats.items():
             if seat.next > seat.saved_next or seat.snapshot != seat.saved_snapshot:
-                metadata = msgspec.json.encode(JudgeMetadata(seat.snapshot, self.partitions)).decode()
-                moved["profiles", number] = Position(max(seat.next, seat.published_until), metadata)
+                metadata = JudgeMetadata(seat.snapshot, self.partitions, saved=seat.snapshots.any)
+                told = msgspec.json.encode(metadata).decode()
+                moved["profiles", number] = Position(max(seat.next, seat.published_until), told)
         return moved
 
     def committed(self) -> None:

@@ -7,13 +7,21 @@ from the committed offsets, `CommitUnknown` when nobody knows, and `BrokerError`
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stream_monitor.errors import BrokerError
 from stream_monitor.stages import Message, Output, Partition, Position
 
 Batch = tuple[str, Sequence[Message]]
 OffsetsOf = Callable[[Sequence[int]], dict[Partition, Position]]
+
+
+class Topic(NamedTuple):
+    """What tells a topic from others of its name, and how many partitions it has."""
+
+    id: str | None
+    """None where the broker gives none."""
+    partitions: int
 
 
 class Aborted(BrokerError):
@@ -44,6 +52,12 @@ class Client(Protocol):
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Position]:
         """The group's offsets and metadata; where nothing was committed the start by the settings, metadata empty."""
+
+    def starts(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Where reading begins by the settings, as if nothing had been committed."""
+
+    def topics(self, roles: Collection[str]) -> dict[str, Topic]:
+        """What the topics are that bear these names now; those that do not exist are absent."""
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Log ends, open transactions included."""

@@ -20,7 +20,7 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import OffsetSpec
 
 from stream_monitor.errors import BrokerError, CommitUnknown
-from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf
+from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf, Topic
 from stream_monitor.kafka.clients import CALL_S, FETCH, PARTITIONER, Reasons, common, made
 from stream_monitor.kafka.logs import Logs
 from stream_monitor.kafka.slots import take_slot
@@ -190,11 +190,7 @@ class KafkaClient:
                 found[part] = Position(tp.offset, tp.metadata or "")
             else:
                 fresh.append(part)
-        spec = OffsetSpec.earliest() if self.settings.kafka.start == "earliest" else OffsetSpec.latest()
-        roles_in = {p for p in fresh if p[0] != "profiles"}
-        for chosen, at in ((roles_in, spec), (set(fresh) - roles_in, OffsetSpec.earliest())):
-            for part, offset in self._logs.offsets(chosen, at).items():
-                found[part] = Position(offset, "")
+        found |= {part: Position(offset, "") for part, offset in self.starts(fresh).items()}
         for part, position in found.items():
             if not position.metadata and part not in fresh:
                 raise BrokerError(
@@ -202,6 +198,16 @@ class KafkaClient:
                     "metadata: a tool moved the group. Choose another app name to begin anew."
                 )
         return {part: found[part] for part in partitions}
+
+    def starts(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The start by the settings; of our own topics the beginning."""
+        spec = OffsetSpec.earliest() if self.settings.kafka.start == "earliest" else OffsetSpec.latest()
+        inputs = {p for p in partitions if p[0] != "profiles"}
+        return self._logs.offsets(inputs, spec) | self._logs.offsets(set(partitions) - inputs, OffsetSpec.earliest())
+
+    def topics(self, roles: Collection[str]) -> dict[str, Topic]:
+        """Ids and partition counts."""
+        return self._logs.topics(roles)
 
     def _call(self, call: Any, *args: Any) -> Any:
         try:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection
+from typing import TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import OffsetSpec
 
 from stream_monitor.errors import BrokerError
+from stream_monitor.kafka.client import Topic
 from stream_monitor.kafka.clients import CALL_S, FETCH, Reasons, admin, common, made
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Partition
@@ -21,8 +31,12 @@ PATIENCE_S = 60.0
 TELL_S = 5.0
 LOST_S = 5.0
 """A transaction of a worker's own id that is open so long after its start is one that the broker has lost."""
+NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
+"""The id of a topic on a broker that gives none."""
 OPEN_S = 30.0
 """A transaction stays open so much longer than it may only where the broker has lost it."""
+
+T = TypeVar("T")
 
 
 class Logs:
@@ -42,18 +56,39 @@ class Logs:
 
     def offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         """Offsets of partitions, open transactions included; a broker that restarts is waited for."""
-        if not partitions:
-            return {}
+        return self._patiently(lambda: self._offsets_once(partitions, spec)) if partitions else {}
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """What a broker answers; one that restarts is waited for."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                return self._offsets_once(partitions, spec)
+                return ask()
             except KafkaException as error:
                 if time.monotonic() > deadline:
                     raise BrokerError(f"no answer for {PATIENCE_S:.0f} s: {self.reasons.of(error)}") from error
                 time.sleep(0.5)
                 # the old one keeps the leader epochs of before the restart
                 self.admin = admin(self.settings, self.reasons)
+
+    def topics(self, roles: Collection[str]) -> dict[str, Topic]:
+        """What the topics are now, by role; those that do not exist are absent."""
+        return self._patiently(lambda: self._topics_once(roles))
+
+    def _topics_once(self, roles: Collection[str]) -> dict[str, Topic]:
+        names = {self.settings.topic(role): role for role in roles}
+        found = {}
+        answers = self.admin.describe_topics(TopicCollection(list(names)), request_timeout=CALL_S)
+        for name, future in answers.items():
+            try:
+                told = future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+                continue
+            topic_id = str(told.topic_id)
+            found[names[name]] = Topic(None if topic_id == NO_ID else topic_id, len(told.partitions))
+        return found
 
     def _offsets_once(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         wanted = {TopicPartition(self.settings.topic(r), n): spec for r, n in partitions}

@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 
-from stream_monitor.errors import BrokerError, StreamMonitorError
-from stream_monitor.kafka.client import Aborted, Batch, Client
+from stream_monitor.errors import BrokerError, RestoreError, StreamMonitorError
+from stream_monitor.kafka.client import Aborted, Batch, Client, Topic
+from stream_monitor.kafka.identity import grown, growth, ids_in, ids_of, lost_offset, made_anew, named, refusal
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Output, Partition, PartitionStatus, Stage
+from stream_monitor.stages import Output, Partition, PartitionStatus, Position, Stage
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ _partition = methodcaller("partition")
 POLL_S = 0.2
 MOST_ABORTS = 10
 """So many in a row are no accident: a person, or a supervisor's pause between starts, must help."""
+TOLD = "baselines"
+"""A topic that is only told what a stage remembers: made anew, it is filled again."""
 UNTOLD = PartitionStatus(at_end=False, idle=False)
 """Of a partition whose client has taken messages that it has not handed out: its position is ahead of us."""
 
@@ -69,8 +72,10 @@ class Loop:
         roles: Sequence[str],
         settings: Settings,
         clock: Callable[[], float],
+        accept_new_topics: bool = False,
     ) -> None:
         self.client, self.stage, self.settings, self.clock = client, stage, settings, clock
+        self._accept = accept_new_topics
         self.roles = list(roles)
         self.owned: set[Partition] = set()
         self.on_commit: Callable[[Report], None] = lambda report: None
@@ -84,6 +89,12 @@ class Loop:
         """Partitions that were given up or sought back within the latest call of consume."""
         self._starts: dict[Partition, int] = {}
         """Where reading began in each partition, or began again."""
+        self._topics: dict[str, Topic] = {}
+        """Those that what is committed stands on, as they were when partitions were assigned first."""
+        self._anew: set[str] = set()
+        """Roles of topics that were found to be made anew when partitions were assigned last."""
+        self._unnamed: dict[Partition, Position] = {}
+        """What was committed without the ids that hold now, by a former version or with a topic that is gone."""
         self._aborts = 0
         """Commits in a row that were aborted."""
         self._most = 10 * FEWEST
@@ -151,10 +162,11 @@ class Loop:
         if self.on_table is not None:
             for value in self.client.table("baselines"):
                 self.on_table(value)
+        self._demand_same_topics()
         status = dict.fromkeys(self.owned, UNTOLD) if within else self._status(started)
         report, self._report = self._report, Report()
         try:
-            self.client.transact(report.counted(self.stage.flush(status)), self.stage.offsets)
+            self.client.transact(report.counted(self.stage.flush(status)), self._offsets)
         except Aborted as aborted:
             report.aborted = True
             self._aborts += 1
@@ -163,6 +175,7 @@ class Loop:
             self._start_over()
         else:
             self._aborts = 0
+            self._unnamed.clear()
             self.stage.committed()
             if not within:  # what is not known to be at its end looks as if it were far behind
                 self.client.pause(self.stage.ahead(status))
@@ -171,6 +184,22 @@ class Loop:
             self.lag = sum(report.lag.values())
         report.commit_s = self._last_commit - started
         self.on_commit(report)
+
+    def _offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
+        """What the stage has finished, with the ids of the topics that it stands on."""
+        finished = self._unnamed | self.stage.offsets(delivered)
+        return {partition: named(position, self._topics) for partition, position in finished.items()}
+
+    def _demand_same_topics(self) -> None:
+        """RestoreError when a topic was made anew or got more partitions while this worker ran.
+
+        Nothing that was read of another topic, or by a number that means another partition now, may be committed.
+        """
+        topics, known = self.client.topics(self.stage.stands_on), self._topics
+        if anew := made_anew(ids_in(known), topics) & set(self.stage.stands_on):
+            raise RestoreError(refusal(self.settings, sorted(anew), topics))
+        if more := grown(known, topics):
+            raise RestoreError(growth(self.settings, sorted(more), known, topics))
 
     def _status(self, now: float) -> dict[Partition, PartitionStatus]:
         """At its end: read as far as the log goes. Idle: at its end, and nothing came for `idle_after`."""
@@ -226,15 +255,44 @@ class Loop:
             return {}
 
     def _restore(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        positions = self.client.committed(partitions)
+        positions = self._recognised(self.client.committed(partitions))
         logs = {}
         for partition, position in positions.items():
             start = self.stage.log_start(partition, position)
             if start is not None:
-                logs[partition[1]] = self.client.read_log(self.stage.changelog, partition[1], start, self.stage.keyed)
+                records = self.client.read_log(self.stage.changelog, partition[1], start, self.stage.keyed)
+                if records and not position.metadata and not self._accept:
+                    raise RestoreError(lost_offset(self.settings, partition, self.stage.changelog))
+                logs[partition[1]] = records
         starts = self.stage.assign(positions, logs)
+        if TOLD in self._anew:
+            log.warning("%s was made anew: it is filled again", self.settings.topic(TOLD))
+            self.stage.tell_again(TOLD)
         self._starts |= starts
         return starts
+
+    def _recognised(self, committed: dict[Partition, Position]) -> dict[Partition, Position]:
+        """What is committed, unless it is of a topic that was made anew: RestoreError, or that one from its start."""
+        if self._topics:
+            self._demand_same_topics()
+        self._topics = topics = self.client.topics([*self.stage.stands_on, TOLD])
+        gone = {part: made_anew(ids_of(position), topics) for part, position in committed.items()}
+        self._anew = set[str]().union(*gone.values())
+        ids = ids_in(topics)
+        self._unnamed |= {part: p for part, p in committed.items() if p.metadata and ids_of(p) != ids}
+        refused = sorted(self._anew & set(self.stage.stands_on))
+        if not refused:
+            return committed
+        if not self._accept:
+            raise RestoreError(refusal(self.settings, refused, topics))
+        log.warning("going on with topics that were made anew: %s", ", ".join(map(self.settings.topic, refused)))
+        starts = self.client.starts({part for part in committed if part[0] in gone[part]})
+        return {
+            part: Position(starts.get(part, position.offset), "")
+            if gone[part] & {part[0], self.stage.changelog}
+            else position
+            for part, position in committed.items()
+        }
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Commit what is finished, then forget."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import xxhash
 
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.client import Batch, Listener, OffsetsOf
+from stream_monitor.kafka.client import Batch, Listener, OffsetsOf, Topic
 from stream_monitor.stages import Output, Partition, Position
 
 Crash = Callable[[str], None]
@@ -72,6 +72,14 @@ class MemoryBroker:
         self.open: set[int] = set()
         self.aborted: set[int] = set()
         self._transactions = 0
+        self.made: dict[str, int] = {}
+        """How often each topic was made anew."""
+
+    def make_anew(self, role: str) -> None:
+        """Delete a topic and make it again: it is empty, and groups keep what they committed."""
+        self.made[role] = self.made.get(role, 0) + 1
+        for number in range(self.partitions[role]):
+            self.logs[role, number].clear()
 
     def group(self, name: str) -> Group:
         """The group of this name, made on first use."""
@@ -199,6 +207,15 @@ class MemoryClient:
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Position]:
         """Committed positions; the beginning where there are none."""
         return {p: self.group.offsets.get(p, Position(0, "")) for p in partitions}
+
+    def starts(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The beginning."""
+        return dict.fromkeys(partitions, 0)
+
+    def topics(self, roles: Collection[str]) -> dict[str, Topic]:
+        """Ids change when a topic is made anew."""
+        made, partitions = self.broker.made, self.broker.partitions
+        return {role: Topic(f"{role}-{made.get(role, 0)}", partitions[role]) for role in roles if role in partitions}
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Log ends."""

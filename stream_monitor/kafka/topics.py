@@ -71,7 +71,11 @@ def _count_problems(settings: Settings, partitions: dict[str, int], rekey: bool)
     problems = []
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{settings.topic(role)} {count}" for role, count in counts.items())
-        problems.append(f"partition counts differ, so labels cannot meet their predictions: {told}")
+        problems.append(
+            f"partition counts differ, so labels cannot meet their predictions: {told}. If the inputs got more "
+            "partitions, `run --accept-repartition` grows our own topics and goes on; labels miss predictions whose "
+            "ids have moved"
+        )
     if partitions.get("state", 0) != partitions.get("profiles", 0):
         problems.append("state and profiles must have the same number of partitions")
     return problems

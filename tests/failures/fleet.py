@@ -80,10 +80,17 @@ class Fleet:
     started: int = 0
 
     def start(
-        self, role: str, fault: Fault = NO_FAULT, worker_id: str | None = None, accept: bool = True, **kafka: Any
+        self,
+        role: str,
+        fault: Fault = NO_FAULT,
+        worker_id: str | None = None,
+        accept: bool = True,
+        new_topics: bool = False,
+        **kafka: Any,
     ) -> Worker:
         """Start one; None lets it take the first free slot of this machine."""
-        layout = self.layout if accept else replace(self.layout, accept_repartition=False)
+        layout = replace(self.layout, accept_new_topics=new_topics)
+        layout = layout if accept else replace(layout, accept_repartition=False)
         rules = self.rules
         if worker_id is not None or kafka:
             changed = rules.kafka.model_copy(update={"worker_id": worker_id} | kafka)

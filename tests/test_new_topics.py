@@ -1,0 +1,129 @@
+"""A topic that was deleted and made anew is told from the one that the offsets are of (in-process broker)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stream_monitor.errors import RestoreError
+from tests.schedules import Cluster
+from tests.streams import shop
+from tests.upgrade.sample import feed, load, restore, rules
+
+STANDS_ON = {
+    "describe": ["predictions", "labels", "feedback", "observations", "pending", "profiles"],
+    "judge": ["profiles", "state"],
+}
+
+
+def running() -> Cluster:
+    cluster = Cluster(rules(), 2, 1, 0.0)
+    for stage in STANDS_ON:
+        cluster.start(stage)
+    feed(cluster, shop(1, 300))
+    for stage in STANDS_ON:
+        cluster.loops[stage][0].commit()
+    return cluster
+
+
+def restarted(cluster: Cluster, stage: str, accept: bool = False) -> Cluster:
+    """The worker of a stage dies, and another one comes."""
+    loop = cluster.loops[stage].pop()
+    loop.client.die()
+    layout, cluster.layout = cluster.layout, cluster.layout.__class__(2, 2, 2, accept_new_topics=accept)
+    cluster.start(stage)
+    cluster.layout = layout
+    return cluster
+
+
+CASES = [(stage, role) for stage, roles in STANDS_ON.items() for role in roles]
+
+
+@pytest.mark.parametrize(("stage", "role"), CASES)
+def test_a_worker_that_comes_back_stops_and_says_how_to_go_on(stage: str, role: str) -> None:
+    cluster = running()
+    cluster.broker.make_anew(role)
+    restarted(cluster, stage)
+    failure = cluster.loops[stage][0].failure
+    assert isinstance(failure, RestoreError)
+    assert f".{role} was deleted and made anew" in str(failure) and "--accept-new-topics" in str(failure)
+
+
+@pytest.mark.parametrize(("stage", "role"), CASES)
+def test_a_worker_that_runs_commits_nothing_of_the_new_topic(stage: str, role: str) -> None:
+    cluster = running()
+    before = dict(cluster.broker.group(stage).offsets)
+    cluster.broker.make_anew(role)
+    for event in shop(2, 300):
+        cluster.broker.append(event.role, event.raw, event.id.encode(), 0)
+    loop = cluster.loops[stage][0]
+    with pytest.raises(RestoreError, match=r"made anew"):
+        loop.commit()
+    assert cluster.broker.group(stage).offsets == before
+
+
+@pytest.mark.parametrize(("stage", "role"), CASES)
+def test_who_accepts_reads_the_new_topic_from_its_beginning_and_stops_no_more(stage: str, role: str) -> None:
+    cluster = running()
+    cluster.broker.make_anew(role)
+    restarted(cluster, stage, accept=True)
+    loop = cluster.loops[stage][0]
+    assert loop.failure is None
+    loop.commit()
+    offsets = cluster.broker.group(stage).offsets
+    assert {offsets[part].offset for part in loop.owned if part[0] == role} <= {0, 1}
+    restarted(cluster, stage)
+    assert cluster.loops[stage][0].failure is None
+    if role == "predictions":
+        for event in shop(2, 200):
+            cluster.broker.append(event.role, event.raw, event.id.encode(), 0)
+        cluster.loops[stage][0].tick(0)
+        cluster.loops[stage][0].commit()
+        assert cluster.broker.group(stage).offsets["predictions", 0].offset > 200
+
+
+def test_a_topic_of_baselines_that_was_made_anew_is_filled_again() -> None:
+    cluster = running()
+    before = dict(cluster.broker.values("baselines"))
+    assert len(before) > 10
+    cluster.broker.make_anew("baselines")
+    restarted(cluster, "judge")
+    loop = cluster.loops["judge"][0]
+    assert loop.failure is None
+    for _ in range(3):
+        loop.tick(0)
+        loop.commit()
+    again = dict(cluster.broker.values("baselines"))
+    kept = {key: value for key, value in before.items() if b"progress" not in key}
+    assert again.keys() >= kept.keys() and {key: again[key] for key in kept} == kept
+
+
+def test_offsets_of_a_former_version_are_accepted_once_and_get_the_ids() -> None:
+    cluster = Cluster(rules(), 2, 1, 0.0)
+    restore(cluster, load("f8eec05.bin"))
+    for stage in STANDS_ON:
+        cluster.start(stage)
+        cluster.loops[stage][0].commit()
+        for position in cluster.broker.group(stage).offsets.values():
+            assert json.loads(position.metadata)["ids"].keys() >= set(STANDS_ON[stage])
+    cluster.broker.make_anew("labels")
+    restarted(cluster, "describe")
+    assert isinstance(cluster.loops["describe"][0].failure, RestoreError)
+
+
+def test_a_topic_that_gets_more_partitions_while_a_worker_runs_is_a_stop_that_names_the_way_on() -> None:
+    cluster = running()
+    cluster.broker.partitions["predictions"] = 3
+    with pytest.raises(RestoreError, match="--accept-repartition"):
+        cluster.loops["describe"][0].commit()
+
+
+def test_a_snapshot_whose_records_were_deleted_is_a_stop() -> None:
+    cluster = running()
+    cluster.loops["judge"][0].stage.snapshot(0)
+    cluster.loops["judge"][0].commit()
+    for number in range(2):
+        cluster.broker.logs["state", number].clear()
+    restarted(cluster, "judge")
+    assert "holds nothing" in str(cluster.loops["judge"][0].failure)
