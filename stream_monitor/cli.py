@@ -8,22 +8,53 @@ import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
+from typer.core import TyperGroup
 
 from stream_monitor import __version__
 from stream_monitor.commands import again, reset
 from stream_monitor.commands.evaluate import evaluate
-from stream_monitor.commands.options import AsJson, Config, Follow, demand_apart, span, written
+from stream_monitor.commands.options import (
+    AsJson,
+    Config,
+    Follow,
+    Last,
+    Model,
+    Since,
+    demand_apart,
+    millis,
+    span,
+    timed,
+    written,
+)
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import load
+from stream_monitor.terminal import Screen, finish, prepare
+
+
+class CommandLine(TyperGroup):
+    """The commands; what is wrong with their arguments is said like every other error."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run, and exit where it stands alone."""
+        if not extra.pop("standalone_mode", True):
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except typer.Abort:
+            _fail("aborted", 1)
+        except Exception as error:
+            if not isinstance(error, USAGE):
+                raise
+            _fail_of_use(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
 
 app = typer.Typer(
     name="stream-monitor",
+    cls=CommandLine,
     help="Streaming drift detection on Kafka: prediction events, labels and feedback in; alerts and metrics out.",
     epilog="Try `stream-monitor demo` first: a year of real flights, nothing to install or configure.",
     no_args_is_help=True,
@@ -41,7 +72,8 @@ app.add_typer(baseline_app, name="baseline")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(metrics_app, name="metrics")
 
-err = Console(stderr=True)
+USAGE = next(kind for kind in reversed(typer.BadParameter.__mro__) if "format_message" in vars(kind))
+"""The base of what is wrong with arguments; where it lives depends on typer's version."""
 SHOWN = 20
 """Differences that `verify` prints."""
 FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
@@ -59,6 +91,7 @@ class Role(StrEnum):
 
 def main() -> None:
     """Entry point: our own errors are messages, not tracebacks."""
+    prepare()
     try:
         app()
     except StreamMonitorError as error:
@@ -69,16 +102,27 @@ def main() -> None:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        finish()
 
 
-def _fail(why: str) -> NoReturn:
-    err.print(f"[red]error:[/red] {escape(why)}", highlight=False)
-    sys.exit(2)
+def _fail_of_use(error: Any) -> NoReturn:
+    if type(error).__name__ != "NoArgsIsHelpError":  # which has printed the help
+        err, context = Screen(stderr=True), getattr(error, "ctx", None)
+        if context is not None:
+            err.prose(f"{context.get_usage().strip()}; `{context.command_path} --help` tells more")
+        err.error(error.format_message())
+    sys.exit(error.exit_code)
+
+
+def _fail(why: str, code: int = 2) -> NoReturn:
+    Screen(stderr=True).error(why)
+    sys.exit(code)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(__version__)
+        Screen().line(__version__)
         raise typer.Exit()
 
 
@@ -141,11 +185,12 @@ def check(config: Config = None) -> None:
 
     settings = load(config)
     resolved, problems = check(settings)
-    print(resolved)
+    Screen().data(resolved)
+    err = Screen(stderr=True)
     for problem in problems:
-        err.print(f"[red]✗[/red] {escape(problem)}", highlight=False)
+        err.problem(problem)
     if not problems:
-        err.print("[green]✓[/green] settings, broker and topics are fine")
+        err.fine("settings, broker and topics are fine")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -165,19 +210,19 @@ def verify(
     """
     from stream_monitor.verify.run import verify as run
 
-    with Progress(*Progress.get_default_columns(), console=err, transient=True) as progress:
-        task = progress.add_task("reading", total=None)
-        report = run(load(config), settled, lambda done, total: progress.update(task, completed=done, total=total))
+    out, err = Screen(), Screen(stderr=True)
+    with err.progress("reading", None, "share", brief=True) as bar:
+        report = run(load(config), settled, bar.update)
     told = ", ".join(f"{count:,} {role}" for role, count in report.events.items()) or "no events"
-    print(f"{told}: {report.cells:,} cells, {report.windows:,} windows, {report.alerts:,} alert records")
+    out.line(f"{told}: {report.cells:,} cells, {report.windows:,} windows, {report.alerts:,} alert records")
     if report.unread:
-        print(f"{report.unread:,} events are on the input topics that the app has not committed yet")
+        out.line(f"{report.unread:,} events are on the input topics that the app has not committed yet")
     for problem in report.problems if every else report.problems[:SHOWN]:
-        err.print(f"[red]✗[/red] {problem}", highlight=False, soft_wrap=True)
+        err.problem(problem)
     if len(report.problems) > SHOWN and not every:
-        err.print(f"and {len(report.problems) - SHOWN:,} more; --all prints them")
+        err.line(f"and {len(report.problems) - SHOWN:,} more; --all prints them")
     if not report.problems:
-        err.print("[green]✓[/green] the output is exactly what the input says")
+        err.fine("the output is exactly what the input says")
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -196,7 +241,7 @@ def schema(
 
     if name not in (*CONTRACTS, "profile"):
         raise StreamMonitorError(f"no record is called {name!r}; there are {', '.join(CONTRACTS)}, profile")
-    print(json.dumps(profile_schema() if name == "profile" else json_schema(name), indent=2))
+    Screen().data(json.dumps(profile_schema() if name == "profile" else json_schema(name), indent=2))
 
 
 @app.command()
@@ -217,11 +262,12 @@ def replay(
         typer.Option("--topics", help="Replay the app's input topics, no files; the app may go on running."),
     ] = False,
     since: Annotated[
-        datetime | None, typer.Option("--from", help="With --topics: records that Kafka got at or after this, UTC.")
+        datetime | None,
+        timed(
+            "With --topics: records that Kafka got at or after this: 2026-11-01 (UTC), or 1h: so long ago.", "--from"
+        ),
     ] = None,
-    until: Annotated[
-        datetime | None, typer.Option("--to", help="With --topics: records that Kafka got before this, UTC.")
-    ] = None,
+    until: Annotated[datetime | None, timed("With --topics: records that Kafka got before this, UTC.", "--to")] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="With --topics: write to APP.replay.alerts, .metrics and .dead-letters.")
     ] = False,
@@ -240,7 +286,7 @@ def replay(
     if not topics and (since or until or publish):
         raise typer.BadParameter("--from, --to and --publish go with --topics")
     demand_apart(out, [*(files or []), *filter(None, [baseline])])
-    run(load(config), Wanted(files or [], baseline, out, since, until, publish), err)
+    run(load(config), Wanted(files or [], baseline, out, since, until, publish), Screen(), Screen(stderr=True))
 
 
 app.command()(again.rejudge)
@@ -253,7 +299,8 @@ def topics_create(config: Config = None) -> None:
     from stream_monitor.kafka.topics import create
 
     made = create(load(config))
-    print("\n".join(made) if made else "all topics exist")
+    for topic in made or ["all topics exist"]:
+        Screen().line(topic)
 
 
 @topics_app.command("check")
@@ -263,8 +310,8 @@ def topics_check(config: Config = None) -> None:
 
     report = inspect(load(config))
     for problem in report.problems:
-        err.print(f"[red]✗[/red] {escape(problem)}", highlight=False)
-    print(f"{len(report.partitions)} topics, {len(report.problems)} problem(s)")
+        Screen(stderr=True).problem(problem)
+    Screen().line(f"{len(report.partitions)} topics, {len(report.problems)} problem(s)")
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -276,9 +323,10 @@ def baseline_build(
     ] = None,
     topics: Annotated[bool, typer.Option("--topics", help="Read the app's input topics, no files.")] = False,
     since: Annotated[
-        datetime | None, typer.Option(help="With --topics: records that Kafka got at or after this, UTC.")
+        datetime | None,
+        timed("With --topics: records that Kafka got at or after this: 2026-11-01 (UTC), or 7d: so long ago."),
     ] = None,
-    until: Annotated[datetime | None, typer.Option(help="With --topics: records that Kafka got before this.")] = None,
+    until: Annotated[datetime | None, timed("With --topics: records that Kafka got before this, UTC.")] = None,
     config: Config = None,
     out: Annotated[Path | None, written("Write the baseline to this file instead of pinning it.")] = None,
     name: Annotated[
@@ -310,7 +358,8 @@ def baseline_build(
     if not topics and (since or until):
         raise typer.BadParameter("--since and --until go with --topics")
     demand_apart(out, source or [])
-    make(load(config), Source(source or [], out, name, (model, version), text or [], limit, span(since, until)), err)
+    make(load(config), Source(source or [], out, name, (model, version), text or [], limit, span(since, until)),
+         Screen(stderr=True))  # fmt: skip
 
 
 @baseline_app.command("pin")
@@ -323,7 +372,7 @@ def baseline_pin(
     from stream_monitor.detect.pinned import read_file
 
     settings = load(config)
-    pin(settings, read_file(file, settings.embeddings), err)
+    pin(settings, read_file(file, settings.embeddings), Screen(stderr=True))
 
 
 baseline_app.command("reset")(reset.reset)
@@ -334,7 +383,7 @@ def baseline_list(config: Config = None) -> None:
     """List the baselines in force: model, version, segment, how many measures, kind, and since when."""
     from stream_monitor.commands.baseline import listing
 
-    raise typer.Exit(listing(load(config), Console(highlight=False)))
+    raise typer.Exit(listing(load(config), Screen()))
 
 
 @baseline_app.command("show")
@@ -350,23 +399,46 @@ def baseline_show(
     """Show baselines: those in force in the app, or those of a file."""
     from stream_monitor.commands.baseline import show
 
-    raise typer.Exit(show(load(config), file, (model, measure), Console(highlight=False)))
+    raise typer.Exit(show(load(config), file, (model, measure), Screen()))
 
 
 @alerts_app.command("tail")
-def alerts_tail(config: Config = None, follow: Follow = True, as_json: AsJson = False) -> None:
-    """Print alerts as they come."""
-    from stream_monitor.commands.tail import alert_line, run
+def alerts_tail(
+    config: Config = None,
+    follow: Follow = True,
+    as_json: AsJson = False,
+    model: Model = None,
+    since: Since = None,
+    last: Last = None,
+) -> None:
+    """Print alerts: those that are there in order of event time, then others as they come.
 
-    run(load(config), "alerts", alert_line, follow, as_json)
+    Example: `stream-monitor alerts tail --model fraud --since 1d --no-follow`
+    """
+    from stream_monitor.commands.tail import ALERTS, Wanted, run
+
+    run(load(config), ALERTS, Wanted(model, millis(since), last, follow, as_json), Screen(), Screen(stderr=True))
 
 
 alerts_app.command("explain")(again.explain)
 
 
 @metrics_app.command("tail")
-def metrics_tail(config: Config = None, follow: Follow = True, as_json: AsJson = False) -> None:
-    """Print metrics as they come; the last record of a key is the truth."""
-    from stream_monitor.commands.tail import metric_line, run
+def metrics_tail(
+    config: Config = None,
+    follow: Follow = True,
+    as_json: AsJson = False,
+    model: Model = None,
+    since: Since = None,
+    last: Last = None,
+) -> None:
+    """Print metrics: those that are there in order of their windows, then others as they come.
 
-    run(load(config), "metrics", metric_line, follow, as_json)
+    A line is a window: how many events, how many of them have labels, the error, the 99th percentile of latency, and
+    the measure that is furthest from its baseline. The last record of a window is the truth; `r` counts them.
+
+    Example: `stream-monitor metrics tail --model fraud --last 20 --no-follow`
+    """
+    from stream_monitor.commands.tail import METRICS, Wanted, run
+
+    run(load(config), METRICS, Wanted(model, millis(since), last, follow, as_json), Screen(), Screen(stderr=True))

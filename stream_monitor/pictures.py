@@ -12,12 +12,12 @@ COLOURS = {"open": "red", "update": "yellow", "resolved": "green", "outcome": "b
 
 def when(ts: int) -> str:
     """Event time for people."""
-    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def to_the_second(ts: int) -> str:
     """Event time, where windows may be of seconds."""
-    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def bars(shares: list[float], top: float) -> str:
