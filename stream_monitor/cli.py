@@ -8,14 +8,14 @@ import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from stream_monitor import __version__
 from stream_monitor.commands import again, reset
 from stream_monitor.commands.evaluate import evaluate
+from stream_monitor.commands.failure import CommandLine, fail
 from stream_monitor.commands.options import (
     AsJson,
     Config,
@@ -32,25 +32,6 @@ from stream_monitor.commands.options import (
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import load
 from stream_monitor.terminal import Screen, finish, prepare
-
-
-class CommandLine(TyperGroup):
-    """The commands; what is wrong with their arguments is said like every other error."""
-
-    def main(self, *args: Any, **extra: Any) -> Any:
-        """Run, and exit where it stands alone."""
-        if not extra.pop("standalone_mode", True):
-            return super().main(*args, standalone_mode=False, **extra)
-        try:
-            code = super().main(*args, standalone_mode=False, **extra)
-        except typer.Abort:
-            _fail("aborted", 1)
-        except Exception as error:
-            if not isinstance(error, USAGE):
-                raise
-            _fail_of_use(error)
-        sys.exit(code if isinstance(code, int) else 0)
-
 
 app = typer.Typer(
     name="stream-monitor",
@@ -72,8 +53,6 @@ app.add_typer(baseline_app, name="baseline")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(metrics_app, name="metrics")
 
-USAGE = next(kind for kind in reversed(typer.BadParameter.__mro__) if "format_message" in vars(kind))
-"""The base of what is wrong with arguments; where it lives depends on typer's version."""
 SHOWN = 20
 """Differences that `verify` prints."""
 FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
@@ -95,29 +74,15 @@ def main() -> None:
     try:
         app()
     except StreamMonitorError as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
         if error.filename is None and error.errno not in FULL:  # then it is not about a file of the user's
             raise
-        _fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
         finish()
-
-
-def _fail_of_use(error: Any) -> NoReturn:
-    if type(error).__name__ != "NoArgsIsHelpError":  # which has printed the help
-        err, context = Screen(stderr=True), getattr(error, "ctx", None)
-        if context is not None:
-            err.prose(f"{context.get_usage().strip()}; `{context.command_path} --help` tells more")
-        err.error(error.format_message())
-    sys.exit(error.exit_code)
-
-
-def _fail(why: str, code: int = 2) -> NoReturn:
-    Screen(stderr=True).error(why)
-    sys.exit(code)
 
 
 def _version(wanted: bool) -> None:
