@@ -13,22 +13,10 @@ from typing import Annotated
 import typer
 
 from stream_monitor import __version__
-from stream_monitor.commands import again, reset
+from stream_monitor.commands import again, reset, tails
 from stream_monitor.commands.evaluate import evaluate
 from stream_monitor.commands.failure import CommandLine, fail
-from stream_monitor.commands.options import (
-    AsJson,
-    Config,
-    Follow,
-    Last,
-    Model,
-    Since,
-    demand_apart,
-    millis,
-    span,
-    timed,
-    written,
-)
+from stream_monitor.commands.options import Config, demand_apart, span, timed, written
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import load
 from stream_monitor.terminal import Screen, finish, prepare
@@ -367,43 +355,8 @@ def baseline_show(
     raise typer.Exit(show(load(config), file, (model, measure), Screen()))
 
 
-@alerts_app.command("tail")
-def alerts_tail(
-    config: Config = None,
-    follow: Follow = True,
-    as_json: AsJson = False,
-    model: Model = None,
-    since: Since = None,
-    last: Last = None,
-) -> None:
-    """Print alerts: those that are there in order of event time, then others as they come.
-
-    Example: `stream-monitor alerts tail --model fraud --since 1d --no-follow`
-    """
-    from stream_monitor.commands.tail import ALERTS, Wanted, run
-
-    run(load(config), ALERTS, Wanted(model, millis(since), last, follow, as_json), Screen(), Screen(stderr=True))
-
-
+alerts_app.command("tail")(tails.alerts)
 alerts_app.command("explain")(again.explain)
 
 
-@metrics_app.command("tail")
-def metrics_tail(
-    config: Config = None,
-    follow: Follow = True,
-    as_json: AsJson = False,
-    model: Model = None,
-    since: Since = None,
-    last: Last = None,
-) -> None:
-    """Print metrics: those that are there in order of their windows, then others as they come.
-
-    A line is a window: how many events, how many of them have labels, the error, the 99th percentile of latency, and
-    the measure that is furthest from its baseline. The last record of a window is the truth; `r` counts them.
-
-    Example: `stream-monitor metrics tail --model fraud --last 20 --no-follow`
-    """
-    from stream_monitor.commands.tail import METRICS, Wanted, run
-
-    run(load(config), METRICS, Wanted(model, millis(since), last, follow, as_json), Screen(), Screen(stderr=True))
+metrics_app.command("tail")(tails.metrics)

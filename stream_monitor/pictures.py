@@ -20,6 +20,15 @@ def to_the_second(ts: int) -> str:
     return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def apart(value: float, bound: float) -> tuple[str, str]:
+    """Two figures with three digits, or with as many as tell one from the other."""
+    for digits in range(3, 17):
+        told = f"{value:.{digits}g}", f"{bound:.{digits}g}"
+        if told[0] != told[1] or value == bound:
+            break
+    return told
+
+
 def bars(shares: list[float], top: float) -> str:
     """A row of bars, the highest as high as `top`."""
     return "".join(BARS[min(len(BARS) - 1, round(share / top * (len(BARS) - 1)))] for share in shares)

@@ -14,6 +14,7 @@ from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, read_
 from stream_monitor.describe.measures import JOINT, VOLUME, is_distance
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.baselines import Baseline
+from stream_monitor.detect.integers import are_whole, whole
 from stream_monitor.detect.numbers import quantile
 from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
 from stream_monitor.events.arrays import unpack
@@ -164,6 +165,8 @@ def _cells(pinned: PinnedMeasure) -> list[str]:
         return [f"{baseline.n:,}", missing, "rows, features side by side" if pinned.rows else _names(baseline)]
     ends = baseline.low, baseline.high
     cuts = [quantile(baseline.counts, pinned.borders, share, *ends) for share in (0.5, 0.99)]
+    if are_whole(np.asarray(pinned.borders), ends):
+        cuts = [whole(cut) for cut in cuts]
     spread, about = f"{baseline.mean:.4g} ± {baseline.std:.3g}", "≈" if baseline.approximate else ""
     return [f"{baseline.n:,}", missing, spread, *(f"{about}{x:.4g}" for x in cuts), _bars(baseline, pinned.borders)]
 

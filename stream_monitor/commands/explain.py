@@ -11,7 +11,7 @@ from stream_monitor.durations import format_duration
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, Moved
 from stream_monitor.judge.witness import Explanation, Series, explain, find
 from stream_monitor.kafka.retained import Retained
-from stream_monitor.pictures import BARS, COLOURS, bars, picture, thinned, to_the_second
+from stream_monitor.pictures import BARS, COLOURS, apart, bars, picture, thinned, to_the_second
 from stream_monitor.settings import Settings
 from stream_monitor.terminal import Cell, Column, Line, Screen, Table, bold, coloured, dim
 
@@ -74,7 +74,8 @@ def _measured(finding: Finding) -> str:
     if finding.detector == "silence":
         lasted, tolerated = 1_000 * int(finding.score // 1_000), int(finding.threshold)
         return f"silence {format_duration(lasted)} ({format_duration(tolerated)})"
-    return f"{finding.detector} {finding.score:.3g} ({finding.threshold:.3g})"
+    score, threshold = apart(finding.score, finding.threshold)
+    return f"{finding.detector} {score} ({threshold})"
 
 
 def _shapes(opening: Alert) -> Iterator[Line | Table]:
@@ -117,8 +118,10 @@ def _line(series: Series, opening: Alert) -> Line:
     size = f"windows of {format_duration(series.size)}" if series.size else "panes"
     if series.size != series.slide:
         size += f" every {format_duration(series.slide)}"
-    tolerated = "" if limit is None else f", threshold {limit:.3g}"
-    return Line(*pieces, dim(f"  {size}, at most {most:.3g}{tolerated}"))
+    told = f"{most:.3g}"
+    if limit is not None:
+        told = ", threshold ".join(apart(most, limit))
+    return Line(*pieces, dim(f"  {size}, at most {told}"))
 
 
 def _attributed(found: Attribution) -> Iterator[Line | Table]:

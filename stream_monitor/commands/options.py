@@ -37,7 +37,7 @@ def moment(text: str) -> datetime:
         pass
     try:
         return datetime.fromtimestamp(time.time() - ms(text) / 1000, UTC)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):  # no duration, or one that no calendar has
         told = "is no time; write 2026-11-01, 2026-11-01T06:00:00, or 1h for an hour ago"
         raise typer.BadParameter(f"{text!r} {told}") from None
 
