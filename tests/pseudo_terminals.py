@@ -13,7 +13,7 @@ import termios
 import unicodedata
 from collections.abc import Callable, Mapping
 
-OURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\r?\x1b\[2K|\x1b\[\d*A|\r(?=\x1b\[2K|\n)")
+OURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\r?\x1b\[2K|\x1b\[\d*A|\r(?=\x1b\[\d*[AK])")
 """What our own output makes: colours, and the moves of the progress bar."""
 
 

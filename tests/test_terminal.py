@@ -138,6 +138,12 @@ def test_under_no_color_there_is_no_style_at_all(tmp_path: Path) -> None:
         assert "\x1b[" in in_terminal(command)[1], "and without it there is"
 
 
+def test_a_traceback_is_a_text_too() -> None:
+    code = "from stream_monitor.terminal import prepare; prepare(); raise ValueError('a\\x1b[2J\\u202e\\nb')"
+    ended, text = in_terminal(["-c", code], module=False)
+    assert ended == 1 and "Traceback" in text and r"a\x1b[2J\u202e" in text and not steering(text), text
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path, unbuffered: str) -> None:
     code = "import sys; from stream_monitor.cli import main; main()"

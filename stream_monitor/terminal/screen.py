@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import IO, Literal, NoReturn
 
 from rich.box import SIMPLE_HEAD
@@ -37,7 +39,11 @@ Unit = Literal["bytes", "items", "share", "time"]
 
 
 def prepare() -> None:
-    """At the start of a command: no sign that the output cannot write ends it, and NO_COLOR means no style at all."""
+    """At the start of a command: what the output cannot write does not end it, NO_COLOR means no style at all.
+
+    A traceback is a text too, and may hold one of a stranger.
+    """
+    sys.excepthook = _tell
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=FALLBACK)
@@ -45,6 +51,11 @@ def prepare() -> None:
         from typer import rich_utils
 
         rich_utils.COLOR_SYSTEM = None
+
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    told = "".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n")
+    sys.stderr.write("".join(visible(line, MOST_OF_ERROR) + "\n" for line in told))
 
 
 def _plain() -> bool:

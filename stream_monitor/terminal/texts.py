@@ -11,7 +11,7 @@ MOST = 1_000
 MOST_OF_NAME = 200
 """Characters of a name in a table: the longest that a contract allows, and room for what is shown in its place."""
 MARKS = 4
-"""Combining marks on one character; languages need up to four, and hundreds would cover the lines above."""
+"""Combining marks on one character; languages need up to four, and hundreds, cut with `…`, would cover other lines."""
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 _BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
@@ -44,8 +44,10 @@ def _shown(text: str) -> list[str]:
     for character in text:
         kind = unicodedata.category(character)
         marks = marks + 1 if kind in ("Mn", "Me") else 0
-        hidden = kind in _HIDDEN or character in _BLANKS or marks > MARKS
-        found.append(_escaped(character) if hidden else character)
+        if marks <= MARKS:
+            found.append(_escaped(character) if kind in _HIDDEN or character in _BLANKS else character)
+        elif marks == MARKS + 1:
+            found.append("…")
     return found
 
 
