@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 BARS = " ▁▂▃▄▅▆▇█"
+MINUTE = 60_000
 COLOURS = {"open": "red", "update": "yellow", "resolved": "green", "outcome": "blue"}
 """Of an alert's status."""
 
 
 def when(ts: int) -> str:
-    """Event time for people."""
-    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    """Event time for people, with seconds where there are any."""
+    return to_the_second(ts) if ts % MINUTE else datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def to_the_second(ts: int) -> str:

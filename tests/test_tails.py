@@ -83,7 +83,7 @@ def test_a_line_of_metrics_tells_what_matters(run: Recorded) -> None:
     assert "latency p99" in line(before) and "drifts most" not in line(before), "no baseline yet"
     traffic = [metric for metric in metrics if metric.kind == "traffic"]
     drifted = [line(metric) for metric in traffic if (furthest(metric, rules()) or (0,))[0] > 3]
-    assert any("drifts most: amount, psi" in text and "of what is tolerated" in text for text in drifted), drifted
+    assert any("drifts most: amount, psi" in text and "times what is tolerated" in text for text in drifted), drifted
     told = [line(m) for m in metrics if m.kind == "performance" and m.labelled]
     assert any("% labelled" in text and "error" in text for text in told), told
     numbers = [line(m) for m in metrics if m.kind == "performance" and m.model == "m1" and m.labelled]
@@ -104,7 +104,7 @@ def test_the_furthest_is_so_by_its_tolerance_not_by_its_figure() -> None:
         },
     )  # fmt: skip
     assert furthest(metric, rules()) == (2.5, "y", "missing", -0.05)
-    assert "drifts most: y, missing -0.05, 2.5 of what is tolerated" in line(metric)
+    assert "drifts most: y, missing -0.05, 2.5 times what is tolerated" in line(metric)
 
 
 def test_an_alert_is_a_line(run: Recorded) -> None:

@@ -119,7 +119,8 @@ def test_log_lines_on_a_terminal_are_the_same_json() -> None:
 
 
 def test_times_name_their_zone() -> None:
-    assert when(0) == "1970-01-01 00:00 UTC" and to_the_second(1_000) == "1970-01-01 00:00:01 UTC"
+    assert when(0) == "1970-01-01 00:00 UTC" and when(5_000) == "1970-01-01 00:00:05 UTC"
+    assert to_the_second(1_000) == "1970-01-01 00:00:01 UTC"
 
 
 def test_a_time_is_a_date_or_how_long_ago() -> None:

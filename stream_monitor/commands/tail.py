@@ -124,7 +124,7 @@ def _told(metric: Metric, settings: Settings) -> Iterator[str]:
         yield f"latency p99 {latency.p99:.4g} ms"
     if (most := furthest(metric, settings)) is not None:
         times, measure, test, score = most
-        yield f"drifts most: {measure}, {test} {score:.3g}, {times:.2g} of what is tolerated"
+        yield f"drifts most: {measure}, {test} {score:.3g}, {times:.2g} times what is tolerated"
 
 
 def furthest(metric: Metric, settings: Settings) -> tuple[float, str, str, float] | None:

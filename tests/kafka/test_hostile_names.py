@@ -32,6 +32,8 @@ pytestmark = pytest.mark.kafka
 
 ALL_IN_ONE = "".join(name for name in NAMES.values() if "\0" not in name)
 """As an argument, which cannot hold NUL."""
+EACH, DRIFT = 160, 115
+"""Events of each name, and those before its values drift."""
 FEW = "".join(list(NAMES.values())[:3]) + "\x9b\u202e"
 """In a YAML file, which knows no halves of characters."""
 CASES: dict[str, list[tuple[str, int]]] = {
@@ -82,10 +84,10 @@ def test_every_command_is_here() -> None:
 def hostile_events() -> list[Event]:
     """A minute of every name as a model: its features, categories, segments, answers, labels and signals, too."""
     rng, names, found = random.Random(4), list(NAMES.values()), list[Event]()
-    for at in range(300):
+    for at in range(EACH):
         for number, name in enumerate(names):
-            ts, key = T0 + at * 200, f"{name}{at}"
-            amount, other = rng.gauss(10, 2) * (1 if at < 150 else 3), rng.choice(names[: 8 if at < 150 else 3])
+            ts, key = T0 + at * 400, f"{name}{at}"
+            amount, other = rng.gauss(10, 2) * (1 if at < DRIFT else 3), rng.choice(names[: 8 if at < DRIFT else 3])
             event = {
                 "id": key, "model": name, "version": name, "ts": ts, "prediction": other,
                 "features": {name: amount, f"{name[:120]}2": other}, "tags": {"country": name}, "latency_ms": 5.0,
@@ -93,7 +95,7 @@ def hostile_events() -> list[Event]:
             found.append(Event("predictions", key, ts, json.dumps(event).encode()))
             label = {"id": key, "ts": ts + 1, "label": rng.choice(names[:3]), "labeler": name}
             found.append(Event("labels", key, ts + 1, json.dumps(label).encode()))
-            if at % 50 == 0 and number < 10:  # a worker knows 16 names of signals
+            if at % 40 == 0 and number < 10:  # a worker knows 16 names of signals
                 signals = {"id": key, "ts": ts + 2, "signals": {name: 1.0}}
                 found.append(Event("feedback", key, ts + 2, json.dumps(signals).encode()))
                 seen = {"ts": ts, "source": name, "model": name, "measures": {name: 1.0}}
@@ -132,7 +134,7 @@ def words_of(rules: Settings, events: list[Event], folder: Path) -> dict[str, st
         "LIMITS": {"detection": detection.model_copy(update={"limits": (f"{FEW}.nope > 1",)})},
     }.items():
         files[word] = folder / f"{word.lower()}.yaml"
-        files[word].write_text(rules.model_copy(update=change).model_dump_json())
+        files[word].write_text(json.dumps(rules.model_copy(update=change).model_dump(mode="json")))
     files["WRONG"].write_text(json.dumps({ALL_IN_ONE: 1, "time": {"pane": ALL_IN_ONE}, "topics": {ALL_IN_ONE: 2}}))
     files["BAD"].write_bytes(json.dumps({ALL_IN_ONE: ALL_IN_ONE}).encode() + b"\n" + SURROGATE)
     files["FIGURES"].write_text(json.dumps({"value": ALL_IN_ONE}))
