@@ -10,9 +10,12 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import unicodedata
 from collections.abc import Callable, Mapping
 
+PATIENCE_S = 300.0
+"""Then a command that hangs is killed, and its exit code says so."""
 OURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\r?\x1b\[2K|\x1b\[\d*A|\r(?=\x1b\[\d*[AK])")
 """What our own output makes: colours, and the moves of the progress bar."""
 
@@ -37,6 +40,8 @@ def in_terminal(
         env=plain | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"} | dict(environment or {}),
     )  # fmt: skip
     os.close(slave)
+    patience = threading.Timer(PATIENCE_S, process.kill)
+    patience.start()
     said = b""
     while True:
         try:
@@ -50,7 +55,9 @@ def in_terminal(
         said += came
         heard(process, said)
     os.close(master)
-    return process.wait(), said.decode()
+    code = process.wait()
+    patience.cancel()
+    return code, said.decode()
 
 
 def steering(text: str) -> set[str]:

@@ -147,7 +147,7 @@ def words_of(rules: Settings, events: list[Event], folder: Path) -> dict[str, st
 
 
 def interrupt(process: subprocess.Popen[bytes], said: bytes) -> None:
-    if said.count(b"\n") == 3:
+    if said.count(b"\n") >= 3:  # all that is there
         process.send_signal(signal.SIGINT)
 
 
