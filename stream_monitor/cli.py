@@ -8,22 +8,22 @@ import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
 
 from stream_monitor import __version__
-from stream_monitor.commands import again, reset
+from stream_monitor.commands import again, reset, tails
 from stream_monitor.commands.evaluate import evaluate
-from stream_monitor.commands.options import AsJson, Config, Follow, demand_apart, span, written
+from stream_monitor.commands.failure import CommandLine, fail
+from stream_monitor.commands.options import Config, demand_apart, span, timed, written
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import load
+from stream_monitor.terminal import Screen, finish, prepare
 
 app = typer.Typer(
     name="stream-monitor",
+    cls=CommandLine,
     help="Streaming drift detection on Kafka: prediction events, labels and feedback in; alerts and metrics out.",
     epilog="Try `stream-monitor demo` first: a year of real flights, nothing to install or configure.",
     no_args_is_help=True,
@@ -41,7 +41,6 @@ app.add_typer(baseline_app, name="baseline")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(metrics_app, name="metrics")
 
-err = Console(stderr=True)
 SHOWN = 20
 """Differences that `verify` prints."""
 FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
@@ -59,26 +58,24 @@ class Role(StrEnum):
 
 def main() -> None:
     """Entry point: our own errors are messages, not tracebacks."""
+    prepare()
     try:
         app()
     except StreamMonitorError as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
         if error.filename is None and error.errno not in FULL:  # then it is not about a file of the user's
             raise
-        _fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _fail(why: str) -> NoReturn:
-    err.print(f"[red]error:[/red] {escape(why)}", highlight=False)
-    sys.exit(2)
+    finally:
+        finish()
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(__version__)
+        Screen().line(__version__)
         raise typer.Exit()
 
 
@@ -148,11 +145,12 @@ def check(config: Config = None) -> None:
 
     settings = load(config)
     resolved, problems = check(settings)
-    print(resolved)
+    Screen().data(resolved)
+    err = Screen(stderr=True)
     for problem in problems:
-        err.print(f"[red]✗[/red] {escape(problem)}", highlight=False)
+        err.problem(problem)
     if not problems:
-        err.print("[green]✓[/green] settings, broker and topics are fine")
+        err.fine("settings, broker and topics are fine")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -172,19 +170,19 @@ def verify(
     """
     from stream_monitor.verify.run import verify as run
 
-    with Progress(*Progress.get_default_columns(), console=err, transient=True) as progress:
-        task = progress.add_task("reading", total=None)
-        report = run(load(config), settled, lambda done, total: progress.update(task, completed=done, total=total))
+    out, err = Screen(), Screen(stderr=True)
+    with err.progress("reading", None, "share", brief=True) as bar:
+        report = run(load(config), settled, bar.update)
     told = ", ".join(f"{count:,} {role}" for role, count in report.events.items()) or "no events"
-    print(f"{told}: {report.cells:,} cells, {report.windows:,} windows, {report.alerts:,} alert records")
+    out.line(f"{told}: {report.cells:,} cells, {report.windows:,} windows, {report.alerts:,} alert records")
     if report.unread:
-        print(f"{report.unread:,} events are on the input topics that the app has not committed yet")
+        out.line(f"{report.unread:,} events are on the input topics that the app has not committed yet")
     for problem in report.problems if every else report.problems[:SHOWN]:
-        err.print(f"[red]✗[/red] {problem}", highlight=False, soft_wrap=True)
+        err.problem(problem)
     if len(report.problems) > SHOWN and not every:
-        err.print(f"and {len(report.problems) - SHOWN:,} more; --all prints them")
+        err.line(f"and {len(report.problems) - SHOWN:,} more; --all prints them")
     if not report.problems:
-        err.print("[green]✓[/green] the output is exactly what the input says")
+        err.fine("the output is exactly what the input says")
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -203,7 +201,7 @@ def schema(
 
     if name not in (*CONTRACTS, "profile"):
         raise StreamMonitorError(f"no record is called {name!r}; there are {', '.join(CONTRACTS)}, profile")
-    print(json.dumps(profile_schema() if name == "profile" else json_schema(name), indent=2))
+    Screen().data(json.dumps(profile_schema() if name == "profile" else json_schema(name), indent=2))
 
 
 @app.command()
@@ -224,11 +222,12 @@ def replay(
         typer.Option("--topics", help="Replay the app's input topics, no files; the app may go on running."),
     ] = False,
     since: Annotated[
-        datetime | None, typer.Option("--from", help="With --topics: records that Kafka got at or after this, UTC.")
+        datetime | None,
+        timed(
+            "With --topics: records that Kafka got at or after this: 2026-11-01 (UTC), or 1h: so long ago.", "--from"
+        ),
     ] = None,
-    until: Annotated[
-        datetime | None, typer.Option("--to", help="With --topics: records that Kafka got before this, UTC.")
-    ] = None,
+    until: Annotated[datetime | None, timed("With --topics: records that Kafka got before this, UTC.", "--to")] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="With --topics: write to APP.replay.alerts, .metrics and .dead-letters.")
     ] = False,
@@ -247,7 +246,7 @@ def replay(
     if not topics and (since or until or publish):
         raise typer.BadParameter("--from, --to and --publish go with --topics")
     demand_apart(out, [*(files or []), *filter(None, [baseline])])
-    run(load(config), Wanted(files or [], baseline, out, since, until, publish), err)
+    run(load(config), Wanted(files or [], baseline, out, since, until, publish), Screen(), Screen(stderr=True))
 
 
 app.command()(again.rejudge)
@@ -260,7 +259,8 @@ def topics_create(config: Config = None) -> None:
     from stream_monitor.kafka.topics import create
 
     made = create(load(config))
-    print("\n".join(made) if made else "all topics exist")
+    for topic in made or ["all topics exist"]:
+        Screen().line(topic)
 
 
 @topics_app.command("check")
@@ -270,8 +270,8 @@ def topics_check(config: Config = None) -> None:
 
     report = inspect(load(config))
     for problem in report.problems:
-        err.print(f"[red]✗[/red] {escape(problem)}", highlight=False)
-    print(f"{len(report.partitions)} topics, {len(report.problems)} problem(s)")
+        Screen(stderr=True).problem(problem)
+    Screen().line(f"{len(report.partitions)} topics, {len(report.problems)} problem(s)")
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -283,9 +283,10 @@ def baseline_build(
     ] = None,
     topics: Annotated[bool, typer.Option("--topics", help="Read the app's input topics, no files.")] = False,
     since: Annotated[
-        datetime | None, typer.Option(help="With --topics: records that Kafka got at or after this, UTC.")
+        datetime | None,
+        timed("With --topics: records that Kafka got at or after this: 2026-11-01 (UTC), or 7d: so long ago."),
     ] = None,
-    until: Annotated[datetime | None, typer.Option(help="With --topics: records that Kafka got before this.")] = None,
+    until: Annotated[datetime | None, timed("With --topics: records that Kafka got before this, UTC.")] = None,
     config: Config = None,
     out: Annotated[Path | None, written("Write the baseline to this file instead of pinning it.")] = None,
     name: Annotated[
@@ -317,7 +318,8 @@ def baseline_build(
     if not topics and (since or until):
         raise typer.BadParameter("--since and --until go with --topics")
     demand_apart(out, source or [])
-    make(load(config), Source(source or [], out, name, (model, version), text or [], limit, span(since, until)), err)
+    make(load(config), Source(source or [], out, name, (model, version), text or [], limit, span(since, until)),
+         Screen(stderr=True))  # fmt: skip
 
 
 @baseline_app.command("pin")
@@ -330,7 +332,7 @@ def baseline_pin(
     from stream_monitor.detect.pinned import read_file
 
     settings = load(config)
-    pin(settings, read_file(file, settings.embeddings), err)
+    pin(settings, read_file(file, settings.embeddings), Screen(stderr=True))
 
 
 baseline_app.command("reset")(reset.reset)
@@ -341,7 +343,7 @@ def baseline_list(config: Config = None) -> None:
     """List the baselines in force: model, version, segment, how many measures, kind, and since when."""
     from stream_monitor.commands.baseline import listing
 
-    raise typer.Exit(listing(load(config), Console(highlight=False)))
+    raise typer.Exit(listing(load(config), Screen()))
 
 
 @baseline_app.command("show")
@@ -357,23 +359,11 @@ def baseline_show(
     """Show baselines: those in force in the app, or those of a file."""
     from stream_monitor.commands.baseline import show
 
-    raise typer.Exit(show(load(config), file, (model, measure), Console(highlight=False)))
+    raise typer.Exit(show(load(config), file, (model, measure), Screen()))
 
 
-@alerts_app.command("tail")
-def alerts_tail(config: Config = None, follow: Follow = True, as_json: AsJson = False) -> None:
-    """Print alerts as they come."""
-    from stream_monitor.commands.tail import alert_line, run
-
-    run(load(config), "alerts", alert_line, follow, as_json)
-
-
+alerts_app.command("tail")(tails.alerts)
 alerts_app.command("explain")(again.explain)
 
 
-@metrics_app.command("tail")
-def metrics_tail(config: Config = None, follow: Follow = True, as_json: AsJson = False) -> None:
-    """Print metrics as they come; the last record of a key is the truth."""
-    from stream_monitor.commands.tail import metric_line, run
-
-    run(load(config), "metrics", metric_line, follow, as_json)
+metrics_app.command("tail")(tails.metrics)

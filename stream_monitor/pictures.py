@@ -6,18 +6,28 @@ from datetime import UTC, datetime
 from typing import Any
 
 BARS = " ▁▂▃▄▅▆▇█"
+MINUTE = 60_000
 COLOURS = {"open": "red", "update": "yellow", "resolved": "green", "outcome": "blue"}
 """Of an alert's status."""
 
 
 def when(ts: int) -> str:
-    """Event time for people."""
-    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    """Event time for people, with seconds where there are any."""
+    return to_the_second(ts) if ts % MINUTE else datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def to_the_second(ts: int) -> str:
     """Event time, where windows may be of seconds."""
-    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def apart(value: float, bound: float) -> tuple[str, str]:
+    """Two figures with three digits, or with as many as tell one from the other."""
+    for digits in range(3, 17):
+        told = f"{value:.{digits}g}", f"{bound:.{digits}g}"
+        if told[0] != told[1] or value == bound:
+            break
+    return told
 
 
 def bars(shares: list[float], top: float) -> str:

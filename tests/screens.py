@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 
-from rich.console import Console, RenderableType
+from stream_monitor.terminal import Line, Screen, Table
 
 
-def shown(parts: Iterable[RenderableType], width: int = 100) -> str:
+def shown(parts: Iterable[Line | Table], width: int = 100) -> str:
     """The text of these, below each other on a screen of so many columns."""
     out = io.StringIO()
-    screen = Console(file=out, width=width)
+    screen = Screen(file=out, width=width)
     for part in parts:
-        screen.print(part, highlight=False)
+        screen.draw(part)
     return out.getvalue()

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import NEVER
@@ -16,13 +14,16 @@ from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, read_
 from stream_monitor.describe.measures import JOINT, VOLUME, is_distance
 from stream_monitor.describe.records import ResetRecord
 from stream_monitor.detect.baselines import Baseline
+from stream_monitor.detect.integers import are_whole, whole
 from stream_monitor.detect.numbers import quantile
 from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
 from stream_monitor.events.arrays import unpack
 from stream_monitor.pictures import bars, when
+from stream_monitor.terminal import Column, Table, visible
 
 BARS = 12
-NAMES = 3
+NAMES, NAME = 3, 40
+"""Categories that a row shows, and characters of each."""
 
 
 def in_force(notices: Iterable[bytes]) -> list[PinnedBaseline]:
@@ -118,39 +119,39 @@ def list_of(baselines: Sequence[PinnedBaseline], kind: str, making: Sequence[Mak
             name = measure.baseline.name
             rows.setdefault((of.model, of.version or "all", measure.segment, name), []).append(measure.baseline)
     recent = {"rolling": "then rolling", "hour_of_week": "then hour of week"}.get(kind)
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("model", "version", "segment"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("measures", "values"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("kind", overflow="fold")
-    table.add_column("since", no_wrap=True)
+    names, figures = ("model", "version", "segment"), ("measures", "values")
+    columns = [*map(Column, names), *(Column(heading, "figure") for heading in figures)]
+    table = Table([*columns, Column("kind", "prose"), Column("since")])
     for key in sorted(rows, key=lambda key: (*key[:2], key[2] != ALL, *key[2:])):
         found, (*where, name) = rows[key], key
         told = name if recent is None or any(b.pinned for b in found) else f"{name}, {recent}"
         least, most = min(b.n for b in found), max(b.n for b in found)
         values = f"{least:,}" if least == most else f"{least:,}-{most:,}"
         since = min(b.since for b in found)
-        table.add_row(*where, str(len(found)), values, told, when(since) if since > NEVER else "the start")
+        table.row(*where, str(len(found)), values, told, when(since) if since > NEVER else "the start")
     anew = Counter((one.model, one.segment, one.since) for one in making)
     for model, segment, since in sorted(anew):
         told = "reset, in the making"
-        table.add_row(model, "all", segment, str(anew[model, segment, since]), "", told, when(since))
+        table.row(model, "all", segment, str(anew[model, segment, since]), "", told, when(since))
     return table
 
 
 def _table(title: str, figures: Sequence[str], last: str, rows: Sequence[PinnedMeasure]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("measure", overflow="fold")
     left_out = any(row.baseline.left_out for row in rows)
-    for heading in ("values", *(("left out",) if left_out else ()), "missing", *figures):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column(last, overflow="fold", min_width=BARS)
+    headings = ("values", *(("left out",) if left_out else ()), "missing", *figures)
+    table = Table(
+        [
+            Column("measure"),
+            *(Column(heading, "figure") for heading in headings),
+            Column(last, "name" if figures else "prose"),
+        ],
+        title,
+    )
     for row in rows:
         values, *cells = _cells(row)
         out = [f"{row.baseline.left_out:,}" if row.baseline.left_out else ""] if left_out else []
         name = row.measure if row.segment == ALL else f"{row.measure} · {row.segment}"
-        table.add_row(name, values, *out, *cells)
+        table.row(name, values, *out, *cells)
     return table
 
 
@@ -164,13 +165,15 @@ def _cells(pinned: PinnedMeasure) -> list[str]:
         return [f"{baseline.n:,}", missing, "rows, features side by side" if pinned.rows else _names(baseline)]
     ends = baseline.low, baseline.high
     cuts = [quantile(baseline.counts, pinned.borders, share, *ends) for share in (0.5, 0.99)]
+    if are_whole(np.asarray(pinned.borders), ends):
+        cuts = [whole(cut) for cut in cuts]
     spread, about = f"{baseline.mean:.4g} ± {baseline.std:.3g}", "≈" if baseline.approximate else ""
     return [f"{baseline.n:,}", missing, spread, *(f"{about}{x:.4g}" for x in cuts), _bars(baseline, pinned.borders)]
 
 
 def _names(baseline: Baseline) -> str:
     names = baseline.categories or {}
-    told = [f"{name} {count / max(baseline.n, 1):.0%}" for name, count in list(names.items())[:NAMES]]
+    told = [f"{visible(name, NAME)} {count / max(baseline.n, 1):.0%}" for name, count in list(names.items())[:NAMES]]
     rest = len(names) - len(told)
     return ", ".join(told) + (f", +{rest}" if rest > 0 else "")
 

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from stream_monitor.commands.options import Config, demand_apart, span, written
+from stream_monitor.commands.options import Config, demand_apart, span, timed, written
 from stream_monitor.settings import load
+from stream_monitor.terminal import Screen
 
 
 def rejudge(
     config: Config = None,
     since: Annotated[
-        datetime | None, typer.Option(help="Compare what opened at or after this, event time, UTC.")
+        datetime | None,
+        timed("Compare what opened at or after this, event time: 2026-11-01 (UTC), or 7d: so long ago."),
     ] = None,
-    until: Annotated[datetime | None, typer.Option(help="Compare what opened before this, event time, UTC.")] = None,
+    until: Annotated[datetime | None, timed("Compare what opened before this, event time, UTC.")] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Judge by this file of `baseline build --out` from the start."),
@@ -40,7 +41,7 @@ def rejudge(
     demand_apart(out, filter(None, [baseline, config]))
     first, last = span(since, until)
     scope = Scope(model, -(2**63) if first is None else first, 2**63 if last is None else last)
-    run(load(config), Wanted(scope, baseline, out, every), Console(), Console(stderr=True))
+    run(load(config), Wanted(scope, baseline, out, every), Screen(), Screen(stderr=True))
 
 
 def explain(
@@ -56,4 +57,4 @@ def explain(
     """
     from stream_monitor.commands.explain import run
 
-    run(load(config), wanted, as_json, Console())
+    run(load(config), wanted, as_json, Screen())

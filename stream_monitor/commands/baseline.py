@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from stream_monitor.baseline.build import build, read_events
 from stream_monitor.baseline.show import in_force, in_the_making, list_of, measures_of, tables_of
 from stream_monitor.describe.clocks import NEVER
@@ -22,10 +18,11 @@ from stream_monitor.kafka.ranges import TopicRange
 from stream_monitor.kafka.tail import tail
 from stream_monitor.pictures import to_the_second
 from stream_monitor.settings import Settings
+from stream_monitor.terminal import MOST_OF_NAME, Screen, coloured, visible
 
 NONE = "no baseline: a measure has one when its first values have come (`baseline.first` of the settings)"
 SHOWN = 8
-"""Measures that are named."""
+"""Measures, or models, that are named."""
 
 
 @dataclass(frozen=True)
@@ -43,40 +40,34 @@ class Source:
     """With topics: records that Kafka got from the first on and before the second, epoch ms."""
 
 
-def make(settings: Settings, source: Source, console: Console) -> None:
+def make(settings: Settings, source: Source, screen: Screen) -> None:
     """Make a baseline of files or topics, and write it or pin it."""
     called = source.name or (f"pinned-{source.files[0].stem}" if source.files else f"pinned-{settings.app}")
-    built = build(settings, (_of_files if source.files else _of_topics)(settings, source, console), called,
+    built = build(settings, (_of_files if source.files else _of_topics)(settings, source, screen), called,
                   source.owner[1])  # fmt: skip
-    models = ", ".join(baseline.model for baseline in built.baselines)
-    console.print(f"{built.events:,} events; baseline {called!r} of {models}", highlight=False)
+    models = [baseline.model for baseline in built.baselines]
+    screen.prose(f"{built.events:,} events; baseline {visible(called)} of {named(models)}")
     for reason, count in sorted(built.rejects.items()):
         first = built.first_reject
-        console.print(f"[yellow]{count:,} left out: {reason}[/yellow]; the first: {first}", highlight=False)
+        screen.prose(coloured(f"{count:,} left out: {reason}", "yellow"), f"; the first: {first}")
     if source.out is not None:
         write_file(source.out, built.baselines)
         told = f"written to {source.out}; `stream-monitor baseline pin {source.out}` puts it in force"
-        console.print(told, highlight=False)
+        screen.prose(told)
     else:
-        pin(settings, built.baselines, console)
+        pin(settings, built.baselines, screen)
 
 
-def _of_files(settings: Settings, source: Source, console: Console) -> Iterator[tuple[str, bytes]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("read", total=sum(file.stat().st_size for file in source.files))
-        yield from read_events(
-            source.files, source.owner, source.text, source.limit, lambda size: progress.advance(task, size)
-        )
+def _of_files(settings: Settings, source: Source, screen: Screen) -> Iterator[tuple[str, bytes]]:
+    with screen.progress("read", sum(file.stat().st_size for file in source.files), "bytes") as bar:
+        yield from read_events(source.files, source.owner, source.text, source.limit, bar.advance)
 
 
-def _of_topics(settings: Settings, source: Source, console: Console) -> Iterator[tuple[str, bytes]]:
+def _of_topics(settings: Settings, source: Source, screen: Screen) -> Iterator[tuple[str, bytes]]:
     """Events of the input topics, at most `limit`; nothing is committed."""
     topics = TopicRange(settings, *source.span)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("read", total=topics.total)
+        with screen.progress("read", topics.total) as bar:
             events = (
                 (role, message.value() or b"")
                 for batches in topics.read()
@@ -85,18 +76,18 @@ def _of_topics(settings: Settings, source: Source, console: Console) -> Iterator
             )
             for event in islice(events, source.limit):
                 yield event
-                progress.update(task, completed=topics.done)
+                bar.update(topics.done)
     finally:
         topics.close()
 
 
-def pin(settings: Settings, baselines: list[PinnedBaseline], console: Console) -> None:
+def pin(settings: Settings, baselines: list[PinnedBaseline], screen: Screen) -> None:
     """Put baselines in force."""
     records, topic = pins.pin(settings, baselines), settings.topic("profiles")
-    console.print(f"[green]✓[/green] pinned: {records} record(s) on {topic}; in force at once", highlight=False)
+    screen.fine(f"pinned: {records} record(s) on {topic}; in force at once")
 
 
-def show(settings: Settings, file: Path | None, only: tuple[str | None, str | None], console: Console) -> int:
+def show(settings: Settings, file: Path | None, only: tuple[str | None, str | None], screen: Screen) -> int:
     """Show the baselines in force, or those of a file, of `only` a (model, measure); 1 where there are none.
 
     Raises:
@@ -114,20 +105,20 @@ def show(settings: Settings, file: Path | None, only: tuple[str | None, str | No
         raise StreamMonitorError(f"no baseline of {asked}: without --model and --measure all are shown")
     for baseline in shown:
         for table in tables_of(baseline):
-            console.print(table)
+            screen.table(table)
     return _found(bool(shown))
 
 
-def listing(settings: Settings, console: Console) -> int:
+def listing(settings: Settings, screen: Screen) -> int:
     """List the baselines in force; 1 where there are none."""
     notices = list(tail(settings, "baselines", follow=False))
     baselines, making = in_force(notices), in_the_making(notices)
     if baselines or making:
-        console.print(list_of(baselines, settings.baseline.kind, making))
+        screen.table(list_of(baselines, settings.baseline.kind, making))
     return _found(bool(baselines or making))
 
 
-def reset(settings: Settings, record: ResetRecord, console: Console) -> None:
+def reset(settings: Settings, record: ResetRecord, screen: Screen) -> None:
     """Forget baselines, to be made anew.
 
     Raises:
@@ -139,19 +130,21 @@ def reset(settings: Settings, record: ResetRecord, console: Console) -> None:
         of = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
         raise StreamMonitorError(f"no baseline of {of}: `baseline list` and `baseline show` tell which there are")
     number = pins.reset(settings, record)
-    named = ", ".join(meant[:SHOWN]) + (f" and {len(meant) - SHOWN} more" if len(meant) > SHOWN else "")
-    whose = f"{record.model}, {record.version or 'all versions'}, {record.segment or 'all segments'}"
+    whose = ", ".join(map(visible, (record.model, record.version or "all versions", record.segment or "all segments")))
     since = "the first pane not closed yet"
     if record.since != NEVER:
         since = f"the pane of {to_the_second(record.since)}, or {since} if that is later,"
-    console.print(
-        f"[green]✓[/green] reset: {escape(named)} ({escape(whose)}) from {since} on; "
-        f"1 record on {settings.topic('profiles')}/{number}",
-        highlight=False,
-    )
+    topic = settings.topic("profiles")
+    screen.fine(f"reset: {named(meant)} ({whose}) from {since} on; 1 record on {topic}/{number}")
+
+
+def named(names: list[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(visible(name, MOST_OF_NAME) for name in names[:SHOWN]) + more
 
 
 def _found(any_there: bool) -> int:
     if not any_there:
-        Console(stderr=True).print(NONE, highlight=False)
+        Screen(stderr=True).prose(NONE)
     return 0 if any_there else 1

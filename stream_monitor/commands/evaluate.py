@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn
 
 from stream_monitor.commands.options import demand_apart, written
+from stream_monitor.terminal import Screen
 
 if TYPE_CHECKING:
     from stream_monitor.evaluate.report import Results
 
-WIDEST = 400
-"""Characters of a table of figures."""
 MOST_JOBS = 8
 """By default; memory is what runs short on larger machines."""
 
@@ -52,21 +49,19 @@ def evaluate(
         raise typer.BadParameter("--plot draws delays, which are not asked for")
     demand_apart(json_file, filter(None, [file]))
     results: Results = {}
-    plan, screen = Plan(quick, seeds, tuple(only or ()), file), Console(stderr=True)
-    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=screen, transient=True) as progress:
-        bar = progress.add_task("measuring", total=None)
+    plan, screen = Plan(quick, seeds, tuple(only or ()), file), Screen(stderr=True)
+    with screen.progress("measuring", None, "share", brief=True) as bar:
 
         def show(done: int, total: int) -> None:
-            progress.update(bar, completed=done, total=total)
+            bar.update(done, total)
             if not screen.is_terminal and done * 10 // total > (done - 1) * 10 // total:  # a log gets each tenth
-                screen.print(f"{done} of {total} parts measured, {progress.tasks[bar].elapsed or 0:.0f} s")
+                screen.line(f"{done} of {total} parts measured, {bar.elapsed:.0f} s")
 
         cells = run(plan, jobs or min(os.cpu_count() or 1, MOST_JOBS), show)
         for section, rows in cells:
             results[section] = rows
-            progress.stop()  # a table is not drawn through the bar
-            _show({section: rows})
-            progress.start()
+            with bar.aside():  # a table is not drawn through the bar
+                _show({section: rows})
             if json_file is not None:  # now, lest the next section is interrupted
                 _write(json_file, results)
     if plot is not None:
@@ -77,9 +72,7 @@ def _show(results: Results) -> None:
     from stream_monitor.evaluate.report import tables
 
     for table in tables(results):
-        console = Console()
-        least = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
-        Console(width=max(console.width, least)).print(table)  # a figure is never cut: rather a line wraps
+        Screen().table(table)
 
 
 def _write(path: Path, results: Results) -> None:

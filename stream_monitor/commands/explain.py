@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from stream_monitor.commands.rejudge import terms_of
 from stream_monitor.durations import format_duration
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, Moved
 from stream_monitor.judge.witness import Explanation, Series, explain, find
 from stream_monitor.kafka.retained import Retained
-from stream_monitor.pictures import BARS, COLOURS, bars, picture, thinned, to_the_second
+from stream_monitor.pictures import BARS, COLOURS, apart, bars, picture, thinned, to_the_second
 from stream_monitor.settings import Settings
+from stream_monitor.terminal import Cell, Column, Line, Screen, Table, bold, coloured, dim
 
 WIDTH = 60
 OTHERS = 10
 
 
-def run(settings: Settings, wanted: str, as_json: bool, console: Console) -> None:
+def run(settings: Settings, wanted: str, as_json: bool, screen: Screen) -> None:
     """Find an alert, judge the profiles of its model again, and print what led to it."""
     retained = Retained(settings)
     published = find(list(retained.alerts()), wanted)
@@ -32,19 +28,20 @@ def run(settings: Settings, wanted: str, as_json: bool, console: Console) -> Non
     log = ((record, arrived) for _, record, arrived in retained.profiles(number))
     found = explain(terms, number, log, published)
     if as_json:
-        print(msgspec.json.encode(found).decode())
+        screen.data(msgspec.json.encode(found))
         return
     for part in drawn(found):
-        console.print(part, highlight=False)
+        screen.draw(part)
 
 
-def drawn(found: Explanation) -> Iterator[RenderableType]:
+def drawn(found: Explanation) -> Iterator[Line | Table]:
     """An explanation, part by part."""
     opening = next(alert for alert in found.records if alert.status == "open")
-    yield f"[bold]{escape(opening.reason)}[/bold]  [dim]{opening.id}[/dim]"
+    yield Line(bold(opening.reason), "  ", dim(opening.id))
     yield _course(found)
     if not found.exact:
-        yield "[yellow]not all records could be rebuilt: what came before the retained profiles is unknown[/yellow]"
+        told = "not all records could be rebuilt: what came before the retained profiles is unknown"
+        yield Line(coloured(told, "yellow"))
     yield from _shapes(opening)
     for series in found.series:
         yield _line(series, opening)
@@ -52,24 +49,24 @@ def drawn(found: Explanation) -> Iterator[RenderableType]:
         yield from _attributed(opening.attribution)
     for alert in found.records:
         if alert.status == "outcome" and alert.attribution is not None and alert.attribution.error is not None:
-            yield f"\nlabels: {escape(alert.reason)}{_margin(alert.attribution.error)}"
+            yield Line()
+            yield Line(f"labels: {alert.reason}{_margin(alert.attribution.error)}")
     if found.others:
-        yield "\nwhat else of the model opened around that time:"
+        yield Line()
+        yield Line("what else of the model opened around that time:")
         for other in found.others[:OTHERS]:
-            told = f"{other.severity:<8} {escape(other.reason)}  [dim]{other.id[:8]}[/dim]"
-            yield f"  {to_the_second(other.opened_ts)} {told}"
+            told = f"  {to_the_second(other.opened_ts)} {other.severity:<8} {other.reason}  "
+            yield Line(told, dim(other.id[:8]))
     if len(found.others) > OTHERS:
-        yield f"  and {len(found.others) - OTHERS:,} more"
+        yield Line(f"  and {len(found.others) - OTHERS:,} more")
 
 
 def _course(found: Explanation) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("when", "status", "severity", "detectors"):
-        table.add_column(heading, no_wrap=heading != "detectors")
+    table = Table([Column("when"), Column("status"), Column("severity"), Column("detectors", "prose")])
     for alert in found.records:
-        status = f"[{COLOURS[alert.status]}]{alert.status}[/{COLOURS[alert.status]}]"
+        status = coloured(alert.status, COLOURS[alert.status])
         told = ", ".join(_measured(finding) for finding in alert.findings)
-        table.add_row(to_the_second(alert.ts), status, alert.severity, escape(told))
+        table.row(to_the_second(alert.ts), status, alert.severity, told)
     return table
 
 
@@ -77,19 +74,22 @@ def _measured(finding: Finding) -> str:
     if finding.detector == "silence":
         lasted, tolerated = 1_000 * int(finding.score // 1_000), int(finding.threshold)
         return f"silence {format_duration(lasted)} ({format_duration(tolerated)})"
-    return f"{finding.detector} {finding.score:.3g} ({finding.threshold:.3g})"
+    score, threshold = apart(finding.score, finding.threshold)
+    return f"{finding.detector} {score} ({threshold})"
 
 
-def _shapes(opening: Alert) -> Iterator[RenderableType]:
+def _shapes(opening: Alert) -> Iterator[Line | Table]:
     """Baseline against now, and what a sequential detector estimates."""
     drawing = picture(msgspec.to_builtins(opening))
     if drawing is not None:
-        yield f"\nbaseline │{drawing[0]}│\nnow      │{drawing[1]}│"
+        yield Line()
+        yield Line(f"baseline │{drawing[0]}│")
+        yield Line(f"now      │{drawing[1]}│")
     features = [told for finding in opening.findings for told in finding.evidence.get("features", ())]
     if features:
         table = _table("what tells before from now", ("part", "AUC by itself"))
         for told in features:
-            table.add_row(escape(told["name"]), f"{told['part']:.0%}", f"{told['auc']:.3f}")
+            table.row(told["name"], f"{told['part']:.0%}", f"{told['auc']:.3f}")
         yield table
     for finding in opening.findings:
         if finding.change_ts is not None:
@@ -97,51 +97,51 @@ def _shapes(opening: Alert) -> Iterator[RenderableType]:
             told = (
                 f", by {shift['sigmas']:+.2g} σ ({shift['value']:+.3g}) over {shift['n']:,.0f} values" if shift else ""
             )
-            yield f"\n{finding.detector}: began about {to_the_second(finding.change_ts)}{told}"
+            yield Line()
+            yield Line(f"{finding.detector}: began about {to_the_second(finding.change_ts)}{told}")
 
 
-def _line(series: Series, opening: Alert) -> Text:
+def _line(series: Series, opening: Alert) -> Line:
     """A detector over time, red where it is beyond its threshold; a bar stands before what came after the opening."""
     before = [abs(p.score) for p in series.points if p.ts < opening.ts]
     after = [abs(p.score) for p in series.points if p.ts >= opening.ts]
     limits = [abs(p.threshold) for p in series.points if p.threshold is not None]
     limit = limits[-1] if limits else None
-    top = max([*before, *after, 1e-12])
-    text = Text(f"{series.detector:<14}")
+    most = max([*before, *after])
+    top = max(most, limit or 0.0, 1e-12)  # what is far below its threshold must look so
+    pieces: list[Cell] = [f"{series.detector:<14}"]
     for part, values in (("", before), ("│", after)):
-        text.append(part, "bold")
+        pieces.append(bold(part))
         for value in thinned(values, WIDTH // 2):
-            text.append(bars([value], top) if value else BARS[0], "red" if limit is not None and value > limit else "")
+            beyond = limit is not None and value > limit
+            pieces.append(coloured(bars([value], top) if value else BARS[0], "red" if beyond else ""))
     size = f"windows of {format_duration(series.size)}" if series.size else "panes"
     if series.size != series.slide:
         size += f" every {format_duration(series.slide)}"
-    tolerated = "" if limit is None else f", threshold {limit:.3g}"
-    text.append(f"  {size}, at most {top:.3g}{tolerated}", "dim")
-    return text
+    told = f"{most:.3g}"
+    if limit is not None:
+        told = ", threshold ".join(apart(most, limit))
+    return Line(*pieces, dim(f"  {size}, at most {told}"))
 
 
-def _attributed(found: Attribution) -> Iterator[RenderableType]:
+def _attributed(found: Attribution) -> Iterator[Line | Table]:
     if found.moved:
         since = "" if found.since is None else f" since {to_the_second(found.since)}"
         table = _table(f"what moved{since}", ("baseline", "now", "of the movement"))
         for one in found.moved:
-            table.add_row(escape(_name(one)), f"{one.baseline:.1%}", f"{one.now:.1%}", f"{one.part:.0%}")
+            table.row(_name(one), f"{one.baseline:.1%}", f"{one.now:.1%}", f"{one.part:.0%}")
         yield table
     if found.segments:
         table = _table("segment", ("of all before", "now", "of the drift", "own values", "mix"))
         for part in found.segments:
             shares = f"{part.before:.1%}", f"{part.now:.1%}"
             parts = (f"{round(100 * x):+d}%" for x in (part.part, part.own, part.mix))
-            table.add_row(escape(part.segment), *shares, *parts)
+            table.row(part.segment, *shares, *parts)
         yield table
 
 
 def _table(first: str, figures: tuple[str, ...]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(first, overflow="fold")
-    for heading in figures:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
+    return Table([Column(first), *(Column(heading, "figure") for heading in figures)])
 
 
 def _name(one: Moved) -> str:

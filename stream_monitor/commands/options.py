@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from stream_monitor.durations import ms
 
 Config = Annotated[
     Path | None,
@@ -20,6 +23,34 @@ Config = Annotated[
 ]
 Follow = Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Wait for more, or end at the topic's end.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The records as they are, one a line.")]
+
+
+Model = Annotated[str | None, typer.Option(help="Only this model.")]
+Last = Annotated[int | None, typer.Option(min=1, help="Of what is there only so many, the latest; then what comes.")]
+
+
+def moment(text: str) -> datetime:
+    """A time of the command line: a date, a date and time, UTC where it names no zone, or how long ago."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromtimestamp(time.time() - ms(text) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # no duration, or one that no calendar has
+        told = "is no time; write 2026-11-01, 2026-11-01T06:00:00, or 1h for an hour ago"
+        raise typer.BadParameter(f"{text!r} {told}") from None
+
+
+def timed(help: str, *names: str) -> Any:
+    """The option of a time."""
+    return typer.Option(*names, help=help, parser=moment, metavar="TIME")
+
+
+Since = Annotated[
+    datetime | None,
+    timed("Only what is of this event time or later: 2026-11-01, 2026-11-01T06:00:00 (UTC), or 1h for the last hour."),
+]
 
 
 def _demand_place(path: Path | None) -> Path | None:

@@ -8,11 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from stream_monitor.baseline.show import in_force
 from stream_monitor.describe.cells import FLEET
@@ -28,6 +23,7 @@ from stream_monitor.kafka.retained import Retained
 from stream_monitor.pictures import to_the_second, when
 from stream_monitor.rejudge import Comparison, Scope
 from stream_monitor.settings import Settings
+from stream_monitor.terminal import Bar, Column, Screen, Table, coloured, dim
 
 SHOWN = 20
 """Alerts of a kind that are listed without `--all`."""
@@ -43,7 +39,7 @@ class Wanted:
     every: bool = False
 
 
-def run(settings: Settings, wanted: Wanted, console: Console, err: Console) -> None:
+def run(settings: Settings, wanted: Wanted, out: Screen, err: Screen) -> None:
     """Judge again, print the difference, and say what could not be known.
 
     Raises:
@@ -53,12 +49,11 @@ def run(settings: Settings, wanted: Wanted, console: Console, err: Console) -> N
     retained = Retained(settings)
     found, begins, ends, said_any = Comparison(), dict[int, int](), NEVER, False
     numbers = _partitions(wanted.scope.model, retained)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with _writer(wanted) as write, Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task("profiles", total=sum(map(retained.size, numbers)))
+    size = sum(map(retained.size, numbers))
+    with _writer(wanted) as write, err.progress("profiles", size, brief=True) as bar:
         for number in numbers:
             again = judge_again(terms_of(settings, retained, number, pinned), number)
-            for said in again.hear(_log(retained, number, progress, task)):
+            for said in again.hear(_log(retained, number, bar)):
                 if wanted.scope.holds(said):
                     said_any = True
                     write(said)
@@ -71,7 +66,7 @@ def run(settings: Settings, wanted: Wanted, console: Console, err: Console) -> N
     if not (said_any or found.then or found.before):  # a table of zeros would look like silence
         last = "hold no events yet" if ends == NEVER else f"end with the pane of {to_the_second(ends)}"
         raise StreamMonitorError(f"nothing was judged in that time, and nothing would be: the profiles {last}")
-    _print(found, wanted.every, console)
+    _print(found, wanted.every, out)
     _warn(retained, begins, found, err)
 
 
@@ -108,10 +103,10 @@ def terms_of(
     return Terms(settings, obey_log, whole, mine, pinned is None, knowledge)
 
 
-def _log(retained: Retained, number: int, progress: Progress, task: TaskID) -> Log:
+def _log(retained: Retained, number: int, bar: Bar) -> Log:
     at = None
     for offset, record, arrived in retained.profiles(number):
-        progress.advance(task, 1 if at is None else offset - at)
+        bar.advance(1 if at is None else offset - at)
         at = offset
         yield record, arrived
 
@@ -130,53 +125,49 @@ def _writer(wanted: Wanted) -> Iterator[Callable[[Said], None]]:
         yield write
 
 
-def _print(found: Comparison, every: bool, console: Console) -> None:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("model", overflow="fold")
-    table.add_column("measure", overflow="fold")
-    for heading in ("then", "now", "both", "only then", "only now"):
-        table.add_column(heading, justify="right", no_wrap=True)
+def _print(found: Comparison, every: bool, out: Screen) -> None:
+    figures = [Column(heading, "figure") for heading in ("then", "now", "both", "only then", "only now")]
+    table = Table([Column("model"), Column("measure"), *figures])
     total = [0, 0, 0]
     for model, measure, count in found.counts():
         row = count.then, count.now, count.both
         total = [a + b for a, b in zip(total, row, strict=True)]
-        table.add_row(escape(model), escape(measure), *_figures(*row))
-    table.add_section()
-    table.add_row("all", "", *_figures(total[0], total[1], total[2]))
-    console.print(table)
-    _list(console, "only then", found.only_then, every)
-    _list(console, "only now", found.only_now, every)
-    _list(console, "in both, but with other updates, severity or end", found.changed, every)
+        table.row(model, measure, *_figures(*row))
+    table.rule()
+    table.row("all", "", *_figures(total[0], total[1], total[2]))
+    out.table(table)
+    _list(out, "only then", found.only_then, every)
+    _list(out, "only now", found.only_now, every)
+    _list(out, "in both, but with other updates, severity or end", found.changed, every)
 
 
 def _figures(then: int, now: int, both: int) -> list[str]:
     return [f"{x:,}" for x in (then, now, both, then - both, now - both)]
 
 
-def _list(console: Console, title: str, alerts: list[Alert], every: bool) -> None:
+def _list(out: Screen, title: str, alerts: list[Alert], every: bool) -> None:
     if not alerts:
         return
-    console.print(f"\n{title}:", highlight=False)
+    out.line()
+    out.line(f"{title}:")
     for alert in alerts if every else alerts[:SHOWN]:
-        line = f"  {when(alert.opened_ts)} {alert.severity:<8} {escape(alert.reason)}  [dim]{alert.id[:8]}[/dim]"
-        console.print(line, highlight=False, soft_wrap=True)
+        out.line(f"  {when(alert.opened_ts)} {alert.severity:<8} {alert.reason}  ", dim(alert.id[:8]))
     if len(alerts) > SHOWN and not every:
-        console.print(f"  and {len(alerts) - SHOWN:,} more; --all prints them", highlight=False)
+        out.line(f"  and {len(alerts) - SHOWN:,} more; --all prints them")
 
 
-def _warn(retained: Retained, begins: dict[int, int], found: Comparison, err: Console) -> None:
+def _warn(retained: Retained, begins: dict[int, int], found: Comparison, err: Screen) -> None:
     cut = sorted(number for number in begins if not retained.whole(number))
     if cut:
         told = ", ".join(map(str, cut))
-        err.print(
-            f"[yellow]the oldest profiles of partition {told} have expired[/yellow]: judged from what is left, by the "
+        err.prose(
+            coloured(f"the oldest profiles of partition {told} have expired", "yellow"),
+            ": judged from what is left, by the "
             "baselines that are in force now; detectors of single panes and ranges of volume begin anew, so alerts "
             f"may differ for that reason alone. {len(found.before):,} alerts opened before, and are not compared",
-            highlight=False,
         )
     if not retained.alerts_whole:
-        err.print(
-            "[yellow]the oldest alerts have expired[/yellow]: what rang then looks as if it rang only now; --since "
-            "leaves that time out",
-            highlight=False,
+        err.prose(
+            coloured("the oldest alerts have expired", "yellow"),
+            ": what rang then looks as if it rang only now; --since leaves that time out",
         )

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_monitor.commands.options import span
 from stream_monitor.describe.stage import Layout
@@ -22,6 +18,7 @@ from stream_monitor.kafka.topics import inspect
 from stream_monitor.replay import BATCH, Replay, read_files, replay
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Output
+from stream_monitor.terminal import Screen
 
 Publish = Callable[[Output], None]
 
@@ -53,34 +50,38 @@ class Tally:
             self.target(output)
 
 
-def run(settings: Settings, wanted: Wanted, console: Console) -> None:
+def run(settings: Settings, wanted: Wanted, out: Screen, err: Screen) -> None:
     """Replay, and say what came of it."""
     pinned = read_file(wanted.baseline, settings.embeddings) if wanted.baseline else []
-    with _target(settings, wanted) as target:
+    with _target(settings, wanted, out) as target:
         tally = Tally(target)
         if wanted.files:
-            events = _files(settings, wanted.files, tally, pinned, console)
+            events = _files(settings, wanted.files, tally, pinned, err)
         else:
-            events = _topics(settings, wanted, tally, pinned, console)
+            events = _topics(settings, wanted, tally, pinned, err)
     told = ", ".join(f"{tally.counts.get(role, 0):,} {role}" for role in REPLAYED)
-    console.print(f"{events:,} events: {told}", highlight=False)
+    err.line(f"{events:,} events: {told}")
     if wanted.publish:
-        console.print(f"published to {settings.app}.replay.alerts, .metrics and .dead-letters", highlight=False)
+        err.prose(f"published to {settings.app}.replay.alerts, .metrics and .dead-letters")
 
 
 @contextmanager
-def _target(settings: Settings, wanted: Wanted) -> Iterator[Publish]:
+def _target(settings: Settings, wanted: Wanted, out: Screen) -> Iterator[Publish]:
     with ExitStack() as stack:
         if wanted.publish and wanted.out is None:
             topics = ReplayTopics(settings)
             yield topics.publish
             topics.close()
             return
-        file = stack.enter_context(wanted.out.open("w")) if wanted.out else sys.stdout
+        file = stack.enter_context(wanted.out.open("wb")) if wanted.out else None
         topics_too = ReplayTopics(settings) if wanted.publish else None
 
         def write(output: Output) -> None:
-            file.write(f'{{"topic":"{output.role}","value":{output.value.decode()}}}\n')
+            line = b'{"topic":"%s","value":%s}' % (output.role.encode(), output.value)
+            if file is None:
+                out.data(line)
+            else:
+                file.write(line + b"\n")
             if topics_too is not None:
                 topics_too.publish(output)
 
@@ -89,19 +90,13 @@ def _target(settings: Settings, wanted: Wanted) -> Iterator[Publish]:
             topics_too.close()
 
 
-def _files(
-    settings: Settings, files: list[Path], publish: Publish, pinned: list[PinnedBaseline], console: Console
-) -> int:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("replay", total=sum(file.stat().st_size for file in files))
-        events = read_files(files, lambda size: progress.advance(task, size))
+def _files(settings: Settings, files: list[Path], publish: Publish, pinned: list[PinnedBaseline], err: Screen) -> int:
+    with err.progress("replay", sum(file.stat().st_size for file in files), "bytes") as bar:
+        events = read_files(files, bar.advance)
         return replay(settings, events, publish, pinned).driver.events
 
 
-def _topics(
-    settings: Settings, wanted: Wanted, publish: Publish, pinned: list[PinnedBaseline], console: Console
-) -> int:
+def _topics(settings: Settings, wanted: Wanted, publish: Publish, pinned: list[PinnedBaseline], err: Screen) -> int:
     report = inspect(settings)
     if report.missing:
         raise TopicsError(f"missing topics: {', '.join(map(settings.topic, report.missing))}")
@@ -110,12 +105,10 @@ def _topics(
     source = TopicRange(settings, *span(wanted.since, wanted.until))
     layout = Layout(report.partitions["predictions"], report.partitions["observations"], 1)
     made = Replay(settings, publish, pinned, layout)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("replay", total=source.total)
+        with err.progress("replay", source.total) as bar:
             for _ in follow(source, made):
-                progress.update(task, completed=source.done)
+                bar.update(source.done)
     finally:
         source.close()
     return made.driver.events

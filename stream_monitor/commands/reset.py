@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from stream_monitor.commands.options import Config, millis
+from stream_monitor.commands.options import Config, millis, timed
 from stream_monitor.settings import load
+from stream_monitor.terminal import Screen
 
 
 def reset(
@@ -22,7 +22,7 @@ def reset(
     ] = None,
     since: Annotated[
         datetime | None,
-        typer.Option("--from", help="From the slice of event time (UTC) on that begins then; default: the next one."),
+        timed("From the slice of event time (UTC) on that begins then; default: the next one.", "--from"),
     ] = None,
 ) -> None:
     """Learn anew what is normal, after a change that is here to stay: a new feature pipeline, another unit.
@@ -43,4 +43,4 @@ def reset(
     record, at = ResetRecord(model, measure, version, segment), millis(since)
     if at is not None:
         record.since = at
-    reset(load(config), record, Console(stderr=True))
+    reset(load(config), record, Screen(stderr=True))

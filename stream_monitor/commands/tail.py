@@ -2,38 +2,142 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from rich.console import Console
+import msgspec
 
-from stream_monitor.kafka.tail import tail
+from stream_monitor.describe.measures import LATENCY
+from stream_monitor.detect.window_tests import TOLERANCE
+from stream_monitor.durations import format_duration
+from stream_monitor.events.contracts import Alert, Metric
+from stream_monitor.judge.verdicts import tolerance
+from stream_monitor.kafka.tail import Tail
 from stream_monitor.pictures import COLOURS, when
 from stream_monitor.settings import Settings
+from stream_monitor.terminal import Line, Screen, coloured, dim
+
+SORTED = 100_000
+"""Records that are in memory to be put in order; one that lies further back in its topic comes late."""
+
+Record = TypeVar("Record", Alert, Metric)
 
 
-def run(settings: Settings, role: str, line: Callable[[dict[str, Any]], str], follow: bool, as_json: bool) -> None:
-    """Print the records of a topic, as lines of JSON or as `line` draws them."""
-    console = Console(highlight=False, soft_wrap=True)
-    for value in tail(settings, role, follow):
-        if as_json:
-            print(value.decode(), flush=True)
+@dataclass(frozen=True)
+class Wanted:
+    """The commands' arguments; `since` is event time in epoch ms."""
+
+    model: str | None = None
+    since: int | None = None
+    last: int | None = None
+    follow: bool = False
+    as_json: bool = False
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Record]):
+    """What a topic holds, when a record is of, and how it reads."""
+
+    role: str
+    record: type[Record]
+    time: Callable[[Record], int]
+    line: Callable[[Record, Settings], Line]
+
+
+def run(settings: Settings, kind: Kind[Record], wanted: Wanted, out: Screen, err: Screen) -> None:
+    """Print what is there in order of event time, and then what comes, as lines or as JSON."""
+    with closing(Tail(settings, [kind.role])) as reader:
+        _print(in_order(chosen(reader.backlog(), kind, wanted, err), kind, wanted.last), settings, kind, wanted, out)
+        if wanted.follow:
+            _print(chosen(reader.coming(), kind, wanted, err), settings, kind, wanted, out)
+
+
+def _print(
+    records: Iterable[tuple[Record, bytes]], settings: Settings, kind: Kind[Record], wanted: Wanted, out: Screen
+) -> None:
+    for record, raw in records:
+        if wanted.as_json:
+            out.data(raw, flush=wanted.follow)
         else:
-            console.print(line(json.loads(value)))
+            out.draw(kind.line(record, settings))
 
 
-def alert_line(alert: dict[str, Any]) -> str:
+def chosen(values: Iterable[bytes], kind: Kind[Record], wanted: Wanted, err: Screen) -> Iterator[tuple[Record, bytes]]:
+    """The records that are asked for, and their bytes; one that is not ours is named and left out."""
+    decoder = msgspec.json.Decoder(kind.record)
+    for raw in values:
+        try:
+            record = decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            err.problem(f"a record of the topic {kind.role} is none of ours: {error}")
+            continue
+        if wanted.model in (None, record.model) and (wanted.since is None or kind.time(record) >= wanted.since):
+            yield record, raw
+
+
+def in_order(
+    records: Iterable[tuple[Record, bytes]], kind: Kind[Record], last: int | None
+) -> Iterator[tuple[Record, bytes]]:
+    """By event time, those of the same time as they came; the `last` ones where a number is given."""
+    held: list[tuple[int, int, Record, bytes]] = []
+    for at, (record, raw) in enumerate(records):
+        entry = kind.time(record), at, record, raw
+        if len(held) < (last or SORTED):
+            heapq.heappush(held, entry)
+        else:
+            *_, record, raw = heapq.heappushpop(held, entry)
+            if last is None:
+                yield record, raw
+    while held:
+        *_, record, raw = heapq.heappop(held)
+        yield record, raw
+
+
+def alert_line(alert: Alert, settings: Settings) -> Line:
     """An alert record in one line."""
-    colour = COLOURS[alert["status"]]
-    status = f"[{colour}]{alert['status']:<8}[/{colour}]"
-    return f"{when(alert['ts'])} {status} {alert['severity']:<8} {alert['reason']}  [dim]{alert['id'][:8]}[/dim]"
+    status = coloured(f"{alert.status:<8}", COLOURS[alert.status])
+    return Line(f"{when(alert.ts)} ", status, f" {alert.severity:<8} {alert.reason}  ", dim(alert.id[:8]))
 
 
-def metric_line(metric: dict[str, Any]) -> str:
+def metric_line(metric: Metric, settings: Settings) -> Line:
     """A metrics record in one line."""
-    rest = f" accuracy {metric['accuracy']:.4f}" if metric.get("accuracy") is not None else ""
-    state = f"{'final' if metric['final'] else 'open'} r{metric['revision']}"
-    where = f"{metric['model']} {metric['version']} {metric['segment']}"
-    start = when(metric["window_start"])
-    return f"{start} {metric['kind']:<11} {where}: {metric['count']:,} events{rest} [dim]{state}[/dim]"
+    size = format_duration(metric.window_end - metric.window_start)
+    told = [f"{metric.count:,} events", *_told(metric, settings)]
+    if metric.parts > 1:
+        told.insert(0, f"part {metric.part} of {metric.parts}")
+    what = f"{when(metric.window_start)} {size:<4} {metric.kind:<11} {metric.model} {metric.version} {metric.segment}"
+    state = f"{'final' if metric.final else 'open'} r{metric.revision}"
+    return Line(f"{what}: {', '.join(told)}  ", dim(state))
+
+
+def _told(metric: Metric, settings: Settings) -> Iterator[str]:
+    if metric.kind == "performance":
+        yield f"{metric.labelled / metric.count:.0%} labelled" if metric.count else f"{metric.labelled:,} labelled"
+    if metric.accuracy is not None:
+        yield f"error {1 - metric.accuracy:.2%}"
+    elif (error := metric.measures.get("absolute_error")) is not None and error.mean is not None:
+        yield f"absolute error {error.mean:.4g}"
+    if (latency := metric.measures.get(LATENCY)) is not None and latency.p99 is not None:
+        yield f"latency p99 {latency.p99:.4g} ms"
+    if (most := furthest(metric, settings)) is not None:
+        times, measure, test, score = most
+        yield f"drifts most: {measure}, {test} {score:.3g}, {times:.2g} times what is tolerated"
+
+
+def furthest(metric: Metric, settings: Settings) -> tuple[float, str, str, float] | None:
+    """(effect as a multiple of its tolerance, measure, test, effect) of what is furthest from its baseline."""
+    rules = settings.detection
+    effects = (
+        (abs(score) / max(tolerance(rules, test), 1e-12), measure, test, score)
+        for measure, summary in metric.measures.items()
+        for test, score in (summary.tests or {}).items()
+        if test in TOLERANCE
+    )
+    return max(effects, default=None)
+
+
+ALERTS = Kind("alerts", Alert, lambda alert: alert.ts, alert_line)
+METRICS = Kind("metrics", Metric, lambda metric: metric.window_start, metric_line)

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from stream_monitor import app
 from stream_monitor.demo import flights
@@ -20,6 +17,7 @@ from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.pictures import COLOURS, picture, when
 from stream_monitor.settings import Settings, parse
+from stream_monitor.terminal import Bar, Column, Screen, Table, coloured, dim
 
 DAY = 86_400_000
 AHEAD_DAYS = 21
@@ -48,7 +46,7 @@ class Show:
         self.settings = broker.reached_by(settings())
         self.layout = broker.layout(self.settings)
         self.speed = speed
-        self.console = Console(highlight=False)
+        self.screen = Screen()
         self.feed = Feed(self.settings)
         self.tail = Tail(self.settings, ("alerts", "metrics"))
         self.alerts: list[dict[str, Any]] = []
@@ -60,27 +58,20 @@ class Show:
     def run(self) -> float:
         """The whole year; returns the seconds it took."""
         started = time.monotonic()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(40),
-            TextColumn("{task.fields[told]}"),
-            TimeElapsedColumn(),
-        )
         workers = app.start_workers(self.settings, self.layout, app.STAGES, 1)
         try:
-            with Progress(*columns, console=self.console) as progress:
-                task = progress.add_task("learning on January", total=334, told="")
+            with self.screen.progress("learning on January", 334, "time") as bar:
                 for day, events in _by_day(flights.events()):
-                    self._wait_for(day - AHEAD_DAYS * DAY, progress, task)
+                    self._wait_for(day - AHEAD_DAYS * DAY, bar)
                     for role, key, value in events:
                         self.feed.send(role, key, value)
                         self.fed[role] += 1
                     self.feed.flush()
                     self._pace(started, day)
-                    self._read(progress, task)
+                    self._read(bar)
                 while sum(self.counted.values()) < self.fed["predictions"]:
-                    self._read(progress, task, 0.2)
-                self._settle(progress, task)
+                    self._read(bar, 0.2)
+                self._settle(bar)
         finally:
             app.stop_workers(workers)
             self.tail.close()
@@ -91,23 +82,23 @@ class Show:
             ahead = (day - flights.LEARN_UNTIL) / DAY / self.speed - (time.monotonic() - started)
             time.sleep(max(0.0, ahead))
 
-    def _wait_for(self, day: int, progress: Progress, task: TaskID) -> None:
+    def _wait_for(self, day: int, bar: Bar) -> None:
         """Until the window that ends at `day` is final."""
         while self.finished < day:
-            self._read(progress, task, 0.2)
+            self._read(bar, 0.2)
 
-    def _settle(self, progress: Progress, task: TaskID) -> None:
+    def _settle(self, bar: Bar) -> None:
         """Labels come last: read on until nothing more is said."""
         while time.monotonic() - self._heard < 2 * self.settings.time.idle_after / 1000:
-            self._read(progress, task, 0.2)
+            self._read(bar, 0.2)
 
-    def _read(self, progress: Progress, task: TaskID, timeout_s: float = 0.0) -> None:
+    def _read(self, bar: Bar, timeout_s: float = 0.0) -> None:
         for role, value in self.tail.read(timeout_s):
             self._heard = time.monotonic()
             record = msgspec.json.decode(value)
             if role == "alerts":
                 self.alerts.append(record)
-                self._print(progress.console, record)
+                self._print(record)
             elif record["kind"] == "traffic" and record["segment"] == "all":
                 self.counted[record["window_start"]] = record["count"] + record.get("late", 0)
                 if record["final"]:
@@ -116,15 +107,14 @@ class Show:
             raise StreamMonitorError(f"nothing came out for {PATIENCE_S:.0f} s: the stages are stuck")
         done = (self.finished - flights.LEARN_UNTIL) // DAY
         told = f"{sum(self.counted.values()):,} flights, {len(self.alerts)} alert records"
-        progress.update(task, completed=done, told=told, description=when(self.finished)[:10])
+        bar.update(done, what=when(self.finished)[:10], told=told)
 
-    def _print(self, console: Console, alert: dict[str, Any]) -> None:
-        colour = COLOURS[alert["status"]]
-        status = f"[{colour}]{alert['status']:<8}[/{colour}]"
-        console.print(f"{when(alert['ts'])[:10]} {status} {alert['severity']:<8} {alert['reason']}")
+    def _print(self, alert: dict[str, Any]) -> None:
+        status = coloured(f"{alert['status']:<8}", COLOURS[alert["status"]])
+        self.screen.line(f"{when(alert['ts'])[:10]} ", status, f" {alert['severity']:<8} {alert['reason']}")
         drawn = picture(alert) if alert["status"] == "open" else None
         if drawn:
-            console.print(f"[dim]{'':<20}baseline[/dim] {drawn[0]}  [dim]now[/dim] {drawn[1]}")
+            self.screen.line(dim(f"{'':<20}baseline"), f" {drawn[0]}  ", dim("now"), f" {drawn[1]}")
 
 
 def _by_day(events: Iterator[tuple[str, str, bytes]]) -> Iterator[tuple[int, list[tuple[str, str, bytes]]]]:
@@ -154,13 +144,14 @@ def summary(alerts: list[dict[str, Any]]) -> Table:
     found = incident_alert(alerts)
     opened = [a for a in alerts if a["status"] == "open"]
     ends = {a["id"]: a["ts"] for a in alerts if a["status"] == "resolved"}
-    table = Table("opened", "until", "measure", "kind", "severity", "why", title="what was found when")
+    names = ("opened", "until", "measure", "kind", "severity")
+    table = Table([*map(Column, names), Column("why", "prose")], "what was found when (days, UTC)")
     for alert in sorted(opened, key=lambda a: (a is not found, a["ts"])):
         style = "bold red" if alert is found else ""
         until = when(ends[alert["id"]])[:10] if alert["id"] in ends else "open"
         why = alert["reason"].split(": ", 1)[-1] + ("  ← the injected incident: kilometres" if alert is found else "")
         row = (when(alert["ts"])[:10], until, alert["measure"], alert["kind"], alert["severity"], why)
-        table.add_row(*row, style=style)
+        table.row(*row, style=style)
     return table
 
 
@@ -169,10 +160,10 @@ def show(report: Path | None, speed: float) -> int:
     with EmbeddedBroker() as broker:
         demo = Show(broker, speed)
         seconds = demo.run()
-    demo.console.print(summary(demo.alerts))
+    demo.screen.table(summary(demo.alerts))
     found = incident_alert(demo.alerts)
     counts = f"{demo.fed['predictions']:,} predictions and {demo.fed['labels']:,} labels in {seconds:.1f} s"
-    demo.console.print(counts)
+    demo.screen.line(counts)
     if report is not None:
         report.write_bytes(
             msgspec.json.encode(

@@ -14,7 +14,7 @@ from stream_monitor.detect.baselines import Baseline, as_evidence
 from stream_monitor.detect.e_sr import ESr
 from stream_monitor.detect.grid import Turn
 from stream_monitor.detect.kswin import Kswin
-from stream_monitor.detect.numbers import quantile
+from stream_monitor.detect.numbers import quantile, quantiles
 from stream_monitor.detect.page_hinkley import PageHinkley
 from stream_monitor.detect.river_rates import Ddm, Eddm, Fhddm, HddmA, HddmW, Rate
 from stream_monitor.detect.scores import rare, scores_of
@@ -23,6 +23,8 @@ from stream_monitor.events.contracts import Finding
 from stream_monitor.sections import DetectionSettings
 from stream_monitor.types import F64, I64
 
+SHARES = 400
+"""Into which a baseline is cut to move its mean."""
 Sequential = Adwin | PageHinkley | ESr | Ddm | Eddm | HddmA | HddmW | Fhddm | Kswin
 
 DETECTORS: dict[str, Callable[[DetectionSettings], Sequential]] = {
@@ -112,7 +114,7 @@ def turn_finding(turn: Turn, baseline: Baseline, borders: F64) -> Finding:
 def shift_of(sigmas: float, baseline: Baseline, borders: F64) -> float:
     """A shift of the scores as one of the values: by how much it moves the median.
 
-    Where the baseline has two values, or nearly all are in one bin, by how much it moves the mean.
+    Where the baseline has two values, or nearly all are in one bin, or the median stays, by how much it moves the mean.
     """
     counts = baseline.counts
     if counts is None or (counts > 0).sum() <= 2:
@@ -121,7 +123,14 @@ def shift_of(sigmas: float, baseline: Baseline, borders: F64) -> float:
         return sigmas * _spread_of_two(counts, borders, baseline.high)
     ends = baseline.low, baseline.high
     moved, median = (quantile(counts, borders, float(special.ndtr(x)), *ends) for x in (sigmas, 0.0))
-    return moved - median
+    return moved - median or _shift_of_mean(sigmas, counts, borders, ends)
+
+
+def _shift_of_mean(sigmas: float, counts: I64, borders: F64, ends: tuple[float, float]) -> float:
+    """By how much a shift of the scores moves the mean, over equal shares of the baseline."""
+    scores = special.ndtri((np.arange(SHARES) + 0.5) / SHARES)
+    before, after = (quantiles(counts, borders, special.ndtr(scores + x).tolist(), ends) for x in (0.0, sigmas))
+    return float(np.mean(after) - np.mean(before))
 
 
 def _spread_of_two(counts: I64, borders: F64, most: float) -> float:

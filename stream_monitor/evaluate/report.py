@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from html import escape
 from math import isfinite, log10
 
-from rich.table import Table
-
 from stream_monitor.evaluate.protocol import Row
+from stream_monitor.terminal import Column, Table
 
 Results = dict[str, list[Row]]
 COLUMNS = {
@@ -28,6 +27,8 @@ TITLES = {
     "labelled": "C. Streams with marked changes (found: rang within 2,000 values; delay: mean of those found)",
     "windows": "Window tests: share of windows with any rejection (95 % limits; edge: effects as tolerated)",
 }
+NAMES = ("detector", "stream", "step", "test", "data", "tolerance")
+"""Columns that hold no figures."""
 HEADINGS = {"dstar_ratio": "/ D*", "false_alarms_per_1e6": "false/1e6", "false_per_1e4": "false/1e4"}
 PALETTE = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
 
@@ -43,27 +44,21 @@ def strict(results: Results) -> Results:
 def tables(results: Results) -> Iterator[Table]:
     """A table a section."""
     for section, rows in results.items():
-        table = Table(title=TITLES[section], title_justify="left", caption=_caption(rows), caption_justify="left")
-        for column in COLUMNS[section]:
-            table.add_column(
-                HEADINGS.get(column, column),
-                no_wrap=True,
-                justify="left" if column in ("detector", "stream", "step", "test", "data", "tolerance") else "right",
-            )
+        columns = [Column(HEADINGS.get(name, name), "name" if name in NAMES else "figure") for name in COLUMNS[section]]
+        table = Table(columns, TITLES[section], _caption(rows))
         for row in rows:
-            table.add_row(*(_cell(row[column]) for column in COLUMNS[section]))
+            table.row(*(_cell(row[column]) for column in COLUMNS[section]))
         yield table
 
 
-def _caption(rows: list[Row]) -> str | None:
+def _caption(rows: list[Row]) -> list[str]:
     """Of labelled streams: the changes that came too early for a detector."""
     early = [row for row in rows if row.get("early")]
-    told = [
+    return [
         f"{row['detector']} makes its baseline of the first {row['learns']:,} values: {row['early']} of the "
         f"{row['changes']} marked changes lie among them, and are found after them or not at all"
         for row in early
     ]
-    return "\n".join(told) or None
 
 
 def _cell(value: object) -> str:

@@ -79,7 +79,10 @@ class Finding(Struct, kw_only=True, omit_defaults=True):
 class Moved(Struct, kw_only=True, omit_defaults=True):
     """A category, or a bin (above, to], whose share of the values moved."""
 
-    name: Annotated[str | None, Meta(description="the category; (rest): those the baseline does not name")] = None
+    name: Annotated[
+        str | None,
+        Meta(description="the category; (rest): those the baseline does not name; the whole numbers in a bin"),
+    ] = None
     above: Annotated[float | None, Meta(description="lower end of the bin, exclusive; absent: no end")] = None
     to: Annotated[float | None, Meta(description="upper end of the bin, inclusive; absent: no end")] = None
     baseline: Annotated[float, Meta(description="share of the baseline's values")]

@@ -11,6 +11,7 @@ import msgspec
 from stream_monitor.describe.measures import Group
 from stream_monitor.durations import format_duration
 from stream_monitor.events.contracts import Alert, Finding
+from stream_monitor.pictures import apart
 from stream_monitor.sections import DetectionSettings
 
 Severity = Literal["info", "warning", "critical"]
@@ -242,7 +243,8 @@ def reason_of(cause: Cause, status: str, findings: Sequence[Finding]) -> str:
     verb = {"up": "went up", "down": "went down", "changed": "changed"}[first.direction]
     if first.detector in ("missing", "new_categories", "type_change"):
         verb = f"{first.detector.replace('_', ' ')} {verb}"
-    return f"{cause.measure} of {where} {verb}: {first.detector} {first.score:.3g}, tolerated {first.threshold:.3g}"
+    score, tolerated = apart(first.score, first.threshold)
+    return f"{cause.measure} of {where} {verb}: {first.detector} {score}, tolerated {tolerated}"
 
 
 def _silence_of(status: str, findings: Sequence[Finding]) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.edges import BINS
 from stream_monitor.detect.baselines import Baseline, category_counts
+from stream_monitor.detect.integers import are_whole, name_of
 from stream_monitor.detect.window_tests import GROUPS
 from stream_monitor.events.contracts import Attribution, Moved, SegmentPart
 from stream_monitor.judge.verdicts import Bench, Subject
@@ -45,7 +46,7 @@ def attribution_of(subject: Subject, evidence: dict[str, Any], bench: Bench, win
     distance = float(np.abs(q - p).sum()) / 2
     return Attribution(
         distance=round(distance, 6),
-        moved=_largest(moved),
+        moved=_named(_largest(moved), subject),
         segments=_segments(subject, bench, windows, (p, q, place)) if distance else [],
     )
 
@@ -57,6 +58,16 @@ def _largest(moved: list[Moved]) -> list[Moved]:
         one.baseline, one.now = round(one.baseline, 6), round(one.now, 6)
     order = sorted(range(len(moved)), key=lambda i: (-moved[i].part, moved[i].name or "", i))
     return [moved[i] for i in order[:NAMED] if moved[i].part > 0]
+
+
+def _named(moved: list[Moved], subject: Subject) -> list[Moved]:
+    """Bins of whole numbers by the numbers that they hold: 1, not "above 0"."""
+    baseline = subject.baseline
+    ends = min(baseline.low, subject.ends[0]), max(baseline.high, subject.ends[1])
+    if subject.borders is not None and are_whole(subject.borders, ends):
+        for one in moved:
+            one.name = name_of(one.above, one.to, ends)
+    return moved
 
 
 def _bins(bins: dict[str, Any]) -> list[Moved]:

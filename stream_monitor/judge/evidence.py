@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stream_monitor.detect.baselines import Baseline, moved_of
+from stream_monitor.detect.integers import are_whole, whole
 from stream_monitor.detect.numbers import quantile
 from stream_monitor.detect.window_tests import shift
 from stream_monitor.types import F64, I64
@@ -21,23 +22,32 @@ def direction_of(base: I64, now: I64) -> Literal["up", "down", "changed"]:
     return "up" if moved > CLEAR_SHIFT else "down" if moved < -CLEAR_SHIFT else "changed"
 
 
-def numeric_evidence(baseline: Baseline, base: I64, now: I64, borders: F64) -> dict[str, Any]:
-    """Medians, counts and a small histogram whose bins hold about equal shares of both samples together."""
-    low, high = baseline.low, baseline.high
+def numeric_evidence(
+    baseline: Baseline, base: I64, now: I64, borders: F64, ends: tuple[float, float]
+) -> dict[str, Any]:
+    """Medians, counts and a small histogram whose bins hold about equal shares of both samples together.
+
+    `ends` are the least and the largest value of now.
+    """
     both = base / max(int(base.sum()), 1) + now / max(int(now.sum()), 1)
     cumulative = np.cumsum(both[: len(borders)]) / 2
     cuts = np.unique(np.searchsorted(cumulative, np.arange(1, PICTURE_BINS) / PICTURE_BINS))
     cuts = cuts[cuts < len(borders)]
-    usual = {"n": int(base.sum()), "mean": baseline.mean, "p50": quantile(base, borders, 0.5, low, high)}
+    usual = {"n": int(base.sum()), "mean": baseline.mean, "p50": _median(base, borders, (baseline.low, baseline.high))}
     return {
         "baseline": usual | moved_of(baseline),
-        "now": {"n": int(now.sum()), "p50": quantile(now, borders, 0.5, float(borders[0]), float(borders[-1]))},
+        "now": {"n": int(now.sum()), "p50": _median(now, borders, ends)},
         "bins": {
             "to": [float(borders[i]) for i in cuts],
             "baseline": _shares(base, cuts),
             "now": _shares(now, cuts),
         },
     }
+
+
+def _median(counts: I64, borders: F64, ends: tuple[float, float]) -> float:
+    found = min(max(quantile(counts, borders, 0.5, *ends), ends[0]), ends[1])
+    return whole(found) if are_whole(borders, ends) else found
 
 
 def _shares(counts: I64, cuts: I64) -> list[float]:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from stream_monitor.describe.measures import JOINT, base_of, group_of, kind_of
+from stream_monitor.detect.integers import are_whole, whole
 from stream_monitor.detect.numbers import quantiles
 from stream_monitor.events.contracts import MeasureSummary, Metric
 from stream_monitor.judge.lane import Lane
@@ -29,7 +30,7 @@ def of_window(lane: Lane, window: Window, subjects: Sequence[Subject], final: bo
     for group, (version, segment) in enumerate(lane.state.ids.groups):
         if group >= len(window.counts):
             break
-        summaries = summarise(lane, window, group, scores)
+        summaries = _whole(lane, summarise(lane, window, group, scores))
         counts = window.counts[group].tolist()
         if not any(counts) and not summaries:
             continue
@@ -55,6 +56,18 @@ def of_window(lane: Lane, window: Window, subjects: Sequence[Subject], final: bo
                 baseline=usual,
                 measures={name: _told(summaries[name], scores.get((group, name)), usual) for name in chosen},
             )
+
+
+def _whole(lane: Lane, summaries: dict[str, MeasureSummary]) -> dict[str, MeasureSummary]:
+    """Quantiles of whole numbers as whole numbers: they are interpolated, which limits go by."""
+    for name, summary in summaries.items():
+        edges = lane.state.edges.get(name)
+        if edges is None or summary.p50 is None or summary.min is None or summary.max is None:
+            continue
+        if are_whole(edges.borders, (summary.min, summary.max)):
+            told = (summary.p50, summary.p95, summary.p99)
+            summary.p50, summary.p95, summary.p99 = (None if x is None else whole(x) for x in told)
+    return summaries
 
 
 def _baseline_of(subjects: Sequence[Subject], group: int) -> str | None:

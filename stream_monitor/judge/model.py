@@ -358,7 +358,7 @@ class ModelJudge:
         if came is not None:
             subject, windows = came
             assert subject.borders is not None  # these detectors see numbers
-            drawn = numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders)
+            drawn = numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders, subject.ends)
             finding.evidence |= drawn | {"baseline": finding.evidence.get("baseline", {}) | drawn["baseline"]}
             found = attribution_of(subject, drawn, bench, windows)
             found.since = windows[0].start

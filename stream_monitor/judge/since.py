@@ -31,6 +31,7 @@ def since(lane: Lane, bench: Bench, at: tuple[int, str], times: tuple[int, int])
     windows = _nearest(lane.retained(), began)
     now = np.asarray(np.sum([_counts(window, place) for window in windows], axis=0))
     subject = Subject(group, name, baseline, baseline.counts, now, bench.edges[name].borders)
+    subject.ends = _ends(windows, place)
     if not lane.recent.hourly:
         return subject, windows
     start = windows[0].start
@@ -43,6 +44,14 @@ def _nearest(chains: list[list[Window]], began: int) -> list[Window]:
         key=lambda windows: (windows[0].start, len(windows)),
     )
     return next((windows for windows in found if windows[0].start >= began), found[-1])
+
+
+def _ends(windows: list[Window], place: tuple[int, int]) -> tuple[float, float]:
+    """The least and the largest value of a (group, measure) in windows."""
+    group, measure = place
+    tables = [w.numbers for w in windows if group < w.numbers.n.shape[0] and measure < w.numbers.n.shape[1]]
+    least = min((float(table.low[place]) for table in tables), default=np.inf)
+    return least, max((float(table.high[place]) for table in tables), default=-np.inf)
 
 
 def _counts(window: Window, place: tuple[int, int]) -> I64:

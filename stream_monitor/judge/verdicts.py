@@ -54,6 +54,8 @@ class Subject:
     p: dict[str, float] = field(default_factory=dict)
     evidence: dict[str, Any] | None = None
     """In place of a picture of counts."""
+    ends: tuple[float, float] = (np.inf, -np.inf)
+    """The least and the largest of the window's numbers."""
 
     @property
     def widths(self) -> F64:
@@ -98,7 +100,8 @@ def subjects_of(window: Window, bench: Bench, minimum: int) -> list[Subject]:
         baseline = bench.baselines.in_force(bench.groups[group], name, window.start)
         if baseline is not None and baseline.counts is not None and name in bench.edges:
             borders, now = bench.edges[name].borders, window.numbers.counts[group, measure]
-            subject = Subject(group, name, baseline, baseline.counts, now, borders)
+            ends = float(window.numbers.low[group, measure]), float(window.numbers.high[group, measure])
+            subject = Subject(group, name, baseline, baseline.counts, now, borders, ends=ends)
             found.append(by_recent(subject, bench, (window.start, window.size)))
     for (group, name), (n, counts) in sorted(window.categories.items()):
         baseline = bench.baselines.in_force(bench.groups[group], name, window.start)
@@ -259,7 +262,7 @@ def _evidence(subject: Subject) -> dict[str, Any]:
     if subject.evidence is not None:
         return subject.evidence
     if subject.borders is not None:
-        return numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders)
+        return numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders, subject.ends)
     return categorical_evidence(subject.baseline, subject.categories or {}, int(subject.now.sum()))
 
 

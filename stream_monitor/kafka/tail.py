@@ -57,15 +57,23 @@ class Tail:
         """Let go."""
         self._consumer.close()
 
+    def backlog(self) -> Iterator[bytes]:
+        """Values up to where the topics ended at the start."""
+        while not self.caught_up():
+            yield from (value for _, value in self.read(0.5))
+
+    def coming(self) -> Iterator[bytes]:
+        """Values as they come, without end."""
+        while True:
+            yield from (value for _, value in self.read(0.5))
+
 
 def tail(settings: Settings, role: str, follow: bool) -> Iterator[bytes]:
     """Values of a topic from its beginning; without `follow` it ends where the topic ended at the start."""
     reader = Tail(settings, [role])
     try:
-        while True:
-            for _, value in reader.read(0.5):
-                yield value
-            if not follow and reader.caught_up():
-                return
+        yield from reader.backlog()
+        if follow:
+            yield from reader.coming()
     finally:
         reader.close()

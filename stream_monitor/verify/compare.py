@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from stream_monitor.describe.columns import OTHER
 from stream_monitor.durations import Pace
 from stream_monitor.events.contracts import DeadLetter, Metric
+from stream_monitor.pictures import to_the_second
 from stream_monitor.settings import Settings
 from stream_monitor.verify.told import Told
 from stream_monitor.verify.truth import ALL, Cell, Counts, Performance, Truth, Values
@@ -40,13 +40,9 @@ def _folded(told: Told) -> bool:
     return any(OTHER in cell[:2] for cell in told.traffic) or any(OTHER in key[:2] for key in told.metrics)
 
 
-def _at(millis: int) -> str:
-    return datetime.fromtimestamp(millis / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
 def _name(cell: tuple[str, str, str, int] | Window) -> str:
     model, version, segment, start, *_ = cell
-    return f"{model} {version} {segment} {_at(start)}"
+    return f"{model} {version} {segment} {to_the_second(start)}"
 
 
 def _dead_letters(truth: Truth, told: Told) -> Iterator[str]:
