@@ -264,6 +264,11 @@ class Settings(Section):
         """
         return min(max(3_600_000, 1_000 * self.time.pane), self.join.label_horizon // 2)
 
+    def profile_structure(self) -> str:
+        """A hash of what profiles are made of: those of another structure cannot be merged with them."""
+        fixed = {"pane": self.time.pane, "segments": self.segments, "grain": self.join.grain}
+        return hashlib.sha256(orjson.dumps(fixed, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
     def structure(self) -> str:
         """A hash of what cannot change under one app name, for panes and windows in flight would lose their meaning."""
         fixed = {"time": self.time.model_dump(include={"pane", "windows"}), "segments": self.segments,

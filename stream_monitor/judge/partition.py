@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -34,6 +35,8 @@ from stream_monitor.judge.verdicts import Trial, run_tests
 from stream_monitor.judge.watermarks import Watermarks
 from stream_monitor.recorded import in_force
 from stream_monitor.settings import Settings
+
+log = logging.getLogger(__name__)
 
 OPEN_BYTES = 128_000_000
 """Of open panes, that the judges of one process hold: of deltas that are half open as much again is kept."""
@@ -73,6 +76,10 @@ class PartitionState(msgspec.Struct):
     """The watermark that describe was told last."""
     told_wait: bool = False
     """Describe was told to wait."""
+    widths: dict[str, int] = {}
+    """Of the embeddings of a name, as they came first."""
+    refused: int = 0
+    """Records of another structure, which are left out."""
     fresh: bool = False
     """Something came since open windows were last shown."""
 
@@ -82,6 +89,7 @@ class PartitionJudge:
 
     def __init__(self, number: int, base: Settings, state: PartitionState, models: dict[str, ModelState]) -> None:
         self.number, self.base, self.state = number, base, state
+        self._structure = base.profile_structure()
         self.settings = base if state.settings is None else in_force(base, state.settings.text)
         self.grid, self.open_bytes = Grid(), OpenBytes()
         self.most_open_bytes = OPEN_BYTES
@@ -123,9 +131,11 @@ class PartitionJudge:
     def hear(self, record: Record, arrived: int) -> Iterator[Said]:
         """Take in one record that the broker got at `arrived` (epoch ms)."""
         match record:
-            case DeltaRecord():
+            case DeltaRecord() if self._fits(record):
                 self.state.fresh = True
                 self._feed(record)
+            case DeltaRecord():
+                self._refuse(record)
             case SettingsRecord():
                 self._obey(record)
                 yield from self._advance()
@@ -208,6 +218,22 @@ class PartitionJudge:
                 judge.feed_performance(outcome)
             else:
                 self._newcomer(outcome.model).performance.append(outcome)
+
+    def _fits(self, record: DeltaRecord) -> bool:
+        """Whether a record's profiles can be merged with those of the app; one that tells no structure is the app's."""
+        known = self.state.widths
+        if record.structure not in ("", self._structure):
+            return False
+        return all(known.setdefault(name, width) == width for name, width in record.widths.items())
+
+    def _refuse(self, record: DeltaRecord) -> None:
+        self.state.refused += 1
+        if self.state.refused == 1:
+            log.error(
+                "profiles/%d holds profiles of other panes, segments, grains or embeddings than this app's: a describe "
+                "worker runs with other settings. They are left out, and the events in them are not counted",
+                self.number,
+            )
 
     def _newcomer(self, model: str) -> Newcomer:
         return self.state.newcomers.setdefault(model, Newcomer())

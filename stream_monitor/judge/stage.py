@@ -196,6 +196,7 @@ class Judge:
         models = [model for judge in judges.values() for model in judge.models.values()]
         return {
             "models": len(models),
+            "refused_records": sum(judge.state.refused for judge in judges.values()),
             "open_alerts": sum(model.state.alerts.open for model in models),
             "watermarks": {number: judge.state.watermarks.of("input") for number, judge in judges.items()},
         }
