@@ -22,6 +22,7 @@ from stream_monitor.kafka.client import Client
 from stream_monitor.kafka.confluent import KafkaClient
 from stream_monitor.kafka.embedded import EmbeddedBroker
 from stream_monitor.kafka.loop import Loop, Report
+from stream_monitor.kafka.skips import parse_skips
 from stream_monitor.kafka.topics import ready
 from stream_monitor.settings import ROLES_IN, Settings
 from stream_monitor.telemetry import logs
@@ -39,19 +40,19 @@ ROLES = ("describe", "judge", "rekey")
 def describe_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
     """The describe stage on a client."""
     knowledge = Knowledge()
-    loop = Loop(client, Describe(settings, layout, knowledge), ROLES_IN, settings, clock, layout.accept_new_topics)
+    loop = Loop(client, Describe(settings, layout, knowledge), ROLES_IN, settings, clock, layout.consent)
     loop.on_table = knowledge.learn
     return loop
 
 
 def judge_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
     """The judge stage on a client."""
-    return Loop(client, Judge(settings, layout.profiles), ["profiles"], settings, clock, layout.accept_new_topics)
+    return Loop(client, Judge(settings, layout.profiles), ["profiles"], settings, clock, layout.consent)
 
 
 def rekey_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
     """The rekey stage on a client."""
-    return Loop(client, Rekey(), list(TARGET), settings, clock, layout.accept_new_topics)
+    return Loop(client, Rekey(), list(TARGET), settings, clock, layout.consent)
 
 
 LOOPS = {"describe": describe_loop, "judge": judge_loop, "rekey": rekey_loop}
@@ -172,6 +173,7 @@ def run(
     embedded: bool = False,
     accept_repartition: bool = False,
     accept_new_topics: bool = False,
+    skip: Sequence[str] = (),
 ) -> int:
     """Run a stage, or all (None), until a signal or a worker's failure; the exit code is the worst of the workers'.
 
@@ -184,7 +186,8 @@ def run(
             print(f"embedded broker for trying things out: bootstrap servers {broker.bootstrap}", file=sys.stderr)
             settings = broker.reached_by(settings)
             return _supervise(settings, broker.layout(settings), STAGES if role is None else (role,), workers)
-    layout = replace(ready(settings, accept_repartition), accept_new_topics=accept_new_topics)
+    skips = parse_skips(settings, skip)
+    layout = replace(ready(settings, accept_repartition), accept_new_topics=accept_new_topics, skips=skips)
     if role == "rekey" and not layout.rekey:
         raise SettingsError("there is nothing to rekey: set join.rekey if labels or feedback are not keyed by id")
     if role in STAGES and layout.rekey:

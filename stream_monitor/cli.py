@@ -110,6 +110,15 @@ def run(
             help="Go on after a topic was deleted and made anew: read it from its beginning. For one start only.",
         ),
     ] = False,
+    skip_record: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--skip-record",
+            metavar="TOPIC/PARTITION/OFFSET",
+            help="Leave out a record of our own topics that is not ours and ends a worker; it is recorded for later "
+            "starts. Can be given several times.",
+        ),
+    ] = None,
 ) -> None:
     """Read events from Kafka and publish alerts and metrics, exactly once.
 
@@ -121,7 +130,8 @@ def run(
     from stream_monitor.app import run
 
     chosen = None if role is Role.all else role.value
-    raise typer.Exit(run(load(config), chosen, workers, embedded, accept_repartition, accept_new_topics))
+    consent = accept_repartition, accept_new_topics, skip_record or []
+    raise typer.Exit(run(load(config), chosen, workers, embedded, *consent))
 
 
 @app.command()

@@ -7,7 +7,7 @@ partitions, and what the judge said of edges.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any
@@ -33,7 +33,7 @@ from stream_monitor.describe.tape import Reel
 from stream_monitor.errors import RestoreError
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.stages import Consent, Logs, Message, Output, Partition, PartitionStatus, Position, Skip
 from stream_monitor.types import I64
 
 _partition = methodcaller("partition")
@@ -53,6 +53,13 @@ class Layout:
     """Go on although ids have moved away from their predictions."""
     accept_new_topics: bool = False
     """Go on although topics were made anew: read them from their beginning."""
+    skips: Collection[Skip] = ()
+    """Records of our own topics that are left out."""
+
+    @property
+    def consent(self) -> Consent:
+        """What a person lets workers go on with."""
+        return Consent(self.accept_new_topics, [Skip(*skip) for skip in self.skips])
 
 
 class Describe:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, ProgressRecord, notice_output
-from stream_monitor.describe.records import SettingsRecord, read, write
+from stream_monitor.describe.records import Record, SettingsRecord, read, write
 from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.contracts import Alert
 from stream_monitor.judge import metrics
@@ -138,13 +138,24 @@ class Judge:
             if seat.snapshot_time is None:
                 seat.snapshot_time = arrived
             with np.errstate(over="ignore", invalid="ignore"):  # someone sent numbers near 1e308
-                for said in seat.judge.hear(read(value), arrived):
+                for said in seat.judge.hear(self._read(message, value), arrived):
                     if not silent:
                         self._say(said)
             seat.next = message.offset() + 1
             seat.read_bytes += len(value)
             self.held += len(value)
             self._snapshot_if_due(message.partition(), seat, arrived)
+
+    def _read(self, message: Message, value: bytes) -> Record:
+        """A record; FormatError names where it lies and how to go on without it."""
+        try:
+            return read(value)
+        except FormatError as error:
+            place = f"{self.settings.topic('profiles')}/{message.partition()}/{message.offset()}"
+            raise FormatError(
+                f"{place} holds no record that this version can read: {error}. If it is not ours, `run --skip-record "
+                f"{place}` leaves it out"
+            ) from error
 
     def _say(self, said: Said) -> None:
         if isinstance(said, Alert):

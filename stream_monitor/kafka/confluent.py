@@ -20,7 +20,7 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import OffsetSpec
 
 from stream_monitor.errors import BrokerError, CommitUnknown
-from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf, Topic
+from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf, TableRecord, Topic
 from stream_monitor.kafka.clients import CALL_S, FETCH, PARTITIONER, Reasons, common, made
 from stream_monitor.kafka.logs import Logs
 from stream_monitor.kafka.slots import take_slot
@@ -228,7 +228,7 @@ class KafkaClient:
         """How much of a change log is read, while one is."""
         return self._logs.restored
 
-    def table(self, role: str) -> list[bytes]:
+    def table(self, role: str) -> list[TableRecord]:
         """New records of a topic that is read whole."""
         return self._logs.table(role)
 
