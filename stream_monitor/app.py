@@ -47,7 +47,7 @@ def describe_loop(client: Client, settings: Settings, layout: Layout, clock: Cal
 
 def judge_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
     """The judge stage on a client."""
-    return Loop(client, Judge(settings, layout.profiles), ["profiles"], settings, clock, layout.consent)
+    return Loop(client, Judge(settings, layout.profiles, layout.health), ["profiles"], settings, clock, layout.consent)
 
 
 def rekey_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:

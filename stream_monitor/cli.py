@@ -17,6 +17,7 @@ from stream_monitor.commands import again, reset, tails
 from stream_monitor.commands.evaluate import evaluate
 from stream_monitor.commands.failure import CommandLine, fail
 from stream_monitor.commands.options import Config, demand_apart, span, timed, written
+from stream_monitor.commands.status import status
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.settings import load
 from stream_monitor.terminal import Screen, finish, prepare
@@ -259,6 +260,7 @@ def replay(
     run(load(config), Wanted(files or [], baseline, out, since, until, publish), Screen(), Screen(stderr=True))
 
 
+app.command()(status)
 app.command()(again.rejudge)
 app.command()(evaluate)
 

@@ -56,10 +56,12 @@ class KafkaSettings(Section):
 
 ROLES_IN = ("predictions", "labels", "feedback", "observations")
 ROLES_OUT = ("alerts", "metrics", "decisions", "dead-letters")
+ROLES_OPTIONAL = ("health",)
+"""Topics that are made where the settings allow it; without one what needs it is off, and told."""
 ROLES_INTERNAL = ("profiles", "pending", "state", "baselines")
 ROLES_REKEYED = ("labels-by-id", "feedback-by-id")
 """Only where a rekey stage comes first."""
-ROLES = (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT, *ROLES_REKEYED)
+ROLES = (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT, *ROLES_REKEYED, *ROLES_OPTIONAL)
 
 
 class TopicSettings(Section):

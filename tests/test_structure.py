@@ -12,7 +12,8 @@ from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.records import DeltaRecord, read, write
 from stream_monitor.describe.stage import Describe, Layout
 from stream_monitor.errors import SettingsError
-from stream_monitor.judge.partition import PartitionJudge, PartitionState
+from stream_monitor.judge.partition import PartitionJudge
+from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Position
 from tests.judge.logs import recorded

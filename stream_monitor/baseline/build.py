@@ -23,7 +23,8 @@ from stream_monitor.errors import TableError
 from stream_monitor.events.arrays import pack
 from stream_monitor.events.contracts import DeadLetter
 from stream_monitor.events.tables import SUFFIXES, read_table
-from stream_monitor.judge.model import ModelJudge, new_state
+from stream_monitor.judge.model import ModelJudge
+from stream_monitor.judge.model_state import new_state
 from stream_monitor.replay import BATCH, Driver, read_files
 from stream_monitor.sections import BaselineSettings, SampleSettings, TimeSettings
 from stream_monitor.settings import Settings

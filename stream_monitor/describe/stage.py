@@ -49,6 +49,8 @@ class Layout:
     profiles: int
     rekey: bool = False
     """A rekey stage comes first."""
+    health: bool = True
+    """The topic `health` is there."""
     accept_repartition: bool = False
     """Go on although ids have moved away from their predictions."""
     accept_new_topics: bool = False

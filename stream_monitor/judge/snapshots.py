@@ -18,10 +18,11 @@ from stream_monitor.describe.profiles import Delta
 from stream_monitor.describe.records import MAX_RECORD_BYTES, PerformanceDelta
 from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.arrays import pack, unpack
-from stream_monitor.judge.model import ModelState
+from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.open_panes import OpenPanes, cut, deltas_of
 from stream_monitor.judge.panes import Part
-from stream_monitor.judge.partition import Newcomer, PartitionJudge, PartitionState
+from stream_monitor.judge.partition import PartitionJudge
+from stream_monitor.judge.partition_state import Newcomer, PartitionState
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ import numpy as np
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, ProgressRecord, notice_output
 from stream_monitor.describe.records import Record, SettingsRecord, read, write
 from stream_monitor.errors import FormatError, RestoreError
-from stream_monitor.events.contracts import Alert
+from stream_monitor.events.contracts import Alert, Health
 from stream_monitor.judge import metrics
+from stream_monitor.judge.health import Gone
 from stream_monitor.judge.model import Said
 from stream_monitor.judge.partition import OPEN_BYTES, PartitionJudge
 from stream_monitor.judge.snapshots import Restored, Snapshots
@@ -55,8 +56,8 @@ class _Seat:
 class Judge:
     """Implements `stages.Stage` for `profiles`."""
 
-    def __init__(self, settings: Settings, partitions: int) -> None:
-        self.settings, self.partitions = settings, partitions
+    def __init__(self, settings: Settings, partitions: int, health: bool = True) -> None:
+        self.settings, self.partitions, self._health = settings, partitions, health
         self.seats: dict[int, _Seat] = {}
         self._text = judged_text(settings)
         self._hash = hashlib.sha256(self._text.encode()).hexdigest()[:16]
@@ -160,6 +161,12 @@ class Judge:
     def _say(self, said: Said) -> None:
         if isinstance(said, Alert):
             self._outputs.append(Output("alerts", msgspec.json.encode(said), said.id.encode()))
+        elif isinstance(said, Health):
+            if self._health:
+                self._outputs.append(Output("health", msgspec.json.encode(said), said.model.encode()))
+        elif isinstance(said, Gone):
+            if self._health:
+                self._outputs.append(Output("health", b"", said.model.encode(), tombstone=True))
         elif isinstance(said, EdgesRecord | BaselineRecord | ProgressRecord):
             key, value = notice_output(said)
             self._outputs.append(Output("baselines", value, key))

@@ -24,7 +24,7 @@ from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf, Tab
 from stream_monitor.kafka.clients import CALL_S, FETCH, PARTITIONER, Reasons, common, made
 from stream_monitor.kafka.logs import Logs
 from stream_monitor.kafka.slots import take_slot
-from stream_monitor.settings import ROLES, ROLES_REKEYED, Settings
+from stream_monitor.settings import ROLES, ROLES_OPTIONAL, ROLES_REKEYED, Settings
 from stream_monitor.stages import Output, Partition, Position
 
 log = logging.getLogger(__name__)
@@ -369,7 +369,8 @@ class KafkaClient:
             known = self._logs.admin.list_topics(timeout=CALL_S).topics
         except KafkaException as failure:
             return f" (no broker answers: {failure.args[0].str()})"
-        needed = ROLES if self.role == "rekey" else [role for role in ROLES if role not in ROLES_REKEYED]
+        spared = {*ROLES_OPTIONAL, *(() if self.role == "rekey" else ROLES_REKEYED)}
+        needed = [role for role in ROLES if role not in spared]
         gone = [name for role in needed if (name := self.settings.topic(role)) not in known]
         return f" (missing topics: {', '.join(gone)})" if gone else ""
 

@@ -135,6 +135,10 @@ class Screen:
         else:
             self.line(*part.pieces)
 
+    def clear(self) -> None:
+        """Begin at the top of a terminal again."""
+        self._console.clear()
+
     def data(self, text: bytes | str, flush: bool = False) -> None:
         """What programs read too, JSON or YAML: exactly as it is, but on a terminal without what would steer it."""
         file, raw = self._file, text.encode() if isinstance(text, str) else text

@@ -49,4 +49,5 @@ def test_a_sample_holds_what_it_was_taken_of() -> None:
     cluster.loops = {"describe": [], "judge": []}
     restore(cluster, sample)
     again = taken(cluster, sample.sent)
-    assert again.logs == sample.logs and again.offsets == sample.offsets
+    roles = {role for role, _, _ in sample.logs}  # there are more topics by now
+    assert [log for log in again.logs if log[0] in roles] == sample.logs and again.offsets == sample.offsets
