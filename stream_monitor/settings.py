@@ -40,7 +40,9 @@ class KafkaSettings(Section):
     transaction_timeout: Duration = Field(
         ms("30s"), description="a dead worker's open transaction holds readers this long"
     )
-    worker_id: str | None = Field(None, description="unique name of this worker; default: host name and a free slot")
+    worker_id: str | None = Field(
+        None, description="unique name of this worker; default: host name, number of the user and a free slot"
+    )
     options: Annotated[dict[str, str | int | float | bool | SecretStr], BeforeValidator(secrets.hidden_options)] = (
         Field(
             {},
