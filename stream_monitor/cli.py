@@ -67,6 +67,8 @@ def main() -> None:
         if error.filename is None and error.errno not in FULL:  # then it is not about a file of the user's
             raise
         _fail(str(error))
+    except MemoryError:
+        _fail("out of memory: this machine, a cgroup or ulimit -v gives less than the command needs")
     except KeyboardInterrupt:
         sys.exit(130)
 

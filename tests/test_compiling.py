@@ -20,6 +20,17 @@ logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 from stream_monitor.events.ids import hash_ids
 print(hash_ids(["abc"])[0, 0])
 """
+NOT_WARM = """
+import gc
+import stream_monitor.app
+from numba.core.dispatcher import Dispatcher
+from stream_monitor.compiling import KeptCode
+from stream_monitor.warm import warm_up
+warm_up()
+found = [each for each in gc.get_objects() if isinstance(each, Dispatcher) and isinstance(each._cache, KeptCode)]
+assert found
+print(*(each.py_func.__qualname__ for each in found if not each.signatures))
+"""
 COMPILES = "INFO:stream_monitor.compiling:compiling what reads"
 NOT_KEPT = "machine code is not kept, so every start compiles"
 
@@ -140,3 +151,11 @@ def test_a_processor_that_lacks_what_is_promised_is_told(sources: Path, tmp_path
         [sys.executable, "-c", HASH], capture_output=True, text=True, check=False, env=environ, cwd=sources
     )
     assert "this processor has no no_such_thing" in done.stderr.splitlines()[-1]
+
+
+def test_warming_up_compiles_all_that_a_worker_calls(tmp_path: Path) -> None:
+    environ = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", NOT_WARM], capture_output=True, text=True, check=False, env=environ, cwd=PACKAGE.parent
+    )
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr

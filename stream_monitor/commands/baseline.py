@@ -50,9 +50,8 @@ def make(settings: Settings, source: Source, console: Console) -> None:
                   source.owner[1])  # fmt: skip
     models = ", ".join(baseline.model for baseline in built.baselines)
     console.print(f"{built.events:,} events; baseline {called!r} of {models}", highlight=False)
-    for reason, count in sorted(built.rejects.items()):
-        first = built.first_reject
-        console.print(f"[yellow]{count:,} left out: {reason}[/yellow]; the first: {first}", highlight=False)
+    for line in built.rejects.lines():
+        console.print(f"[yellow]left out:[/yellow] {escape(line.strip())}", highlight=False, soft_wrap=True)
     if source.out is not None:
         write_file(source.out, built.baselines)
         told = f"written to {source.out}; `stream-monitor baseline pin {source.out}` puts it in force"

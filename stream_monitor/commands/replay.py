@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,12 +10,14 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_monitor.commands.options import span
 from stream_monitor.describe.stage import Layout
 from stream_monitor.detect.pinned import PinnedBaseline, read_file
 from stream_monitor.errors import TopicsError
+from stream_monitor.events.rejects import Rejects
 from stream_monitor.kafka.ranges import REPLAYED, ReplayTopics, TopicRange
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.replay import BATCH, Replay, read_files, replay
@@ -44,10 +45,11 @@ class Tally:
 
     target: Publish
     counts: dict[str, int] = field(default_factory=dict)
+    rejects: Rejects = field(default_factory=Rejects)
 
     def __call__(self, output: Output) -> None:
         """Take a record; a dead letter may stand for many."""
-        stands_for = json.loads(output.value).get("count", 1) if output.role == "dead-letters" else 1
+        stands_for = self.rejects.take(output.value) if output.role == "dead-letters" else 1
         self.counts[output.role] = self.counts.get(output.role, 0) + stands_for
         if output.role in REPLAYED:
             self.target(output)
@@ -64,6 +66,8 @@ def run(settings: Settings, wanted: Wanted, console: Console) -> None:
             events = _topics(settings, wanted, tally, pinned, console)
     told = ", ".join(f"{tally.counts.get(role, 0):,} {role}" for role in REPLAYED)
     console.print(f"{events:,} events: {told}", highlight=False)
+    for line in tally.rejects.lines():
+        console.print(escape(line), highlight=False, soft_wrap=True)
     if wanted.publish:
         console.print(f"published to {settings.app}.replay.alerts, .metrics and .dead-letters", highlight=False)
 
