@@ -142,8 +142,10 @@ def check(config: Config = None) -> None:
     from stream_monitor.checks import check
 
     settings = load(config)
-    resolved, problems = check(settings)
+    resolved, problems, notes = check(settings)
     print(resolved)
+    for note in notes:
+        err.print(f"[yellow]![/yellow] {escape(note)}", highlight=False)
     for problem in problems:
         err.print(f"[red]✗[/red] {escape(problem)}", highlight=False)
     if not problems:

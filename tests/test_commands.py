@@ -132,3 +132,10 @@ def test_a_limit_of_the_address_space_is_one_sentence() -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "the address space is limited to 1.2 GB (ulimit -v), a worker needs 2 GB" in done.stderr
+
+
+def test_a_time_before_kafka_has_any_is_refused() -> None:
+    """To Kafka negative times are words, -1 the end of the log."""
+    command = ["baseline", "build", "--topics", "--since", "1969-12-31T23:59:59"]
+    done = CliRunner().invoke(app, command, env={"COLUMNS": "1000"})
+    assert done.exit_code == 2 and "is before 1970" in done.stderr
