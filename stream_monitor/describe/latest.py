@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from stream_monitor.describe.measures import LABEL, PREDICTION, UNMEASURED, base_of, built_in, feature_measure
-from stream_monitor.describe.outcomes import ABSOLUTE_ERROR, ERROR, SQUARED_ERROR
+from stream_monitor.describe.outcomes import ABSOLUTE_ERROR, DISAGREEMENT, ERROR, SQUARED_ERROR
 from stream_monitor.errors import meant
 
 ENOUGH = 100
 """Events from which on a measure that none of them has is worth a word."""
-_OUTCOMES = (ERROR, ABSOLUTE_ERROR, SQUARED_ERROR, LABEL)
+_OUTCOMES = (ERROR, ABSOLUTE_ERROR, SQUARED_ERROR, LABEL, DISAGREEMENT)
 
 
 class _Seen(msgspec.Struct):
@@ -45,7 +45,8 @@ class Latest:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return
         self.events += 1
-        self.names.update(map(feature_measure, event.features), event.signals, event.measures)
+        self.names.update(map(feature_measure, event.features), event.measures)
+        self.names.update(f"signal.{name}" for name in event.signals)
         if isinstance(event.prediction, list | dict):
             kind = str(event.model), "array" if isinstance(event.prediction, list) else "object"
             self.unmeasured[kind] = self.unmeasured.get(kind, 0) + 1

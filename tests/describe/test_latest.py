@@ -35,7 +35,7 @@ def test_a_limit_on_what_never_comes_is_told_with_the_nearest(measure: str, near
 
 
 @pytest.mark.parametrize(
-    "measure", ["amount", "length(amount)", "latency_ms", "error", "volume", "feature.score", "clicks"]
+    "measure", ["amount", "length(amount)", "latency_ms", "error", "volume", "feature.score", "signal.clicks"]
 )
 def test_a_limit_on_what_comes_or_may_come_is_not_told(measure: str) -> None:
     latest = seen(

@@ -20,7 +20,7 @@ def test_rankings_and_limits_on_what_never_comes_are_notes_and_no_problems(kafka
         {
             "app": f"t{uuid.uuid4().hex[:10]}",
             "kafka": {"bootstrap_servers": kafka},
-            "detection": {"limits": ["ammount.mean > 3", "clicks.mean > 1", "amount.p99 > 5"]},
+            "detection": {"limits": ["ammount.mean > 3", "signal.clicks.mean > 1", "amount.p99 > 5"]},
         }
     )
     create(settings)
