@@ -31,10 +31,21 @@ from stream_monitor.events.privacy import Privacy
 from stream_monitor.sections import BaselineSettings, DetectionSettings, SampleSettings, Section, TimeSettings
 
 
+def _with_ports(servers: str) -> str:
+    """Servers with ports that there are: the client takes 99999 for 34463 without a word."""
+    for server in servers.split(","):
+        _, colon, port = server.strip().rpartition(":")
+        if colon and port.isdecimal() and not (len(port) <= 5 and 0 < int(port) <= 65_535):
+            raise ValueError(f"{server.strip()[:80]!r}: a port is a number from 1 to 65535")
+    return servers
+
+
 class KafkaSettings(Section):
     """How to reach Kafka."""
 
-    bootstrap_servers: str = Field("localhost:9092", description="host:port of some brokers")
+    bootstrap_servers: Annotated[str, AfterValidator(_with_ports)] = Field(
+        "localhost:9092", description="host:port of some brokers"
+    )
     start: Literal["earliest", "latest"] = Field("earliest", description="where a new app begins to read")
     transaction_timeout: Duration = Field(
         ms("30s"), description="a dead worker's open transaction holds readers this long"

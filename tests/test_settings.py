@@ -158,6 +158,9 @@ HOSTILE = [
     ("time: {pane: 36501d}", "longer than a hundred years"),
     ("detection: {false_alarms: 1" + "0" * 400 + " per day}", "is no rate above 0 and up to 1e"),
     ("http: {port: 65536}", "http.port"),
+    ("kafka: {bootstrap_servers: 'a:9092, b:99999'}", "'b:99999': a port is a number from 1 to 65535"),
+    ("kafka: {bootstrap_servers: a:0}", "a port is a number"),
+    ("kafka: {bootstrap_servers: 'a:" + "9" * 5_000 + "'}", "a port is a number"),
 ]
 
 
@@ -234,3 +237,8 @@ def test_how_to_write_a_list_is_told(sections: dict[str, object], why: str) -> N
     with pytest.raises(SettingsError) as told:
         parse(sections)
     assert why in str(told.value)
+
+
+@pytest.mark.parametrize("servers", ["broker", "a:1,b:65535", "[::1]:9092", "SSL://a:9092", "::1"])
+def test_servers_may_be_written_in_all_ways_of_the_client(servers: str) -> None:
+    assert parse({"kafka": {"bootstrap_servers": servers}}).kafka.bootstrap_servers == servers
