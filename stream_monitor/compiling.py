@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
@@ -152,6 +152,8 @@ class _Files(FunctionCache):
 class KeptCode:
     """The cache of one compiled function, in the shape that numba's dispatcher asks for; nothing is read before."""
 
+    _told: ClassVar[bool] = False
+
     def __init__(self, function: Any) -> None:
         self._function = function
 
@@ -170,8 +172,13 @@ class KeptCode:
         _demand_processor()
         found = None if self._files is None else self._load(signature, target)
         if found is None:
-            _tell_compiling()
+            self._tell(signature)
         return found
+
+    def _tell(self, signature: Any) -> None:
+        if not KeptCode._told:
+            KeptCode._told = True
+            _tell_compiling(f"{self._function.__module__}.{self._function.__qualname__}{signature}")
 
     def _load(self, signature: Any, target: Any) -> Any:
         try:
@@ -225,12 +232,12 @@ def _demand_processor() -> None:
         )
 
 
-@functools.cache
-def _tell_compiling() -> None:
+def _tell_compiling(first: str) -> None:
+    """Once in a process; the log holds what it began with, for after `warm_up` nothing should be left."""
     folder = code_folder()
     often = "at each start, for it cannot be kept" if folder is None else f"once, and kept in {folder}"
     told = f"compiling what reads and judges events, {often}: this takes up to a minute"
-    log.info(told)
+    log.info(told, extra={"first": first})
     if not logging.getLogger().handlers and sys.stderr.isatty():  # a command in a terminal, where no log is shown
         print(told, file=sys.stderr, flush=True)
 
