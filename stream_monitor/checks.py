@@ -14,18 +14,32 @@ from stream_monitor.settings import Settings
 from stream_monitor.telemetry import server
 
 
-def check(settings: Settings) -> tuple[str, list[str]]:
-    """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics)."""
+def check(settings: Settings) -> tuple[str, list[str], list[str]]:
+    """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics; what to know)."""
     problems = limit_problems(settings)
+    notes: list[str] = []
     problems += server.problems(settings.http)
     try:
         report = inspect(settings)
         problems += report.problems
-        misplaced = problem(sample(settings), settings.topics.partitioner, report.rekey)
+        placed, latest = sample(settings)
+        misplaced = problem(placed, settings.topics.partitioner, report.rekey)
         problems += [misplaced] if misplaced else []
+        notes += latest.notes(_limited(settings))
     except StreamMonitorError as error:
         problems.append(str(error))
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems, notes
+
+
+def _limited(settings: Settings) -> list[tuple[str, str]]:
+    """(text, measure) of the limits that can be read."""
+    found = []
+    for text in settings.detection.limits:
+        try:
+            found.append((text, parse_limit(text).measure))
+        except StreamMonitorError:  # told among the problems
+            continue
+    return found
 
 
 def limit_problems(settings: Settings) -> list[str]:

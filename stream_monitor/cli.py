@@ -68,6 +68,8 @@ def main() -> None:
         if error.filename is None and error.errno not in FULL:  # then it is not about a file of the user's
             raise
         fail(str(error))
+    except MemoryError:
+        fail("out of memory: this machine, a cgroup or ulimit -v gives less than the command needs")
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
@@ -155,9 +157,11 @@ def check(config: Config = None) -> None:
     from stream_monitor.checks import check
 
     settings = load(config)
-    resolved, problems = check(settings)
+    resolved, problems, notes = check(settings)
     Screen().data(resolved)
     err = Screen(stderr=True)
+    for note in notes:
+        err.note(note)
     for problem in problems:
         err.problem(problem)
     if not problems:

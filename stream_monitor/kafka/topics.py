@@ -87,8 +87,20 @@ def _count_problems(settings: Settings, partitions: dict[str, int], rekey: bool)
             "ids have moved"
         )
     if partitions.get("state", 0) != partitions.get("profiles", 0):
-        problems.append("state and profiles must have the same number of partitions")
+        problems.append(_state_problem(settings, partitions))
     return problems
+
+
+def _state_problem(settings: Settings, partitions: dict[str, int]) -> str:
+    """How many partitions there are, and what to run: a judge keeps its state beside the profiles that it reads."""
+    counts = {settings.topic(role): partitions.get(role, 0) for role in ("state", "profiles")}
+    told = " and ".join(f"{topic} has {count or 'none'}" for topic, count in counts.items())
+    missing = [topic for topic, count in counts.items() if not count]
+    if missing:
+        return f"{told}, but they must have the same number of partitions: `stream-monitor topics create` makes it"
+    few, many = min(counts, key=lambda topic: counts[topic]), max(counts.values())
+    command = f"kafka-topics.sh --bootstrap-server {settings.kafka.bootstrap_servers} --alter --topic {few}"
+    return f"{told} partitions, but they must have the same number: {command} --partitions {many}"
 
 
 def _config_problems(settings: Settings, client: AdminClient, partitions: dict[str, int]) -> list[str]:
@@ -110,8 +122,18 @@ def _config_problems(settings: Settings, client: AdminClient, partitions: dict[s
             found = actual[key].value
             short = key == "retention.ms" and 0 <= int(found) and (int(value) < 0 or int(found) < int(value))
             if short or (key != "retention.ms" and found != value):
-                problems.append(f"{settings.topic(role)}: {key} is {found}, must be {value}")
+                problems.append(
+                    f"{settings.topic(role)}: {key} is {found}, must be {value}: {_alter(settings, role, key)}"
+                )
     return problems
+
+
+def _alter(settings: Settings, role: str, key: str) -> str:
+    """The command that gives a topic the configuration it must have."""
+    return (
+        f"kafka-configs.sh --bootstrap-server {settings.kafka.bootstrap_servers} --alter --entity-type topics "
+        f"--entity-name {settings.topic(role)} --add-config {key}={wanted_config(settings)[role][key]}"
+    )
 
 
 def create(settings: Settings) -> list[str]:

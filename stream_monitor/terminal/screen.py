@@ -124,6 +124,10 @@ class Screen:
         """One of what is wrong."""
         self.prose(Piece("✗", "red"), f" {what}")
 
+    def note(self, what: str) -> None:
+        """What is worth a look, and wrong for nobody."""
+        self.prose(Piece("!", "yellow"), f" {what}")
+
     def fine(self, what: str) -> None:
         """All is well."""
         self.prose(Piece("✓", "green"), f" {what}")
