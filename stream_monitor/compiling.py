@@ -238,8 +238,6 @@ def _tell_compiling(first: str) -> None:
     often = "at each start, for it cannot be kept" if folder is None else f"once, and kept in {folder}"
     told = f"compiling what reads and judges events, {often}: this takes up to a minute"
     log.info(told, extra={"first": first})
-    if not logging.getLogger().handlers and sys.stderr.isatty():  # a command in a terminal, where no log is shown
-        print(told, file=sys.stderr, flush=True)
 
 
 @functools.cache
