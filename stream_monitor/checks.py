@@ -16,16 +16,25 @@ from stream_monitor.telemetry import server
 
 def check(settings: Settings) -> tuple[str, list[str]]:
     """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics)."""
-    problems = limit_problems(settings)
-    problems += server.problems(settings.http)
+    problems = settings_problems(settings)
     try:
         report = inspect(settings)
         problems += report.problems
-        misplaced = problem(sample(settings), settings.topics.partitioner, report.rekey)
+        misplaced = misplaced_keys(settings, report.rekey)
         problems += [misplaced] if misplaced else []
     except StreamMonitorError as error:
         problems.append(str(error))
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems
+
+
+def settings_problems(settings: Settings) -> list[str]:
+    """What is wrong with the settings and can be told without a broker; `run` demands that there is nothing."""
+    return limit_problems(settings) + server.problems(settings.http)
+
+
+def misplaced_keys(settings: Settings, rekey: bool) -> str | None:
+    """What is wrong with where the latest keys of the input topics lie: labels would miss their predictions."""
+    return problem(sample(settings), settings.topics.partitioner, rekey)
 
 
 def limit_problems(settings: Settings) -> list[str]:

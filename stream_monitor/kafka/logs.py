@@ -18,7 +18,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec
 
-from stream_monitor.errors import BrokerError
+from stream_monitor.errors import BrokerError, RestoreError
 from stream_monitor.kafka.client import Topic
 from stream_monitor.kafka.clients import CALL_S, FETCH, Reasons, admin, common, made
 from stream_monitor.settings import Settings
@@ -53,6 +53,8 @@ class Logs:
         self._tables: dict[str, Consumer] = {}
         self.restored = 1.0
         """How much of a change log is read, while one is."""
+        self.moved = float("-inf")
+        """When the reading of one last came forward."""
 
     def offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         """Offsets of partitions, open transactions included; a broker that restarts is waited for."""
@@ -108,7 +110,7 @@ class Logs:
         begin = self.offsets([(role, number)], OffsetSpec.earliest())[role, number]
         end = self.ends([(role, number)])[role, number]
         if start < begin and role == "pending":
-            raise BrokerError(
+            raise RestoreError(
                 f"{topic}/{number} begins at {begin}, but a restore needs {start}: the change log has expired. "
                 "Labels of predictions before that would be lost; raise its retention, or choose another app name."
             )
@@ -139,6 +141,7 @@ class Logs:
                     log.info("restoring %s/%s: %.0f %%", tp.topic, tp.partition, 100 * self.restored)
                 if position > at:
                     at, moved = position, time.monotonic()
+                    self.moved = moved
                 elif waited > LOST_S and not ended:
                     self._end_lost(tp)
                     ended = True
