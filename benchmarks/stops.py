@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.soak import Producer
 from stream_monitor.app import STAGES, Worker, start_workers, stop_workers
 from stream_monitor.describe.stage import Layout
+from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.audit import Audit
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.topics import ready
@@ -53,7 +54,15 @@ def produce(rules: Settings, rate: int) -> None:
 
 
 def committed(audit: Audit, role: str) -> int:
-    return sum(audit.committed(role, audit.partitions(READS[role])).values())
+    """Asked again where a busy broker does not tell: this measures workers."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return sum(audit.committed(role, audit.partitions(READS[role])).values())
+        except BrokerError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def await_work(audit: Audit, role: str, worker: Worker) -> None:
@@ -88,7 +97,7 @@ def measure(rules: Settings, layout: Layout, stops: int) -> dict[str, list[float
                 await_work(audit, role, running[role])
                 time.sleep(rng.random() * 2)  # at any moment between two commits
                 took[role].append(seconds_to_stop(running[role]))
-                print(f"{role}: {took[role][-1]:.1f} s", flush=True)
+                print(f"{time.time():.1f} {role}: {took[role][-1]:.1f} s", flush=True)
                 (running[role],) = start_workers(rules, layout, [role], 1)
     finally:
         stop_workers(list(running.values()))
