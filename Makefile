@@ -11,10 +11,10 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo test failures check format bench evaluate kafka sbom audit lock clean
+.PHONY: help setup demo test failures image-test check format bench evaluate kafka sbom audit lock clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(READY): requirements/dev.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ test: $(READY)  ## all tests, real Apache Kafka included
 
 failures: $(READY)  ## break workers and brokers on purpose, and verify from the input; ARGS="--seeds 100" for more
 	$(BIN)/pytest -m "long or not long" tests/failures $(ARGS)
+
+image-test: $(READY)  ## build deploy/Dockerfile, run it locked down on a real Kafka, print its size by part
+	$(BIN)/pytest -m image -s tests/deploy $(ARGS)
 
 check: $(READY)  ## lint, format, types and the direction of imports
 	$(BIN)/ruff check .
@@ -57,17 +60,19 @@ evaluate: $(READY)  ## detection quality: false alarms, delays, labelled streams
 kafka: $(READY)  ## a real Apache Kafka on this machine, until Ctrl-C
 	$(BIN)/python -m stream_monitor.kafka.local $(ARGS)
 
-sbom: .venv-audit/.ready  ## what the runtime is made of, as CycloneDX JSON with hashes, in build/sbom.json
+sbom: .venv-audit/.ready  ## what the image is made of, as CycloneDX JSON with hashes, in build/sbom.json
 	mkdir -p build
 	.venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON \
-		-o build/sbom.json requirements/runtime.txt
+		-o build/sbom.json requirements/image.txt
 
 audit: .venv-audit/.ready  ## known vulnerabilities of the runtime requirements; fails with NOT AUDITED if nobody can tell
 	.venv-audit/bin/python requirements/audit.py $(ARGS)
 
 lock:  ## pin what is not pinned yet, with hashes; ARGS=--upgrade for everything anew (needs uv, UV=… names it)
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	printf "hatchling\n" | $(LOCK) - -o requirements/build.txt
 	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra image -c requirements/dev.txt -o requirements/image.txt
 	$(LOCK) pyproject.toml --group bench -o requirements/bench.txt
 	printf "quixstreams>=3.20\nriver\n" | $(LOCK) - -o requirements/quix.txt
 	printf "cyclonedx-bom>=7\npip-audit>=2.9\n" | $(LOCK) - -o requirements/audit.txt

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-REQUIREMENTS = Path(__file__).with_name("runtime.txt")
+REQUIREMENTS = Path(__file__).with_name("image.txt")
 CANARY = "urllib3==1.24.1"  # CVE-2019-11324 and others
 CLEAN, VULNERABLE, NOT_AUDITED = 0, 1, 2
 

@@ -24,6 +24,7 @@ from stream_monitor.kafka.client import Client
 from stream_monitor.kafka.confluent import KafkaClient
 from stream_monitor.kafka.embedded import EmbeddedBroker
 from stream_monitor.kafka.loop import Loop, Report
+from stream_monitor.kafka.skips import parse_skips
 from stream_monitor.kafka.topics import create, ready
 from stream_monitor.settings import ROLES_IN, Settings
 from stream_monitor.supervise import (
@@ -57,19 +58,19 @@ ROLES = ("describe", "judge", "rekey")
 def describe_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
     """The describe stage on a client."""
     knowledge = Knowledge()
-    loop = Loop(client, Describe(settings, layout, knowledge), ROLES_IN, settings, clock, layout.accept_new_topics)
+    loop = Loop(client, Describe(settings, layout, knowledge), ROLES_IN, settings, clock, layout.consent)
     loop.on_table = knowledge.learn
     return loop
 
 
 def judge_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
     """The judge stage on a client."""
-    return Loop(client, Judge(settings, layout.profiles), ["profiles"], settings, clock, layout.accept_new_topics)
+    return Loop(client, Judge(settings, layout.profiles, layout.health), ["profiles"], settings, clock, layout.consent)
 
 
 def rekey_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
     """The rekey stage on a client."""
-    return Loop(client, Rekey(), list(TARGET), settings, clock, layout.accept_new_topics)
+    return Loop(client, Rekey(), list(TARGET), settings, clock, layout.consent)
 
 
 LOOPS = {"describe": describe_loop, "judge": judge_loop, "rekey": rekey_loop}
@@ -223,6 +224,7 @@ def run(
     embedded: bool = False,
     accept_repartition: bool = False,
     accept_new_topics: bool = False,
+    skip: Sequence[str] = (),
 ) -> int:
     """Run a stage, or all (None), until a signal, or until a worker cannot go on.
 
@@ -237,7 +239,9 @@ def run(
                 log.warning("an embedded broker, to try things out; it keeps little: %s", broker.bootstrap)
                 settings = broker.reached_by(settings)
                 return _run(settings, broker.layout(settings), role, workers)
-        layout = replace(_ready(settings, accept_repartition), accept_new_topics=accept_new_topics)
+        skips = parse_skips(settings, skip)
+        layout = _ready(settings, accept_repartition)
+        layout = replace(layout, accept_new_topics=accept_new_topics, skips=skips)
         if misplaced := misplaced_keys(settings, layout.rekey):
             log.warning("%s", misplaced)
         return _run(settings, layout, role, workers)

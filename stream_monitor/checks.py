@@ -14,17 +14,31 @@ from stream_monitor.settings import Settings
 from stream_monitor.telemetry import server
 
 
-def check(settings: Settings) -> tuple[str, list[str]]:
-    """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics)."""
+def check(settings: Settings) -> tuple[str, list[str], list[str]]:
+    """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics; what to know)."""
     problems = settings_problems(settings)
+    notes: list[str] = []
     try:
         report = inspect(settings)
         problems += report.problems
-        misplaced = misplaced_keys(settings, report.rekey)
+        placed, latest = sample(settings)
+        misplaced = problem(placed, settings.topics.partitioner, report.rekey)
         problems += [misplaced] if misplaced else []
+        notes += latest.notes(_limited(settings))
     except StreamMonitorError as error:
         problems.append(str(error))
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems, notes
+
+
+def _limited(settings: Settings) -> list[tuple[str, str]]:
+    """(text, measure) of the limits that can be read."""
+    found = []
+    for text in settings.detection.limits:
+        try:
+            found.append((text, parse_limit(text).measure))
+        except StreamMonitorError:  # told among the problems
+            continue
+    return found
 
 
 def settings_problems(settings: Settings) -> list[str]:
@@ -34,7 +48,7 @@ def settings_problems(settings: Settings) -> list[str]:
 
 def misplaced_keys(settings: Settings, rekey: bool) -> str | None:
     """What is wrong with where the latest keys of the input topics lie: labels would miss their predictions."""
-    return problem(sample(settings), settings.topics.partitioner, rekey)
+    return problem(sample(settings)[0], settings.topics.partitioner, rekey)
 
 
 def limit_problems(settings: Settings) -> list[str]:

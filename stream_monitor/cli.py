@@ -17,6 +17,7 @@ from stream_monitor.commands import again, reset, tails
 from stream_monitor.commands.evaluate import evaluate
 from stream_monitor.commands.failure import CommandLine, fail
 from stream_monitor.commands.options import Config, demand_apart, span, timed, written
+from stream_monitor.commands.status import status
 from stream_monitor.errors import BrokerError, StreamMonitorError
 from stream_monitor.settings import load
 from stream_monitor.telemetry.logs import configure_command
@@ -68,6 +69,8 @@ def main() -> None:
         if error.filename is None and error.errno not in FULL:  # then it is not about a file of the user's
             raise
         fail(str(error))
+    except MemoryError:
+        fail("out of memory: this machine, a cgroup or ulimit -v gives less than the command needs")
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
@@ -112,6 +115,15 @@ def run(
             help="Go on after a topic was deleted and made anew: read it from its beginning. For one start only.",
         ),
     ] = False,
+    skip_record: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--skip-record",
+            metavar="TOPIC/PARTITION/OFFSET",
+            help="Leave out a record of our own topics that is not ours and ends a worker; it is recorded for later "
+            "starts. Can be given several times.",
+        ),
+    ] = None,
 ) -> None:
     """Read events from Kafka and publish alerts and metrics, exactly once.
 
@@ -128,7 +140,8 @@ def run(
     from stream_monitor.supervise import leave
 
     chosen = None if role is Role.all else role.value
-    leave(run(load(config), chosen, workers, embedded, accept_repartition, accept_new_topics))
+    consent = accept_repartition, accept_new_topics, skip_record or []
+    leave(run(load(config), chosen, workers, embedded, *consent))
 
 
 @app.command()
@@ -151,9 +164,11 @@ def check(config: Config = None) -> None:
     from stream_monitor.checks import check
 
     settings = load(config)
-    resolved, problems = check(settings)
+    resolved, problems, notes = check(settings)
     Screen().data(resolved)
     err = Screen(stderr=True)
+    for note in notes:
+        err.note(note)
     for problem in problems:
         err.problem(problem)
     if not problems:
@@ -256,6 +271,7 @@ def replay(
     run(load(config), Wanted(files or [], baseline, out, since, until, publish), Screen(), Screen(stderr=True))
 
 
+app.command()(status)
 app.command()(again.rejudge)
 app.command()(evaluate)
 

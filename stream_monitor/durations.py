@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, PlainSerializer, PlainValidator
 
 HOUR, DAY, WEEK = 3_600_000, 86_400_000, 7 * 86_400_000
 """Milliseconds."""
+LONGEST = 36_500 * DAY
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
@@ -18,7 +19,10 @@ def ms(value: Any) -> int:
     match = _DURATION.fullmatch(str(value).strip())
     if match is None:
         raise ValueError(f"{value!r} is not a duration; write 500ms, 10s, 5m, 6h or 7d")
-    return round(float(match[1]) * _UNITS[match[2]])
+    millis = float(match[1]) * _UNITS[match[2]]
+    if millis > LONGEST:
+        raise ValueError(f"{str(value)[:20]!r} is longer than a hundred years")
+    return round(millis)
 
 
 def format_duration(millis: int) -> str:
@@ -62,13 +66,16 @@ WindowPace = Annotated[Pace, PlainValidator(_pace), PlainSerializer(str, return_
 """`SIZE`, a tumbling window, or `SIZE/SLIDE`, a sliding one."""
 
 _PERIODS = {"hour": 3_600_000, "day": 86_400_000, "week": 7 * 86_400_000, "month": 30 * 86_400_000}
+_MOST = 1e9
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:per\s|/)\s*(hour|day|week|month)")
 
 
 def _rate(value: Any) -> str:
     match = _RATE.fullmatch(str(value).strip())
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"{value!r} is no rate above 0; write 1 per week, 0.5 per day or 2/month")
+    if match is None or not 0 < float(match[1]) <= _MOST:
+        raise ValueError(
+            f"{str(value)[:40]!r} is no rate above 0 and up to {_MOST:g}; write 1 per week, 0.5 per day or 2/month"
+        )
     return f"{float(match[1]):g} per {match[2]}"
 
 

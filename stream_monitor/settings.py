@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from stream_monitor import secrets
+from stream_monitor import secrets, variables, yaml_text
 from stream_monitor.durations import HOUR, Duration, format_duration, ms
 from stream_monitor.errors import SettingsError, meant
 from stream_monitor.events.dead_letters import Kept, LetterWriter
@@ -32,15 +31,28 @@ from stream_monitor.events.privacy import Privacy
 from stream_monitor.sections import BaselineSettings, DetectionSettings, SampleSettings, Section, TimeSettings
 
 
+def _with_ports(servers: str) -> str:
+    """Servers with ports that there are: the client takes 99999 for 34463 without a word."""
+    for server in servers.split(","):
+        _, colon, port = server.strip().rpartition(":")
+        if colon and port.isdecimal() and not (len(port) <= 5 and 0 < int(port) <= 65_535):
+            raise ValueError(f"{server.strip()[:80]!r}: a port is a number from 1 to 65535")
+    return servers
+
+
 class KafkaSettings(Section):
     """How to reach Kafka."""
 
-    bootstrap_servers: str = Field("localhost:9092", description="host:port of some brokers")
+    bootstrap_servers: Annotated[str, AfterValidator(_with_ports)] = Field(
+        "localhost:9092", description="host:port of some brokers"
+    )
     start: Literal["earliest", "latest"] = Field("earliest", description="where a new app begins to read")
     transaction_timeout: Duration = Field(
         ms("30s"), description="a dead worker's open transaction holds readers this long"
     )
-    worker_id: str | None = Field(None, description="unique name of this worker; default: host name and a free slot")
+    worker_id: str | None = Field(
+        None, description="unique name of this worker; default: host name, number of the user and a free slot"
+    )
     options: Annotated[dict[str, str | int | float | bool | SecretStr], BeforeValidator(secrets.hidden_options)] = (
         Field(
             {},
@@ -56,10 +68,12 @@ class KafkaSettings(Section):
 
 ROLES_IN = ("predictions", "labels", "feedback", "observations")
 ROLES_OUT = ("alerts", "metrics", "decisions", "dead-letters")
+ROLES_OPTIONAL = ("health",)
+"""Topics that are made where the settings allow it; without one what needs it is off, and told."""
 ROLES_INTERNAL = ("profiles", "pending", "state", "baselines")
 ROLES_REKEYED = ("labels-by-id", "feedback-by-id")
 """Only where a rekey stage comes first."""
-ROLES = (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT, *ROLES_REKEYED)
+ROLES = (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT, *ROLES_REKEYED, *ROLES_OPTIONAL)
 
 
 class TopicSettings(Section):
@@ -289,6 +303,11 @@ class Settings(Section):
         """
         return min(max(3_600_000, 1_000 * self.time.pane), self.join.label_horizon // 2)
 
+    def profile_structure(self) -> str:
+        """A hash of what profiles are made of: those of another structure cannot be merged with them."""
+        fixed = {"pane": self.time.pane, "segments": self.segments, "grain": self.join.grain}
+        return hashlib.sha256(orjson.dumps(fixed, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
     def structure(self) -> str:
         """A hash of what cannot change under one app name, for panes and windows in flight would lose their meaning."""
         fixed = {"time": self.time.model_dump(include={"pane", "windows"}), "segments": self.segments,
@@ -301,63 +320,51 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
 
     Raises SettingsError with every mistake of the file at once.
     """
-    raw: Any = {}
-    if path is not None:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"cannot read settings from {path}: {error}") from error
-        raw = _yaml(text, str(path)) or {}
+    raw: Any = {} if path is None else yaml_text.read_file(path) or {}
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: the settings must be a mapping of sections")
-    _override(raw, os.environ if environ is None else environ)
+    given = variables.override(raw, os.environ if environ is None else environ, list(_paths(Settings)))
     secrets.read_files(raw)
-    return parse(raw, str(path or "defaults"))
+    return parse(raw, str(path or "environment"), given)
 
 
-def _yaml(text: str, source: str) -> Any:
-    """YAML, or a SettingsError that says where the mistake is and quotes nothing, for it may stand in a password."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), str(getattr(error, "problem", None) or "a character")
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        told = problem.partition("'")[0].strip()
-        raise SettingsError(f"{source} is no YAML: {where}{told}; quote texts with special characters") from None
-
-
-def parse(raw: Mapping[str, Any], source: str = "settings") -> Settings:
-    """Validate settings; SettingsError lists every mistake and the nearest known key of unknown ones."""
+def parse(raw: Mapping[str, Any], source: str = "settings", given: variables.Given | None = None) -> Settings:
+    """Validate settings; SettingsError lists every mistake, the nearest known key of unknown ones, and its variable."""
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        lines = [explain(problem) for problem in error.errors()]
+        lines = [variables.named(problem["loc"], given or {}) + explain(problem) for problem in error.errors()]
         raise SettingsError(f"{source}: {len(lines)} mistake(s)\n" + "\n".join(f"  {line}" for line in lines)) from None
-
-
-def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
-    for name in sorted(environ):  # so that a whole section comes before its keys
-        if not name.startswith("STREAM_MONITOR__"):
-            continue
-        *sections, key = name.removeprefix("STREAM_MONITOR__").lower().split("__")
-        place = raw
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise SettingsError(f"{name}: {section} is no section")
-        if tuple(sections) == secrets.OPTIONS:
-            key = secrets.option_name(key)
-        # A secret is taken to the letter: YAML would read 0123 as 83, and refuse @.
-        place[key] = environ[name] if secrets.is_secret((*sections, key)) else _yaml(environ[name], name)
 
 
 def explain(problem: Any) -> str:
     """A mistake that pydantic found, as a line: where it is, and what was meant perhaps."""
     where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "tuple_type":
+        return f"{where}: {_as_list(problem)}"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     known = _keys_at(problem["loc"][:-1])
     return f"{where}: unknown key; {meant(str(problem['loc'][-1]), known, 'known keys')}"
+
+
+def _as_list(problem: Any) -> str:
+    """How to write a list that was written as something else."""
+    value = problem["input"] if isinstance(problem["input"], str | int | float) else "…"
+    if problem["loc"][0] != "segments":
+        return f"must be a list: write [{value}]"
+    written = f"[[{value}]]"
+    return f"must be a list of lists of fields: write {written}, or [[country], [country, device]] for several"
+
+
+def _paths(section: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Where every setting lies."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _paths(kind, (*above, name))
+        else:
+            yield (*above, name)
 
 
 def _keys_at(location: tuple[str | int, ...]) -> list[str]:

@@ -8,7 +8,7 @@ back is the way of a restart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from stream_monitor.vitals import Vitals
@@ -19,6 +19,23 @@ Partition = tuple[str, int]
 
 Logs = dict[int, list[tuple[int, bytes]]]
 """(offset, value) of the records of a change log (`pending` or `state`) by partition number, in log order."""
+
+
+class Skip(NamedTuple):
+    """A record of one of our topics that is left out."""
+
+    role: str
+    partition: int
+    offset: int
+
+
+class Consent(NamedTuple):
+    """What a person lets a worker go on with at this start."""
+
+    new_topics: bool = False
+    """Topics that were made anew: they are read from their beginning."""
+    skips: Collection[Skip] = ()
+    """Records that are not ours."""
 
 
 class Message(Protocol):

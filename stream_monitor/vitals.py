@@ -53,5 +53,7 @@ class JudgeVitals(Vitals):
     """Partitions whose judge holds so much that it has asked workers to wait."""
     waits: int = 0
     """How often one began to ask since the last commit."""
+    refused_records: int = 0
+    """Records of describe since the last commit that a judge could not merge, for they are of other settings."""
     lost_labels: int = 0
     """Labels since the last commit that came for windows which were final already."""

@@ -18,7 +18,7 @@ from stream_monitor.kafka.client import Aborted, Batch
 from stream_monitor.kafka.loop import Loop
 from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
 from stream_monitor.replay import Replay
-from stream_monitor.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OUT, Settings
+from stream_monitor.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OPTIONAL, ROLES_OUT, Settings
 from stream_monitor.stages import Output, PartitionStatus
 from tests.streams import Event
 
@@ -120,7 +120,7 @@ class Cluster:
         EndingLoop.ending = False
         self.rng, self.rules, self.crashes = random.Random(seed), rules, crashes
         self.now = 1_800_000_000_000
-        counts = dict.fromkeys((*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT), partitions)
+        counts = dict.fromkeys((*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT, *ROLES_OPTIONAL), partitions)
         self.broker = MemoryBroker(counts, lambda: self.now)
         self.layout = Layout(partitions, partitions, partitions)
         self.loops: dict[str, list[Loop]] = {"describe": [], "judge": []}

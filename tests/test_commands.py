@@ -88,3 +88,54 @@ def test_a_baseline_that_is_not_there_is_told(events: Path) -> None:
     for option in ("--measure", "--model"):
         done = CliRunner().invoke(app, ["baseline", "show", str(out), option, "nope"])
         assert isinstance(done.exception, StreamMonitorError) and "nope" in str(done.exception)
+
+
+BAD = [b'{"id":"a","ts":1}', b"{oops", b"{oops", b'{"id":"","ts":1700000000000}']
+
+
+def test_a_replay_says_why_events_were_left_out(events: Path) -> None:
+    bad = events.parent / "bad.ndjson"
+    bad.write_bytes(b"\n".join(BAD))
+    done = CliRunner().invoke(app, ["replay", str(bad), "--out", str(events.parent / "out")], env={"COLUMNS": "1000"})
+    assert done.exit_code == 0, done.output
+    told = done.stderr.splitlines()
+    assert "4 dead-letters" in told[-4]
+    assert told[-3].startswith("  2 stream-monitor.predictions: not_json; the first: ")
+    assert {line.split(": ")[1].partition(";")[0] for line in told[-2:]} == {"contract", "before_2000"}
+
+
+def test_a_baseline_of_nothing_says_why(events: Path) -> None:
+    bad = events.parent / "bad.ndjson"
+    bad.write_bytes(b"\n".join(BAD))
+    with pytest.raises(StreamMonitorError, match=r"read were 4 predictions\n  2 .*not_json; the first: "):
+        raise invoked("baseline", "build", "--from", str(bad), "--out", str(events.parent / "out"))
+    bad.write_bytes(b'{"id":"a","ts":1700000000000,"label":1}')
+    with pytest.raises(StreamMonitorError, match=r"read were 1 labels\n  a baseline is made of predictions"):
+        raise invoked("baseline", "build", "--from", str(bad), "--out", str(events.parent / "out"))
+
+
+def invoked(*command: str) -> BaseException:
+    """What a command raised."""
+    done = CliRunner().invoke(app, list(command))
+    assert done.exception is not None
+    return done.exception
+
+
+def test_a_limit_of_the_address_space_is_one_sentence() -> None:
+    """A worker maps 1.7 GB; with less it ended in the middle of compiling, with a traceback."""
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (1_200_000_000,) * 2)\n"
+        "from stream_monitor.cli import main; main()"
+    )
+    command = [sys.executable, "-c", limited, "run", "--embedded", "--role", "describe"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "the address space is limited to 1.2 GB (ulimit -v), a worker needs 2 GB" in done.stderr
+
+
+def test_a_time_before_kafka_has_any_is_refused() -> None:
+    """To Kafka negative times are words, -1 the end of the log."""
+    command = ["baseline", "build", "--topics", "--since", "1969-12-31T23:59:59"]
+    done = CliRunner().invoke(app, command, env={"COLUMNS": "1000"})
+    assert done.exit_code == 2 and "is before 1970" in done.stderr

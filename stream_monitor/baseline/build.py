@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import msgspec
-
 from stream_monitor.baseline.embeddings import Embeddings
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import END
@@ -21,9 +19,10 @@ from stream_monitor.detect.rows import WINDOW_ROWS
 from stream_monitor.durations import Pace, ms
 from stream_monitor.errors import TableError
 from stream_monitor.events.arrays import pack
-from stream_monitor.events.contracts import DeadLetter
+from stream_monitor.events.rejects import Rejects
 from stream_monitor.events.tables import SUFFIXES, read_table
-from stream_monitor.judge.model import ModelJudge, new_state
+from stream_monitor.judge.model import ModelJudge
+from stream_monitor.judge.model_state import new_state
 from stream_monitor.replay import BATCH, Driver, read_files
 from stream_monitor.sections import BaselineSettings, SampleSettings, TimeSettings
 from stream_monitor.settings import Settings
@@ -37,8 +36,9 @@ class Built:
 
     baselines: list[PinnedBaseline]
     events: int = 0
-    rejects: dict[str, int] = field(default_factory=dict)
-    first_reject: str = ""
+    rejects: Rejects = field(default_factory=Rejects)
+    roles: dict[str, int] = field(default_factory=dict)
+    """Events by the topic that they belong to."""
 
 
 def read_events(
@@ -77,8 +77,21 @@ def build(settings: Settings, events: Iterable[tuple[str, bytes]], name: str, ve
     for model in sorted(making.models):
         built.baselines.append(PinnedBaseline(model, version, name, making.measures(model, name, version)))
     if not built.baselines:
-        raise TableError(f"no event could be used; {built.events} were read. {built.first_reject}".rstrip())
+        raise TableError(_nothing(built))
     return built
+
+
+def _nothing(built: Built) -> str:
+    """Why there is no baseline."""
+    if not built.events:
+        return "no event could be used: there was none to read"
+    read = ", ".join(f"{count:,} {role}" for role, count in sorted(built.roles.items()))
+    why = [*built.rejects.lines()]
+    if not built.rejects.counts:
+        why = [
+            "  a baseline is made of predictions, and of labels and feedback that belong to predictions read with them"
+        ]
+    return "\n".join([f"no event could be used; read were {read}", *why])
 
 
 class _Making:
@@ -93,18 +106,16 @@ class _Making:
 
     def take(self, batch: list[tuple[str, bytes]], ended: bool = False) -> None:
         self.driver.feed(batch)
+        for role, _ in batch:
+            self.built.roles[role] = self.built.roles.get(role, 0) + 1
         self.built.events = self.driver.events
         for output in self.driver.commit(self.driver.parts if ended else ()):
             if output.role == "dead-letters":
-                self._reject(msgspec.json.decode(output.value, type=DeadLetter))
+                self.built.rejects.take(output.value)
             elif output.role == "profiles":
                 record = read(output.value)
                 if isinstance(record, DeltaRecord):
                     self._feed(record)
-
-    def _reject(self, letter: DeadLetter) -> None:
-        self.built.first_reject = self.built.first_reject or letter.error
-        self.built.rejects[letter.reason] = self.built.rejects.get(letter.reason, 0) + letter.count
 
     def _feed(self, record: DeltaRecord) -> None:
         for delta in record.deltas:

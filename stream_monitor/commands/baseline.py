@@ -47,9 +47,8 @@ def make(settings: Settings, source: Source, screen: Screen) -> None:
                   source.owner[1])  # fmt: skip
     models = [baseline.model for baseline in built.baselines]
     screen.prose(f"{built.events:,} events; baseline {visible(called)} of {named(models)}")
-    for reason, count in sorted(built.rejects.items()):
-        first = built.first_reject
-        screen.prose(coloured(f"{count:,} left out: {reason}", "yellow"), f"; the first: {first}")
+    for line in built.rejects.lines():
+        screen.prose(coloured("left out:", "yellow"), f" {line.strip()}")
     if source.out is not None:
         write_file(source.out, built.baselines)
         told = f"written to {source.out}; `stream-monitor baseline pin {source.out}` puts it in force"

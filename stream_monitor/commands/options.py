@@ -74,8 +74,13 @@ def demand_apart(out: Path | None, read: Iterable[Path]) -> None:
 
 
 def millis(moment: datetime | None) -> int | None:
-    """A time of the command line, UTC where it names no zone, in epoch ms."""
-    return None if moment is None else int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+    """A time of the command line, UTC where it names no zone, in epoch ms; BadParameter before 1970."""
+    if moment is None:
+        return None
+    told = int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+    if told < 0:  # to Kafka, -1 and its like are words: the end, the beginning
+        raise typer.BadParameter(f"{moment} is before 1970, where Kafka has no records")
+    return told
 
 
 def span(since: datetime | None, until: datetime | None) -> tuple[int | None, int | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from stream_monitor.commands.options import span
 from stream_monitor.describe.stage import Layout
 from stream_monitor.detect.pinned import PinnedBaseline, read_file
 from stream_monitor.errors import TopicsError
+from stream_monitor.events.rejects import Rejects
 from stream_monitor.kafka.ranges import REPLAYED, ReplayTopics, TopicRange
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.replay import BATCH, Replay, read_files, replay
@@ -41,10 +41,11 @@ class Tally:
 
     target: Publish
     counts: dict[str, int] = field(default_factory=dict)
+    rejects: Rejects = field(default_factory=Rejects)
 
     def __call__(self, output: Output) -> None:
         """Take a record; a dead letter may stand for many."""
-        stands_for = json.loads(output.value).get("count", 1) if output.role == "dead-letters" else 1
+        stands_for = self.rejects.take(output.value) if output.role == "dead-letters" else 1
         self.counts[output.role] = self.counts.get(output.role, 0) + stands_for
         if output.role in REPLAYED:
             self.target(output)
@@ -61,6 +62,8 @@ def run(settings: Settings, wanted: Wanted, out: Screen, err: Screen) -> None:
             events = _topics(settings, wanted, tally, pinned, err)
     told = ", ".join(f"{tally.counts.get(role, 0):,} {role}" for role in REPLAYED)
     err.line(f"{events:,} events: {told}")
+    for line in tally.rejects.lines():
+        err.prose(line)
     if wanted.publish:
         err.prose(f"published to {settings.app}.replay.alerts, .metrics and .dead-letters")
 

@@ -148,9 +148,14 @@ class Builder:
             self.category(name, at, "true" if value else "false")
         elif kind is list:
             self.number(measures.length_of(name), at, float(len(value)))
-            self.category(measures.kind_of(name), at, "array")
+            self._kind(name, at, "array")
         elif value is not None:
-            self.category(measures.kind_of(name), at, "object")
+            self._kind(name, at, "object")
+
+    def _kind(self, name: str, at: int, kind: str) -> None:
+        self.category(measures.kind_of(name), at, kind)
+        if name == measures.PREDICTION:
+            measures.tell_unmeasured(kind)
 
     def hidden(self, name: str, at: int, value: Any) -> None:
         """A value of a hashed feature: a category, or counted by its kind; no length, which tells too."""

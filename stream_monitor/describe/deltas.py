@@ -23,6 +23,8 @@ from stream_monitor.types import F64, I64
 BLOCK_VALUES = 400_000
 """Numbers added up in one pass: what stays in a processor's cache, and what a record can hold as values."""
 
+NONE: Mapping[str, int] = {}
+
 VALUES_A_RECORD = MAX_RECORD_BYTES // 10
 
 
@@ -168,16 +170,18 @@ def _draw(batch: Batch, rows: slice, cells: Cells) -> Drawn | None:
     return draw(cells.row[everything], cells.cell[everything], sampling)
 
 
-def pack_records(deltas: Iterable[bytes], performance: Iterable[bytes] = ()) -> list[bytes]:
-    """As few `profiles` records as hold these packed deltas."""
+def pack_records(
+    deltas: Iterable[bytes], performance: Iterable[bytes] = (), structure: str = "", widths: Mapping[str, int] = NONE
+) -> list[bytes]:
+    """As few `profiles` records as hold these packed deltas, each with the structure that they are of."""
     records: list[bytes] = []
-    current = RawDeltas([], [])
+    current = RawDeltas([], [], structure, dict(widths))
     size = 0
     for target, parts in (("deltas", deltas), ("performance", performance)):
         for part in parts:
             if size and size + len(part) > MAX_RECORD_BYTES:
                 records.append(pack(current))
-                current, size = RawDeltas([], []), 0
+                current, size = RawDeltas([], [], structure, dict(widths)), 0
             getattr(current, target).append(msgspec.Raw(part))
             size += len(part)
     if size:

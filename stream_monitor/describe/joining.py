@@ -18,6 +18,7 @@ from stream_monitor.describe.outcomes import Outcomes
 from stream_monitor.describe.pending.changes import first_of
 from stream_monitor.describe.pending.rows import MAX_SIGNALS, Joined, LabelRows, PredictionRows, SignalRows, gather
 from stream_monitor.describe.pending.store import PendingStore
+from stream_monitor.errors import FormatError
 from stream_monitor.events.contracts import Feedback, Label
 from stream_monitor.events.ids import hash_ids
 from stream_monitor.settings import Settings
@@ -69,7 +70,14 @@ class Joiner:
             return
         join = self.settings.join
         store = PendingStore(join.label_horizon, join.early_horizon, self.book.model_of_key)
-        store.restore([value for _, value in log], self.book)
+        try:
+            store.restore(log, self.book)
+        except FormatError as error:
+            topic = f"{self.settings.topic('pending')}/{partition}"
+            raise FormatError(
+                f"{topic} holds a record that this version cannot read: {error}. If it is not ours, `run --skip-record "
+                f"{topic}/OFFSET` leaves it out"
+            ) from error
         written = deque((first_of(value), offset) for offset, value in log)
         self.stores[partition], self._logs[partition] = store, _Log(written)
 

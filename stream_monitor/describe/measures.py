@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import Final, Literal
 
 import xxhash
+
+log = logging.getLogger(__name__)
 
 Group = Literal["input", "output", "outcome", "software", "human"]
 Lane = Literal["input", "label", "feedback", "observation"]
@@ -37,6 +41,11 @@ MAX_TEXT = 128
 """Characters of a category, name or segment value that are kept; a longer one keeps its start and its hash."""
 
 
+def built_in() -> frozenset[str]:
+    """Measures of predictions that need no feature."""
+    return frozenset(_BUILT_IN)
+
+
 def group_of(lane: Lane, measure: str) -> Group:
     """The group a measure belongs to; features are `input`, outcomes of labels `outcome`, signals `human`."""
     return _BUILT_IN.get(measure, "input") if lane == "input" else _BY_LANE[lane]
@@ -58,6 +67,19 @@ def length_of(measure: str) -> str:
 def kind_of(measure: str) -> str:
     """The measure that counts values which are neither numbers nor categories (arrays, objects)."""
     return f"kind({measure})"
+
+
+UNMEASURED = (
+    "only that it is one, and an array's length, is measured, nothing inside it. Send what matters of it as the "
+    "prediction (the first item, its class or its score), and more as features"
+)
+"""Of a prediction that is an array, as a ranking is, or an object."""
+
+
+@functools.cache
+def tell_unmeasured(kind: str) -> None:
+    """Warn, once in a process, that predictions are arrays or objects."""
+    log.warning("a prediction is an %s: %s; `stream-monitor check` names the models", kind, UNMEASURED)
 
 
 def norm_of(measure: str) -> str:

@@ -49,6 +49,10 @@ class DeltaRecord(msgspec.Struct, tag="delta"):
     deltas: list[Delta]
     performance: list[PerformanceDelta] = []
     v: int = FORMAT
+    structure: str = ""
+    """`Settings.profile_structure` of who wrote it; a former version tells none."""
+    widths: dict[str, int] = {}
+    """How many numbers the embeddings of a name have there."""
 
 
 class RawDeltas(msgspec.Struct, tag="delta"):
@@ -56,6 +60,8 @@ class RawDeltas(msgspec.Struct, tag="delta"):
 
     deltas: list[msgspec.Raw]
     performance: list[msgspec.Raw]
+    structure: str = ""
+    widths: dict[str, int] = {}
     v: int = FORMAT
 
 

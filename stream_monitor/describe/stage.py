@@ -7,7 +7,7 @@ partitions, and what the judge said of edges.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any
@@ -24,15 +24,16 @@ from stream_monitor.describe.deltas import Batch, batches, merge, pack_deltas, p
 from stream_monitor.describe.intake import Intake
 from stream_monitor.describe.joining import Joiner
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.offsets import OffsetMetadata, read_metadata
 from stream_monitor.describe.placing import Placed, problem
 from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
-from stream_monitor.describe.rejected import Allowance, Rejected
+from stream_monitor.describe.rejected import Rejected
 from stream_monitor.describe.samples import Sampling
 from stream_monitor.describe.tape import Reel
-from stream_monitor.errors import FormatError, RestoreError
+from stream_monitor.errors import RestoreError
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.stages import Consent, Logs, Message, Output, Partition, PartitionStatus, Position, Skip
 from stream_monitor.types import I64
 from stream_monitor.vitals import DescribeVitals
 
@@ -49,20 +50,19 @@ class Layout:
     profiles: int
     rekey: bool = False
     """A rekey stage comes first."""
+    health: bool = True
+    """The topic `health` is there."""
     accept_repartition: bool = False
     """Go on although ids have moved away from their predictions."""
     accept_new_topics: bool = False
     """Go on although topics were made anew: read them from their beginning."""
+    skips: Collection[Skip] = ()
+    """Records of our own topics that are left out."""
 
-
-class OffsetMetadata(msgspec.Struct, omit_defaults=True):
-    """Travels with a committed offset; all that a restart needs beside the change logs."""
-
-    ts: int = NEVER
-    low: int | None = None
-    n: int = 0
-    v: int = 1
-    dead: Allowance | None = None
+    @property
+    def consent(self) -> Consent:
+        """What a person lets workers go on with."""
+        return Consent(self.accept_new_topics, [Skip(*skip) for skip in self.skips])
 
 
 class Describe:
@@ -73,6 +73,7 @@ class Describe:
         self.clocks: dict[int, PartitionClock] = {}
         self.observation_clocks: dict[int, TopicClock] = {}
         self.joiner = Joiner(settings)
+        self._structure = settings.profile_structure()
         self.next_offset: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
         self._reel = Reel(settings.segments, settings.privacy.rules(), settings.embeddings, settings.sample.rows > 0)
@@ -120,7 +121,8 @@ class Describe:
             clock.largest = metadata.ts
             self._rejected.restore((role, number), metadata.dead)
             self.next_offset[role, number] = position.offset
-            if metadata.n == self._expected(role):  # else where reading begins, and the count, are committed at once
+            if (metadata.n, metadata.structure) == (self._expected(role), self._structure):
+                # else where reading begins, the count and the structure are committed at once
                 self._saved[role, number] = position.offset
             if role == "predictions":
                 self.joiner.assign(number, logs.get(number, []))
@@ -132,18 +134,10 @@ class Describe:
         return {partition: position.offset for partition, position in positions.items()}
 
     def _metadata(self, role: str, number: int, position: Position) -> OffsetMetadata:
-        if not position.metadata:
-            return OffsetMetadata()
-        metadata = msgspec.json.decode(position.metadata, type=OffsetMetadata)
-        if metadata.v > OffsetMetadata().v:
-            raise FormatError(f"{role}/{number} was committed by a newer version of stream_monitor: upgrade first")
-        expected = self._expected(role)
-        if metadata.n != expected and not self.layout.accept_repartition:
-            raise RestoreError(
-                f"{role} had {metadata.n} partitions at the last commit and has {expected} now: ids have moved away "
-                "from their predictions. `run --accept-repartition` goes on, and labels miss the predictions whose ids "
-                "have moved; or choose another app name to begin anew."
-            )
+        metadata = read_metadata(f"{role}/{number}", position)
+        if position.metadata:
+            metadata.demand_partitions(role, self._expected(role), self.layout.accept_repartition)
+            metadata.demand_structure(self.settings)
         return metadata
 
     def _expected(self, role: str) -> int:
@@ -290,7 +284,8 @@ class Describe:
         for model, packed in joined.performance:
             performance[self._target(model)].append(packed)
         for target in sorted(by_target.keys() | performance.keys()):
-            for record in pack_records(by_target[target], performance[target]):
+            parts = by_target[target], performance[target]
+            for record in pack_records(*parts, self._structure, self.settings.embeddings):
                 yield Output("profiles", record, partition=target)
         if watermarks := self._watermarks(ended):
             for target in range(self.layout.profiles):
@@ -377,6 +372,8 @@ class Describe:
             low if role == "predictions" else None,
             self._expected(role),
             dead=self._rejected.allowance((role, number)),
+            structure=self._structure,
+            widths=dict(self.settings.embeddings),
         )
         return msgspec.json.encode(metadata).decode()
 

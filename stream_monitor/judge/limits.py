@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from stream_monitor.detect.numbers import share_above
 from stream_monitor.errors import SettingsError
-from stream_monitor.events.contracts import MeasureSummary
+from stream_monitor.events.contracts import Finding, MeasureSummary
 from stream_monitor.types import F64, I64
 
 STATISTICS = ("mean", "std", "min", "max", "p50", "p95", "p99", "sum", "n", "missing")
@@ -54,3 +54,19 @@ def broken(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders: F
             exceeds = above > 1 - int(limit.statistic[1:]) / 100
             return float(actual) if exceeds == (limit.relation == ">") else None
     return float(actual) if (actual > limit.value if limit.relation == ">" else actual < limit.value) else None
+
+
+def findings_of(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders: F64 | None) -> list[Finding]:
+    """What a window says of a limit: nothing where it is kept."""
+    value = broken(limit, summary, counts, borders)
+    if value is None:
+        return []
+    return [
+        Finding(
+            detector=limit.text,
+            score=value,
+            threshold=limit.value,
+            direction="up" if limit.relation == ">" else "down",
+            evidence={"n": summary.n},
+        )
+    ]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.columns import OTHER
@@ -24,18 +22,18 @@ from stream_monitor.detect.rows import Rows
 from stream_monitor.detect.volume import VolumeRange
 from stream_monitor.durations import format_duration
 from stream_monitor.events.arrays import unpack
-from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, MeasureSummary, Metric
+from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Health, Metric
 from stream_monitor.judge import metrics
-from stream_monitor.judge.alerts import AlertBook, Cause, Moment
+from stream_monitor.judge.alerts import Cause, Moment
 from stream_monitor.judge.attribution import MOST_OF_IT, attribution_of
 from stream_monitor.judge.evidence import numeric_evidence
+from stream_monitor.judge.health import Gone, health_of
 from stream_monitor.judge.lane import Closed, Emptied, Finished, Forgotten, Lane, Rang, Ripe
-from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
-from stream_monitor.judge.limits import Limit, broken, parse_limit
-from stream_monitor.judge.mattering import Watches
+from stream_monitor.judge.lane_state import LaneRules, Learned
+from stream_monitor.judge.limits import findings_of, parse_limit
+from stream_monitor.judge.model_state import LANES, ModelState
 from stream_monitor.judge.open_panes import OpenBytes
 from stream_monitor.judge.panes import Pane
-from stream_monitor.judge.performance import Performance, lags_of
 from stream_monitor.judge.recent_rows import Owner
 from stream_monitor.judge.sequential import Found, SequentialRules
 from stream_monitor.judge.since import since
@@ -53,8 +51,7 @@ from stream_monitor.judge.verdicts import (
 from stream_monitor.judge.watermarks import Watermarks
 from stream_monitor.judge.windows import Window
 from stream_monitor.settings import Settings
-
-LANES: tuple[LaneName, ...] = ("input", "label", "feedback", "observation")
+from stream_monitor.types import F64, I64
 
 ATTRIBUTED: tuple[LaneName, ...] = ("input", "label")
 """Lanes whose alerts say where a drift comes from."""
@@ -65,37 +62,10 @@ ABNORMAL: tuple[Kind, ...] = ("drift", "quality", "limit")
 FROM_BASELINES: tuple[Kind, ...] = ("drift", "quality")
 """Alerts that say how far something is from its baseline."""
 
-Said = Alert | Metric | Notice
+Said = Alert | Metric | Health | Gone | Notice
 
 Task = Step | Trial | Lesson
 """What is done for many models at once, by `Grid.step`, `verdicts.run_tests` or `dispersion.learn`."""
-
-
-class ModelState(msgspec.Struct):
-    """Everything a judge remembers of a model."""
-
-    model: str
-    lanes: dict[str, LaneState]
-    performance: Performance
-    alerts: AlertBook = msgspec.field(default_factory=AlertBook)
-    volumes: dict[tuple[str, str, int], VolumeRange] = {}
-    last_event: int = NEVER
-    """Event time of the newest pane with traffic: a model is quiet when this is long ago."""
-    lost_labels: int = 0
-    watches: Watches = msgspec.field(default_factory=Watches)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether panes or windows wait to be published: time can jump past `model_ttl` while they do."""
-        return bool(self.performance.windows) or any(lane.waiting for lane in self.lanes.values())
-
-
-def new_state(model: str, settings: Settings) -> ModelState:
-    """A model that was never seen."""
-    windows = settings.time.windows
-    sizes = sorted({max(pace.size, settings.join.grain) for pace in windows})
-    lanes: dict[str, LaneState] = {name: LaneState(name, [Window(pace.slide) for pace in windows]) for name in LANES}
-    return ModelState(model, lanes, Performance(sizes, lags_of(settings.join.revisions, settings.join.label_horizon)))
 
 
 class ModelJudge:
@@ -107,6 +77,7 @@ class ModelJudge:
         self.state, self.settings = state, settings
         self.changed = True
         """Whether the state may differ from the one that was saved last."""
+        self._shortest = min(pace.size for pace in settings.time.windows)
         self.limits = [parse_limit(text) for text in settings.detection.limits]
         rows = Grid() if grid is None else grid
         self.lanes = {name: Lane(lane, self._rules(lane.name), rows, open_bytes) for name, lane in state.lanes.items()}
@@ -223,7 +194,7 @@ class ModelJudge:
                 self.lanes[name].rest(watermarks.of(name))
         self.state.performance.rest(min(watermarks.of("label"), watermarks.of("feedback")))
 
-    def preview(self, watermarks: Watermarks) -> Iterator[Metric]:
+    def preview(self, watermarks: Watermarks) -> Iterator[Metric | Health]:
         """Open windows as they stand."""
         shown: tuple[LaneName, ...] = ("input", "observation")
         for name in shown:
@@ -231,6 +202,8 @@ class ModelJudge:
                 trial = self._trial(finished.lane, finished.window)
                 run_tests([trial], self.settings.detection)
                 yield from metrics.of_window(finished.lane, finished.window, trial.judged, final=False)
+                if name == "input" and finished.window.size == self._shortest:
+                    yield self._health(finished.lane, finished.window, final=False)
         for revised in self.state.performance.preview():
             yield from metrics.of_performance(self.state.model, revised)
 
@@ -254,6 +227,8 @@ class ModelJudge:
             case Forgotten(lane=lane):
                 yield from self._forget(lane, happening)
             case Emptied(lane=lane, start=start, size=size):
+                if lane.state.name == "input" and size == self._shortest:
+                    yield self._health(lane, Window(size, start), final=True)
                 if lane.state.name == "input" and self.state.model != OTHER:
                     yield from self._check_volume(lane, {}, Moment(start, start + size, size))
 
@@ -316,8 +291,16 @@ class ModelJudge:
             if lane.state.name == "input":
                 counts = dict(enumerate(window.counts[:, 0].tolist()))
                 yield from self._check_volume(lane, counts, moment)
+        yield from self._publish(lane, window, subjects)
+
+    def _publish(self, lane: Lane, window: Window, subjects: Sequence[Subject]) -> Iterator[Said]:
         if lane.state.name in ("input", "observation"):
             yield from metrics.of_window(lane, window, subjects, final=True)
+        if lane.state.name == "input" and window.size == self._shortest:
+            yield self._health(lane, window, final=True)
+
+    def _health(self, lane: Lane, window: Window, final: bool) -> Health:
+        return health_of(lane, window, self.state.alerts, self.state.performance, final)
 
     def _trial(self, lane: Lane, window: Window) -> Trial:
         state, settings = lane.state, self.settings.detection
@@ -391,24 +374,8 @@ class ModelJudge:
             for limit in self.limits:
                 summary = summaries.get(limit.measure)
                 if summary is not None and summary.n:
-                    findings = self._broken(lane, window, group, limit, summary)
+                    findings = findings_of(limit, summary, *_binned(lane, window, group, limit.measure))
                     yield from self._alert(lane, group, Verdict(group, limit.measure, "limit", findings), moment)
-
-    @staticmethod
-    def _broken(lane: Lane, window: Window, group: int, limit: Limit, summary: MeasureSummary) -> list[Finding]:
-        measure, edges = lane.state.ids.measures.get(limit.measure), lane.state.edges.get(limit.measure)
-        counts = window.numbers.counts[group, measure] if measure is not None and edges is not None else None
-        value = broken(limit, summary, counts, edges.borders if edges is not None else None)
-        if value is None:
-            return []
-        finding = Finding(
-            detector=limit.text,
-            score=value,
-            threshold=limit.value,
-            direction="up" if limit.relation == ">" else "down",
-            evidence={"n": summary.n},
-        )
-        return [finding]
 
     def _check_volume(self, lane: Lane, counts: Mapping[int, int], moment: Moment) -> Iterator[Alert]:
         """Hold each version's count in a window, by group, against its range; one that is not there has none."""
@@ -424,3 +391,11 @@ class ModelJudge:
                 known.learn(count, partial=moment.size // slide - 1)
                 continue
             yield from self._alert(lane, group, Verdict(group, VOLUME, "drift", [finding] if finding else []), moment)
+
+
+def _binned(lane: Lane, window: Window, group: int, name: str) -> tuple[I64 | None, F64 | None]:
+    """The counts of a numeric measure and their borders, where it has edges."""
+    measure, edges = lane.state.ids.measures.get(name), lane.state.edges.get(name)
+    if measure is None or edges is None:
+        return None, None
+    return window.numbers.counts[group, measure], edges.borders

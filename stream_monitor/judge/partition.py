@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 
-import msgspec
 import numpy as np
 import xxhash
 
@@ -16,7 +16,6 @@ from stream_monitor.describe.knowledge import Knowledge, Notice, ProgressRecord
 from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.describe.records import (
     DeltaRecord,
-    PerformanceDelta,
     PinRecord,
     Record,
     ResetRecord,
@@ -26,55 +25,21 @@ from stream_monitor.describe.records import (
 from stream_monitor.detect.dispersion import Lesson, learn
 from stream_monitor.detect.grid import Grid, Step
 from stream_monitor.detect.pinned import Pin
-from stream_monitor.events.contracts import Alert, Finding, Metric
-from stream_monitor.judge.alerts import AlertBook, Cause, Moment
-from stream_monitor.judge.model import ModelJudge, ModelState, Said, Task, new_state
+from stream_monitor.events.contracts import Finding
+from stream_monitor.judge.alerts import Cause, Moment
+from stream_monitor.judge.health import Gone, health_of_app
+from stream_monitor.judge.model import ModelJudge, Said, Task
+from stream_monitor.judge.model_state import ModelState, new_state
 from stream_monitor.judge.open_panes import OpenBytes, OpenPanes, bytes_of_delta, cut, merge
+from stream_monitor.judge.partition_state import Newcomer, PartitionState
 from stream_monitor.judge.verdicts import Trial, run_tests
-from stream_monitor.judge.watermarks import Watermarks
 from stream_monitor.recorded import in_force
 from stream_monitor.settings import Settings
 
+log = logging.getLogger(__name__)
+
 OPEN_BYTES = 128_000_000
 """Of open panes, that the judges of one process hold: of deltas that are half open as much again is kept."""
-
-
-class Newcomer(msgspec.Struct):
-    """A model that is not admitted yet: what came of it waits until its first pane closes."""
-
-    deltas: list[Delta] = []
-    performance: list[PerformanceDelta] = []
-
-    def first_pane(self) -> int:
-        """Start of its oldest pane of traffic; far in the future when it has none."""
-        return min((int(d.pane.min()) for d in self.deltas if d.lane == "input" and len(d.pane)), default=2**62)
-
-    def events(self, pane: int) -> int:
-        """Events in that pane."""
-        return sum(int(d.counts[d.pane == pane].sum()) for d in self.deltas if d.lane == "input")
-
-
-class PartitionState(msgspec.Struct):
-    """Everything the judge of a partition remembers beside its models."""
-
-    settings: SettingsRecord | None = None
-    watermarks: Watermarks = msgspec.field(default_factory=Watermarks)
-    newcomers: dict[str, Newcomer] = {}
-    pins: dict[tuple[str, str], Pin] = {}
-    """Pinned baselines by (model, version), kept for the day on which the model comes, or comes again."""
-    incoming: dict[tuple[str, str], Pin] = {}
-    """Those of which not all parts have come."""
-    resets: dict[str, list[ResetRecord]] = {}
-    """Of models that have not come yet; of one scope the last."""
-    alerts: AlertBook = msgspec.field(default_factory=AlertBook)
-    forgot: bool = False
-    """A model was forgotten: of one that comes, workers may know edges of before."""
-    told_progress: int = NEVER
-    """The watermark that describe was told last."""
-    told_wait: bool = False
-    """Describe was told to wait."""
-    fresh: bool = False
-    """Something came since open windows were last shown."""
 
 
 class PartitionJudge:
@@ -82,6 +47,7 @@ class PartitionJudge:
 
     def __init__(self, number: int, base: Settings, state: PartitionState, models: dict[str, ModelState]) -> None:
         self.number, self.base, self.state = number, base, state
+        self._structure = base.profile_structure()
         self.settings = base if state.settings is None else in_force(base, state.settings.text)
         self.grid, self.open_bytes = Grid(), OpenBytes()
         self.most_open_bytes = OPEN_BYTES
@@ -123,9 +89,11 @@ class PartitionJudge:
     def hear(self, record: Record, arrived: int) -> Iterator[Said]:
         """Take in one record that the broker got at `arrived` (epoch ms)."""
         match record:
-            case DeltaRecord():
+            case DeltaRecord() if self._fits(record):
                 self.state.fresh = True
                 self._feed(record)
+            case DeltaRecord():
+                self._refuse(record)
             case SettingsRecord():
                 self._obey(record)
                 yield from self._advance()
@@ -208,6 +176,22 @@ class PartitionJudge:
                 judge.feed_performance(outcome)
             else:
                 self._newcomer(outcome.model).performance.append(outcome)
+
+    def _fits(self, record: DeltaRecord) -> bool:
+        """Whether a record's profiles can be merged with those of the app; one that tells no structure is the app's."""
+        known = self.state.widths
+        if record.structure not in ("", self._structure):
+            return False
+        return all(known.setdefault(name, width) == width for name, width in record.widths.items())
+
+    def _refuse(self, record: DeltaRecord) -> None:
+        self.state.refused += 1
+        if self.state.refused == 1:
+            log.error(
+                "profiles/%d holds profiles of other panes, segments, grains or embeddings than this app's: a describe "
+                "worker runs with other settings. They are left out, and the events in them are not counted",
+                self.number,
+            )
 
     def _newcomer(self, model: str) -> Newcomer:
         return self.state.newcomers.setdefault(model, Newcomer())
@@ -310,7 +294,7 @@ class PartitionJudge:
             judge = self.models[name] = self.model_judge(self._with_edges(name, new_state(name, self.settings)))
         return judge
 
-    def _forget(self) -> Iterator[Alert]:
+    def _forget(self) -> Iterator[Said]:
         watermark = self.state.watermarks.of("input")
         edge = watermark - self.settings.caps.model_ttl
         quiet = [name for name, judge in self.models.items() if NEVER < judge.state.last_event < edge]
@@ -319,6 +303,7 @@ class PartitionJudge:
             if watermark < END:  # where a finite stream is over no time has passed
                 yield from judge.end()
             judge.release()
+            yield Gone(name)
             self.state.forgot = True
 
     # --- nothing comes ---
@@ -333,7 +318,7 @@ class PartitionJudge:
         if self.number == 0 and self.state.settings is not None:
             yield from self._silence(arrived)
 
-    def _preview_newcomers(self) -> Iterator[Metric]:
+    def _preview_newcomers(self) -> Iterator[Said]:
         for name in sorted(self.state.newcomers):
             judge = ModelJudge(self._with_edges(name, new_state(name, self.settings)), self.settings)
             list(self._pinned(name, judge))
@@ -343,7 +328,7 @@ class PartitionJudge:
                 judge.feed_performance(outcome)
             yield from judge.preview(self.state.watermarks)
 
-    def _silence(self, arrived: int) -> Iterator[Alert]:
+    def _silence(self, arrived: int) -> Iterator[Said]:
         since = self.state.watermarks.idle_since
         silent = since is not None and arrived - since >= self.settings.time.silence_after
         largest = self.state.watermarks.largest
@@ -364,6 +349,7 @@ class PartitionJudge:
         )
         if alert is not None:
             yield alert
+            yield health_of_app(self.state.alerts, largest)
 
 
 def counts_only(delta: Delta) -> Delta:

@@ -8,6 +8,7 @@ names it, so the last record of each key is what that offset needs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,10 +18,13 @@ from stream_monitor.describe.profiles import Delta
 from stream_monitor.describe.records import MAX_RECORD_BYTES, PerformanceDelta
 from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.arrays import pack, unpack
-from stream_monitor.judge.model import ModelState
+from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.open_panes import OpenPanes, cut, deltas_of
 from stream_monitor.judge.panes import Part
-from stream_monitor.judge.partition import Newcomer, PartitionJudge, PartitionState
+from stream_monitor.judge.partition import PartitionJudge
+from stream_monitor.judge.partition_state import Newcomer, PartitionState
+
+log = logging.getLogger(__name__)
 
 SNAPSHOT_FORMAT = 2
 OLDEST_FORMAT = 1
@@ -195,14 +199,18 @@ class Snapshots:
     # --- reading ---
 
     @classmethod
-    def read(cls, log: Iterable[bytes], offset: int | None = None) -> Restored:
+    def read(cls, values: Iterable[bytes], offset: int | None = None) -> Restored:
         """The state as of `offset`, or the newest; RestoreError when the log does not hold all of it.
 
         FormatError where a newer version wrote it.
         """
         found: dict[bytes, SnapshotPart] = {}
-        for value in log:
-            part = unpack(value, SnapshotPart)
+        for value in values:
+            try:
+                part = unpack(value, SnapshotPart)
+            except FormatError as error:  # where it took the place of one of ours, that one is missed below
+                log.warning("the state topic holds a record that is not ours, which is left out: %s", error)
+                continue
             if not OLDEST_FORMAT <= part.v <= SNAPSHOT_FORMAT:
                 raise FormatError(
                     f"a snapshot has format {part.v}, this version reads {SNAPSHOT_FORMAT}: upgrade first"

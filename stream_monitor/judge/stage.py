@@ -9,10 +9,11 @@ import msgspec
 import numpy as np
 
 from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, ProgressRecord, notice_output
-from stream_monitor.describe.records import SettingsRecord, read, write
+from stream_monitor.describe.records import Record, SettingsRecord, read, write
 from stream_monitor.errors import FormatError, RestoreError
-from stream_monitor.events.contracts import Alert
+from stream_monitor.events.contracts import Alert, Health
 from stream_monitor.judge import metrics
+from stream_monitor.judge.health import Gone
 from stream_monitor.judge.model import Said
 from stream_monitor.judge.partition import OPEN_BYTES, PartitionJudge
 from stream_monitor.judge.snapshots import Restored, Snapshots
@@ -51,7 +52,7 @@ class _Seat:
         self.notices_due = False
         """All that describe was told is to be told again, once what was published is read."""
         self._waited = judge.state.told_wait
-        self._lost = self._lost_labels()
+        self._lost, self._refused = self._lost_labels(), judge.state.refused
 
     def _lost_labels(self) -> dict[str, int]:
         return {name: model.state.lost_labels for name, model in self.judge.models.items()}
@@ -60,6 +61,11 @@ class _Seat:
         """Whether workers were asked to wait who were not when this was asked last."""
         before, self._waited = self._waited, self.judge.state.told_wait
         return self._waited and not before
+
+    def new_refused(self) -> int:
+        """Records that were refused since this was asked last."""
+        before, self._refused = self._refused, self.judge.state.refused
+        return max(0, self._refused - before) if self.next >= self.published_until else 0
 
     def new_lost_labels(self) -> int:
         """Labels that came too late since this was asked last; none of what another worker has counted already."""
@@ -72,8 +78,8 @@ class _Seat:
 class Judge:
     """Implements `stages.Stage` for `profiles`."""
 
-    def __init__(self, settings: Settings, partitions: int) -> None:
-        self.settings, self.partitions = settings, partitions
+    def __init__(self, settings: Settings, partitions: int, health: bool = True) -> None:
+        self.settings, self.partitions, self._health = settings, partitions, health
         self.seats: dict[int, _Seat] = {}
         self._text = judged_text(settings)
         self._hash = hashlib.sha256(self._text.encode()).hexdigest()[:16]
@@ -156,7 +162,7 @@ class Judge:
             if seat.snapshot_time is None:
                 seat.snapshot_time = arrived
             with np.errstate(over="ignore", invalid="ignore"):  # someone sent numbers near 1e308
-                for said in seat.judge.hear(read(value), arrived):
+                for said in seat.judge.hear(self._read(message, value), arrived):
                     if not silent:
                         self._say(said)
             seat.next = message.offset() + 1
@@ -164,9 +170,26 @@ class Judge:
             self.held += len(value)
             self._snapshot_if_due(message.partition(), seat, arrived)
 
+    def _read(self, message: Message, value: bytes) -> Record:
+        """A record; FormatError names where it lies and how to go on without it."""
+        try:
+            return read(value)
+        except FormatError as error:
+            place = f"{self.settings.topic('profiles')}/{message.partition()}/{message.offset()}"
+            raise FormatError(
+                f"{place} holds no record that this version can read: {error}. If it is not ours, `run --skip-record "
+                f"{place}` leaves it out"
+            ) from error
+
     def _say(self, said: Said) -> None:
         if isinstance(said, Alert):
             self._outputs.append(Output("alerts", msgspec.json.encode(said), said.id.encode()))
+        elif isinstance(said, Health):
+            if self._health:
+                self._outputs.append(Output("health", msgspec.json.encode(said), said.model.encode()))
+        elif isinstance(said, Gone):
+            if self._health:
+                self._outputs.append(Output("health", b"", said.model.encode(), tombstone=True))
         elif isinstance(said, EdgesRecord | BaselineRecord | ProgressRecord):
             key, value = notice_output(said)
             self._outputs.append(Output("baselines", value, key))
@@ -223,6 +246,7 @@ class Judge:
             open_bytes=sum(judge.open_bytes.nbytes for judge in judges.values()),
             waiting=sum(judge.state.told_wait for judge in judges.values()),
             waits=sum(seat.new_wait() for seat in self.seats.values()),
+            refused_records=sum(seat.new_refused() for seat in self.seats.values()),
             lost_labels=sum(seat.new_lost_labels() for seat in self.seats.values()),
         )
 

@@ -25,9 +25,11 @@ from stream_monitor.judge.again import Again, Log, Terms
 from stream_monitor.judge.alerts import Cause
 from stream_monitor.judge.lane import Emptied, Lane, Rang
 from stream_monitor.judge.metrics import summarise
-from stream_monitor.judge.model import ModelJudge, ModelState, Said, Task
+from stream_monitor.judge.model import ModelJudge, Said, Task
+from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.panes import Pane
-from stream_monitor.judge.partition import PartitionJudge, PartitionState
+from stream_monitor.judge.partition import PartitionJudge
+from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.verdicts import QUALITY_TESTS, run_tests, tolerance
 from stream_monitor.judge.windows import Window
 from stream_monitor.pictures import when

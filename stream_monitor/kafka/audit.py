@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.clients import CALL_S, FETCH, common, connected, made
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Partition
+from stream_monitor.stages import Partition, Position
 
 STUCK_S = 60.0
 
@@ -44,6 +44,13 @@ class Audit:
 
     def committed(self, stage: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Offsets that a stage has committed; partitions without one are absent."""
+        return {partition: position.offset for partition, position in self._positions(stage, partitions).items()}
+
+    def metadata(self, stage: str, partitions: Sequence[Partition]) -> list[str]:
+        """What a stage has committed with its offsets."""
+        return [position.metadata for position in self._positions(stage, partitions).values()]
+
+    def _positions(self, stage: str, partitions: Sequence[Partition]) -> dict[Partition, Position]:
         asked = {(self.settings.topic(role), number): (role, number) for role, number in partitions}
         group = f"{self.settings.app}.{stage}"
         request = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for topic, number in asked])
@@ -51,7 +58,11 @@ class Audit:
             found = self._admin.list_consumer_group_offsets([request], require_stable=True)[group].result(CALL_S)
         except KafkaException as error:
             raise BrokerError(f"cannot read the offsets of group {group}: {error.args[0].str()}") from error
-        return {asked[tp.topic, tp.partition]: tp.offset for tp in found.topic_partitions if tp.offset >= 0}
+        return {
+            asked[tp.topic, tp.partition]: Position(tp.offset, tp.metadata or "")
+            for tp in found.topic_partitions
+            if tp.offset >= 0
+        }
 
     def spans(self, partitions: Sequence[Partition]) -> dict[Partition, Span]:
         """What the partitions hold, open transactions included."""

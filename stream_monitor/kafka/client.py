@@ -24,6 +24,14 @@ class Topic(NamedTuple):
     partitions: int
 
 
+class TableRecord(NamedTuple):
+    """A record of a topic that every worker reads whole."""
+
+    partition: int
+    offset: int
+    value: bytes
+
+
 class Aborted(BrokerError):
     """The transaction was aborted: nothing of it exists."""
 
@@ -79,7 +87,7 @@ class Client(Protocol):
     def moved(self) -> float:
         """When the reading of a change log last came forward, by `time.monotonic`; minus infinity before the first."""
 
-    def table(self, role: str) -> list[bytes]:
+    def table(self, role: str) -> list[TableRecord]:
         """New records of a small topic that every worker reads whole; never blocks."""
 
     def transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:

@@ -20,11 +20,11 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import OffsetSpec
 
 from stream_monitor.errors import BrokerError, CommitUnknown, RestoreError
-from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf, Topic
+from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf, TableRecord, Topic
 from stream_monitor.kafka.clients import CALL_S, FETCH, PARTITIONER, Reasons, common, made
 from stream_monitor.kafka.logs import Logs
 from stream_monitor.kafka.slots import take_slot
-from stream_monitor.settings import ROLES, ROLES_REKEYED, Settings
+from stream_monitor.settings import ROLES, ROLES_OPTIONAL, ROLES_REKEYED, Settings
 from stream_monitor.stages import Output, Partition, Position
 
 log = logging.getLogger(__name__)
@@ -238,7 +238,7 @@ class KafkaClient:
         """When the reading of a change log last came forward."""
         return self._logs.moved
 
-    def table(self, role: str) -> list[bytes]:
+    def table(self, role: str) -> list[TableRecord]:
         """New records of a topic that is read whole."""
         return self._logs.table(role)
 
@@ -379,7 +379,8 @@ class KafkaClient:
             known = self._logs.admin.list_topics(timeout=CALL_S).topics
         except KafkaException as failure:
             return f" (no broker answers: {failure.args[0].str()})"
-        needed = ROLES if self.role == "rekey" else [role for role in ROLES if role not in ROLES_REKEYED]
+        spared = {*ROLES_OPTIONAL, *(() if self.role == "rekey" else ROLES_REKEYED)}
+        needed = [role for role in ROLES if role not in spared]
         gone = [name for role in needed if (name := self.settings.topic(role)) not in known]
         return f" (missing topics: {', '.join(gone)})" if gone else ""
 

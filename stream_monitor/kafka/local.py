@@ -115,6 +115,8 @@ def _demand_free(port: int) -> None:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
         raise BrokerError(f"port {port} cannot be had ({os.strerror(error.errno or 0)}): choose another one") from error
+    except OverflowError as error:
+        raise BrokerError(f"there is no port {port}: they go up to 65535") from error
 
 
 class LocalKafka:

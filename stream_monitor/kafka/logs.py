@@ -19,7 +19,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import OffsetSpec
 
 from stream_monitor.errors import BrokerError, RestoreError
-from stream_monitor.kafka.client import Topic
+from stream_monitor.kafka.client import TableRecord, Topic
 from stream_monitor.kafka.clients import CALL_S, FETCH, Reasons, admin, common, made
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Partition
@@ -180,14 +180,18 @@ class Logs:
         consumer.assign(partitions)
         return consumer
 
-    def table(self, role: str) -> list[bytes]:
+    def table(self, role: str) -> list[TableRecord]:
         """New records of a topic that is read whole."""
         if role not in self._tables:
             topic = self.settings.topic(role)
             numbers = self._partitions(topic)
             self._tables[role] = self._reader([TopicPartition(topic, n, OFFSET_BEGINNING) for n in numbers])
         messages = self._tables[role].consume(10_000, 0)
-        return [m.value() for m in messages if m.error() is None and m.value() is not None]
+        return [
+            TableRecord(m.partition(), m.offset(), m.value())
+            for m in messages
+            if m.error() is None and m.value() is not None
+        ]
 
     def _partitions(self, topic: str) -> list[int]:
         try:

@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 
-from stream_monitor.errors import BrokerError, RestoreError, StreamMonitorError
-from stream_monitor.kafka.client import Aborted, Batch, Client, Topic
+from stream_monitor.errors import BrokerError, FormatError, RestoreError, StreamMonitorError
+from stream_monitor.kafka.client import Aborted, Batch, Client, TableRecord, Topic
 from stream_monitor.kafka.identity import grown, growth, ids_in, ids_of, lost_offset, made_anew, named, refusal
+from stream_monitor.kafka.skips import place_of, recorded, skips_of
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Message, Output, Partition, PartitionStatus, Position, Stage
+from stream_monitor.stages import Consent, Message, Output, Partition, PartitionStatus, Position, Stage
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ MOST_ABORTS = 10
 """So many in a row are no accident: a person, or a supervisor's pause between starts, must help."""
 TOLD = "baselines"
 """A topic that is only told what a stage remembers: made anew, it is filled again."""
+NO_CONSENT = Consent()
 UNTOLD = PartitionStatus(at_end=False, idle=False)
 """Of a partition whose client has taken messages that it has not handed out: its position is ahead of us."""
 
@@ -78,10 +80,11 @@ class Loop:
         roles: Sequence[str],
         settings: Settings,
         clock: Callable[[], float],
-        accept_new_topics: bool = False,
+        consent: Consent = NO_CONSENT,
     ) -> None:
         self.client, self.stage, self.settings, self.clock = client, stage, settings, clock
-        self._accept = accept_new_topics
+        self._accept, self._skips = consent.new_topics, set(consent.skips)
+        """Records that are left out, as a person said at this start or a former one."""
         self.roles = list(roles)
         self.owned: set[Partition] = set()
         self.on_commit: Callable[[Report], None] = lambda report: None
@@ -139,6 +142,8 @@ class Loop:
             parts = {(role, number) for number in set(map(_partition, messages))}
             if not parts <= self.owned:  # revoked while the message was on its way
                 messages = [m for m in messages if (role, m.partition()) in self.owned]
+            if self._skips:
+                messages = [m for m in messages if not self._skipped(role, m.partition(), m.offset())]
             self._step(role, messages)
             self._last_seen.update(dict.fromkeys(parts & self.owned, started))
         now = self.clock()
@@ -162,6 +167,12 @@ class Loop:
             self.stage.step(role, piece)
             self._count += len(piece)
             self._report.messages[role] = self._report.messages.get(role, 0) + len(piece)
+
+    def _skipped(self, role: str, number: int, offset: int) -> bool:
+        if (role, number, offset) not in self._skips:
+            return False
+        log.warning("skipped %s, as --skip-record said", place_of(self.settings, role, number, offset))
+        return True
 
     def _consume(self, timeout_s: float) -> Iterable[Batch]:
         """Messages; none that were dequeued before their partition was sought back or given up within the call."""
@@ -192,8 +203,8 @@ class Loop:
         self._come_back()
         started = self.clock()
         if self.on_table is not None:
-            for value in self.client.table("baselines"):
-                self.on_table(value)
+            for record in self.client.table(TOLD):
+                self._learn(record, self.on_table)
         self._demand_same_topics()
         status = dict.fromkeys(self.owned, UNTOLD) if within else self._status(started)
         report, self._report = self._report, Report()
@@ -230,10 +241,20 @@ class Loop:
         late = now - max(self._due_back, self.client.moved + after)
         return f"the loop has not come back for {late + after:.0f} s" if late > 0 else None
 
+    def _learn(self, record: TableRecord, on_table: Callable[[bytes], None]) -> None:
+        """Take in a record of `baselines`; only speed depends on them, so one that is not ours is left out."""
+        try:
+            on_table(record.value)
+        except FormatError as error:
+            where = f"{self.settings.topic(TOLD)}/{record.partition} offset {record.offset}"
+            log.warning("%s holds a record that is not ours, which is left out: %s", where, error)
+
     def _offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
         """What the stage has finished, with the ids of the topics that it stands on."""
         finished = self._unnamed | self.stage.offsets(delivered)
-        return {partition: named(position, self._topics) for partition, position in finished.items()}
+        return {
+            partition: recorded(named(position, self._topics), self._skips) for partition, position in finished.items()
+        }
 
     def _demand_same_topics(self) -> None:
         """RestoreError when a topic was made anew or got more partitions while this worker ran.
@@ -303,6 +324,7 @@ class Loop:
 
     def _restore(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         positions = self._recognised(self.client.committed(partitions))
+        self._skips.update(*(skips_of(position.metadata) for position in positions.values()))
         logs = {}
         for partition, position in positions.items():
             self._come_back()
@@ -311,7 +333,7 @@ class Loop:
                 records = self.client.read_log(self.stage.changelog, partition[1], start, self.stage.keyed)
                 if records and not position.metadata and not self._accept:
                     raise RestoreError(lost_offset(self.settings, partition, self.stage.changelog))
-                logs[partition[1]] = records
+                logs[partition[1]] = [r for r in records if not self._skipped(self.stage.changelog, partition[1], r[0])]
         self._report.restores += len(logs)
         starts = self.stage.assign(positions, logs)
         if TOLD in self._anew:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import xxhash
 
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.client import Batch, Listener, OffsetsOf, Topic
+from stream_monitor.kafka.client import Batch, Listener, OffsetsOf, TableRecord, Topic
 from stream_monitor.stages import Output, Partition, Position
 
 Crash = Callable[[str], None]
@@ -236,13 +236,13 @@ class MemoryClient:
     restored = 1.0
     moved = float("-inf")
 
-    def table(self, role: str) -> list[bytes]:
+    def table(self, role: str) -> list[TableRecord]:
         """New records of a whole topic."""
-        found: list[bytes] = []
+        found: list[TableRecord] = []
         for number in range(self.broker.partitions[role]):
             records, at = self.broker.visible((role, number), self._table.get((role, number), 0), 1 << 60)
             self._table[role, number] = at
-            found += [r.raw for r in records if r.raw is not None]
+            found += [TableRecord(r.number, r.at, r.raw) for r in records if r.raw is not None]
         return found
 
     def transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:

@@ -11,12 +11,13 @@ import msgspec
 from stream_monitor.describe.cells import FLEET
 from stream_monitor.describe.records import Record, read
 from stream_monitor.describe.stage import partition_of
-from stream_monitor.errors import BrokerError, TopicsError
+from stream_monitor.errors import BrokerError, FormatError, TopicsError
 from stream_monitor.events.contracts import Alert
 from stream_monitor.kafka.audit import Audit, Span
+from stream_monitor.kafka.skips import place_of, skips_of
 from stream_monitor.kafka.tail import tail
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Partition
+from stream_monitor.stages import Partition, Skip
 
 PATIENCE_S = 60.0
 
@@ -37,6 +38,7 @@ class Retained:
         if not self._profiles or not self._alerts:
             raise TopicsError(f"there are no topics of the app {settings.app!r}: was another name meant?")
         self._spans, self._told = self._cut()
+        self._skips = set[Skip]().union(*map(skips_of, self._audit.metadata("judge", self._profiles)))
 
     def _cut(self) -> tuple[dict[Partition, Span], dict[Partition, Span]]:
         """Spans of profiles and alerts at one moment.
@@ -75,8 +77,15 @@ class Retained:
         """(offset, record, broker's time in epoch ms) of what the judge of a partition has judged, in log order."""
         partition = "profiles", number
         for _, message in self._audit.read({partition: self._spans[partition]}):
-            if message.value() is not None:
-                yield message.offset(), read(message.value()), message.timestamp()[1]
+            place = Skip("profiles", number, message.offset())
+            if message.value() is not None and place not in self._skips:
+                yield message.offset(), self._read(place, message.value()), message.timestamp()[1]
+
+    def _read(self, place: Skip, value: bytes) -> Record:
+        try:
+            return read(value)
+        except FormatError as error:
+            raise FormatError(f"{place_of(self.settings, *place)} holds no record of ours: {error}") from error
 
     @property
     def alerts_whole(self) -> bool:

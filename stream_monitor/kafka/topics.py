@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 from stream_monitor.describe.stage import Layout
 from stream_monitor.errors import BrokerError, TopicsError
 from stream_monitor.kafka.clients import CALL_S, admin, connected
-from stream_monitor.settings import ROLES, ROLES_REKEYED, Settings
+from stream_monitor.settings import ROLES, ROLES_OPTIONAL, ROLES_REKEYED, Settings
+
+log = logging.getLogger(__name__)
 
 DAY = 86_400_000
 JOINED = ("predictions", "labels", "feedback")
@@ -27,6 +30,7 @@ def wanted_config(settings: Settings) -> dict[str, dict[str, str]]:
         # records keep the time of their source, which may be older than any retention
         **{role: {"cleanup.policy": "delete", "retention.ms": "-1"} for role in ROLES_REKEYED},
         "state": {"cleanup.policy": "compact"},
+        "health": {"cleanup.policy": "compact"},
         "baselines": {"cleanup.policy": "compact"},
     }
 
@@ -44,12 +48,18 @@ class TopicReport:
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles of all topics that the app needs."""
-        return ROLES if self.rekey else tuple(role for role in ROLES if role not in ROLES_REKEYED)
+        left_out = {*ROLES_OPTIONAL, *(() if self.rekey else ROLES_REKEYED)}
+        return tuple(role for role in ROLES if role not in left_out)
 
     @property
     def missing(self) -> list[str]:
         """Roles of topics that do not exist."""
         return [role for role in self.roles if role not in self.partitions]
+
+    @property
+    def wanted(self) -> list[str]:
+        """Those, and optional ones that do not exist: what is to be made."""
+        return [*self.missing, *(role for role in ROLES_OPTIONAL if role not in self.partitions)]
 
 
 def inspect(settings: Settings, client: AdminClient | None = None) -> TopicReport:
@@ -77,12 +87,25 @@ def _count_problems(settings: Settings, partitions: dict[str, int], rekey: bool)
             "ids have moved"
         )
     if partitions.get("state", 0) != partitions.get("profiles", 0):
-        problems.append("state and profiles must have the same number of partitions")
+        problems.append(_state_problem(settings, partitions))
     return problems
 
 
+def _state_problem(settings: Settings, partitions: dict[str, int]) -> str:
+    """How many partitions there are, and what to run: a judge keeps its state beside the profiles that it reads."""
+    counts = {settings.topic(role): partitions.get(role, 0) for role in ("state", "profiles")}
+    told = " and ".join(f"{topic} has {count or 'none'}" for topic, count in counts.items())
+    missing = [topic for topic, count in counts.items() if not count]
+    if missing:
+        return f"{told}, but they must have the same number of partitions: `stream-monitor topics create` makes it"
+    few, many = min(counts, key=lambda topic: counts[topic]), max(counts.values())
+    command = f"kafka-topics.sh --bootstrap-server {settings.kafka.bootstrap_servers} --alter --topic {few}"
+    return f"{told} partitions, but they must have the same number: {command} --partitions {many}"
+
+
 def _config_problems(settings: Settings, client: AdminClient, partitions: dict[str, int]) -> list[str]:
-    wanted = {role: config for role, config in wanted_config(settings).items() if role in partitions}
+    demanded = partitions.keys() - set(ROLES_OPTIONAL)
+    wanted = {role: config for role, config in wanted_config(settings).items() if role in demanded}
     if not wanted:
         return []
     resources = {ConfigResource(ResourceType.TOPIC, settings.topic(role)): role for role in wanted}
@@ -99,8 +122,18 @@ def _config_problems(settings: Settings, client: AdminClient, partitions: dict[s
             found = actual[key].value
             short = key == "retention.ms" and 0 <= int(found) and (int(value) < 0 or int(found) < int(value))
             if short or (key != "retention.ms" and found != value):
-                problems.append(f"{settings.topic(role)}: {key} is {found}, must be {value}")
+                problems.append(
+                    f"{settings.topic(role)}: {key} is {found}, must be {value}: {_alter(settings, role, key)}"
+                )
     return problems
+
+
+def _alter(settings: Settings, role: str, key: str) -> str:
+    """The command that gives a topic the configuration it must have."""
+    return (
+        f"kafka-configs.sh --bootstrap-server {settings.kafka.bootstrap_servers} --alter --entity-type topics "
+        f"--entity-name {settings.topic(role)} --add-config {key}={wanted_config(settings)[role][key]}"
+    )
 
 
 def create(settings: Settings) -> list[str]:
@@ -112,7 +145,7 @@ def create(settings: Settings) -> list[str]:
     counts = dict.fromkeys((*JOINED, *ROLES_REKEYED, "pending", "observations"), inputs)
     counts |= {"state": existing.get("profiles", inputs), "profiles": existing.get("state", inputs)}
     config = wanted_config(settings)
-    missing = report.missing
+    missing = report.wanted
     topics = [
         NewTopic(
             settings.topic(role),
@@ -189,4 +222,9 @@ def ready(settings: Settings, accept_repartition: bool = False) -> Layout:
     if problems:
         raise TopicsError("\n".join(problems))
     counts = report.partitions
-    return Layout(counts["predictions"], counts["observations"], counts["profiles"], report.rekey, accept_repartition)
+    health = "health" in counts
+    if not health:
+        log.warning("%s is missing, so `status` shows no models: `topics create` makes it", settings.topic("health"))
+    return Layout(
+        counts["predictions"], counts["observations"], counts["profiles"], report.rekey, health, accept_repartition
+    )

@@ -90,8 +90,10 @@ def configure(settings: LogSettings, role: str, worker: int) -> None:
 
 
 def configure_command() -> None:
-    """Warnings of a command that a person runs, as text."""
+    """Warnings of a command that a person runs, as text; on a terminal also why nothing happens for a while."""
     _install(TextHandler(COMMAND), logging.WARNING)
+    if sys.stderr.isatty():
+        logging.getLogger("stream_monitor.compiling").setLevel(logging.INFO)
 
 
 def _install(handler: logging.Handler, level: int) -> None:

@@ -140,6 +140,7 @@ class Telemetry:
         self.open_bytes = gauge("open_panes_bytes", "What is held of panes that have not closed.")
         self.waiting = gauge("waiting_partitions", "Partitions whose judge holds so much that workers are to wait.")
         self.waits = counter("waits", "How often a judge began to ask workers to wait.")
+        self.refused = counter("refused_records", "Records of describe that a judge could not merge.")
         self.lost_labels = counter("lost_labels", "Labels that came for windows which were final already.")
 
     def observe(self, loop: Running) -> Callable[[Committed], None]:
@@ -187,6 +188,7 @@ class Telemetry:
         self.open_bytes.set(vitals.open_bytes)
         self.waiting.set(vitals.waiting)
         self.waits.inc(vitals.waits)
+        self.refused.inc(vitals.refused_records)
         self.lost_labels.inc(vitals.lost_labels)
 
     def _count(self, report: Committed) -> None:

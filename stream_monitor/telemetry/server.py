@@ -33,6 +33,8 @@ CONNECTIONS = 32
 IDLE_S = 10.0
 """A connection that says nothing this long is cut."""
 TELL_AGAIN_S = 10.0
+MOST_DIGITS = 18
+"""Of a number in a request: more than any log has records."""
 
 
 def problems(settings: HttpSettings) -> list[str]:
@@ -158,8 +160,8 @@ def liveness(worker: Watched) -> tuple[int, str]:
 def readiness(worker: Watched, path: str) -> tuple[int, str]:
     """(HTTP status, text) of `/readyz`; `?max_lag=N` demands that the worker has caught up to N records, too."""
     most = parse_qs(urlsplit(path).query).get("max_lag", [""])[0]
-    if most and not most.isdecimal():
-        return 400, "max_lag is a number of records\n"
+    if most and not (most.isdecimal() and len(most) <= MOST_DIGITS):
+        return 400, f"max_lag is a number of records, of at most {MOST_DIGITS} digits\n"
     reason = worker.hung() or worker.unready(int(most) if most else None)
     return (200, "ready\n") if reason is None else (503, f"{reason}\n")
 

@@ -124,6 +124,10 @@ class Screen:
         """One of what is wrong."""
         self.prose(Piece("✗", "red"), f" {what}")
 
+    def note(self, what: str) -> None:
+        """What is worth a look, and wrong for nobody."""
+        self.prose(Piece("!", "yellow"), f" {what}")
+
     def fine(self, what: str) -> None:
         """All is well."""
         self.prose(Piece("✓", "green"), f" {what}")
@@ -134,6 +138,10 @@ class Screen:
             self.table(part)
         else:
             self.line(*part.pieces)
+
+    def clear(self) -> None:
+        """Begin at the top of a terminal again."""
+        self._console.clear()
 
     def data(self, text: bytes | str, flush: bool = False) -> None:
         """What programs read too, JSON or YAML: exactly as it is, but on a terminal without what would steer it."""

@@ -126,5 +126,5 @@ def _verify(audit: Audit, settled: bool, progress: Callable[[int, int], None]) -
         windows=len(told.metrics),
         alerts=len(told.alerts),
         unread=sum(span.end - read[p].end for p, span in held.items()),
-        problems=list(compare(audit.settings, truth, told, settled)),
+        problems=told.foreign + list(compare(audit.settings, truth, told, settled)),
     )

@@ -8,6 +8,7 @@ import msgspec
 
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.describe.records import DeltaRecord, PerformanceDelta, read
+from stream_monitor.errors import FormatError
 from stream_monitor.events.contracts import Alert, DeadLetter, Metric
 from stream_monitor.verify.truth import Cell, Counts, Performance
 
@@ -29,6 +30,8 @@ class Told:
         """How often by id, status and revision."""
         self.letters: dict[tuple[str, int, int], list[str]] = defaultdict(list)
         """Reasons by topic, partition and offset."""
+        self.foreign: list[str] = []
+        """What lies on `profiles` and is not ours."""
         self.sums: list[DeadLetter] = []
         """Those that stand for several events."""
 
@@ -36,7 +39,11 @@ class Told:
         """Take in a record of `profiles`, `metrics`, `alerts` or `dead-letters`; whether the judge must count it."""
         match role:
             case "profiles":
-                record = read(value)
+                try:
+                    record = read(value)
+                except FormatError as error:
+                    self.foreign.append(f"a record of profiles cannot be read: {error}")
+                    return False
                 if isinstance(record, DeltaRecord):
                     for delta in record.deltas:
                         self._traffic(delta)

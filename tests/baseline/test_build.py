@@ -178,7 +178,7 @@ def test_only_so_many_rows_are_read(tmp_path: Path) -> None:
         ("a.csv", b"\xff\xfe\x00", "no CSV file"),
         ("a.csv", b"", "no event could be used"),
         ("a.parquet", b"PAR0", "no Parquet file"),
-        ("a.ndjson", b"{}\n", "no event could be used; 1 were read. Object missing required field"),
+        ("a.ndjson", b"{}\n", r"read were 1 predictions\n.*1 .*contract; the first: Object missing required field"),
     ],
 )
 def test_files_that_cannot_be_read_are_explained(name: str, content: bytes, told: str, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_names_survive_a_restore_in_a_process_that_has_other_codes() -> None:
     live.take([P(IDS[1], 100, 4, 2, NEVER)])
     live.take([L(IDS[1], 101, 0, 2.0, True, 1)])
     restored = PendingStore(HORIZON, EARLY, lambda keys: book.import_("model", ["model 1"] * len(keys)))
-    restored.restore(live.store.changes(Book(0)), book)
+    restored.restore(enumerate(live.store.changes(Book(0))), book)
     key = int(book.import_("key", ["key 4"])[0])
     _, joined = restored.add_predictions(*prediction_rows([P(IDS[0], 100, key, 0, NEVER)]))
     assert joined.event.tolist() == [rows.FIRST, rows.SIGNALLED, rows.SIGNALLED]
@@ -160,7 +160,7 @@ def test_a_store_restored_from_its_change_log_equals_the_live_one(
     driven.store.settle()
     low = max((at for at, (seq, _) in enumerate(log) if seq <= driven.store.oldest_needed()), default=0)
     book, restored = Book(5), Driven()
-    restored.store.restore([payload for _, payload in log[low:]], book)
+    restored.store.restore(log[low:], book)
     if log:
         assert restored.store.oldest_needed() == driven.store.oldest_needed()
         assert restored.store.digest(book) == driven.store.digest(Book(0))
@@ -178,7 +178,7 @@ def test_change_log_records_stay_below_their_size_and_hold_every_row_once() -> N
     assert max(map(len, payloads)) <= 50_000
     assert [first(p) for p in payloads] == sorted({first(p) for p in payloads})
     restored = PendingStore(HORIZON, EARLY, model_of_key)
-    restored.restore(payloads, other := Book(3))
+    restored.restore(enumerate(payloads), other := Book(3))
     assert restored.digest(other) == driven.store.digest(book)
     driven.store.settle()
     assert driven.store.changes(book) == []
@@ -189,7 +189,7 @@ def test_a_restored_store_goes_on_as_the_live_one() -> None:
     driven, restored = Driven(), Driven()
     for batch in batches[: len(batches) // 2]:
         driven.take(batch)
-    restored.store.restore(driven.store.changes(book), SameBook())
+    restored.store.restore(enumerate(driven.store.changes(book)), SameBook())
     driven.store.settle()
     driven.events.clear()
     driven.duplicates.clear()
@@ -216,4 +216,4 @@ def test_a_record_of_another_format_stops_the_restore() -> None:
     other = unpack(driven.store.changes(Book(0))[0], Payload)
     other.v = 99
     with pytest.raises(FormatError, match="format 99"):
-        PendingStore(HORIZON, EARLY, model_of_key).restore([pack(other)], Book(0))
+        PendingStore(HORIZON, EARLY, model_of_key).restore([(0, pack(other))], Book(0))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.describe.edges import Edges, bin_values, make_edges
-from stream_monitor.describe.sums import Borders, add_up
+from stream_monitor.describe.sums import Borders, _guide, add_up
 
 
 def sample(rng: np.random.Generator, kind: str, size: int) -> np.ndarray:
@@ -67,3 +67,13 @@ def test_sums_are_those_of_numpy(seed: int, kinds: list[str], size: int, cells: 
 def test_sums_beyond_the_largest_double_stay_at_it() -> None:
     sums = add_up(np.array([[1.7e308, 1.7e308, -1.7e308]]), np.array([0, 3]), Borders.of([None]))
     assert np.isfinite(sums.mean).all() and np.isfinite(sums.m2).all()
+
+
+def test_borders_that_the_judge_sent_need_no_code_of_their_own() -> None:
+    """They are read-only: of another type, for which a worker compiled again while events waited."""
+    made = make_edges(np.arange(1_000.0))
+    sent = made.borders.copy()
+    sent.flags.writeable = False
+    for borders in (made.borders, sent):
+        Borders.of([Edges(1, borders)])
+    assert len(_guide.signatures) == 1

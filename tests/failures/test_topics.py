@@ -87,18 +87,6 @@ def test_an_expired_change_log_is_a_loud_stop(fleet: Fleet) -> None:
     refuses(fleet, "describe", "the change log has expired")
 
 
-def test_a_recreated_input_topic_is_a_loud_stop(fleet: Fleet) -> None:
-    stopped(fleet, 24)
-    client = admin(fleet.rules)
-    topic = fleet.rules.topic("predictions")
-    client.delete_topics([topic])[topic].result(30)
-    deadline = time.monotonic() + 60
-    while topic in client.list_topics(timeout=10).topics:
-        assert time.monotonic() < deadline
-    ready(fleet.rules)
-    refuses(fleet, "describe", "the committed offset")
-
-
 @pytest.mark.long
 def test_snapshots_on_a_topic_that_was_compacted_to_its_end_restore_the_same(fleet: Fleet) -> None:
     """The end offset of a compacted topic is no record's any more, and most parts of old snapshots are gone."""

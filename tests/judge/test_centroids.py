@@ -27,7 +27,7 @@ from stream_monitor.judge.again import Terms
 from stream_monitor.judge.centroids import Centroid, embedded
 from stream_monitor.judge.joint import of_pane
 from stream_monitor.judge.lane_state import LaneState
-from stream_monitor.judge.model import ModelState
+from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.panes import Ids, Places, split
 from stream_monitor.replay import Line
 from stream_monitor.settings import Settings

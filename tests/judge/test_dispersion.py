@@ -11,7 +11,7 @@ import pytest
 from stream_monitor.describe.edges import BINS
 from stream_monitor.detect.baselines import TALLIES, Filling, category_counts
 from stream_monitor.detect.dispersion import Dispersion, Told
-from stream_monitor.judge.model import ModelState
+from stream_monitor.judge.model_state import ModelState
 from tests.judge.logs import Recorded
 from tests.streams import T0, quick_settings
 

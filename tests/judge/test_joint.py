@@ -18,7 +18,7 @@ from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.again import Terms
 from stream_monitor.judge.joint import Joint, RowsState
-from stream_monitor.judge.model import ModelState
+from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.recent_rows import RecentRows, RecentRowsState
 from stream_monitor.judge.witness import explain
 from stream_monitor.settings import Settings

@@ -16,7 +16,8 @@ from stream_monitor.describe.stage import Describe, Layout
 from stream_monitor.events.arrays import pack
 from stream_monitor.events.contracts import Alert, Metric
 from stream_monitor.judge.open_panes import cut, deltas_of, merge
-from stream_monitor.judge.partition import PartitionJudge, PartitionState
+from stream_monitor.judge.partition import PartitionJudge
+from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.snapshots import Snapshots
 from stream_monitor.stages import PartitionStatus, Position
 from tests.judge.logs import recorded

@@ -18,7 +18,8 @@ from stream_monitor.describe.records import (
 )
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.events.contracts import Metric
-from stream_monitor.judge.partition import PartitionJudge, PartitionState
+from stream_monitor.judge.partition import PartitionJudge
+from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.performance import Performance, lags_of
 from stream_monitor.recorded import judged_text
 from tests.judge.test_waiting import deltas_of

@@ -17,7 +17,7 @@ from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure, read_fil
 from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge.centroids import Centroids
-from stream_monitor.judge.model import ModelState
+from stream_monitor.judge.model_state import ModelState
 from tests.judge.logs import Recorded, packed, recorded
 from tests.judge.test_centroids import DISTANCE, Change, lane_of, opened, rules, same, stream, turned, vectors_of
 from tests.judge.test_pinned_rows import with_version

@@ -24,7 +24,7 @@ from stream_monitor.detect.rows import ALL_HASHES, Rows, merge
 from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge.joint import Joint, RowsState
-from stream_monitor.judge.model import ModelState
+from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.recent_rows import RecentRows, RecentRowsState
 from tests.judge.logs import Recorded, packed, recorded
 from tests.judge.test_joint import opened, rules, stream

@@ -17,7 +17,7 @@ from stream_monitor.detect.rows_history import SLICE_ROWS
 from stream_monitor.durations import DAY, HOUR
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge.lane_state import LaneState
-from stream_monitor.judge.model import ModelState
+from stream_monitor.judge.model_state import ModelState
 from stream_monitor.settings import Settings
 from tests.judge.logs import Recorded, packed, recorded
 from tests.judge.test_joint import stream

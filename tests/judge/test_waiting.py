@@ -42,7 +42,8 @@ from stream_monitor.judge import waiting
 from stream_monitor.judge.lane import Finished, Lane
 from stream_monitor.judge.lane_state import LaneRules, LaneState
 from stream_monitor.judge.panes import Ids, Pane, Places, split
-from stream_monitor.judge.partition import PartitionJudge, PartitionState
+from stream_monitor.judge.partition import PartitionJudge
+from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.sequential import SequentialRules
 from stream_monitor.judge.snapshots import Snapshots
 from stream_monitor.judge.verdicts import Subject, Trial, run_tests

@@ -43,6 +43,7 @@ CASES: dict[str, list[tuple[str, int]]] = {
     "verify": [("-c CONFIG", 0), ("-c OTHER --all", 1)],
     "schema": [("HOSTILE", 2), ("alert", 0)],
     "replay": [("EVENTS -c CONFIG", 0), ("--topics -c CONFIG", 0), ("HOSTILE", 2)],
+    "status": [("-c CONFIG", 0), ("-c CONFIG --json", 0), ("-c CONFIG --model HOSTILE", 0)],
     "rejudge": [("-c CONFIG --all", 0), ("-c STRICT --all", 0),
                 ("-c CONFIG --model HOSTILE", 2), ("--since HOSTILE", 2)],
     "evaluate": [("--only HOSTILE", 2), ("FIGURES", 2)],

@@ -245,3 +245,12 @@ def test_a_key_without_a_certificate_is_a_mistake() -> None:
 def test_an_address_in_use_is_told() -> None:
     with serving() as port, pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1:{port}"):
         listen(settings_for(port=port), [0])
+
+
+@pytest.mark.parametrize("digits", ["9" * 19, "9" * 5_000])
+def test_a_lag_of_more_digits_than_any_log_has_is_refused(digits: str) -> None:
+    """Python reads no number of 5,000 digits: before, the connection broke without an answer."""
+    with serving(Worker(None)) as port:
+        status, _, body = get(port, f"/readyz?max_lag={digits}")
+        assert (status, body) == (400, b"max_lag is a number of records, of at most 18 digits\n")
+        assert get(port, f"/readyz?max_lag={'9' * 18}")[0] == 200

@@ -15,8 +15,8 @@ from stream_monitor.describe.records import WatermarkRecord, read, write
 from stream_monitor.describe.stage import Describe, Layout
 from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
-from stream_monitor.judge.model import ModelState
-from stream_monitor.judge.partition import PartitionState
+from stream_monitor.judge.model_state import ModelState
+from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.snapshots import SnapshotPart, Snapshots
 from stream_monitor.judge.stage import Judge
 from stream_monitor.replay import Replay

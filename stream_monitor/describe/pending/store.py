@@ -16,7 +16,7 @@ and 4 to 8 of index. One thread; only `restore` raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ from stream_monitor.describe.pending.rows import (
     PredictionRows,
     SignalRows,
 )
+from stream_monitor.errors import FormatError
 from stream_monitor.types import I64, Bool
 
 CHAIN_CAP = 64
@@ -230,14 +231,17 @@ class PendingStore:
         self._ring.truncate(self._settled_head)
         self._ring.tail, self.overflow = self._ring.keep, self._settled_overflow
 
-    def restore(self, payloads: Sequence[bytes], codes: CodeBook) -> None:
-        """Fill an empty store from change log records in log order, from the one with the oldest row on.
+    def restore(self, records: Iterable[tuple[int, bytes]], codes: CodeBook) -> None:
+        """Fill an empty store from (offset, value) of its change log in order, from that with the oldest row on.
 
         Raises:
-            FormatError: a record has a layout that this version cannot read.
+            FormatError: the record at an offset has a layout that this version cannot read.
         """
-        for payload in payloads:
-            first = log.load(self._ring, payload, codes)
+        for offset, value in records:
+            try:
+                first = log.load(self._ring, value, codes)
+            except FormatError as error:
+                raise FormatError(f"offset {offset}: {error}") from error
             self._index.link(first, self._ring.head)
         self.settle()
 

@@ -1,0 +1,106 @@
+"""How a model does, as one small record: what `status`, pages and people ask first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from stream_monitor.describe.cells import ALL, FLEET
+from stream_monitor.events.contracts import Health, Learning, OpenAlert
+from stream_monitor.judge.alerts import AlertBook
+from stream_monitor.judge.lane import Lane
+from stream_monitor.judge.performance import Outcomes, Performance
+from stream_monitor.judge.windows import Window
+
+OPEN, LEARNING, VERSIONS = 100, 100, 20
+"""Open alerts, measures in the making and versions that a record names; it counts all."""
+
+
+class Gone(NamedTuple):
+    """A model is forgotten: its record is deleted."""
+
+    model: str
+
+
+def health_of(lane: Lane, window: Window, alerts: AlertBook, performance: Performance, final: bool) -> Health:
+    """A model at the end of a window of its traffic."""
+    groups = list(lane.state.ids.groups)
+    counts = {groups[at]: int(row[0]) for at, row in enumerate(window.counts) if row[0]}
+    learning = sorted(_learning(lane, window), key=lambda one: (one.n - one.of, one.measure))
+    labelled = _outcomes(performance, lane.state.closed)
+    name = next((name for name in ("error", "absolute_error") if labelled.sums.get(name, (0, 0.0))[0]), None)
+    n, total = labelled.sums[name] if name is not None else (0, 0.0)
+    return Health(
+        model=lane.rules.model,
+        window_start=window.start,
+        window_end=window.end,
+        final=final,
+        count=sum(count for (_, segment), count in counts.items() if segment == ALL),
+        versions=sorted({version for version, segment in counts if segment == ALL})[:VERSIONS],
+        measures=len(lane.state.ids.names),
+        open=[*_open(alerts)][:OPEN],
+        open_total=alerts.open,
+        predictions=labelled.count,
+        labelled=labelled.labelled,
+        error_measure=name,
+        error=total / n if n else None,
+        learning=learning[:LEARNING],
+        learning_total=len(learning),
+    )
+
+
+def health_of_app(alerts: AlertBook, at: int) -> Health:
+    """What concerns all models, under the name that stands for them."""
+    open_alerts = [*_open(alerts)]
+    return Health(model=FLEET, window_start=at, window_end=at, open=open_alerts, open_total=len(open_alerts))
+
+
+def _open(alerts: AlertBook) -> Iterator[OpenAlert]:
+    """The gravest first, then the oldest."""
+    rank = {"critical": 0, "warning": 1, "info": 2}
+    states = [s for s in alerts.states.values() if s.opened is not None and s.cause is not None]
+    for state in sorted(states, key=lambda state: (rank[state.severity], state.opened, state.id)):
+        cause: Any = state.cause
+        yield OpenAlert(
+            id=state.id,
+            version=cause.version,
+            segment=cause.segment,
+            measure=cause.measure,
+            kind=cause.kind,
+            severity=state.severity,
+            opened_ts=state.opened or 0,
+            reason=state.reason,
+        )
+
+
+def _learning(lane: Lane, window: Window) -> Iterator[Learning]:
+    """Measures of all events whose baseline is in the making, and when it will be made at the window's pace."""
+    groups, wanted = list(lane.state.ids.groups), lane.rules.first
+    everything = [at for at, (_, segment) in enumerate(groups) if segment == ALL]
+    table = window.numbers.n
+    for (segment, measure), filling in lane.state.filler.by_key.items():
+        if segment != ALL or not filling.total:
+            continue
+        place, came = lane.state.ids.measures.get(measure, table.shape[1]), 0
+        if place < table.shape[1]:
+            came = int(sum(table[at, place] for at in everything if at < table.shape[0]))
+        came = came or sum(window.categories.get((at, measure), (0, {}))[0] for at in everything)
+        left = max(wanted - filling.total, 0)
+        ready = None if not came else -(-left * window.size // came)
+        yield Learning(measure=measure, n=filling.total, of=wanted, ready_in=ready)
+
+
+def _outcomes(performance: Performance, closed: int) -> Outcomes:
+    """All predictions whose windows have ended and are not final yet, and what is known of their labels."""
+    found, size = Outcomes(), min(performance.sizes)
+    for (of, start), window in performance.windows.items():
+        if of != size or start + size > closed:
+            continue
+        for (_, segment), outcomes in window.groups.items():
+            if segment == ALL:
+                found.count += outcomes.count
+                found.labelled += outcomes.labelled
+                for name, (n, total) in outcomes.sums.items():
+                    had_n, had = found.sums.get(name, (0, 0.0))
+                    found.sums[name] = had_n + n, had + total
+    return found

@@ -1,0 +1,44 @@
+"""What a judge remembers of a model."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stream_monitor.describe.clocks import NEVER
+from stream_monitor.describe.measures import Lane as LaneName
+from stream_monitor.detect.volume import VolumeRange
+from stream_monitor.judge.alerts import AlertBook
+from stream_monitor.judge.lane_state import LaneState
+from stream_monitor.judge.mattering import Watches
+from stream_monitor.judge.performance import Performance, lags_of
+from stream_monitor.judge.windows import Window
+from stream_monitor.settings import Settings
+
+LANES: tuple[LaneName, ...] = ("input", "label", "feedback", "observation")
+
+
+class ModelState(msgspec.Struct):
+    """Everything a judge remembers of a model."""
+
+    model: str
+    lanes: dict[str, LaneState]
+    performance: Performance
+    alerts: AlertBook = msgspec.field(default_factory=AlertBook)
+    volumes: dict[tuple[str, str, int], VolumeRange] = {}
+    last_event: int = NEVER
+    """Event time of the newest pane with traffic: a model is quiet when this is long ago."""
+    lost_labels: int = 0
+    watches: Watches = msgspec.field(default_factory=Watches)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether panes or windows wait to be published: time can jump past `model_ttl` while they do."""
+        return bool(self.performance.windows) or any(lane.waiting for lane in self.lanes.values())
+
+
+def new_state(model: str, settings: Settings) -> ModelState:
+    """A model that was never seen."""
+    windows = settings.time.windows
+    sizes = sorted({max(pace.size, settings.join.grain) for pace in windows})
+    lanes: dict[str, LaneState] = {name: LaneState(name, [Window(pace.slide) for pace in windows]) for name in LANES}
+    return ModelState(model, lanes, Performance(sizes, lags_of(settings.join.revisions, settings.join.label_horizon)))
