@@ -94,6 +94,20 @@ class PartitionStatus(NamedTuple):
     """All partitions are fed as one stream in the order of time: nothing older than what came is left to read."""
 
 
+class Plain:
+    """What most stages do when they hear of topics: nothing, for the loop keeps the ids with their offsets."""
+
+    def know_sources(self, ids: dict[str, str]) -> None:
+        """Offsets name them."""
+
+    def source_of(self, log: Sequence[bytes]) -> str:
+        """The change log does not tell."""
+        return ""
+
+    def tell_again(self, role: str) -> None:
+        """It has told nothing that it need not stop at."""
+
+
 class Stage(Protocol):
     """A pure stage."""
 
@@ -112,6 +126,12 @@ class Stage(Protocol):
     @property
     def stands_on(self) -> tuple[str, ...]:
         """Roles of the topics that the committed offsets mean something of: another topic of the name is a stop."""
+
+    def know_sources(self, ids: dict[str, str]) -> None:
+        """The ids of the topics that it reads and writes, by role, before `assign`."""
+
+    def source_of(self, log: Sequence[bytes]) -> str:
+        """The id of the topic that a change log is of, where its records tell; else nothing."""
 
     def tell_again(self, role: str) -> None:
         """A topic was made anew that the stage has told things, and need not stop at: tell them again."""

@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from stream_monitor.describe.cells import FLEET
-from stream_monitor.errors import TopicsError
+from stream_monitor.describe.rekey import TARGET
+from stream_monitor.errors import FormatError, TopicsError
 from stream_monitor.events.contracts import Health
 from stream_monitor.kafka.audit import Audit, Span
+from stream_monitor.kafka.topics import inspect
 from stream_monitor.settings import ROLES_IN, Settings
 from stream_monitor.stages import Partition
 
-READ_BY = {"describe": ROLES_IN, "judge": ("profiles",)}
+READ_BY: dict[str, tuple[str, ...]] = {"rekey": tuple(TARGET), "describe": ROLES_IN, "judge": ("profiles",)}
 """The topics that each stage reads."""
+LATEST = 253_402_300_799_999
+"""The last millisecond of a calendar's years, epoch ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,23 @@ class Status:
     """Records of the topic that are none of ours, and where they lie."""
 
 
+def sound(health: Health) -> Health:
+    """FormatError unless a record agrees with itself, and its times are of a calendar."""
+    times = [health.window_start, health.window_end, *(alert.opened_ts for alert in health.open)]
+    if not all(0 <= ts <= LATEST for ts in times) or bool(health.open_total) != bool(health.open):
+        raise FormatError("its times or its open alerts cannot be")
+    return health
+
+
 class StatusReader:
     """Reads the topic once, and then what came since."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        rekey = inspect(settings).rekey
+        self._stages = {stage: roles for stage, roles in READ_BY.items() if rekey or stage != "rekey"}
         self._audit = Audit(settings)
+        self._behind = Audit(settings.behind_rekey()) if rekey else self._audit
         self._partitions = self._audit.partitions("health")
         if not self._partitions:
             raise TopicsError(
@@ -61,7 +75,10 @@ class StatusReader:
     def read(self) -> Status:
         """The app as it is now."""
         strange: list[str] = []
-        held = self._audit.decided(self._partitions)
+        held = self._audit.stable(self._partitions)
+        if any(span.end < self._next.get(partition, 0) for partition, span in held.items()):  # it was made anew
+            self._next.clear()
+            self._models.clear()
         unread = {p: Span(max(span.first, self._next.get(p, 0)), span.end) for p, span in held.items()}
         for role, message in self._audit.read(unread):
             key = message.key() or b""
@@ -69,20 +86,21 @@ class StatusReader:
                 self._models.pop(key, None)
                 continue
             try:
-                self._models[key] = msgspec.json.decode(message.value(), type=Health)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                self._models[key] = sound(msgspec.json.decode(message.value(), type=Health))
+            except (msgspec.MsgspecError, UnicodeDecodeError, FormatError) as error:
                 where = f"{self.settings.topic(role)}/{message.partition()}/{message.offset()}"
                 strange.append(f"{where} is no record of ours: {error}")
         self._next = {partition: span.end for partition, span in held.items()}
         found = sorted(self._models.values(), key=lambda health: health.model)
-        app = next((health for health in found if health.model == FLEET), None)
-        return Status([health for health in found if health.model != FLEET], app, self._lags(), strange)
+        app = next((health for health in found if health.app), None)
+        return Status([health for health in found if not health.app], app, self._lags(), strange)
 
     def _lags(self) -> list[Lag]:
         lags = []
-        for stage, roles in READ_BY.items():
-            parts = [partition for role in roles for partition in self._audit.partitions(role)]
-            done, held = self._audit.committed(stage, parts), self._audit.spans(parts)
+        for stage, roles in self._stages.items():
+            audit = self._audit if stage == "rekey" else self._behind
+            parts = [partition for role in roles for partition in audit.partitions(role)]
+            done, held = audit.committed(stage, parts), audit.spans(parts)
             for role in roles:
                 behind = [(held[p].end - done.get(p, held[p].first), -p[1]) for p in parts if p[0] == role]
                 if behind:

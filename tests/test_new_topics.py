@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from stream_monitor.describe.knowledge import Knowledge, ProgressRecord, notice_output
 from stream_monitor.errors import RestoreError
 from tests.schedules import Cluster
-from tests.streams import shop
+from tests.streams import T0, shop
 from tests.upgrade.sample import feed, load, restore, rules
 
 STANDS_ON = {
@@ -106,7 +107,8 @@ def test_offsets_of_a_former_version_are_accepted_once_and_get_the_ids() -> None
         cluster.start(stage)
         cluster.loops[stage][0].commit()
         for position in cluster.broker.group(stage).offsets.values():
-            assert json.loads(position.metadata)["ids"].keys() >= set(STANDS_ON[stage])
+            ids = json.loads(position.metadata)["ids"].values()
+            assert {topic_id.rpartition("-")[0] for topic_id in ids} == {*STANDS_ON[stage], "baselines"}
     cluster.broker.make_anew("labels")
     restarted(cluster, "describe")
     assert isinstance(cluster.loops["describe"][0].failure, RestoreError)
@@ -126,4 +128,98 @@ def test_a_snapshot_whose_records_were_deleted_is_a_stop() -> None:
     for number in range(2):
         cluster.broker.logs["state", number].clear()
     restarted(cluster, "judge")
-    assert "holds nothing" in str(cluster.loops["judge"][0].failure)
+    assert "holds no snapshot" in str(cluster.loops["judge"][0].failure)
+
+
+def test_offsets_that_others_have_committed_are_never_moved_back() -> None:
+    """A former version's offsets get the ids at the next commit, but for partitions that went to another worker."""
+    cluster = Cluster(rules(), 2, 1, 0.0)
+    restore(cluster, load("f8eec05.bin"))
+    cluster.start("describe")
+    first = cluster.loops["describe"][0]
+    group = cluster.broker.group("describe")
+    taken = sorted(part for part in first.owned if part[1] == 1 and part in group.offsets)
+    first.lost(taken)
+    for part in taken:  # the other worker went on
+        group.offsets[part] = group.offsets[part]._replace(offset=group.offsets[part].offset + 300)
+    ahead = {part: group.offsets[part].offset for part in taken}
+    first.commit()
+    assert {part: group.offsets[part].offset for part in taken} == ahead
+
+
+def test_who_accepts_goes_on_where_old_records_of_the_change_log_have_expired() -> None:
+    cluster = running()
+    cluster.broker.make_anew("predictions")
+    group = cluster.broker.group("describe")
+    for number in range(2):  # the broker deletes the offsets of a topic with it
+        group.offsets.pop(("predictions", number))
+        cluster.broker.expired["pending", number] = 1
+    restarted(cluster, "describe")
+    assert isinstance(cluster.loops["describe"][0].failure, RestoreError)
+    restarted(cluster, "describe", accept=True)
+    assert cluster.loops["describe"][0].failure is None
+
+
+@pytest.mark.parametrize("stage", ["describe", "judge"])
+def test_consent_excuses_no_offset_that_has_merely_expired(stage: str) -> None:
+    cluster = running()
+    for number in range(2):
+        cluster.loops["judge"][0].stage.snapshot(number)
+    cluster.loops["judge"][0].commit()
+    cluster.broker.group(stage).offsets.clear()
+    restarted(cluster, stage, accept=True)
+    assert "offset is gone" in str(cluster.loops[stage][0].failure)
+
+
+def test_a_judge_whose_offsets_went_with_the_topic_knows_by_its_snapshots_that_it_is_another() -> None:
+    cluster = running()
+    for number in range(2):
+        cluster.loops["judge"][0].stage.snapshot(number)
+    cluster.loops["judge"][0].commit()
+    models = len(cluster.loops["judge"][0].stage.seats[0].judge.models)
+    cluster.broker.make_anew("profiles")
+    cluster.broker.group("judge").offsets.clear()
+    restarted(cluster, "judge")
+    assert "offset is gone" in str(cluster.loops["judge"][0].failure)
+    restarted(cluster, "judge", accept=True)
+    loop = cluster.loops["judge"][0]
+    assert loop.failure is None and len(loop.stage.seats[0].judge.models) == models > 0
+    loop.commit()
+    restarted(cluster, "judge")
+    assert cluster.loops["judge"][0].failure is None
+
+
+def test_another_topic_for_a_role_is_no_topic_made_anew() -> None:
+    """As where a rekey stage comes to stand before describe."""
+    cluster = running()
+    names = {"labels": "other.labels"}
+    topics = cluster.rules.topics.model_copy(update={"names": names})
+    cluster.rules = cluster.rules.model_copy(update={"topics": topics})
+    cluster.broker.make_anew("labels")
+    restarted(cluster, "describe")
+    assert cluster.loops["describe"][0].failure is None
+
+
+def test_a_snapshot_is_missed_although_a_foreign_record_lies_on_its_topic() -> None:
+    cluster = running()
+    cluster.loops["judge"][0].stage.snapshot(0)
+    cluster.loops["judge"][0].commit()
+    cluster.broker.logs["state", 0].clear()
+    cluster.broker.append("state", b"stray", b"key", 0)
+    restarted(cluster, "judge")
+    assert "holds no snapshot" in str(cluster.loops["judge"][0].failure)
+
+
+def test_a_judge_that_comes_back_tells_whether_workers_must_wait() -> None:
+    """What it told last lies on a compacted topic, and it may hold less by now."""
+    cluster, knowledge = running(), Knowledge()
+    for number in range(2):
+        told = ProgressRecord(T0, number, wait=True)
+        cluster.broker.append("baselines", notice_output(told)[1], told.key(), 0)
+    restarted(cluster, "judge")
+    for _ in range(3):
+        cluster.loops["judge"][0].tick(0)
+        cluster.loops["judge"][0].commit()
+    for _, value in cluster.broker.values("baselines"):
+        knowledge.learn(value)
+    assert not knowledge.wait

@@ -92,3 +92,15 @@ def test_a_worker_of_another_structure_joins_a_running_app_and_stops_before_it_p
     assert isinstance(cluster.loops["describe"][1].failure, SettingsError)
     assert all(json.loads(p.metadata)["structure"] for p in cluster.broker.group("describe").offsets.values())
     assert len(cluster.broker.values("profiles")) - before <= 4  # what the other one committed when it gave up half
+
+
+def test_the_judges_own_settings_say_how_long_embeddings_are_whoever_comes_first() -> None:
+    own = quick_settings(embeddings={"v": 4})
+    mine = [record for record, _ in recorded(own, [(e.role, e.raw) for e in shop(3, 200)]).log]
+    other = recorded(quick_settings(embeddings={"v": 8, "w": 16}), [(e.role, e.raw) for e in shop(4, 200)]).log
+    foreign = [record for record, _ in other if isinstance(record, DeltaRecord)]
+    judge = PartitionJudge(0, own, PartitionState(), {})
+    said(judge, foreign)
+    assert judge.state.refused == len(foreign) and judge.state.widths == {}, "nothing is learned of what is refused"
+    said(judge, mine)
+    assert judge.state.refused == len(foreign) and judge.state.widths == {"v": 4}

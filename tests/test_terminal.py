@@ -175,3 +175,13 @@ def test_a_full_replay_whose_reader_goes_away_ends_quietly(tmp_path: Path) -> No
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=120)
     first, code = done.stdout.splitlines()
     assert json.loads(first) and code == "141" and "Traceback" not in done.stderr and "rror" not in done.stderr, done
+
+
+def test_what_is_logged_in_a_command_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    script = tmp_path / "command.py"
+    script.write_text(
+        "import logging\nfrom stream_monitor.terminal import prepare\nprepare()\n"
+        "logging.getLogger('x').warning('a name: %s', '\\x1b[2J\\u202e')\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr == "a name: \\x1b[2J\\u202e\n"

@@ -10,6 +10,8 @@ from stream_monitor.errors import FormatError, RestoreError, SettingsError
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Position
 
+WIDTHS = 32
+
 
 class OffsetMetadata(msgspec.Struct, omit_defaults=True):
     """Travels with a committed offset; all that a restart needs beside the change logs."""
@@ -22,7 +24,7 @@ class OffsetMetadata(msgspec.Struct, omit_defaults=True):
     structure: str = ""
     """`Settings.profile_structure`; a former version tells none."""
     widths: dict[str, int] = {}
-    """Of embeddings, by name."""
+    """Of embeddings, by name; of at most `WIDTHS`, for an offset holds 4 KB."""
 
     def demand_partitions(self, role: str, expected: int, accept_repartition: bool) -> None:
         """RestoreError where the topic had another number of partitions."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Plain, Position
 from stream_monitor.vitals import Vitals
 
 TARGET = {"labels": "labels-by-id", "feedback": "feedback-by-id"}
@@ -25,7 +25,7 @@ _decoder = msgspec.json.Decoder(_Id)
 _METADATA = '{"v":1}'
 
 
-class Rekey:
+class Rekey(Plain):
     """Implements `stages.Stage` for labels and feedback; remembers nothing."""
 
     changelog = ""
@@ -37,9 +37,6 @@ class Rekey:
         self.held = 0
         self._next: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
-
-    def tell_again(self, role: str) -> None:
-        """It has told nothing."""
 
     def log_start(self, partition: Partition, position: Position) -> int | None:
         """There is nothing to restore."""

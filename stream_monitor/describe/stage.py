@@ -24,7 +24,7 @@ from stream_monitor.describe.deltas import Batch, batches, merge, pack_deltas, p
 from stream_monitor.describe.intake import Intake
 from stream_monitor.describe.joining import Joiner
 from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.offsets import OffsetMetadata, read_metadata
+from stream_monitor.describe.offsets import WIDTHS, OffsetMetadata, read_metadata
 from stream_monitor.describe.placing import Placed, problem
 from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
 from stream_monitor.describe.rejected import Rejected
@@ -33,7 +33,7 @@ from stream_monitor.describe.tape import Reel
 from stream_monitor.errors import RestoreError
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Consent, Logs, Message, Output, Partition, PartitionStatus, Position, Skip
+from stream_monitor.stages import Consent, Logs, Message, Output, Partition, PartitionStatus, Plain, Position, Skip
 from stream_monitor.types import I64
 from stream_monitor.vitals import DescribeVitals
 
@@ -65,7 +65,7 @@ class Layout:
         return Consent(self.accept_new_topics, [Skip(*skip) for skip in self.skips])
 
 
-class Describe:
+class Describe(Plain):
     """Implements `stages.Stage` for the input topics."""
 
     def __init__(self, settings: Settings, layout: Layout, knowledge: Knowledge) -> None:
@@ -96,22 +96,15 @@ class Describe:
 
     # --- partitions ---
 
-    @property
-    def changelog(self) -> str:
-        """Pending predictions are restored from `pending`."""
-        return "pending"
-
+    changelog = "pending"
     keyed = False
     stands_on = ("predictions", "labels", "feedback", "observations", "pending", "profiles")
 
-    def tell_again(self, role: str) -> None:
-        """It stands on all that it has told."""
-
     def log_start(self, partition: Partition, position: Position) -> int | None:
-        """Where the oldest row that still waited at the last commit lies in the change log; 0 before the first."""
+        """Where the oldest row that still waited at the last commit lies in the change log; -1 before the first."""
         if partition[0] != "predictions":
             return None
-        return self._metadata(*partition, position).low if position.metadata else 0
+        return self._metadata(*partition, position).low if position.metadata else -1
 
     def assign(self, positions: dict[Partition, Position], logs: Logs) -> dict[Partition, int]:
         """Own these partitions; RestoreError when what a commit left is not ours or of another layout."""
@@ -373,7 +366,7 @@ class Describe:
             self._expected(role),
             dead=self._rejected.allowance((role, number)),
             structure=self._structure,
-            widths=dict(self.settings.embeddings),
+            widths=dict(sorted(self.settings.embeddings.items())[:WIDTHS]),
         )
         return msgspec.json.encode(metadata).decode()
 

@@ -248,10 +248,11 @@ class Learning(Struct, kw_only=True):
 class Health(Struct, kw_only=True, omit_defaults=True):
     """A model at the end of its last window; the last record of a model on the compacted topic is the truth.
 
-    The model `__all__` stands for what concerns the whole app.
+    One with `app` says what concerns all models; its key is empty.
     """
 
     model: str
+    app: bool = False
     window_start: int
     window_end: int
     final: Annotated[bool, Meta(description="false: the window is open, and all has been read")] = True

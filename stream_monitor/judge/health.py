@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from stream_monitor.describe.cells import ALL, FLEET
 from stream_monitor.events.contracts import Health, Learning, OpenAlert
 from stream_monitor.judge.alerts import AlertBook
 from stream_monitor.judge.lane import Lane
-from stream_monitor.judge.performance import Outcomes, Performance
+from stream_monitor.judge.performance import Performance
 from stream_monitor.judge.windows import Window
 
 OPEN, LEARNING, VERSIONS = 100, 100, 20
@@ -27,7 +29,7 @@ def health_of(lane: Lane, window: Window, alerts: AlertBook, performance: Perfor
     groups = list(lane.state.ids.groups)
     counts = {groups[at]: int(row[0]) for at, row in enumerate(window.counts) if row[0]}
     learning = sorted(_learning(lane, window), key=lambda one: (one.n - one.of, one.measure))
-    labelled = _outcomes(performance, lane.state.closed)
+    labelled = performance.waiting(lane.state.closed)
     name = next((name for name in ("error", "absolute_error") if labelled.sums.get(name, (0, 0.0))[0]), None)
     n, total = labelled.sums[name] if name is not None else (0, 0.0)
     return Health(
@@ -49,10 +51,25 @@ def health_of(lane: Lane, window: Window, alerts: AlertBook, performance: Perfor
     )
 
 
+def open_ids(alerts: AlertBook) -> set[str]:
+    """The open alerts that a record names."""
+    return {alert.id for alert in [*_open(alerts)][:OPEN]}
+
+
+def with_alerts(health: Health, alerts: AlertBook) -> Health:
+    """The same with the alerts that are open now: labels and observations ring between windows of traffic, too."""
+    return msgspec.structs.replace(health, open=[*_open(alerts)][:OPEN], open_total=alerts.open)
+
+
+def key_of(health: Health) -> bytes:
+    """The record's key: that of the whole app is one that no model can have, whatever its name."""
+    return b"" if health.app else health.model.encode()
+
+
 def health_of_app(alerts: AlertBook, at: int) -> Health:
     """What concerns all models, under the name that stands for them."""
     open_alerts = [*_open(alerts)]
-    return Health(model=FLEET, window_start=at, window_end=at, open=open_alerts, open_total=len(open_alerts))
+    return Health(model=FLEET, app=True, window_start=at, window_end=at, open=open_alerts, open_total=len(open_alerts))
 
 
 def _open(alerts: AlertBook) -> Iterator[OpenAlert]:
@@ -88,19 +105,3 @@ def _learning(lane: Lane, window: Window) -> Iterator[Learning]:
         left = max(wanted - filling.total, 0)
         ready = None if not came else -(-left * window.size // came)
         yield Learning(measure=measure, n=filling.total, of=wanted, ready_in=ready)
-
-
-def _outcomes(performance: Performance, closed: int) -> Outcomes:
-    """All predictions whose windows have ended and are not final yet, and what is known of their labels."""
-    found, size = Outcomes(), min(performance.sizes)
-    for (of, start), window in performance.windows.items():
-        if of != size or start + size > closed:
-            continue
-        for (_, segment), outcomes in window.groups.items():
-            if segment == ALL:
-                found.count += outcomes.count
-                found.labelled += outcomes.labelled
-                for name, (n, total) in outcomes.sums.items():
-                    had_n, had = found.sums.get(name, (0, 0.0))
-                    found.sums[name] = had_n + n, had + total
-    return found

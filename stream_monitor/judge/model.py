@@ -27,11 +27,11 @@ from stream_monitor.judge import metrics
 from stream_monitor.judge.alerts import Cause, Moment
 from stream_monitor.judge.attribution import MOST_OF_IT, attribution_of
 from stream_monitor.judge.evidence import numeric_evidence
-from stream_monitor.judge.health import Gone, health_of
+from stream_monitor.judge.health import Gone, health_of, open_ids, with_alerts
 from stream_monitor.judge.lane import Closed, Emptied, Finished, Forgotten, Lane, Rang, Ripe
 from stream_monitor.judge.lane_state import LaneRules, Learned
 from stream_monitor.judge.limits import findings_of, parse_limit
-from stream_monitor.judge.model_state import LANES, ModelState
+from stream_monitor.judge.model_state import ABNORMAL, ATTRIBUTED, FROM_BASELINES, LANES, ModelState
 from stream_monitor.judge.open_panes import OpenBytes
 from stream_monitor.judge.panes import Pane
 from stream_monitor.judge.recent_rows import Owner
@@ -39,7 +39,6 @@ from stream_monitor.judge.sequential import Found, SequentialRules
 from stream_monitor.judge.since import since
 from stream_monitor.judge.verdicts import (
     Bench,
-    Kind,
     Subject,
     Trial,
     Verdict,
@@ -52,15 +51,6 @@ from stream_monitor.judge.watermarks import Watermarks
 from stream_monitor.judge.windows import Window
 from stream_monitor.settings import Settings
 from stream_monitor.types import F64, I64
-
-ATTRIBUTED: tuple[LaneName, ...] = ("input", "label")
-"""Lanes whose alerts say where a drift comes from."""
-
-ABNORMAL: tuple[Kind, ...] = ("drift", "quality", "limit")
-"""Alerts whose time does not become a recent baseline."""
-
-FROM_BASELINES: tuple[Kind, ...] = ("drift", "quality")
-"""Alerts that say how far something is from its baseline."""
 
 Said = Alert | Metric | Health | Gone | Notice
 
@@ -77,6 +67,8 @@ class ModelJudge:
         self.state, self.settings = state, settings
         self.changed = True
         """Whether the state may differ from the one that was saved last."""
+        self._told: Health | None = None
+        """The record of its health that was published last."""
         self._shortest = min(pace.size for pace in settings.time.windows)
         self.limits = [parse_limit(text) for text in settings.detection.limits]
         rows = Grid() if grid is None else grid
@@ -186,6 +178,9 @@ class ModelJudge:
         self.changed = self.changed or self.state.performance.due(*marks)
         for revised in self.state.performance.advance(*marks):
             yield from metrics.of_performance(self.state.model, revised)
+        if self._told is not None and open_ids(self.state.alerts) != {alert.id for alert in self._told.open}:
+            self._told = with_alerts(self._told, self.state.alerts)
+            yield self._told
 
     def rest(self, watermarks: Watermarks) -> None:
         """Pass watermarks that changed nothing but the time: of a model that was not saved since."""
@@ -300,7 +295,8 @@ class ModelJudge:
             yield self._health(lane, window, final=True)
 
     def _health(self, lane: Lane, window: Window, final: bool) -> Health:
-        return health_of(lane, window, self.state.alerts, self.state.performance, final)
+        self._told = health_of(lane, window, self.state.alerts, self.state.performance, final)
+        return self._told
 
     def _trial(self, lane: Lane, window: Window) -> Trial:
         state, settings = lane.state, self.settings.detection

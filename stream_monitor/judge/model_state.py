@@ -11,10 +11,20 @@ from stream_monitor.judge.alerts import AlertBook
 from stream_monitor.judge.lane_state import LaneState
 from stream_monitor.judge.mattering import Watches
 from stream_monitor.judge.performance import Performance, lags_of
+from stream_monitor.judge.verdicts import Kind
 from stream_monitor.judge.windows import Window
 from stream_monitor.settings import Settings
 
 LANES: tuple[LaneName, ...] = ("input", "label", "feedback", "observation")
+
+ATTRIBUTED: tuple[LaneName, ...] = ("input", "label")
+"""Lanes whose alerts say where a drift comes from."""
+
+ABNORMAL: tuple[Kind, ...] = ("drift", "quality", "limit")
+"""Alerts whose time does not become a recent baseline."""
+
+FROM_BASELINES: tuple[Kind, ...] = ("drift", "quality")
+"""Alerts that say how far something is from its baseline."""
 
 
 class ModelState(msgspec.Struct):

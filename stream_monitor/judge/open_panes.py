@@ -75,11 +75,19 @@ def deltas_of(panes: Iterable[OpenPanes]) -> dict[int, tuple[Delta, list[Part]]]
 # --- cutting ---
 
 
-def cut(panes: Iterable[OpenPanes]) -> None:
-    """Let every part lie on a delta of which more than half is open; parts keep their places in their panes."""
-    for delta, parts in deltas_of(panes).values():
-        if 2 * sum(part.last - part.first for part in parts) <= len(delta.pane):
-            _cut(delta, sorted(parts, key=lambda part: part.first))
+def cut(panes: Iterable[OpenPanes]) -> int:
+    """Let every part lie on a delta of which more than half is open; how many deltas were cut for that.
+
+    Parts keep their places in their panes.
+    """
+    much = [
+        (delta, parts)
+        for delta, parts in deltas_of(panes).values()
+        if 2 * sum(part.last - part.first for part in parts) <= len(delta.pane)
+    ]
+    for delta, parts in much:
+        _cut(delta, sorted(parts, key=lambda part: part.first))
+    return len(much)
 
 
 def _cut(delta: Delta, parts: Sequence[Part]) -> None:
@@ -163,24 +171,26 @@ def _columns(values: np.ndarray, columns: int, rows: int, kept: Bool) -> np.ndar
 # --- merging ---
 
 
-def merge(panes: OpenPanes) -> None:
-    """Merge the parts of each pane into one; those with sampled rows stay as they are.
+def merge(panes: OpenPanes) -> int:
+    """Merge the parts of each pane into one, and say in how many panes; those with sampled rows stay as they are.
 
     Bins, categories and counts stay exact. Means and sums of squares are added up in another order than when the pane
     closes, so they differ in the last digits.
     """
     waiting: OpenPanes = {}
-    size = 0
+    size = merged = 0
     for start in sorted(panes):
         plain = [part for part in panes[start] if part.delta.sample is None]
         if len(plain) > 1:
             waiting[start] = plain
+            merged += 1
             size += sum(map(nbytes_of, plain))
         if size >= MERGED_BYTES:
             _merge(waiting, panes)
             waiting, size = {}, 0
     if waiting:
         _merge(waiting, panes)
+    return merged
 
 
 def _merge(waiting: OpenPanes, panes: OpenPanes) -> None:

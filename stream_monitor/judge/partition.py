@@ -47,6 +47,8 @@ class PartitionJudge:
 
     def __init__(self, number: int, base: Settings, state: PartitionState, models: dict[str, ModelState]) -> None:
         self.number, self.base, self.state = number, base, state
+        self._refused = 0
+        """Records that this process has left out."""
         self._structure = base.profile_structure()
         self.settings = base if state.settings is None else in_force(base, state.settings.text)
         self.grid, self.open_bytes = Grid(), OpenBytes()
@@ -116,7 +118,12 @@ class PartitionJudge:
         some_way = self.number == 0 and least - self.state.told_progress >= self.settings.align // 8
         if NEVER < least < END and (some_way or wait != self.state.told_wait):
             self.state.told_progress, self.state.told_wait = least, wait
-            yield ProgressRecord(least, self.number, wait)
+            yield from self.progress()
+
+    def progress(self) -> Iterator[ProgressRecord]:
+        """What workers are to know of how far all have come, once some has come anywhere."""
+        if (least := self.state.watermarks.of("input")) > NEVER:
+            yield ProgressRecord(min(least, END - 1), self.number, self.state.told_wait)
 
     def rest(self, unchanged: Iterable[str]) -> None:
         """Go on from a snapshot: of models that were unchanged when it was made only the time has passed."""
@@ -129,6 +136,7 @@ class PartitionJudge:
         """All that describe and people were told, and that still holds."""
         for name in sorted(self.models):
             yield from self.models[name].notices()
+        yield from self.progress()
 
     # --- what is held of panes that have not closed ---
 
@@ -146,17 +154,24 @@ class PartitionJudge:
 
     def cut_open(self) -> None:
         """Keep no more of deltas than about what is open."""
-        cut(self.open_panes())
+        for judge in self.models.values():
+            if cut(lane.open for lane in judge.state.lanes.values()):
+                judge.changed = True
+        self.count_open()
+
+    def _merge_open(self) -> None:
+        """Keep a part of each open pane; what was on a snapshot lies elsewhere then."""
+        for judge in self.models.values():
+            if sum([merge(lane.open) for lane in judge.state.lanes.values()]):
+                judge.changed = True
         self.count_open()
 
     def _must_wait(self) -> bool:
         """Whether too much is held even after all parts of a pane were merged; then until half of it is left."""
         most = self.most_open_bytes
         if self.open_bytes.nbytes > max(most, 2 * self._merged_bytes):
-            cut(self.open_panes())
-            for panes in self.open_panes():
-                merge(panes)
-            self.count_open()
+            self.cut_open()
+            self._merge_open()
             self._merged_bytes = self.open_bytes.nbytes
         elif self.open_bytes.nbytes < most // 2:
             self._merged_bytes = 0
@@ -179,18 +194,24 @@ class PartitionJudge:
 
     def _fits(self, record: DeltaRecord) -> bool:
         """Whether a record's profiles can be merged with those of the app; one that tells no structure is the app's."""
-        known = self.state.widths
         if record.structure not in ("", self._structure):
             return False
-        return all(known.setdefault(name, width) == width for name, width in record.widths.items())
+        known = self.state.widths | self.base.embeddings
+        if any(known.get(name, width) != width for name, width in record.widths.items()):
+            return False
+        self.state.widths |= record.widths
+        return True
 
     def _refuse(self, record: DeltaRecord) -> None:
         self.state.refused += 1
-        if self.state.refused == 1:
+        self._refused += 1
+        if self._refused & (self._refused - 1) == 0:  # at each doubling
             log.error(
                 "profiles/%d holds profiles of other panes, segments, grains or embeddings than this app's: a describe "
-                "worker runs with other settings. They are left out, and the events in them are not counted",
+                "worker runs with other settings. They are left out (%d records so far), and the events in them are "
+                "not counted",
                 self.number,
+                self.state.refused,
             )
 
     def _newcomer(self, model: str) -> Newcomer:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.clocks import END, NEVER
 from stream_monitor.describe.records import PerformanceDelta
 
@@ -26,6 +27,14 @@ class Outcomes(msgspec.Struct):
     sums: dict[str, tuple[int, float]] = {}
     pairs: dict[tuple[str, str], int] = {}
 
+    def add(self, other: Outcomes, sign: int = 1) -> None:
+        """Add counts and sums of others, or take them away; pairs are left."""
+        self.count += sign * other.count
+        self.labelled += sign * other.labelled
+        for name, (n, total) in other.sums.items():
+            had_n, had = self.sums.get(name, (0, 0.0))
+            self.sums[name] = had_n + sign * n, had + sign * total
+
 
 class PerformanceWindow(msgspec.Struct):
     """One window; `due` is the index of its next revision."""
@@ -35,6 +44,14 @@ class PerformanceWindow(msgspec.Struct):
     due: int = 0
     changed: bool = False
     groups: dict[GroupKey, Outcomes] = {}
+
+    def total(self) -> Outcomes:
+        """Of all versions."""
+        found = Outcomes()
+        for (_, segment), outcomes in self.groups.items():
+            if segment == ALL:
+                found.add(outcomes)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,8 @@ class Performance(msgspec.Struct):
     """No revision but a last one is due before the label watermark passes this."""
     wake_last: int = NEVER
     """No last revision is due before all have passed this."""
+    all_of: Outcomes | None = None
+    """Of the windows of the smallest size; None until it is asked for."""
 
     def count(self, key: GroupKey, at: int, predictions: int) -> None:
         """Add accepted predictions of a pane that starts at `at`."""
@@ -67,6 +86,8 @@ class Performance(msgspec.Struct):
                 outcomes = window.groups.setdefault(key, Outcomes())
                 outcomes.count += predictions
                 window.changed = True
+                if self.all_of is not None and size == min(self.sizes) and key[1] == ALL:
+                    self.all_of.count += predictions
 
     def feed(self, delta: PerformanceDelta) -> int:
         """Merge a delta; returns how many labels came for windows that are final."""
@@ -80,11 +101,15 @@ class Performance(msgspec.Struct):
                     window.changed = True
                     outcomes.append(window.groups.setdefault((delta.version[cell], delta.segment[cell]), Outcomes()))
             lost += 0 if outcomes else int(delta.labelled[cell])
+            if outcomes and self.all_of is not None and delta.segment[cell] == ALL and self._keeps(delta.window[cell]):
+                outcomes.append(self.all_of)
             for outcome in outcomes:
                 outcome.labelled += int(delta.labelled[cell])
             touched.append(outcomes)
         self._add_sums(delta, touched)
         self._add_pairs(delta, touched)
+        if self.all_of is not None:
+            self.all_of.pairs.clear()
         return lost
 
     def _window(self, size: int, at: int) -> PerformanceWindow | None:
@@ -122,6 +147,28 @@ class Performance(msgspec.Struct):
             return ()
         return self._advance(labels, all_of)
 
+    def _keeps(self, at: int) -> bool:
+        """Whether the window of the smallest size that a time lies in is not final yet."""
+        size = min(self.sizes)
+        return (size, int(at) - int(at) % size) in self.windows
+
+    def waiting(self, closed: int) -> Outcomes:
+        """All predictions of windows that ended by `closed` and are not final yet, and what is known of their labels.
+
+        Of windows of the smallest size, which are added up as they change: there may be thousands.
+        """
+        size, found = min(self.sizes), Outcomes()
+        if self.all_of is None:
+            self.all_of = Outcomes()
+            for (of, _), window in self.windows.items():
+                if of == size:
+                    self.all_of.add(window.total())
+        found.add(self.all_of)
+        for (of, start), window in self.windows.items():
+            if of == size and start + size > closed:
+                found.add(window.total(), -1)
+        return found
+
     def due(self, labels: int, feedback: int) -> bool:
         """Whether a revision may have come due at these watermarks."""
         return labels >= self.wake or min(labels, feedback) >= self.wake_last
@@ -140,6 +187,8 @@ class Performance(msgspec.Struct):
                 yield Revised(window, revision, final)
             window.changed, window.due = False, revision + 1
             if final:
+                if self.all_of is not None and key[0] == min(self.sizes):
+                    self.all_of.add(window.total(), -1)
                 del self.windows[key]
         ends = [(w.start + w.size, w.due) for w in self.windows.values()]
         self.wake = min((end + self.lags[due] for end, due in ends if due < last), default=END)

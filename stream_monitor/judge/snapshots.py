@@ -87,6 +87,8 @@ class SnapshotHead(msgspec.Struct):
     deltas: dict[int, Written] = {}
     """By number."""
     newcomers: dict[str, WaitingModel] = {}
+    source: str = ""
+    """The id of the topic that it is of."""
 
 
 class ModelSnapshot(msgspec.Struct):
@@ -130,10 +132,10 @@ class Snapshots:
 
     def unchanged(self, offset: int) -> list[str]:
         """Models that were last written before the snapshot of this offset."""
-        return [name for name, written in self._models.items() if written.offset < offset]
+        return [name for name, written in self._models.items() if written.offset != offset]
 
-    def write(self, judge: PartitionJudge, offset: int) -> Iterator[Record]:
-        """The records that make a snapshot of a judge which has taken in `profiles` up to `offset`."""
+    def write(self, judge: PartitionJudge, offset: int, source: str = "") -> Iterator[Record]:
+        """The records that make a snapshot of a judge which has taken in the topic `source` (its id) up to `offset`."""
         self._any = True
         judge.cut_open()
         live = deltas_of(judge.open_panes()) | {
@@ -148,7 +150,7 @@ class Snapshots:
         for name in self._models.keys() - judge.models.keys():
             gone = self._models.pop(name)
             yield from (Record(_key(name, part), None) for part in range(gone.parts))
-        yield from _records(SnapshotPart("", offset, 0, 0, b""), pack(self._head(judge)))
+        yield from _records(SnapshotPart("", offset, 0, 0, b""), pack(self._head(judge, source)))
 
     def _write_deltas(self, live: Sequence[Delta], offset: int) -> Iterator[Record]:
         for delta in live:
@@ -183,7 +185,7 @@ class Snapshots:
         yield from records
         yield from (Record(_key(name, part), None) for part in range(len(records), former.parts))
 
-    def _head(self, judge: PartitionJudge) -> SnapshotHead:
+    def _head(self, judge: PartitionJudge, source: str) -> SnapshotHead:
         newcomers = {
             name: WaitingModel([self._numbers[id(delta)] for delta in newcomer.deltas], newcomer.performance)
             for name, newcomer in judge.state.newcomers.items()
@@ -194,6 +196,7 @@ class Snapshots:
             dict(self._models),
             {number: written for number, (_, written) in self._deltas.items()},
             newcomers,
+            source,
         )
 
     # --- reading ---
@@ -252,10 +255,30 @@ class Snapshots:
         return Restored(head.state, models, self)
 
     def _open_panes(self, panes: Mapping[int, Sequence[OpenPart]]) -> OpenPanes:
-        return {
-            pane: [Part(self._deltas[part.delta][0], part.first, part.last, part.rows) for part in parts]
-            for pane, parts in panes.items()
-        }
+        try:
+            return {
+                pane: [Part(self._deltas[part.delta][0], part.first, part.last, part.rows) for part in parts]
+                for pane, parts in panes.items()
+            }
+        except KeyError as error:
+            raise RestoreError(f"the state topic holds no delta {error} that an open pane lies in") from error
+
+
+def source_of(values: Iterable[bytes]) -> str:
+    """The id of the topic that the newest snapshot is of; nothing where none tells."""
+    heads = []
+    for value in values:
+        try:
+            part = unpack(value, SnapshotPart)
+        except FormatError:  # told where the snapshot is read
+            continue
+        if part.name == "" and part.delta is None:
+            heads.append(part)
+    newest = [part for part in heads if part.offset == heads[-1].offset] if heads else []
+    if not newest or newest[0].v == OLDEST_FORMAT or len(newest) < newest[0].parts:
+        return ""
+    payload = b"".join(part.payload for part in sorted(newest, key=lambda part: part.part))
+    return unpack(payload, SnapshotHead).source
 
 
 def _records(first: SnapshotPart, payload: bytes) -> Iterator[Record]:

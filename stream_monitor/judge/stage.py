@@ -13,10 +13,10 @@ from stream_monitor.describe.records import Record, SettingsRecord, read, write
 from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.contracts import Alert, Health
 from stream_monitor.judge import metrics
-from stream_monitor.judge.health import Gone
+from stream_monitor.judge.health import Gone, key_of
 from stream_monitor.judge.model import Said
 from stream_monitor.judge.partition import OPEN_BYTES, PartitionJudge
-from stream_monitor.judge.snapshots import Restored, Snapshots
+from stream_monitor.judge.snapshots import Restored, Snapshots, source_of
 from stream_monitor.recorded import judged_text
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
@@ -49,6 +49,7 @@ class _Seat:
         self.snapshot_time: int | None = None
         self.read_bytes = 0
         self.settings_sent = False
+        self.progress_due = True
         self.notices_due = False
         """All that describe was told is to be told again, once what was published is read."""
         self._waited = judge.state.told_wait
@@ -81,6 +82,8 @@ class Judge:
     def __init__(self, settings: Settings, partitions: int, health: bool = True) -> None:
         self.settings, self.partitions, self._health = settings, partitions, health
         self.seats: dict[int, _Seat] = {}
+        self._source = ""
+        """The id of the topic `profiles`."""
         self._text = judged_text(settings)
         self._hash = hashlib.sha256(self._text.encode()).hexdigest()[:16]
         self._outputs: list[Output] = []
@@ -98,7 +101,15 @@ class Judge:
 
     def log_start(self, partition: Partition, position: Position) -> int | None:
         """Snapshots are read from the beginning: the topic is compacted."""
-        return 0
+        return -1
+
+    def know_sources(self, ids: dict[str, str]) -> None:
+        """Snapshots name the topic that they are of."""
+        self._source = ids.get("profiles", "")
+
+    def source_of(self, log: Sequence[bytes]) -> str:
+        """The topic that the newest snapshot is of."""
+        return source_of(log)
 
     def assign(self, positions: dict[Partition, Position], logs: Logs) -> dict[Partition, int]:
         """Restore each partition from its snapshot; what follows it up to the committed offset is read silently."""
@@ -123,7 +134,7 @@ class Judge:
 
     def _restore(self, number: int, position: Position, log: Sequence[tuple[int, bytes]]) -> tuple[int, Restored]:
         if not position.metadata:  # with a snapshot where `profiles` was made anew, and somebody said to go on
-            return position.offset, Snapshots.read(value for _, value in log)
+            return position.offset, Snapshots.read([value for _, value in log])
         metadata = msgspec.json.decode(position.metadata, type=JudgeMetadata)
         if metadata.v > METADATA_FORMAT:
             raise FormatError(f"profiles/{number} was committed by a newer version of stream_monitor: upgrade first")
@@ -132,9 +143,13 @@ class Judge:
                 f"profiles had {metadata.n} partitions at the last commit and has {self.partitions} now: models have "
                 "moved between judges. Choose another app name to begin anew."
             )
-        if metadata.saved and not log:
-            raise RestoreError(f"state/{number} holds nothing, but a snapshot was committed: were its records deleted?")
-        return metadata.low, Snapshots.read((value for _, value in log), metadata.low)
+        restored = Snapshots.read([value for _, value in log], metadata.low)
+        if metadata.saved and not restored.snapshots.any:
+            raise RestoreError(
+                f"{self.settings.topic('state')}/{number} holds no snapshot, but one was committed: were its records "
+                "deleted? Choose another app name to begin anew."
+            )
+        return metadata.low, restored
 
     def tell_again(self, role: str) -> None:
         """All that `baselines` held: without it describe would send values for ever."""
@@ -186,7 +201,7 @@ class Judge:
             self._outputs.append(Output("alerts", msgspec.json.encode(said), said.id.encode()))
         elif isinstance(said, Health):
             if self._health:
-                self._outputs.append(Output("health", msgspec.json.encode(said), said.model.encode()))
+                self._outputs.append(Output("health", msgspec.json.encode(said), key_of(said)))
         elif isinstance(said, Gone):
             if self._health:
                 self._outputs.append(Output("health", b"", said.model.encode(), tombstone=True))
@@ -210,6 +225,10 @@ class Judge:
                 seat.notices_due = False
                 for notice in seat.judge.notices():
                     self._say(notice)
+            if caught_up and seat.progress_due:  # what was told last may be of a judge that held more, or less
+                seat.progress_due = False
+                for progress in seat.judge.progress():
+                    self._say(progress)
             if caught_up and not seat.settings_sent and (known is None or known.hash != self._hash):
                 outputs.append(Output("profiles", write(SettingsRecord(self._hash, self._text)), partition=number))
                 seat.settings_sent = True
@@ -268,6 +287,6 @@ class Judge:
         seat = self.seats[number]
         self._outputs += [
             Output("state", record.value or b"", record.key, number, tombstone=record.value is None)
-            for record in seat.snapshots.write(seat.judge, seat.next)
+            for record in seat.snapshots.write(seat.judge, seat.next, self._source)
         ]
         seat.snapshot = seat.next

@@ -56,6 +56,8 @@ class Audit:
         request = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for topic, number in asked])
         try:
             found = self._admin.list_consumer_group_offsets([request], require_stable=True)[group].result(CALL_S)
+        except TimeoutError as error:
+            raise BrokerError(f"no answer for {CALL_S:.0f} s to what group {group} has committed") from error
         except KafkaException as error:
             raise BrokerError(f"cannot read the offsets of group {group}: {error.args[0].str()}") from error
         return {
@@ -82,6 +84,12 @@ class Audit:
             if time.monotonic() > deadline:
                 raise BrokerError(f"a transaction on {', '.join(waiting)} stays open: is a worker dead or hanging?")
             time.sleep(0.05)
+
+    def stable(self, partitions: Sequence[Partition]) -> dict[Partition, Span]:
+        """What the partitions hold before any transaction that is open: it can be read without waiting."""
+        first = self._offsets(partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
+        end = self._offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
+        return {partition: Span(first[partition], end[partition]) for partition in partitions}
 
     def at_time(self, partitions: Sequence[Partition], millis: int) -> dict[Partition, int]:
         """The first offset whose record time is at or after this (epoch ms); the end where there is none."""

@@ -61,8 +61,8 @@ class Client(Protocol):
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Position]:
         """The group's offsets and metadata; where nothing was committed the start by the settings, metadata empty."""
 
-    def starts(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Where reading begins by the settings, as if nothing had been committed."""
+    def beginnings(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The first offsets that there are."""
 
     def topics(self, roles: Collection[str]) -> dict[str, Topic]:
         """What the topics are that bear these names now; those that do not exist are absent."""
@@ -74,7 +74,7 @@ class Client(Protocol):
         """How far each partition has been read, past markers and aborted records."""
 
     def read_log(self, role: str, number: int, start: int, keyed: bool) -> list[tuple[int, bytes]]:
-        """(offset, value) of a change log partition from `start` (0: its beginning) to its end.
+        """(offset, value) of a change log partition from `start` (below 0: what is left of it) to its end.
 
         Of one that is `keyed` only the last record of each key, so that memory holds no more than what counts.
         """

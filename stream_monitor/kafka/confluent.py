@@ -53,6 +53,8 @@ class KafkaClient:
         self._closed = False
         self._starts: dict[Partition, int] = {}
         """Where reading began, or began again, in each partition."""
+        self._written: set[str] = set()
+        """Roles of the topics that this worker has written to."""
         self._reasons = Reasons()
         self._logs = Logs(settings, role, self._reasons, self._end_lost)
         self._producer = self._new_producer()
@@ -195,7 +197,10 @@ class KafkaClient:
                 found[part] = Position(tp.offset, tp.metadata or "")
             else:
                 fresh.append(part)
-        found |= {part: Position(offset, "") for part, offset in self.starts(fresh).items()}
+        spec = OffsetSpec.earliest() if self.settings.kafka.start == "earliest" else OffsetSpec.latest()
+        inputs = {part for part in fresh if part[0] != "profiles"}
+        starts = self._logs.offsets(inputs, spec) | self.beginnings(set(fresh) - inputs)
+        found |= {part: Position(offset, "") for part, offset in starts.items()}
         for part, position in found.items():
             if not position.metadata and part not in fresh:
                 raise RestoreError(
@@ -204,11 +209,9 @@ class KafkaClient:
                 )
         return {part: found[part] for part in partitions}
 
-    def starts(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """The start by the settings; of our own topics the beginning."""
-        spec = OffsetSpec.earliest() if self.settings.kafka.start == "earliest" else OffsetSpec.latest()
-        inputs = {p for p in partitions if p[0] != "profiles"}
-        return self._logs.offsets(inputs, spec) | self._logs.offsets(set(partitions) - inputs, OffsetSpec.earliest())
+    def beginnings(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The first offsets that there are."""
+        return self._logs.offsets(partitions, OffsetSpec.earliest())
 
     def topics(self, roles: Collection[str]) -> dict[str, Topic]:
         """Ids and partition counts."""
@@ -334,6 +337,7 @@ class KafkaClient:
                         delivered[at] = message.offset()
 
                 options["on_delivery"] = note
+            self._written.add(output.role)
             topic = self.settings.topic(output.role)
             while True:
                 try:
@@ -379,7 +383,7 @@ class KafkaClient:
             known = self._logs.admin.list_topics(timeout=CALL_S).topics
         except KafkaException as failure:
             return f" (no broker answers: {failure.args[0].str()})"
-        spared = {*ROLES_OPTIONAL, *(() if self.role == "rekey" else ROLES_REKEYED)}
+        spared = {*ROLES_OPTIONAL, *(() if self.role == "rekey" else ROLES_REKEYED)} - self._written
         needed = [role for role in ROLES if role not in spared]
         gone = [name for role in needed if (name := self.settings.topic(role)) not in known]
         return f" (missing topics: {', '.join(gone)})" if gone else ""

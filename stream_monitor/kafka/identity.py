@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import orjson
+import xxhash
 
 from stream_monitor.kafka.client import Topic
 from stream_monitor.settings import Settings
@@ -24,31 +25,35 @@ CONSEQUENCES = {
 FALLBACK = "what nobody had read of the old one is gone"
 
 
-def ids_in(topics: Topics) -> dict[str, str]:
-    """The ids of topics that have one, by role."""
-    return {role: topic.id for role, topic in topics.items() if topic.id is not None}
+def ids_in(settings: Settings, topics: Topics) -> dict[str, str]:
+    """The ids of topics that have one, by a hash of their names: that a role gets another topic is no loss."""
+    return {_key(settings, role): topic.id for role, topic in topics.items() if topic.id is not None}
 
 
-def named(position: Position, topics: Topics) -> Position:
+def _key(settings: Settings, role: str) -> str:
+    return xxhash.xxh32_hexdigest(settings.topic(role).encode())
+
+
+def named(position: Position, ids: Mapping[str, str]) -> Position:
     """The same position, with the ids of the topics in its metadata."""
-    ids = ids_in(topics)
-    metadata = orjson.loads(position.metadata or "{}") | ({"ids": ids} if ids else {})
+    metadata = orjson.loads(position.metadata or "{}") | ({"ids": dict(ids)} if ids else {})
     return Position(position.offset, orjson.dumps(metadata).decode())
 
 
-def ids_of(position: Position) -> dict[str, str]:
+def ids_of(metadata: str) -> dict[str, str]:
     """The ids in the metadata of a position; none where a former version committed it."""
-    found = orjson.loads(position.metadata or "{}").get("ids", {})
-    return {str(role): str(topic_id) for role, topic_id in found.items()}
+    found = orjson.loads(metadata or "{}").get("ids", {})
+    return {str(topic): str(topic_id) for topic, topic_id in found.items()}
 
 
-def made_anew(known: Mapping[str, str], topics: Topics) -> set[str]:
-    """Roles of topics that have another id than the known one, or are gone; a broker without ids tells nothing."""
-    return {
-        role
-        for role, topic_id in known.items()
-        if (now := topics.get(role)) is None or (now.id is not None and now.id != topic_id)
-    }
+def made_anew(settings: Settings, known: Mapping[str, str], roles: Iterable[str], topics: Topics) -> set[str]:
+    """Roles whose topic has another id than the known one, or is gone; a broker without ids tells nothing."""
+    found = set()
+    for role in roles:
+        before, now = known.get(_key(settings, role)), topics.get(role)
+        if before is not None and (now is None or (now.id is not None and now.id != before)):
+            found.add(role)
+    return found
 
 
 def grown(known: Topics, topics: Topics) -> set[str]:

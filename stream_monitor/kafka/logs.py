@@ -118,7 +118,7 @@ class Logs:
         topic = self.settings.topic(role)
         begin = self.offsets([(role, number)], OffsetSpec.earliest())[role, number]
         end = self.ends([(role, number)])[role, number]
-        if start < begin and role == "pending":
+        if 0 <= start < begin and role == "pending":
             raise RestoreError(
                 f"{topic}/{number} begins at {begin}, but a restore needs {start}: the change log has expired. "
                 "Labels of predictions before that would be lost; raise its retention, or choose another app name."

@@ -23,7 +23,7 @@ from operator import methodcaller
 from stream_monitor.errors import BrokerError, FormatError, RestoreError, StreamMonitorError
 from stream_monitor.kafka.client import Aborted, Batch, Client, TableRecord, Topic
 from stream_monitor.kafka.identity import grown, growth, ids_in, ids_of, lost_offset, made_anew, named, refusal
-from stream_monitor.kafka.skips import place_of, recorded, skips_of
+from stream_monitor.kafka.skips import checked_skips, place_of, recorded, skips_of
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Consent, Message, Output, Partition, PartitionStatus, Position, Stage
 
@@ -98,6 +98,8 @@ class Loop:
         """Partitions that were given up or sought back within the latest call of consume."""
         self._starts: dict[Partition, int] = {}
         """Where reading began in each partition, or began again."""
+        self._ids: dict[str, str] = {}
+        """Of these topics, as they are committed."""
         self._topics: dict[str, Topic] = {}
         """Those that what is committed stands on, as they were when partitions were assigned first."""
         self._anew: set[str] = set()
@@ -251,9 +253,10 @@ class Loop:
 
     def _offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
         """What the stage has finished, with the ids of the topics that it stands on."""
-        finished = self._unnamed | self.stage.offsets(delivered)
+        again = {partition: position for partition, position in self._unnamed.items() if partition in self.owned}
+        finished = again | self.stage.offsets(delivered)
         return {
-            partition: recorded(named(position, self._topics), self._skips) for partition, position in finished.items()
+            partition: recorded(named(position, self._ids), self._skips) for partition, position in finished.items()
         }
 
     def _demand_same_topics(self) -> None:
@@ -262,7 +265,7 @@ class Loop:
         Nothing that was read of another topic, or by a number that means another partition now, may be committed.
         """
         topics, known = self.client.topics(self.stage.stands_on), self._topics
-        if anew := made_anew(ids_in(known), topics) & set(self.stage.stands_on):
+        if anew := made_anew(self.settings, self._ids, self.stage.stands_on, topics):
             raise RestoreError(refusal(self.settings, sorted(anew), topics))
         if more := grown(known, topics):
             raise RestoreError(growth(self.settings, sorted(more), known, topics))
@@ -324,16 +327,17 @@ class Loop:
 
     def _restore(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         positions = self._recognised(self.client.committed(partitions))
-        self._skips.update(*(skips_of(position.metadata) for position in positions.values()))
+        self._skips = checked_skips(self._skips.union(*(skips_of(p.metadata) for p in positions.values())))
         logs = {}
         for partition, position in positions.items():
             self._come_back()
             start = self.stage.log_start(partition, position)
             if start is not None:
                 records = self.client.read_log(self.stage.changelog, partition[1], start, self.stage.keyed)
-                if records and not position.metadata and not self._accept:
+                records = [r for r in records if not self._skipped(self.stage.changelog, partition[1], r[0])]
+                if records and not position.metadata and not self._begins_anew(partition, records):
                     raise RestoreError(lost_offset(self.settings, partition, self.stage.changelog))
-                logs[partition[1]] = [r for r in records if not self._skipped(self.stage.changelog, partition[1], r[0])]
+                logs[partition[1]] = records
         self._report.restores += len(logs)
         starts = self.stage.assign(positions, logs)
         if TOLD in self._anew:
@@ -342,25 +346,38 @@ class Loop:
         self._starts |= starts
         return starts
 
+    def _begins_anew(self, partition: Partition, records: Sequence[tuple[int, bytes]]) -> bool:
+        """Whether a partition without an offset is of a topic that was made anew, and somebody said to go on."""
+        if not self._accept:
+            return False
+        former = self.stage.source_of([value for _, value in records])
+        return partition[0] in self._anew or former not in ("", self._topics[partition[0]].id)
+
     def _recognised(self, committed: dict[Partition, Position]) -> dict[Partition, Position]:
         """What is committed, unless it is of a topic that was made anew: RestoreError, or that one from its start."""
+        roles, former = (*self.stage.stands_on, TOLD), self._ids
         if self._topics:
             self._demand_same_topics()
-        self._topics = topics = self.client.topics([*self.stage.stands_on, TOLD])
-        gone = {part: made_anew(ids_of(position), topics) for part, position in committed.items()}
-        self._anew = set[str]().union(*gone.values())
-        ids = ids_in(topics)
-        self._unnamed |= {part: p for part, p in committed.items() if p.metadata and ids_of(p) != ids}
+        self._topics = topics = self.client.topics(roles)
+        self._ids = ids_in(self.settings, topics)
+        self.stage.know_sources({role: topic.id for role, topic in topics.items() if topic.id is not None})
+        gone = {part: made_anew(self.settings, ids_of(p.metadata), roles, topics) for part, p in committed.items()}
+        self._anew = set[str]().union(made_anew(self.settings, former, [TOLD], topics), *gone.values())
+        for part, position in committed.items():
+            self._unnamed.pop(part, None)
+            if position.metadata and ids_of(position.metadata) != self._ids:
+                self._unnamed[part] = position
         refused = sorted(self._anew & set(self.stage.stands_on))
         if not refused:
             return committed
         if not self._accept:
             raise RestoreError(refusal(self.settings, refused, topics))
         log.warning("going on with topics that were made anew: %s", ", ".join(map(self.settings.topic, refused)))
-        starts = self.client.starts({part for part in committed if part[0] in gone[part]})
+        fresh = {p for p in committed if p[0] in gone[p] or (p[0] in refused and not committed[p].metadata)}
+        starts = self.client.beginnings(fresh)
         return {
             part: Position(starts.get(part, position.offset), "")
-            if gone[part] & {part[0], self.stage.changelog}
+            if part in fresh or self.stage.changelog in gone[part]
             else position
             for part, position in committed.items()
         }
@@ -372,15 +389,20 @@ class Loop:
                 self.commit(within=True)
         except StreamMonitorError as error:
             self.failure = error
-        self.owned -= set(partitions)
-        self._stale.update(partitions)
+        self._give_up(partitions)
         self.stage.drop(partitions)
         log.info("gave up %s", _told(partitions))
 
-    def lost(self, partitions: Sequence[Partition]) -> None:
-        """Forget without a commit: what was taken in of all partitions since the last one is read again."""
+    def _give_up(self, partitions: Sequence[Partition]) -> None:
+        """Others own these: neither a message nor an offset of them is ours any more."""
         self.owned -= set(partitions)
         self._stale.update(partitions)
+        for partition in partitions:
+            self._unnamed.pop(partition, None)
+
+    def lost(self, partitions: Sequence[Partition]) -> None:
+        """Forget without a commit: what was taken in of all partitions since the last one is read again."""
+        self._give_up(partitions)
         log.warning("lost %s: the group went on without this worker", _told(partitions))
         try:
             self._start_over(partitions)

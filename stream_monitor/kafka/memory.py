@@ -74,9 +74,11 @@ class MemoryBroker:
         self._transactions = 0
         self.made: dict[str, int] = {}
         """How often each topic was made anew."""
+        self.expired: dict[Partition, int] = {}
+        """The first offsets that are left, where records have expired."""
 
     def make_anew(self, role: str) -> None:
-        """Delete a topic and make it again: it is empty, and groups keep what they committed."""
+        """Delete a topic and make it again, empty. Groups keep what they committed, as where a member is frozen."""
         self.made[role] = self.made.get(role, 0) + 1
         for number in range(self.partitions[role]):
             self.logs[role, number].clear()
@@ -208,9 +210,9 @@ class MemoryClient:
         """Committed positions; the beginning where there are none."""
         return {p: self.group.offsets.get(p, Position(0, "")) for p in partitions}
 
-    def starts(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """The beginning."""
-        return dict.fromkeys(partitions, 0)
+    def beginnings(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The first offsets that there are."""
+        return {partition: self.broker.expired.get(partition, 0) for partition in partitions}
 
     def topics(self, roles: Collection[str]) -> dict[str, Topic]:
         """Ids change when a topic is made anew."""
@@ -229,7 +231,10 @@ class MemoryClient:
         """A change log to its end."""
         if any(record.transaction in self.broker.open for record in self.broker.logs[role, number]):
             raise BrokerError("an undecided transaction: a restore would miss what it may still commit")
-        records, _ = self.broker.visible((role, number), start, 1 << 60)
+        begin = self.broker.expired.get((role, number), 0)
+        if 0 <= start < begin:
+            raise BrokerError(f"{role}/{number} begins at {begin}, but a restore needs {start}")
+        records, _ = self.broker.visible((role, number), max(start, begin), 1 << 60)
         last = {r.label if keyed else r.at: r for r in records}
         return [(r.at, r.raw) for r in last.values() if r.raw is not None and not r.tombstone]
 

@@ -50,10 +50,15 @@ def recorded(position: Position, skips: Collection[Skip]) -> Position:
     """The same position, with what is skipped in its metadata."""
     if not skips:
         return position
-    if len(skips) > MOST:
-        raise SettingsError(f"{len(skips)} records are skipped, and at most {MOST} can be: choose another app name")
     metadata = orjson.loads(position.metadata or "{}") | {"skipped": [list(skip) for skip in sorted(skips)]}
     return Position(position.offset, orjson.dumps(metadata).decode())
+
+
+def checked_skips(skips: set[Skip]) -> set[Skip]:
+    """SettingsError where more are skipped than the metadata of an offset can name."""
+    if len(skips) > MOST:
+        raise SettingsError(f"{len(skips)} records are skipped, and at most {MOST} can be: choose another app name")
+    return skips
 
 
 def place_of(settings: Settings, role: str, partition: int, offset: int) -> str:

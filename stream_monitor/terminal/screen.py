@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import traceback
@@ -44,6 +45,7 @@ def prepare() -> None:
     A traceback is a text too, and may hold one of a stranger.
     """
     sys.excepthook = _tell
+    _show_warnings()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=FALLBACK)
@@ -51,6 +53,21 @@ def prepare() -> None:
         from typer import rich_utils
 
         rich_utils.COLOR_SYSTEM = None
+
+
+class _Warnings(logging.Handler):
+    """What is logged in a command, as a line: names in it are shown, not obeyed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{visible(record.getMessage(), MOST_OF_ERROR)}\n")
+
+
+def _show_warnings() -> None:
+    """Warnings; on a terminal also that something is compiled, for that takes a while. Workers have a log instead."""
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(_Warnings(logging.INFO if sys.stderr.isatty() else logging.WARNING))
+        logging.getLogger("stream_monitor.compiling").setLevel(logging.INFO)
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -22,6 +22,7 @@ from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.recent_rows import RecentRows, RecentRowsState
 from stream_monitor.judge.witness import explain
 from stream_monitor.settings import Settings
+from stream_monitor.terminal import Table
 from tests.judge.logs import Recorded, packed, recorded
 from tests.streams import T0, quick_settings
 
@@ -100,8 +101,8 @@ def test_explain_sees_the_tests_of_rows_and_draws_what_tells_before_from_now() -
     found = explain(Terms(settings, obey_log=True), 0, run.log, published)
     assert found.exact
     assert {"domain_classifier", "mmd", "pca_error"} <= {series.detector for series in found.series}
-    tables = [part for part in drawn(found) if getattr(part, "columns", None)]
-    assert any("a × b" in list(table.columns[0].cells) for table in tables)  # type: ignore[union-attr]
+    tables = [part for part in drawn(found) if isinstance(part, Table)]
+    assert any(row is not None and row[0][0] == "a × b" for table in tables for row in table.rows)
 
 
 def test_a_snapshot_holds_the_rows_and_goes_on() -> None:

@@ -62,7 +62,8 @@ LOGS = [lambda: later_watermarks(log_of(1), 9), lambda: later_watermarks(sampled
 def told(found: list[bytes]) -> list[Any]:
     """What was said, floats to nine digits; of baselines and edges their names."""
     said = [msgspec.msgpack.decode(raw, ext_hook=lambda code, data: None) for raw in found]
-    return [rounded({k: v for k, v in one.items() if not isinstance(v, bytes)}) for one in said]
+    named = [one if isinstance(one, dict) else {"gone": one} for one in said]
+    return [rounded({k: v for k, v in one.items() if not isinstance(v, bytes)}) for one in named]
 
 
 @pytest.mark.parametrize("make", LOGS)
@@ -96,6 +97,24 @@ def test_merging_the_parts_of_open_panes_changes_no_more_than_the_last_digits(ma
 
     assert told(judged(log, merging)) == told(judged(log, lambda judge, _: judge))
     assert fewer > 2
+
+
+def test_snapshots_between_which_parts_were_merged_restore_what_is_open() -> None:
+    rules, records = log = later_watermarks(log_of(1), 9)
+    topic, snapshots, rng = dict[bytes, bytes | None](), Snapshots(), random.Random(5)
+
+    def restored(judge: PartitionJudge, at: int) -> PartitionJudge:
+        nonlocal snapshots
+        if rng.random() < 0.4:
+            judge._merge_open()
+        if rng.random() < 0.4:
+            topic.update({record.key: record.value for record in snapshots.write(judge, at)})
+            found = Snapshots.read([value for value in topic.values() if value is not None], at)
+            snapshots, judge = found.snapshots, PartitionJudge(0, rules, found.state, found.models)
+            judge.rest(snapshots.unchanged(at))
+        return judge
+
+    assert records and told(judged(log, restored)) == told(judged(log, lambda judge, _: judge))
 
 
 def ahead(seed: int = 3, panes: int = 200) -> tuple[Any, list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.topics import create, inspect, ready
 from stream_monitor.settings import Settings
 from tests.kafka.test_exactly_once import workers_of
-from tests.kafka.test_same_result import by_replay, events_of_a_day, read_until, rules_for
+from tests.kafka.test_same_result import PATIENCE_S, by_replay, events_of_a_day, read_until, rules_for
 from tests.streams import Event
 
 pytestmark = pytest.mark.kafka
@@ -86,8 +87,10 @@ def test_an_app_without_the_topic_goes_on_and_says_how_to_get_it(stopped: Settin
     client: AdminClient = admin(rules)
     client.delete_topics([rules.topic("health")])[rules.topic("health")].result(30)
     held = rules.model_copy(update={"topics": rules.topics.model_copy(update={"create": False})})
+    deadline = time.monotonic() + PATIENCE_S
     while "health" in inspect(held).partitions:
-        pass  # the broker forgets it in its own time
+        assert time.monotonic() < deadline
+        time.sleep(0.1)  # the broker forgets it in its own time
     layout = ready(held)
     assert not layout.health and not inspect(held).missing
     events = events_of_a_day(2)
