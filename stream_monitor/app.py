@@ -5,30 +5,48 @@ from __future__ import annotations
 import faulthandler
 import gc
 import logging
-import multiprocessing
+import os
 import signal
-import sys
+import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from types import FrameType
+from contextlib import closing
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
 
+from stream_monitor.checks import misplaced_keys, settings_problems
 from stream_monitor.describe.knowledge import Knowledge
 from stream_monitor.describe.rekey import TARGET, Rekey
 from stream_monitor.describe.stage import Describe, Layout
-from stream_monitor.errors import SettingsError, StreamMonitorError
+from stream_monitor.errors import BrokerError, SettingsError, StreamMonitorError
 from stream_monitor.judge.stage import Judge
 from stream_monitor.kafka.client import Client
 from stream_monitor.kafka.confluent import KafkaClient
 from stream_monitor.kafka.embedded import EmbeddedBroker
 from stream_monitor.kafka.loop import Loop, Report
 from stream_monitor.kafka.skips import parse_skips
-from stream_monitor.kafka.topics import ready
+from stream_monitor.kafka.topics import create, ready
 from stream_monitor.settings import ROLES_IN, Settings
+from stream_monitor.supervise import (
+    AGAIN,
+    CRASHED,
+    REFUSED,
+    StopSignal,
+    Worker,
+    begin,
+    end_with_parent,
+    leave,
+    stop_workers,
+    supervise,
+)
 from stream_monitor.telemetry import logs
+from stream_monitor.telemetry.health import Health
 from stream_monitor.telemetry.metrics import Telemetry
-from stream_monitor.telemetry.server import problems, serve
+from stream_monitor.telemetry.ports import address, listen
+from stream_monitor.telemetry.server import serve
 from stream_monitor.warm import warm_up
+
+__all__ = ["STAGES", "Worker", "run", "run_stage", "start_workers", "stop_workers"]
 
 log = logging.getLogger(__name__)
 
@@ -63,30 +81,55 @@ def stages_of(layout: Layout) -> tuple[str, ...]:
     return ("rekey", *STAGES) if layout.rekey else STAGES
 
 
-def run_stage(settings: Settings, layout: Layout, role: str, worker: int) -> int:
-    """One worker of one stage in this process, until SIGTERM or SIGINT; returns the exit code."""
-    logs.configure(role, worker)
+def run_stage(
+    settings: Settings,
+    layout: Layout,
+    role: str,
+    worker: int,
+    listener: socket.socket | None = None,
+    supervised: bool = False,
+) -> int:
+    """One worker of one stage in this process, until SIGTERM or SIGINT; returns the exit code.
+
+    0 after an orderly stop, 1 after a loud one. For a supervisor: `AGAIN` and `CRASHED` where another start may help.
+    """
+    logs.configure(settings.log, role, worker)
     faulthandler.register(signal.SIGUSR1)  # kill -USR1 shows where a worker hangs
     stop = StopSignal()
+    if supervised:
+        end_with_parent()
     if role == "describe" and layout.rekey:
         settings = settings.behind_rekey()
     try:
-        if role == "describe":  # for judges too: what it compiles is kept on disk, and of a judge no event waits
-            warm_up()
-        client = KafkaClient(settings, role)
-        loop = LOOPS[role](client, settings, layout, time.monotonic)
-        telemetry = Telemetry(role)
-        loop.on_commit = tell_once(loop, telemetry.observe(loop))
-        if settings.http.enabled:
-            serve(settings.http, _offset(role, worker, layout), loop)
-        tune_collector()
-        log.info("running", extra={"role": role, "worker": worker, "transactional_id": client.transactional_id})
-        loop.run(stop.is_set)
+        _work(settings, layout, role, worker, listener, stop)
     except StreamMonitorError as error:
         log.error("%s", error)
-        return 1
+        return AGAIN if supervised and isinstance(error, BrokerError) else REFUSED
+    except Exception:  # whatever it is, it is told, and the worker ends
+        log.exception("an error of our own ends this worker")
+        return CRASHED if supervised else REFUSED
     log.info("stopped", extra={"role": role, "worker": worker})
     return 0
+
+
+def _work(
+    settings: Settings, layout: Layout, role: str, worker: int, listener: socket.socket | None, stop: StopSignal
+) -> None:
+    """Serve the endpoints first, join the group last; and leave it on every way out."""
+    health = Health(time.monotonic)
+    if listener is not None:
+        serve(settings.http, listener, health, role)
+    if role == "describe":  # for judges too: what it compiles is kept on disk, and of a judge no event waits
+        warm_up()
+    if stop.is_set():
+        return
+    with closing(KafkaClient(settings, role)) as client:
+        loop = LOOPS[role](client, settings, layout, time.monotonic)
+        loop.on_commit = tell_once(loop, Telemetry().observe(loop))
+        health.follow(loop)
+        tune_collector()
+        log.info("running", extra={"pid": os.getpid(), "transactional_id": client.transactional_id})
+        loop.run(stop.is_set)
 
 
 def tell_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report], None]:
@@ -95,7 +138,7 @@ def tell_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report]
 
     def also_warn(report: Report) -> None:
         listen(report)
-        problem = loop.stage.vitals().get("problem")
+        problem = loop.stage.vitals().problem
         if problem is not None and not told:
             told.append(problem)
             log.warning("%s", problem)
@@ -114,56 +157,64 @@ def tune_collector() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-class StopSignal:
-    """Set by the first SIGTERM or SIGINT; one that comes a second later exits at once.
-
-    Ctrl-C reaches a worker twice, from the terminal and from its parent: that is one wish, not two.
-    """
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._since is not None and now - self._since > 1:
-            sys.exit(128 + number)
-        self._since = self._since or now
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-        return self._since is not None
-
-
-@dataclass(slots=True)
-class Worker:
-    """A process of one stage."""
-
-    role: str
-    number: int
-    process: multiprocessing.process.BaseProcess
-
-
 def start_workers(settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> list[Worker]:
-    """Start processes (spawned: librdkafka does not survive a fork).
+    """Start processes, of which each serves its own port.
 
     The settings, and the secrets among them, go to a worker through a pipe: its command line does not show them.
     """
-    context = multiprocessing.get_context("spawn")
-    started = []
-    for number in range(workers):
-        for role in roles:
-            process = context.Process(
-                target=_worker_main, args=(settings, layout, role, number), name=f"{role}-{number}"
-            )
-            process.start()
-            started.append(Worker(role, number, process))
-    return started
+    return _Command(settings, layout, roles, workers).start()
 
 
-def _worker_main(settings: Settings, layout: Layout, role: str, number: int) -> None:
-    sys.exit(run_stage(settings, layout, role, number))
+class _Command:
+    """The workers of one command, and the ports that they keep when one of them is started again."""
+
+    def __init__(self, settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> None:
+        self.settings, self.layout = settings, layout
+        self.names = [(role, number) for number in range(workers) for role in roles]
+        self._ports: dict[tuple[str, int], socket.socket] = {}
+        if settings.http.enabled:
+            found = listen(settings.http, [_offset(role, number, layout) for role, number in self.names])
+            self._ports = dict(zip(self.names, found, strict=True))
+
+    def run_here(self) -> int:
+        """The only worker, in this process."""
+        ((role, number),) = self.names
+        self._tell()
+        return run_stage(self.settings, self.layout, role, number, self._ports.get((role, number)))
+
+    def start(self) -> list[Worker]:
+        """All of them, each in a process."""
+        return [Worker(role, number, self._begin(role, number, self.layout)) for role, number in self.names]
+
+    def supervise(self) -> int:
+        """Start all, and keep them running until a signal."""
+        stop = StopSignal()
+        self._tell()
+        return supervise(self.start(), self._begin_again, stop.is_set)
+
+    def _begin(self, role: str, number: int, layout: Layout) -> BaseProcess:
+        listener = self._ports.get((role, number))
+        return begin(f"{role}-{number}", _worker_main, self.settings, layout, role, number, listener)
+
+    def _begin_again(self, worker: Worker) -> BaseProcess:
+        """What a person accepted was for the start that saw it."""
+        layout = replace(self.layout, accept_repartition=False, accept_new_topics=False)
+        return self._begin(worker.role, worker.number, layout)
+
+    def _tell(self) -> None:
+        """Where events go in, and where to look."""
+        settings = self.settings
+        log.info("send events to the topic %s on %s", settings.topic("predictions"), settings.kafka.bootstrap_servers)
+        read = [role for role in ROLES_IN if role != "predictions"]
+        log.info("also read: %s", ", ".join(map(settings.topic, read)))
+        for (role, number), listener in self._ports.items():
+            log.info("metrics of %s-%d at %s/metrics", role, number, address(settings.http, listener))
+
+
+def _worker_main(
+    settings: Settings, layout: Layout, role: str, number: int, listener: socket.socket | None = None
+) -> None:
+    leave(run_stage(settings, layout, role, number, listener, supervised=True))
 
 
 def run(
@@ -175,46 +226,44 @@ def run(
     accept_new_topics: bool = False,
     skip: Sequence[str] = (),
 ) -> int:
-    """Run a stage, or all (None), until a signal or a worker's failure; the exit code is the worst of the workers'.
+    """Run a stage, or all (None), until a signal, or until a worker cannot go on.
 
-    SettingsError before anything starts when the endpoints would be open to other machines without being guarded.
+    Everything that can be wrong with settings, ports and topics is found before anything joins a group.
     """
-    if wrong := problems(settings.http):
+    if wrong := settings_problems(settings):
         raise SettingsError("\n".join(wrong))
-    if embedded:
-        with EmbeddedBroker() as broker:
-            print(f"embedded broker for trying things out: bootstrap servers {broker.bootstrap}", file=sys.stderr)
-            settings = broker.reached_by(settings)
-            return _supervise(settings, broker.layout(settings), STAGES if role is None else (role,), workers)
-    skips = parse_skips(settings, skip)
-    layout = replace(ready(settings, accept_repartition), accept_new_topics=accept_new_topics, skips=skips)
+    logs.configure(settings.log, logs.COMMAND, 0)
+    try:
+        if embedded:
+            with EmbeddedBroker() as broker:
+                log.warning("an embedded broker, to try things out; it keeps little: %s", broker.bootstrap)
+                settings = broker.reached_by(settings)
+                return _run(settings, broker.layout(settings), role, workers)
+        skips = parse_skips(settings, skip)
+        layout = _ready(settings, accept_repartition)
+        layout = replace(layout, accept_new_topics=accept_new_topics, skips=skips)
+        if misplaced := misplaced_keys(settings, layout.rekey):
+            log.warning("%s", misplaced)
+        return _run(settings, layout, role, workers)
+    except SettingsError:
+        raise
+    except StreamMonitorError as error:
+        log.error("%s", error)
+        return REFUSED
+
+
+def _ready(settings: Settings, accept_repartition: bool) -> Layout:
+    """Topics that can be worked with, made where they are missing."""
+    if settings.topics.create and (made := create(settings)):
+        log.info("topics made: %s", ", ".join(made))
+    given = settings.model_copy(update={"topics": settings.topics.model_copy(update={"create": False})})
+    return ready(given, accept_repartition)
+
+
+def _run(settings: Settings, layout: Layout, role: str | None, workers: int) -> int:
     if role == "rekey" and not layout.rekey:
         raise SettingsError("there is nothing to rekey: set join.rekey if labels or feedback are not keyed by id")
     if role in STAGES and layout.rekey:
         log.warning("labels come through the rekey stage here: it must run somewhere, too (run --role rekey)")
-    if role is not None and workers == 1:
-        return run_stage(settings, layout, role, 0)
-    return _supervise(settings, layout, stages_of(layout) if role is None else (role,), workers)
-
-
-def _supervise(settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> int:
-    started = start_workers(settings, layout, roles, workers)
-    stop = StopSignal()
-    try:
-        while not stop.is_set() and all(w.process.is_alive() for w in started):
-            started[0].process.join(0.2)
-    finally:
-        codes = stop_workers(started)
-    return max(abs(code) for code in codes)
-
-
-def stop_workers(started: Sequence[Worker], timeout_s: float = 30.0) -> list[int]:
-    """Ask all to stop, wait, kill what does not; their exit codes."""
-    for worker in started:
-        worker.process.terminate()
-    for worker in started:
-        worker.process.join(timeout_s)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-    return [worker.process.exitcode or 0 for worker in started]
+    command = _Command(settings, layout, stages_of(layout) if role is None else (role,), workers)
+    return command.run_here() if len(command.names) == 1 else command.supervise()

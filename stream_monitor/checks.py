@@ -16,9 +16,8 @@ from stream_monitor.telemetry import server
 
 def check(settings: Settings) -> tuple[str, list[str], list[str]]:
     """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics; what to know)."""
-    problems = limit_problems(settings)
+    problems = settings_problems(settings)
     notes: list[str] = []
-    problems += server.problems(settings.http)
     try:
         report = inspect(settings)
         problems += report.problems
@@ -40,6 +39,16 @@ def _limited(settings: Settings) -> list[tuple[str, str]]:
         except StreamMonitorError:  # told among the problems
             continue
     return found
+
+
+def settings_problems(settings: Settings) -> list[str]:
+    """What is wrong with the settings and can be told without a broker; `run` demands that there is nothing."""
+    return limit_problems(settings) + server.problems(settings.http)
+
+
+def misplaced_keys(settings: Settings, rekey: bool) -> str | None:
+    """What is wrong with where the latest keys of the input topics lie: labels would miss their predictions."""
+    return problem(sample(settings)[0], settings.topics.partitioner, rekey)
 
 
 def limit_problems(settings: Settings) -> list[str]:

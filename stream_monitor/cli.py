@@ -18,8 +18,9 @@ from stream_monitor.commands.evaluate import evaluate
 from stream_monitor.commands.failure import CommandLine, fail
 from stream_monitor.commands.options import Config, demand_apart, span, timed, written
 from stream_monitor.commands.status import status
-from stream_monitor.errors import StreamMonitorError
+from stream_monitor.errors import BrokerError, StreamMonitorError
 from stream_monitor.settings import load
+from stream_monitor.telemetry.logs import configure_command
 from stream_monitor.terminal import Screen, finish, prepare
 
 app = typer.Typer(
@@ -63,7 +64,7 @@ def main() -> None:
     try:
         app()
     except StreamMonitorError as error:
-        fail(str(error))
+        fail(str(error), 1 if isinstance(error, BrokerError) else 2)
     except OSError as error:
         if error.filename is None and error.errno not in FULL:  # then it is not about a file of the user's
             raise
@@ -89,6 +90,7 @@ def _root(
     ] = False,
 ) -> None:
     """Shared options."""
+    configure_command()
 
 
 @app.command()
@@ -128,13 +130,18 @@ def run(
     Needs no settings: missing topics are made, models and features are learned from the stream, the first 10,000
     values of each measure become its baseline.
 
+    Settings, ports and topics are checked before a group is joined. A worker that is killed, crashes or loses Kafka is
+    started again, up to five times in a row; one that cannot go on ends all with its reason and exit code 1. SIGTERM or
+    Ctrl-C: a last commit and exit code 0; a second one ends at once.
+
     Example: `STREAM_MONITOR__KAFKA__BOOTSTRAP_SERVERS=broker:9092 stream-monitor run`
     """
     from stream_monitor.app import run
+    from stream_monitor.supervise import leave
 
     chosen = None if role is Role.all else role.value
     consent = accept_repartition, accept_new_topics, skip_record or []
-    raise typer.Exit(run(load(config), chosen, workers, embedded, *consent))
+    leave(run(load(config), chosen, workers, embedded, *consent))
 
 
 @app.command()

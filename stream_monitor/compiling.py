@@ -236,8 +236,7 @@ def _tell_compiling(first: str) -> None:
     """Once in a process; the log holds what it began with, for after `warm_up` nothing should be left."""
     folder = code_folder()
     often = "at each start, for it cannot be kept" if folder is None else f"once, and kept in {folder}"
-    told = f"compiling what reads and judges events, {often}: this takes up to a minute"
-    log.info(told, extra={"first": first})
+    log.info("compiling what reads and judges events, %s: this takes up to a minute", often, extra={"first": first})
 
 
 @functools.cache

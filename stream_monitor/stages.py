@@ -9,7 +9,9 @@ back is the way of a restart.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+
+from stream_monitor.vitals import Vitals
 
 Partition = tuple[str, int]
 """(topic role, partition number); a role such as `predictions` stands for the topic's name."""
@@ -155,8 +157,8 @@ class Stage(Protocol):
     def committed(self) -> None:
         """The last flush is committed."""
 
-    def vitals(self) -> dict[str, Any]:
-        """What telemetry shows of the stage, since the last commit or as it stands."""
+    def vitals(self) -> Vitals:
+        """What telemetry shows of the stage, as of the last commit."""
 
     def ahead(self, status: dict[Partition, PartitionStatus]) -> set[Partition]:
         """Partitions to pause until slower ones have caught up."""

@@ -10,8 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "stream_monitor"
 DOOR = PACKAGE / "terminal"
-OWN_WORDS = {"app.py", "kafka/local.py"}
-"""Print the address of a broker that they started themselves, and no text of anybody else."""
+OWN_WORDS = {"kafka/local.py"}
+"""Prints the address of a broker that it started itself, and no text of anybody else."""
 WRITERS = {"echo", "secho", "print_json", "from_markup", "print_exception"}
 
 

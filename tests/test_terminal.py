@@ -15,7 +15,7 @@ import typer
 
 from stream_monitor.commands.options import moment
 from stream_monitor.pictures import to_the_second, when
-from stream_monitor.telemetry.logs import JsonFormatter
+from stream_monitor.telemetry.logs import JsonFormatter, TextHandler
 from stream_monitor.terminal import Column, Line, Screen, Table, bold, coloured, dim, visible
 from stream_monitor.terminal.texts import MARKS, safe_json
 from tests.hostile_names import NAMES, TOO_LONG
@@ -116,6 +116,16 @@ def test_log_lines_on_a_terminal_are_the_same_json() -> None:
         told = JsonFormatter("judge", 0, terminal=True).format(record)
         assert json.loads(told)["model"] == name and not steering(told)
         assert json.loads(JsonFormatter("judge", 0).format(record))["message"] == f"said {name}"
+
+
+def test_log_lines_of_text_show_what_would_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    import logging
+
+    handler = TextHandler("judge-0")
+    for name in [*NAMES.values(), "\ud800", "one\ntwo"]:
+        handler.emit(logging.LogRecord("x", logging.WARNING, "x", 1, "said %s", (name,), None))
+    told = capsys.readouterr().err
+    assert not steering(told) and told.count("Z judge-0") == len(NAMES) + 2 and "warning: said one\n  two\n" in told
 
 
 def test_times_name_their_zone() -> None:

@@ -56,7 +56,9 @@ class Joiner:
         self.outcomes = Outcomes(self.book, settings.time.pane, settings.join.grain, settings.segments)
         self.stores: dict[int, PendingStore] = {}
         self.evicted = 0
+        """Unlabelled predictions that were dropped since the last commit, for too many waited."""
         self.overflow = 0
+        """Rows since the last commit that found no place: too many of one id, or too many names of signals."""
         self._logs: dict[int, _Log] = {}
         self._waiting: list[tuple[I64, LabelRows | SignalRows]] = []
         self._joined: list[Joined] = []
@@ -85,6 +87,7 @@ class Joiner:
         self._logs.pop(partition, None)
         if not self.stores:
             self._joined, self._waiting, self._written = [], [], []
+            self.evicted = self.overflow = 0
 
     # --- taking in ---
 
@@ -222,7 +225,8 @@ class Joiner:
         return {number: low for number, low in lows.items() if low is not None}
 
     def committed(self) -> None:
-        """What was written stands."""
+        """What was written stands; counting begins again."""
+        self.evicted = self.overflow = 0
         for store in self.stores.values():
             store.settle()
 

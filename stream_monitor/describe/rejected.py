@@ -123,7 +123,6 @@ class Rejected:
             )
             yield Output("dead-letters", msgspec.json.encode(letter), f"{topic}/{number}/{told.first}".encode())
 
-    def vitals(self) -> dict[str, dict[str, int] | int]:
+    def counted(self) -> tuple[dict[str, int], int]:
         """By reason since the last commit, and how many of them got no letter of their own."""
-        summed = sum(told.count for told in self._overlay.sums.values())
-        return {"rejects": dict(self._overlay.reasons), "summed": summed}
+        return dict(self._overlay.reasons), sum(told.count for told in self._overlay.sums.values())

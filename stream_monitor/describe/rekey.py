@@ -7,11 +7,11 @@ time, under the id of its prediction; one whose id cannot be read goes on too, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Plain, Position
+from stream_monitor.vitals import Vitals
 
 TARGET = {"labels": "labels-by-id", "feedback": "feedback-by-id"}
 """The role that each role's records go to."""
@@ -82,9 +82,9 @@ class Rekey(Plain):
         self._outputs, self.held = [], 0
         self._saved = dict(self._next)
 
-    def vitals(self) -> dict[str, Any]:
+    def vitals(self) -> Vitals:
         """It has none of its own."""
-        return {}
+        return Vitals()
 
     def ahead(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
         """It waits for nobody."""

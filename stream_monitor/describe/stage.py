@@ -6,7 +6,7 @@ partitions, and what the judge said of edges.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
@@ -35,6 +35,7 @@ from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Consent, Logs, Message, Output, Partition, PartitionStatus, Plain, Position, Skip
 from stream_monitor.types import I64
+from stream_monitor.vitals import DescribeVitals
 
 _partition = methodcaller("partition")
 JOINED_ROLES = ("predictions", "labels", "feedback")
@@ -78,12 +79,13 @@ class Describe(Plain):
         self._reel = Reel(settings.segments, settings.privacy.rules(), settings.embeddings, settings.sample.rows > 0)
         self._rejected = Rejected(settings)
         self._placed_keys = {role: Placed() for role in JOINED_ROLES}
-        self._vitals: dict[str, Any] = {}
+        self._vitals = DescribeVitals()
         self._reset_overlay()
 
     def _reset_overlay(self) -> None:
         self._intake = Intake(self._reel, self.settings.time.max_skew)
         self._others = 0
+        self._late, self._duplicates = Counter[str](), Counter[str]()
         self._observed: list[tuple[I64, I64, list[Columns]]] = []
         self._rejected.forget()
 
@@ -299,6 +301,7 @@ class Describe(Plain):
             status = np.where(late, LATE, ACCEPTED)
             ids = self._intake.hashes()
             status[self.joiner.predictions((partition, ts, before), ids, parts)] = DUPLICATE
+            self._count("predictions", status)
             panes = self._pane(np.where(late, before, ts)), status
             made += batches("input", parts, panes, Sampling(ids[:, 0], most) if most else None)
         if self._observed:
@@ -308,9 +311,15 @@ class Describe(Plain):
                 for part in columns:
                     by_model[part.models.names[0]].append(part)
             status = np.where(ts < before - lateness, LATE, ACCEPTED)
+            self._count("observations", status)
             merged = [merge(by_model[model]) for model in sorted(by_model)]
             made += batches("observation", merged, (self._pane(np.where(status == LATE, before, ts)), status))
         return made
+
+    def _count(self, role: str, status: I64) -> None:
+        """What telemetry shows of events that count as something else than accepted."""
+        self._late[role] += int((status == LATE).sum())
+        self._duplicates[role] += int((status == DUPLICATE).sum())
 
     def _pane(self, at: I64) -> I64:
         return at - at % self.settings.time.pane
@@ -363,18 +372,24 @@ class Describe(Plain):
 
     def committed(self) -> None:
         """Start from zero."""
+        rejects, summed = self._rejected.counted()
+        partitioner = self.settings.topics.partitioner
+        self._vitals = DescribeVitals(
+            rejects=rejects,
+            summed=summed,
+            late=dict(self._late),
+            duplicates=dict(self._duplicates),
+            evicted=self.joiner.evicted,
+            overflow=self.joiner.overflow,
+            pending=sum(len(store) for store in self.joiner.stores.values()),
+            misplaced_keys={role: placed.misplaced(partitioner) for role, placed in self._placed_keys.items()},
+            problem=problem(self._placed_keys, partitioner, self.layout.rekey),
+        )
         self.joiner.committed()
-        self._vitals = {
-            **self._rejected.vitals(),
-            "pending": sum(len(store) for store in self.joiner.stores.values()),
-            "evicted": self.joiner.evicted,
-            "misplaced_keys": {r: p.misplaced(self.settings.topics.partitioner) for r, p in self._placed_keys.items()},
-            "problem": problem(self._placed_keys, self.settings.topics.partitioner, self.layout.rekey),
-        }
         self._saved = dict(self.next_offset)
         self._reset_overlay()
 
-    def vitals(self) -> dict[str, Any]:
+    def vitals(self) -> DescribeVitals:
         """Rejects of the last commit, and how much waits for labels."""
         return self._vitals
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,6 +20,7 @@ from stream_monitor.judge.snapshots import Restored, Snapshots, source_of
 from stream_monitor.recorded import judged_text
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.vitals import JudgeVitals
 
 METADATA_FORMAT = 1
 SNAPSHOT_BYTES = 64_000_000
@@ -52,6 +52,28 @@ class _Seat:
         self.progress_due = True
         self.notices_due = False
         """All that describe was told is to be told again, once what was published is read."""
+        self._waited = judge.state.told_wait
+        self._lost, self._refused = self._lost_labels(), judge.state.refused
+
+    def _lost_labels(self) -> dict[str, int]:
+        return {name: model.state.lost_labels for name, model in self.judge.models.items()}
+
+    def new_wait(self) -> bool:
+        """Whether workers were asked to wait who were not when this was asked last."""
+        before, self._waited = self._waited, self.judge.state.told_wait
+        return self._waited and not before
+
+    def new_refused(self) -> int:
+        """Records that were refused since this was asked last."""
+        before, self._refused = self._refused, self.judge.state.refused
+        return max(0, self._refused - before) if self.next >= self.published_until else 0
+
+    def new_lost_labels(self) -> int:
+        """Labels that came too late since this was asked last; none of what another worker has counted already."""
+        before, self._lost = self._lost, self._lost_labels()
+        if self.next < self.published_until:
+            return 0
+        return sum(max(0, lost - before.get(name, 0)) for name, lost in self._lost.items())
 
 
 class Judge:
@@ -67,6 +89,7 @@ class Judge:
         self._outputs: list[Output] = []
         self.held = 0
         self.panes = 0
+        self._vitals = JudgeVitals()
 
     @property
     def changelog(self) -> str:
@@ -226,17 +249,25 @@ class Judge:
         self._outputs, self.held = [], 0
         for seat in self.seats.values():
             seat.saved_next, seat.saved_snapshot = max(seat.next, seat.saved_next), seat.snapshot
+        self._vitals = self._take_vitals()
 
-    def vitals(self) -> dict[str, Any]:
-        """Models, open alerts and watermarks."""
+    def vitals(self) -> JudgeVitals:
+        """Models, open alerts, watermarks, and what was lost or had to wait."""
+        return self._vitals
+
+    def _take_vitals(self) -> JudgeVitals:
         judges = {number: seat.judge for number, seat in self.seats.items()}
         models = [model for judge in judges.values() for model in judge.models.values()]
-        return {
-            "models": len(models),
-            "refused_records": sum(judge.state.refused for judge in judges.values()),
-            "open_alerts": sum(model.state.alerts.open for model in models),
-            "watermarks": {number: judge.state.watermarks.of("input") for number, judge in judges.items()},
-        }
+        return JudgeVitals(
+            models=len(models),
+            open_alerts=sum(model.state.alerts.open for model in models),
+            watermarks={number: judge.state.watermarks.of("input") for number, judge in judges.items()},
+            open_bytes=sum(judge.open_bytes.nbytes for judge in judges.values()),
+            waiting=sum(judge.state.told_wait for judge in judges.values()),
+            waits=sum(seat.new_wait() for seat in self.seats.values()),
+            refused_records=sum(seat.new_refused() for seat in self.seats.values()),
+            lost_labels=sum(seat.new_lost_labels() for seat in self.seats.values()),
+        )
 
     def ahead(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
         """Judges wait for nobody."""

@@ -83,6 +83,10 @@ class Client(Protocol):
     def restored(self) -> float:
         """How much of a change log is read, while one is; else 1."""
 
+    @property
+    def moved(self) -> float:
+        """When the reading of a change log last came forward, by `time.monotonic`; minus infinity before the first."""
+
     def table(self, role: str) -> list[TableRecord]:
         """New records of a small topic that every worker reads whole; never blocks."""
 
@@ -96,4 +100,4 @@ class Client(Protocol):
         """Read all assigned partitions but these."""
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group, and let go of everything; a second time does nothing."""

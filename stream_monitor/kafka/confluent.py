@@ -19,7 +19,7 @@ from confluent_kafka import (
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import OffsetSpec
 
-from stream_monitor.errors import BrokerError, CommitUnknown
+from stream_monitor.errors import BrokerError, CommitUnknown, RestoreError
 from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf, TableRecord, Topic
 from stream_monitor.kafka.clients import CALL_S, FETCH, PARTITIONER, Reasons, common, made
 from stream_monitor.kafka.logs import Logs
@@ -34,6 +34,10 @@ HANG_S = 15.0
 """A commit that takes so much longer than a transaction may hangs: the broker has aborted it long since."""
 
 
+LEAVE_S = 10.0
+"""A broker that takes longer to let a worker go is away, and misses it by itself."""
+
+
 class KafkaClient:
     """The clients of one stage in one process."""
 
@@ -46,6 +50,7 @@ class KafkaClient:
         self._consumer: Consumer | None = None
         self._next_generation = True
         self._paused: set[Partition] = set()
+        self._closed = False
         self._starts: dict[Partition, int] = {}
         """Where reading began, or began again, in each partition."""
         self._written: set[str] = set()
@@ -180,7 +185,7 @@ class KafkaClient:
                 log.warning("kafka: %s", error.str())
                 continue
             if error.code() == KafkaError._AUTO_OFFSET_RESET:
-                raise BrokerError(f"{error.str()}: the committed offset has expired or lies beyond the log's end")
+                raise RestoreError(f"{error.str()}: the committed offset has expired or lies beyond the log's end")
             raise BrokerError(f"kafka: {error.str()}")
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Position]:
@@ -198,7 +203,7 @@ class KafkaClient:
         found |= {part: Position(offset, "") for part, offset in starts.items()}
         for part, position in found.items():
             if not position.metadata and part not in fresh:
-                raise BrokerError(
+                raise RestoreError(
                     f"{self.settings.topic(part[0])}/{part[1]} has the committed offset {position.offset} without our "
                     "metadata: a tool moved the group. Choose another app name to begin anew."
                 )
@@ -230,6 +235,11 @@ class KafkaClient:
     def restored(self) -> float:
         """How much of a change log is read, while one is."""
         return self._logs.restored
+
+    @property
+    def moved(self) -> float:
+        """When the reading of a change log last came forward."""
+        return self._logs.moved
 
     def table(self, role: str) -> list[TableRecord]:
         """New records of a topic that is read whole."""
@@ -390,9 +400,20 @@ class KafkaClient:
         )
 
     def close(self) -> None:
-        """Leave the group at once, so that others need not wait for a time-out."""
+        """Leave the group at once, so that others need not wait for a time-out; a second time does nothing.
+
+        A broker that does not answer is not waited for: then the process ends, with its stacks on stderr.
+        """
         faulthandler.cancel_dump_traceback_later()
-        self._group.close()
-        self._logs.close()
-        if self._slot is not None:
-            self._slot.close()
+        if self._closed:
+            return
+        self._closed = True
+        faulthandler.dump_traceback_later(LEAVE_S, exit=True)
+        try:
+            if self._consumer is not None:
+                self._call(self._consumer.close)
+            self._logs.close()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            if self._slot is not None:
+                self._slot.close()

@@ -18,7 +18,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec
 
-from stream_monitor.errors import BrokerError
+from stream_monitor.errors import BrokerError, RestoreError
 from stream_monitor.kafka.client import TableRecord, Topic
 from stream_monitor.kafka.clients import CALL_S, FETCH, Reasons, admin, common, made
 from stream_monitor.settings import Settings
@@ -33,6 +33,8 @@ LOST_S = 5.0
 """A transaction of a worker's own id that is open so long after its start is one that the broker has lost."""
 NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 """The id of a topic on a broker that gives none."""
+EMBEDDED = "mockCluster"
+"""How librdkafka names the cluster of an embedded broker."""
 OPEN_S = 30.0
 """A transaction stays open so much longer than it may only where the broker has lost it."""
 
@@ -53,6 +55,10 @@ class Logs:
         self._tables: dict[str, Consumer] = {}
         self.restored = 1.0
         """How much of a change log is read, while one is."""
+        self._embedded: bool | None = None
+        """Whether this is the embedded broker, which describes no topics; None: not known yet."""
+        self.moved = float("-inf")
+        """When the reading of one last came forward."""
 
     def offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         """Offsets of partitions, open transactions included; a broker that restarts is waited for."""
@@ -77,6 +83,11 @@ class Logs:
 
     def _topics_once(self, roles: Collection[str]) -> dict[str, Topic]:
         names = {self.settings.topic(role): role for role in roles}
+        if self._embedded is None:
+            self._embedded = str(self.admin.list_topics(timeout=CALL_S).cluster_id).startswith(EMBEDDED)
+        if self._embedded:
+            known = self.admin.list_topics(timeout=CALL_S).topics
+            return {role: Topic(None, len(known[name].partitions)) for name, role in names.items() if name in known}
         found = {}
         answers = self.admin.describe_topics(TopicCollection(list(names)), request_timeout=CALL_S)
         for name, future in answers.items():
@@ -108,7 +119,7 @@ class Logs:
         begin = self.offsets([(role, number)], OffsetSpec.earliest())[role, number]
         end = self.ends([(role, number)])[role, number]
         if 0 <= start < begin and role == "pending":
-            raise BrokerError(
+            raise RestoreError(
                 f"{topic}/{number} begins at {begin}, but a restore needs {start}: the change log has expired. "
                 "Labels of predictions before that would be lost; raise its retention, or choose another app name."
             )
@@ -139,6 +150,7 @@ class Logs:
                     log.info("restoring %s/%s: %.0f %%", tp.topic, tp.partition, 100 * self.restored)
                 if position > at:
                     at, moved = position, time.monotonic()
+                    self.moved = moved
                 elif waited > LOST_S and not ended:
                     self._end_lost(tp)
                     ended = True

@@ -25,7 +25,7 @@ from stream_monitor.kafka.client import Aborted, Batch, Client, TableRecord, Top
 from stream_monitor.kafka.identity import grown, growth, ids_in, ids_of, lost_offset, made_anew, named, refusal
 from stream_monitor.kafka.skips import checked_skips, place_of, recorded, skips_of
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Consent, Output, Partition, PartitionStatus, Position, Stage
+from stream_monitor.stages import Consent, Message, Output, Partition, PartitionStatus, Position, Stage
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ FEWEST, CONSUME = 50, 5_000
 """Messages that are asked for at once: fewer where a step takes long, more where it does not."""
 STEP_S = 5.0
 """A step should take no longer: commits, heartbeats and signals wait for it."""
+PIECE_S = 1.0
+"""A stage is given no more at once than it takes in this long: a signal to stop waits for it."""
 _partition = methodcaller("partition")
 POLL_S = 0.2
 MOST_ABORTS = 10
@@ -54,6 +56,10 @@ class Report:
     step_s: float = 0.0
     commit_s: float = 0.0
     lag: dict[Partition, int] = field(default_factory=dict)
+    paused: int = 0
+    """Partitions that wait until slower ones have caught up."""
+    restores: int = 0
+    """Partitions whose state was read back."""
     aborted: bool = False
 
     def counted(self, outputs: Iterable[Output]) -> Iterator[Output]:
@@ -106,34 +112,45 @@ class Loop:
         """Messages that the next call of consume asks for."""
         self._count = 0
         self._last_commit = clock()
+        self._stopping: Callable[[], bool] = lambda: False
+        self._leaving = False
+        self._left_out = False
+        """Messages that the client has handed out were not taken in: its position is ahead of us."""
+        self._piece = CONSUME
+        """Messages that a stage takes in about `PIECE_S`."""
+        self._come_back()
         self._last_seen: dict[Partition, float] = {}
         client.subscribe(self.roles, self)
 
     # --- the loop ---
 
     def run(self, stopping: Callable[[], bool]) -> None:
-        """Until `stopping`; leaves with a last commit."""
-        while not stopping():
-            self.tick()
-        if self.owned:
-            self.commit()
-        self.client.close()
+        """Until `stopping`; leaves with a last commit, or without one where something is wrong; the caller closes."""
+        self._stopping = stopping
+        try:
+            while not stopping():
+                self.tick()
+            if self.owned:
+                self.commit(within=self._left_out)
+        finally:
+            self._leaving = True  # what is not committed by now must not be when the group takes the partitions
 
     def tick(self, timeout_s: float = POLL_S) -> None:
         """Consume once, and commit when it is time."""
+        self._come_back()
         batches = self._consume(timeout_s)
-        started = self.clock()
+        started, before = self.clock(), self._count
         for role, messages in batches:
             parts = {(role, number) for number in set(map(_partition, messages))}
             if not parts <= self.owned:  # revoked while the message was on its way
                 messages = [m for m in messages if (role, m.partition()) in self.owned]
             if self._skips:
                 messages = [m for m in messages if not self._skipped(role, m.partition(), m.offset())]
-            self.stage.step(role, messages)
-            self._count += len(messages)
-            self._report.messages[role] = self._report.messages.get(role, 0) + len(messages)
+            self._step(role, messages)
             self._last_seen.update(dict.fromkeys(parts & self.owned, started))
         now = self.clock()
+        if (taken := self._count - before) and now > started:
+            self._piece = max(FEWEST, int(taken * PIECE_S / (now - started)))
         self._report.step_s += now - started
         if now - started > STEP_S:
             self._most = max(self._most // 2, FEWEST)
@@ -141,6 +158,17 @@ class Loop:
             self._most = min(2 * self._most, CONSUME)
         if self._due(now):
             self.commit()
+
+    def _step(self, role: str, messages: Sequence[Message]) -> None:
+        """Take in messages; a worker that is to stop meanwhile leaves the rest to whoever comes next."""
+        for start in range(0, len(messages), self._piece):
+            if self._stopping():
+                self._left_out = True
+                return
+            piece = messages[start : start + self._piece]
+            self.stage.step(role, piece)
+            self._count += len(piece)
+            self._report.messages[role] = self._report.messages.get(role, 0) + len(piece)
 
     def _skipped(self, role: str, number: int, offset: int) -> bool:
         if (role, number, offset) not in self._skips:
@@ -170,7 +198,11 @@ class Loop:
         return bool(self.owned) and (full or (now - self._last_commit) * 1000 >= rules.interval)
 
     def commit(self, within: bool = False) -> None:
-        """One transaction of everything since the last; `within` a call of consume, which may hold messages back."""
+        """One transaction of everything since the last; `within` a call of consume, which may hold messages back.
+
+        So it is, too, when a worker stops with messages in hand that it has not taken in.
+        """
+        self._come_back()
         started = self.clock()
         if self.on_table is not None:
             for record in self.client.table(TOLD):
@@ -178,6 +210,7 @@ class Loop:
         self._demand_same_topics()
         status = dict.fromkeys(self.owned, UNTOLD) if within else self._status(started)
         report, self._report = self._report, Report()
+        self._come_back(self.settings.kafka.transaction_timeout / 1000)
         try:
             self.client.transact(report.counted(self.stage.flush(status)), self._offsets)
         except Aborted as aborted:
@@ -191,12 +224,24 @@ class Loop:
             self._unnamed.clear()
             self.stage.committed()
             if not within:  # what is not known to be at its end looks as if it were far behind
-                self.client.pause(self.stage.ahead(status))
+                self.client.pause(ahead := self.stage.ahead(status))
+                report.paused = len(ahead)
         self._count, self._last_commit = 0, self.clock()
         if not within:
             self.lag = sum(report.lag.values())
         report.commit_s = self._last_commit - started
         self.on_commit(report)
+        self._come_back()
+
+    def _come_back(self, extra_s: float = 0.0) -> None:
+        """Come this far; what follows may take `http.hung_after`, and `extra_s` where it is known to need more."""
+        self._due_back = self.clock() + self.settings.http.hung_after / 1000 + extra_s
+
+    def hung(self) -> str | None:
+        """Why this worker is taken to hang; None while it comes back in time, or a restore moves. For other threads."""
+        now, after = self.clock(), self.settings.http.hung_after / 1000
+        late = now - max(self._due_back, self.client.moved + after)
+        return f"the loop has not come back for {late + after:.0f} s" if late > 0 else None
 
     def _learn(self, record: TableRecord, on_table: Callable[[bytes], None]) -> None:
         """Take in a record of `baselines`; only speed depends on them, so one that is not ours is left out."""
@@ -271,8 +316,10 @@ class Loop:
             starts = self._restore(partitions)
             self.owned |= set(partitions)
             self._last_seen.update(dict.fromkeys(partitions, self.clock()))
-            self.ready, self.lag = True, None
             log.info("assigned %s", _told(partitions))
+            if not self.ready:
+                log.info("ready")
+            self.ready, self.lag = True, None
             return starts
         except StreamMonitorError as error:
             self.failure = error
@@ -283,6 +330,7 @@ class Loop:
         self._skips = checked_skips(self._skips.union(*(skips_of(p.metadata) for p in positions.values())))
         logs = {}
         for partition, position in positions.items():
+            self._come_back()
             start = self.stage.log_start(partition, position)
             if start is not None:
                 records = self.client.read_log(self.stage.changelog, partition[1], start, self.stage.keyed)
@@ -290,6 +338,7 @@ class Loop:
                 if records and not position.metadata and not self._begins_anew(partition, records):
                     raise RestoreError(lost_offset(self.settings, partition, self.stage.changelog))
                 logs[partition[1]] = records
+        self._report.restores += len(logs)
         starts = self.stage.assign(positions, logs)
         if TOLD in self._anew:
             log.warning("%s was made anew: it is filled again", self.settings.topic(TOLD))
@@ -336,7 +385,7 @@ class Loop:
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Commit what is finished, then forget."""
         try:
-            if self.failure is None and self.owned:
+            if self.failure is None and self.owned and not self._leaving:
                 self.commit(within=True)
         except StreamMonitorError as error:
             self.failure = error

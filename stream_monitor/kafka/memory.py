@@ -239,6 +239,7 @@ class MemoryClient:
         return [(r.at, r.raw) for r in last.values() if r.raw is not None and not r.tombstone]
 
     restored = 1.0
+    moved = float("-inf")
 
     def table(self, role: str) -> list[TableRecord]:
         """New records of a whole topic."""
@@ -284,7 +285,9 @@ class MemoryClient:
         self._paused = partitions
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group, if still in it."""
+        if self not in self.group.members:
+            return
         self.group.members.remove(self)
         self._at.clear()
         if self.group.members:

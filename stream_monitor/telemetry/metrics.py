@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from stream_monitor import __version__
+from stream_monitor.vitals import DescribeVitals, JudgeVitals, Vitals
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -21,6 +26,8 @@ class Committed(Protocol):
     step_s: float
     commit_s: float
     lag: dict[tuple[str, int], int]
+    paused: int
+    restores: int
     aborted: bool
 
 
@@ -31,45 +38,110 @@ class Running(Protocol):
     client: Any
     owned: set[tuple[str, int]]
 
-    def unready(self, most: int | None = None) -> str | None:
-        """Why it is not ready, or lags more than `most` records."""
+
+class RoleCollector(Collector):
+    """The metrics of another registry, those of the process too, each with the role of this worker."""
+
+    def __init__(self, role: str, registry: CollectorRegistry) -> None:
+        self._role, self._registry = role, registry
+
+    def describe(self) -> Iterable[Metric]:
+        """Claims no names: they are those of the other registry."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics as they are now."""
+        for metric in self._registry.collect():
+            labelled = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+            labelled.samples = [
+                sample._replace(labels={"role": self._role, **sample.labels}) for sample in metric.samples
+            ]
+            yield labelled
+
+
+class FormerName(Collector):
+    """A gauge that a counter has replaced, under its former name, until the next release."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name, self._text, self.value = name, text, 0
+
+    def describe(self) -> Iterable[Metric]:
+        """Claims no names: the counter has claimed the same."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """Its value."""
+        yield GaugeMetricFamily(self._name, self._text, value=self.value)
+
+
+def exposed(role: str, registry: CollectorRegistry = REGISTRY) -> bytes:
+    """What `/metrics` answers."""
+    labelled = CollectorRegistry()
+    labelled.register(RoleCollector(role, registry))
+    return generate_latest(labelled)
 
 
 class Telemetry:
-    """The metrics of one worker."""
+    """The metrics of one worker. `exposed` adds its role to every one of them."""
 
-    def __init__(self, role: str, registry: CollectorRegistry = REGISTRY) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"stream_monitor_{name}", text, labels, registry=registry)
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._registry = registry
+        self._of_commits()
+        self._of_events()
+        self._of_judges()
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"stream_monitor_{name}", text, labels, registry=registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"stream_monitor_{name}", text, labels, registry=self._registry)
 
-        self.role = role
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"stream_monitor_{name}", text, labels, registry=self._registry)
+
+    def _seconds(self, name: str, text: str) -> Histogram:
+        return Histogram(f"stream_monitor_{name}_seconds", text, buckets=SECONDS, registry=self._registry)
+
+    def _of_commits(self) -> None:
+        counter, gauge = self._counter, self._gauge
+        gauge("build_info", "Always 1; the version of this worker.", "version").labels(__version__).set(1)
         self.messages = counter("messages", "Records read, by topic role.", "topic")
         self.outputs = counter("outputs", "Records published, by topic role.", "topic")
         self.output_bytes = counter("output_bytes", "Bytes published before compression.")
+        self.aborts = counter("aborts", "Transactions that were aborted and tried again.")
+        self.last_commit = gauge("last_commit_timestamp_seconds", "When the last commit succeeded.")
+        self.lag = gauge("lag", "Records not read yet, by topic role, all partitions of this worker.", "topic")
+        self.lag_max = gauge("lag_max", "Records not read yet of the partition with the most, by topic role.", "topic")
+        self.partitions = gauge("partitions", "Topic partitions that this worker owns.")
+        self.paused = gauge("paused_partitions", "Of these, those that wait until slower ones have caught up.")
+        self.restores = counter("restores", "Partitions whose state was read back from its topic.")
+        self.restored = gauge("restored", "Share of a change log that is read, while a worker restores; else 1.")
+        self.memory = gauge("memory_bytes", "Largest resident memory of this process.")
+        self.step = self._seconds("step", "Time in the stage between two commits.")
+        self.commit = self._seconds("commit", "Time of a commit.")
+
+    def _of_events(self) -> None:
+        counter, gauge = self._counter, self._gauge
+        evicted = "Unlabelled predictions dropped because join.pending_rows was reached."
         self.rejects = counter("rejects", "Events that became dead letters, by reason.", "reason")
         self.summed = counter("rejects_summed", "Of these, those above dead_letters.limit: no letter of their own.")
-        self.aborts = counter("aborts", "Transactions that were aborted and tried again.")
-        self.lag = gauge("lag", "Records not read yet, by topic role, all partitions of this worker.", "topic")
-        self.partitions = gauge("partitions", "Topic partitions that this worker owns.")
+        self.late = counter("late", "Events that came after their pane had closed, by topic role.", "topic")
+        self.duplicates = counter("duplicates", "Events whose id had come before, by topic role.", "topic")
         self.pending = gauge("pending_rows", "Predictions, labels and signals that wait to be joined.")
+        self.evicted = counter("pending_evicted", evicted)
+        self.former_evicted = FormerName("stream_monitor_pending_evicted", f"Use pending_evicted_total. {evicted}")
+        self._registry.register(self.former_evicted)
+        self.overflow = counter("pending_overflow", "Labels, signals, predictions beyond what one id or name may have.")
         self.misplaced = gauge("misplaced_keys", "Keys of a sample that lie in another partition than theirs.", "topic")
-        self.evicted = gauge("pending_evicted", "Unlabelled predictions dropped because join.pending_rows was reached.")
-        self.watermark = gauge(
-            "watermark_ms", "Event time up to which panes are closed, by profiles partition.", "partition"
-        )
-        self.restored = gauge("restored", "Share of a change log that is read, while a worker restores; else 1.")
+
+    def _of_judges(self) -> None:
+        counter, gauge = self._counter, self._gauge
+        closed = "Event time up to which panes are closed, by profiles partition."
+        self.watermark = gauge("watermark_ms", closed, "partition")
         self.models = gauge("models", "Models that are judged.")
         self.open_alerts = gauge("open_alerts", "Alerts that are open.")
-        self.memory = gauge("memory_bytes", "Largest resident memory of this process.")
-        self.step = Histogram(
-            "stream_monitor_step_seconds", "Time in the stage between two commits.", buckets=SECONDS, registry=registry
-        )
-        self.commit = Histogram(
-            "stream_monitor_commit_seconds", "Time of a commit.", buckets=SECONDS, registry=registry
-        )
+        self.open_bytes = gauge("open_panes_bytes", "What is held of panes that have not closed.")
+        self.waiting = gauge("waiting_partitions", "Partitions whose judge holds so much that workers are to wait.")
+        self.waits = counter("waits", "How often a judge began to ask workers to wait.")
+        self.refused = counter("refused_records", "Records of describe that a judge could not merge.")
+        self.lost_labels = counter("lost_labels", "Labels that came for windows which were final already.")
 
     def observe(self, loop: Running) -> Callable[[Committed], None]:
         """A listener for the loop's commits."""
@@ -80,31 +152,62 @@ class Telemetry:
             self.partitions.set(len(loop.owned))
             scale = 1 if sys.platform == "darwin" else 1024
             self.memory.set(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
-            state: Mapping[str, Any] = loop.stage.vitals()
-            for reason, count in state.get("rejects", {}).items():
-                self.rejects.labels(reason).inc(count)
-            self.summed.inc(state.get("summed", 0))
-            for name in ("pending", "evicted", "models", "open_alerts"):
-                if name in state:
-                    getattr(self, name).set(state[name])
-            for topic, count in state.get("misplaced_keys", {}).items():
-                self.misplaced.labels(topic).set(count)
-            for partition, watermark in state.get("watermarks", {}).items():
-                self.watermark.labels(str(partition)).set(watermark)
+            if not report.aborted:  # else the vitals are those of the commit before, which are counted
+                self.last_commit.set_to_current_time()
+                self._show(loop.stage.vitals())
 
         return listen
+
+    def _show(self, vitals: Vitals) -> None:
+        match vitals:
+            case DescribeVitals():
+                self._show_events(vitals)
+            case JudgeVitals():
+                self._show_judges(vitals)
+
+    def _show_events(self, vitals: DescribeVitals) -> None:
+        for counter, by_label in (
+            (self.rejects, vitals.rejects), (self.late, vitals.late), (self.duplicates, vitals.duplicates)
+        ):  # fmt: skip
+            for label, count in by_label.items():
+                counter.labels(label).inc(count)
+        for topic, count in vitals.misplaced_keys.items():
+            self.misplaced.labels(topic).set(count)
+        self.summed.inc(vitals.summed)
+        self.evicted.inc(vitals.evicted)
+        self.former_evicted.value += vitals.evicted
+        self.overflow.inc(vitals.overflow)
+        self.pending.set(vitals.pending)
+
+    def _show_judges(self, vitals: JudgeVitals) -> None:
+        self.watermark.clear()  # of partitions that another worker owns now
+        for partition, watermark in vitals.watermarks.items():
+            self.watermark.labels(str(partition)).set(watermark)
+        self.models.set(vitals.models)
+        self.open_alerts.set(vitals.open_alerts)
+        self.open_bytes.set(vitals.open_bytes)
+        self.waiting.set(vitals.waiting)
+        self.waits.inc(vitals.waits)
+        self.refused.inc(vitals.refused_records)
+        self.lost_labels.inc(vitals.lost_labels)
 
     def _count(self, report: Committed) -> None:
         for role, count in report.messages.items():
             self.messages.labels(role).inc(count)
         for role, count in report.outputs.items():
             self.outputs.labels(role).inc(count)
-        lags: dict[str, int] = {}
-        for (role, _), lag in report.lag.items():
-            lags[role] = lags.get(role, 0) + lag
-        for role, lag in lags.items():
-            self.lag.labels(role).set(lag)
+        self._show_lag(report.lag)
         self.output_bytes.inc(report.output_bytes)
         self.step.observe(report.step_s)
         self.commit.observe(report.commit_s)
+        self.paused.set(report.paused)
+        self.restores.inc(report.restores)
         self.aborts.inc(int(report.aborted))
+
+    def _show_lag(self, by_partition: Mapping[tuple[str, int], int]) -> None:
+        lags: dict[str, list[int]] = {}
+        for (role, _), lag in by_partition.items():
+            lags.setdefault(role, []).append(lag)
+        for role, found in lags.items():
+            self.lag.labels(role).set(sum(found))
+            self.lag_max.labels(role).set(max(found))

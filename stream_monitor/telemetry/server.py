@@ -19,11 +19,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from stream_monitor.errors import SettingsError
 from stream_monitor.settings import HttpSettings
-from stream_monitor.telemetry.metrics import Running
+from stream_monitor.telemetry.health import Watched
+from stream_monitor.telemetry.metrics import exposed
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +85,14 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None):
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    def __init__(self, listener: socket.socket, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None):
         self._tls = tls
         self._open: list[Any] = []
         self._lock = threading.Lock()
         self._told = -TELL_AGAIN_S
-        super().__init__(address, handler)
+        super().__init__(listener.getsockname()[:2], handler, bind_and_activate=False)
+        self.socket.close()  # the one that the base class has made
+        self.socket = listener
 
     def get_request(self) -> tuple[Any, Any]:
         """A connection, not yet shaken hands with."""
@@ -133,17 +135,9 @@ class Server(ThreadingHTTPServer):
             log.warning("http: a request of %s failed: %s", client_address[0], sys.exc_info()[1])
 
 
-def serve(settings: HttpSettings, offset: int, loop: Running) -> Server:
-    """Serve in a thread at port + `offset`, for workers share a machine; port 0 takes any free one.
-
-    SettingsError when certificate or address cannot be had.
-    """
-    port = settings.port + offset if settings.port else 0
-    tls = _tls(settings)
-    try:
-        server = Server((settings.host, port), _handler(loop, settings), tls)
-    except (OSError, OverflowError) as error:
-        raise SettingsError(f"http: cannot listen on {settings.host}:{port}: {error}") from error
+def serve(settings: HttpSettings, listener: socket.socket, worker: Watched, role: str) -> Server:
+    """Serve in a thread on a listening socket (`ports`); SettingsError when the certificate cannot be had."""
+    server = Server(listener, _handler(worker, settings, role), _tls(settings))
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
 
@@ -157,27 +151,34 @@ def _admitted(authorization: str, settings: HttpSettings) -> bool:
     return hmac.compare_digest(given.strip().encode("utf-8", "replace"), expected) and scheme.lower() == "bearer"
 
 
-def readiness(loop: Running, path: str) -> tuple[int, str]:
+def liveness(worker: Watched) -> tuple[int, str]:
+    """(HTTP status, text) of `/healthz`: 503 asks whoever watches the worker to end it."""
+    reason = worker.hung()
+    return (200, "ok\n") if reason is None else (503, f"{reason}\n")
+
+
+def readiness(worker: Watched, path: str) -> tuple[int, str]:
     """(HTTP status, text) of `/readyz`; `?max_lag=N` demands that the worker has caught up to N records, too."""
     most = parse_qs(urlsplit(path).query).get("max_lag", [""])[0]
     if most and not (most.isdecimal() and len(most) <= MOST_DIGITS):
         return 400, f"max_lag is a number of records, of at most {MOST_DIGITS} digits\n"
-    reason = loop.unready(int(most) if most else None)
+    reason = worker.hung() or worker.unready(int(most) if most else None)
     return (200, "ready\n") if reason is None else (503, f"{reason}\n")
 
 
-def _handler(loop: Running, settings: HttpSettings) -> type[BaseHTTPRequestHandler]:
+def _handler(worker: Watched, settings: HttpSettings, role: str) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             match self.path.partition("?")[0]:
                 case "/metrics" if not _admitted(self.headers.get("Authorization", ""), settings):
                     self._answer(401, b"a bearer token is needed\n", "text/plain")
                 case "/metrics":
-                    self._answer(200, generate_latest(), CONTENT_TYPE_LATEST)
+                    self._answer(200, exposed(role), CONTENT_TYPE_LATEST)
                 case "/healthz":
-                    self._answer(200, b"ok\n", "text/plain")
+                    status, told = liveness(worker)
+                    self._answer(status, told.encode(), "text/plain")
                 case "/readyz":
-                    status, told = readiness(loop, self.path)
+                    status, told = readiness(worker, self.path)
                     self._answer(status, told.encode(), "text/plain")
                 case _:
                     self._answer(404, b"/metrics, /healthz, /readyz\n", "text/plain")

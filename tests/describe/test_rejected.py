@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -179,10 +180,10 @@ def test_telemetry_counts_events_and_not_letters() -> None:
     worker.step(len(lines))
     worker.commit()
     registry = CollectorRegistry()
-    telemetry = Telemetry("describe", registry)
+    telemetry = Telemetry(registry)
 
     class Running:
-        stage, ready, owned = worker.stage, True, set(PARTS)
+        stage, client, owned = worker.stage, SimpleNamespace(restored=1.0), set(PARTS)
 
     telemetry.observe(Running())(Report())
     bad = sum(line in BAD for line in lines)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import pytest
+
 from stream_monitor.app import describe_loop
 from stream_monitor.describe.records import DeltaRecord, read
 from stream_monitor.describe.stage import Layout
+from stream_monitor.errors import RestoreError
 from stream_monitor.kafka.client import Batch
 from stream_monitor.kafka.loop import CONSUME, FEWEST, STEP_S, Loop
 from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
@@ -129,3 +132,86 @@ def test_who_takes_long_over_a_step_asks_for_fewer_messages_and_for_more_when_it
     loop.tick()
     assert client.limits[:5] == [500, 1_000, 2_000, 4_000, CONSUME]
     assert client.limits[5:] == [CONSUME, 2_500, 1_250, 625, 312, 156, 78, FEWEST, FEWEST, FEWEST]
+
+
+def counted(broker: MemoryBroker) -> int:
+    """Accepted predictions on `profiles`."""
+    records = (read(value) for _, value in broker.values("profiles"))
+    return sum(int(d.counts[:, 0].sum()) for r in records if isinstance(r, DeltaRecord) for d in r.deltas)
+
+
+def test_who_is_to_stop_leaves_messages_in_hand_to_the_next_one_and_none_is_lost() -> None:
+    broker, taken = broker_with(400), 0
+    client = MemoryClient(broker, "describe")
+    loop = describe_loop(client, quick_settings(commit={"interval": "1h"}), Layout(2, 2, 1), lambda: 0.0)
+    loop._piece = 150  # as after slow steps
+
+    def stopping() -> bool:
+        """SIGTERM comes after the first piece of the first batch."""
+        nonlocal taken
+        taken = loop._count
+        return taken >= 150
+
+    loop.run(stopping)
+    assert taken == 150
+    client.close()
+    assert counted(broker) == 150
+    after = describe_loop(MemoryClient(broker, "describe"), quick_settings(), Layout(2, 2, 1), lambda: 0.0)
+    after.tick()
+    after.commit()
+    assert counted(broker) == 400
+
+
+class Broken(MemoryClient):
+    """Fails when it is asked for messages the second time."""
+
+    calls = 0
+
+    def consume(self, limit: int, timeout_s: float) -> list[Batch]:
+        self.calls += 1
+        if self.calls > 1:
+            raise RestoreError("the fault of this test")
+        return super().consume(limit, timeout_s)
+
+
+def test_who_ends_with_an_error_leaves_its_group_without_a_commit() -> None:
+    broker = broker_with(10)
+    client = Broken(broker, "describe")
+    loop = describe_loop(client, quick_settings(commit={"interval": "1h"}), Layout(2, 2, 1), lambda: 0.0)
+    with pytest.raises(RestoreError):
+        loop.run(lambda: False)
+    other = describe_loop(MemoryClient(broker, "describe"), quick_settings(), Layout(2, 2, 1), lambda: 0.0)
+    client.close()
+    client.close()
+    assert counted(broker) == 0 and len(broker.group("describe").members) == 1
+    other.tick()
+    other.commit()
+    assert counted(broker) == 10
+
+
+class Restoring(MemoryClient):
+    """Says that the reading of a change log moves."""
+
+    moved = float("-inf")
+
+
+def test_a_loop_that_does_not_come_back_is_hung_and_one_that_restores_or_commits_is_not() -> None:
+    now = 0.0
+    rules = quick_settings(http={"hung_after": "2m"}, kafka={"transaction_timeout": "30s"})
+    client = Restoring(broker_with(10), "describe")
+    loop = describe_loop(client, rules, Layout(2, 2, 1), lambda: now)
+    loop.tick()
+    loop.commit()
+    now = 120.0
+    assert loop.hung() is None
+    now = 121.0
+    assert loop.hung() == "the loop has not come back for 121 s"
+    client.moved = 100.0
+    assert loop.hung() is None
+    now = 221.0
+    assert loop.hung() is not None
+    loop.tick()
+    assert loop.hung() is None
+    loop._come_back(rules.kafka.transaction_timeout / 1000)
+    now += 150.0
+    assert loop.hung() is None, "a commit has the time of a transaction besides"

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from stream_monitor.errors import SettingsError
 from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
 from stream_monitor.settings import ROLES, HttpSettings, parse
 from stream_monitor.telemetry import server
+from stream_monitor.telemetry.health import STARTING_S, Health
+from stream_monitor.telemetry.ports import address, listen
 from stream_monitor.telemetry.server import readiness
 from tests.certificates import certificate_of
 from tests.streams import T0, quick_settings
@@ -32,12 +34,13 @@ class Worker:
     """As much of a loop as the endpoints look at."""
 
     reason: str | None = "no partitions yet"
-    stage: Any = None
-    client: Any = None
-    owned: set[tuple[str, int]] = field(default_factory=set)
+    hangs: str | None = None
 
     def unready(self, most: int | None = None) -> str | None:
         return self.reason
+
+    def hung(self) -> str | None:
+        return self.hangs
 
 
 def settings_for(**http: Any) -> HttpSettings:
@@ -47,7 +50,9 @@ def settings_for(**http: Any) -> HttpSettings:
 @contextmanager
 def serving(worker: Worker | None = None, **http: Any) -> Iterator[int]:
     """The port of a server with these settings."""
-    running = server.serve(settings_for(**http), 0, worker or Worker())
+    rules = settings_for(**http)
+    (listener,) = listen(rules, [0])
+    running = server.serve(rules, listener, worker or Worker(), "judge")
     try:
         yield int(running.server_address[1])
     finally:
@@ -82,6 +87,53 @@ def test_readiness_is_that_of_the_worker() -> None:
         assert (status, body) == (503, b"no partitions yet\n")
         worker.reason = None
         assert get(port, "/readyz")[0] == 200
+
+
+def test_a_worker_that_hangs_is_neither_alive_nor_ready() -> None:
+    worker = Worker(reason=None, hangs="the loop has not come back for 130 s")
+    with serving(worker) as port:
+        assert get(port, "/healthz")[::2] == (503, b"the loop has not come back for 130 s\n")
+        assert get(port, "/readyz")[0] == 503
+        worker.hangs = None
+        assert (get(port, "/healthz")[0], get(port, "/readyz")[0]) == (200, 200)
+
+
+def test_a_worker_that_starts_is_alive_and_not_ready_until_there_is_a_loop() -> None:
+    now = 0.0
+    health = Health(lambda: now)
+    assert (health.hung(), health.unready()) == (None, "starting")
+    now = STARTING_S + 1
+    assert health.hung() is not None
+    health.follow(Worker(reason=None))
+    assert (health.hung(), health.unready()) == (None, None)
+
+
+def test_every_series_has_the_role_of_its_worker() -> None:
+    with serving() as port:
+        lines = [line for line in get(port, "/metrics")[2].decode().splitlines() if not line.startswith("#")]
+    assert lines and all('role="judge"' in line for line in lines)
+
+
+def test_without_a_port_in_the_settings_those_in_use_are_passed_over() -> None:
+    rules = parse({}).http
+    first = listen(rules, [0, 1])
+    second = listen(rules, [0, 1])
+    try:
+        ports = [listener.getsockname()[1] for listener in (*first, *second)]
+        assert len(set(ports)) == 4 and min(ports) >= rules.port
+        assert address(rules, second[0]) == f"http://127.0.0.1:{ports[2]}"
+    finally:
+        for listener in (*first, *second):
+            listener.close()
+
+
+def test_a_port_that_the_settings_name_is_refused_when_in_use_and_the_others_are_given_back() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = taken.getsockname()[1]
+        rules = settings_for(port=busy - 1)
+        for _ in range(2):  # were the first port kept, the second time would name it
+            with pytest.raises(SettingsError, match=rf"http\.port: cannot listen on 127\.0\.0\.1:{busy}: .*in use"):
+                listen(rules, [0, 1])
 
 
 def test_readiness_can_demand_that_the_worker_has_caught_up() -> None:
@@ -169,7 +221,7 @@ def test_beyond_this_machine_token_and_tls_are_demanded(http: dict[str, Any], to
     assert found == [] if told is None else told in found[0]
     if told is not None:
         with pytest.raises(SettingsError):
-            run(parse({"http": http}), ["describe"], 1)
+            run(parse({"http": http}), "describe", 1)
 
 
 def test_an_encrypted_key_is_refused_and_not_asked_about(tmp_path: Path) -> None:
@@ -192,7 +244,7 @@ def test_a_key_without_a_certificate_is_a_mistake() -> None:
 
 def test_an_address_in_use_is_told() -> None:
     with serving() as port, pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1:{port}"):
-        server.serve(settings_for(port=port), 0, Worker())
+        listen(settings_for(port=port), [0])
 
 
 @pytest.mark.parametrize("digits", ["9" * 19, "9" * 5_000])

@@ -1,0 +1,73 @@
+"""The ports of the endpoints, taken before anything joins a group: a port that is in use ends nobody's work."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Sequence
+
+from stream_monitor.errors import SettingsError
+from stream_monitor.settings import HttpSettings
+
+log = logging.getLogger(__name__)
+
+WAITING = 32
+"""Connections that wait to be accepted."""
+MOST_TRIED = 1_000
+"""Ports after the wanted one that are tried."""
+HIGHEST = 65_535
+
+
+def listen(settings: HttpSettings, offsets: Sequence[int]) -> list[socket.socket]:
+    """A listening socket for each offset from `http.port`; port 0 takes any free ones.
+
+    Where the settings name no port, one that is in use gives way to the next free one. SettingsError, and nothing
+    stays open, when a port that they name is in use, or the address cannot be had.
+    """
+    opened: list[socket.socket] = []
+    try:
+        for offset in offsets:
+            opened.append(_free(settings, offset))
+    except SettingsError:
+        for listener in opened:
+            listener.close()
+        raise
+    return opened
+
+
+def _free(settings: HttpSettings, offset: int) -> socket.socket:
+    wanted = settings.port + offset if settings.port else 0
+    named = "port" in settings.model_fields_set
+    for port in range(wanted, wanted + (1 if named else MOST_TRIED)):
+        try:
+            listener = _listen(settings.host, port)
+        except (OSError, OverflowError) as error:
+            in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            if in_use and not named and port < HIGHEST:
+                continue
+            advice = ": set http.port to a free one, or leave it out and the next free one is taken" if in_use else ""
+            raise SettingsError(f"http.port: cannot listen on {settings.host}:{port}: {error}{advice}") from error
+        if port != wanted:
+            log.warning("port %d is in use, so the endpoints of a worker are at port %d (http.port)", wanted, port)
+        return listener
+    raise SettingsError(f"http.port: {MOST_TRIED:,} ports from {wanted} on are in use")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # past connections may still linger
+        listener.bind((host, port))
+        listener.listen(WAITING)  # a port that is only bound can be bound twice
+    except (OSError, OverflowError):
+        listener.close()
+        raise
+    return listener
+
+
+def address(settings: HttpSettings, listener: socket.socket) -> str:
+    """The URL of the endpoints."""
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if settings.tls_certificate else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
