@@ -21,6 +21,7 @@ import orjson
 
 from benchmarks.soak import Windows
 from stream_monitor.app import STAGES, Worker, start_workers, stop_workers
+from stream_monitor.kafka.audit import Audit
 from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.topics import ready
@@ -91,6 +92,15 @@ def busy(count: int) -> Iterator[None]:
             loop.kill()
 
 
+def read_all(rules: Settings) -> bool:
+    """Whether describe has read all labels, and the judge all profiles but the latest."""
+    audit = Audit(rules)
+    labels, profiles = audit.partitions("labels"), audit.partitions("profiles")
+    unread = [span.end - audit.committed("describe", labels).get(p, 0) for p, span in audit.spans(labels).items()]
+    waiting = [span.end - audit.committed("judge", profiles).get(p, 0) for p, span in audit.spans(profiles).items()]
+    return not any(unread) and max(waiting) < 100
+
+
 def catch_up(folder: Path, events: int, loops: int) -> dict[str, Any]:
     with LocalKafka(folder) as broker:
         rules = rules_for(broker.bootstrap)
@@ -103,7 +113,7 @@ def catch_up(folder: Path, events: int, loops: int) -> dict[str, Any]:
             workers = start_workers(rules, layout, STAGES, 1)
             windows, peaks, counted = Windows(rules), dict[str, float](), 0
             try:
-                while counted < events and time.monotonic() - started < PATIENCE_S:
+                while not (counted >= events and read_all(rules)) and time.monotonic() - started < PATIENCE_S:
                     counted = windows.read()
                     for worker in workers:
                         if not worker.process.is_alive():
