@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.soak import Producer
 from stream_monitor.app import STAGES, Worker, start_workers, stop_workers
-from stream_monitor.describe.stage import Layout
+from stream_monitor.describe.layout import Layout
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.audit import Audit
 from stream_monitor.kafka.local import LocalKafka

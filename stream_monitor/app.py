@@ -16,8 +16,9 @@ from multiprocessing.process import BaseProcess
 
 from stream_monitor.checks import misplaced_keys, settings_problems
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.rekey import TARGET, Rekey
-from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import BrokerError, SettingsError, StreamMonitorError
 from stream_monitor.judge.stage import Judge
 from stream_monitor.kafka.client import Client

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.records import ResetRecord, write
-from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.describe.stage import Describe
 from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.judge.stage import Judge
 from stream_monitor.settings import ROLES_IN, Settings

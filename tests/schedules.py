@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from stream_monitor.app import describe_loop, judge_loop
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.records import ResetRecord, write
-from stream_monitor.describe.stage import Layout, partition_of
+from stream_monitor.describe.stage import partition_of
 from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.client import Aborted, Batch

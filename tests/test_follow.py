@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from stream_monitor.commands.replay import follow
-from stream_monitor.describe.stage import Layout
+from stream_monitor.describe.layout import Layout
 from stream_monitor.kafka.client import Batch
 from stream_monitor.kafka.memory import Record
 from stream_monitor.replay import Replay

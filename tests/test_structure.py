@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.records import DeltaRecord, read, write
-from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import SettingsError
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import PartitionState

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from stream_monitor.commands.options import span
-from stream_monitor.describe.stage import Layout
+from stream_monitor.describe.layout import Layout
 from stream_monitor.detect.pinned import PinnedBaseline, read_file
 from stream_monitor.errors import TopicsError
 from stream_monitor.events.rejects import Rejects

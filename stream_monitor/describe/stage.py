@@ -7,8 +7,7 @@ partitions, and what the judge said of edges.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from operator import methodcaller
 from typing import Any
 
@@ -24,6 +23,7 @@ from stream_monitor.describe.deltas import Batch, batches, merge, pack_deltas, p
 from stream_monitor.describe.intake import Intake
 from stream_monitor.describe.joining import Joiner
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.offsets import WIDTHS, OffsetMetadata, read_metadata
 from stream_monitor.describe.placing import Placed, problem
 from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
@@ -33,36 +33,12 @@ from stream_monitor.describe.tape import Reel
 from stream_monitor.errors import RestoreError
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.settings import Settings
-from stream_monitor.stages import Consent, Logs, Message, Output, Partition, PartitionStatus, Plain, Position, Skip
+from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Plain, Position
 from stream_monitor.types import I64
 from stream_monitor.vitals import DescribeVitals
 
 _partition = methodcaller("partition")
 JOINED_ROLES = ("predictions", "labels", "feedback")
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Partition counts that describe must know."""
-
-    inputs: int
-    observations: int
-    profiles: int
-    rekey: bool = False
-    """A rekey stage comes first."""
-    health: bool = True
-    """The topic `health` is there."""
-    accept_repartition: bool = False
-    """Go on although ids have moved away from their predictions."""
-    accept_new_topics: bool = False
-    """Go on although topics were made anew: read them from their beginning."""
-    skips: Collection[Skip] = ()
-    """Records of our own topics that are left out."""
-
-    @property
-    def consent(self) -> Consent:
-        """What a person lets workers go on with."""
-        return Consent(self.accept_new_topics, [Skip(*skip) for skip in self.skips])
 
 
 class Describe(Plain):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from confluent_kafka import Producer
 
-from stream_monitor.describe.stage import Layout
+from stream_monitor.describe.layout import Layout
 from stream_monitor.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OUT, Settings
 
 CALL_S = 10.0

@@ -20,10 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 
-from stream_monitor.errors import BrokerError, FormatError, RestoreError, StreamMonitorError
-from stream_monitor.kafka.client import Aborted, Batch, Client, TableRecord, Topic
-from stream_monitor.kafka.identity import grown, growth, ids_in, ids_of, lost_offset, made_anew, named, refusal
-from stream_monitor.kafka.skips import checked_skips, place_of, recorded, skips_of
+from stream_monitor.errors import BrokerError, FormatError, StreamMonitorError
+from stream_monitor.kafka.client import Aborted, Batch, Client, TableRecord
+from stream_monitor.kafka.recovery import TOLD, Recovery
 from stream_monitor.settings import Settings
 from stream_monitor.stages import Consent, Message, Output, Partition, PartitionStatus, Position, Stage
 
@@ -39,8 +38,6 @@ _partition = methodcaller("partition")
 POLL_S = 0.2
 MOST_ABORTS = 10
 """So many in a row are no accident: a person, or a supervisor's pause between starts, must help."""
-TOLD = "baselines"
-"""A topic that is only told what a stage remembers: made anew, it is filled again."""
 NO_CONSENT = Consent()
 UNTOLD = PartitionStatus(at_end=False, idle=False)
 """Of a partition whose client has taken messages that it has not handed out: its position is ahead of us."""
@@ -83,8 +80,7 @@ class Loop:
         consent: Consent = NO_CONSENT,
     ) -> None:
         self.client, self.stage, self.settings, self.clock = client, stage, settings, clock
-        self._accept, self._skips = consent.new_topics, set(consent.skips)
-        """Records that are left out, as a person said at this start or a former one."""
+        self.recovery = Recovery(client, stage, settings, consent)
         self.roles = list(roles)
         self.owned: set[Partition] = set()
         self.on_commit: Callable[[Report], None] = lambda report: None
@@ -98,14 +94,6 @@ class Loop:
         """Partitions that were given up or sought back within the latest call of consume."""
         self._starts: dict[Partition, int] = {}
         """Where reading began in each partition, or began again."""
-        self._ids: dict[str, str] = {}
-        """Of these topics, as they are committed."""
-        self._topics: dict[str, Topic] = {}
-        """Those that what is committed stands on, as they were when partitions were assigned first."""
-        self._anew: set[str] = set()
-        """Roles of topics that were found to be made anew when partitions were assigned last."""
-        self._unnamed: dict[Partition, Position] = {}
-        """What was committed without the ids that hold now, by a former version or with a topic that is gone."""
         self._aborts = 0
         """Commits in a row that were aborted."""
         self._most = 10 * FEWEST
@@ -144,8 +132,7 @@ class Loop:
             parts = {(role, number) for number in set(map(_partition, messages))}
             if not parts <= self.owned:  # revoked while the message was on its way
                 messages = [m for m in messages if (role, m.partition()) in self.owned]
-            if self._skips:
-                messages = [m for m in messages if not self._skipped(role, m.partition(), m.offset())]
+            messages = self.recovery.ours(role, messages)
             self._step(role, messages)
             self._last_seen.update(dict.fromkeys(parts & self.owned, started))
         now = self.clock()
@@ -169,12 +156,6 @@ class Loop:
             self.stage.step(role, piece)
             self._count += len(piece)
             self._report.messages[role] = self._report.messages.get(role, 0) + len(piece)
-
-    def _skipped(self, role: str, number: int, offset: int) -> bool:
-        if (role, number, offset) not in self._skips:
-            return False
-        log.warning("skipped %s, as --skip-record said", place_of(self.settings, role, number, offset))
-        return True
 
     def _consume(self, timeout_s: float) -> Iterable[Batch]:
         """Messages; none that were dequeued before their partition was sought back or given up within the call."""
@@ -207,7 +188,7 @@ class Loop:
         if self.on_table is not None:
             for record in self.client.table(TOLD):
                 self._learn(record, self.on_table)
-        self._demand_same_topics()
+        self.recovery.demand_same_topics()
         status = dict.fromkeys(self.owned, UNTOLD) if within else self._status(started)
         report, self._report = self._report, Report()
         self._come_back(self.settings.kafka.transaction_timeout / 1000)
@@ -221,7 +202,7 @@ class Loop:
             self._start_over()
         else:
             self._aborts = 0
-            self._unnamed.clear()
+            self.recovery.committed()
             self.stage.committed()
             if not within:  # what is not known to be at its end looks as if it were far behind
                 self.client.pause(ahead := self.stage.ahead(status))
@@ -252,23 +233,7 @@ class Loop:
             log.warning("%s holds a record that is not ours, which is left out: %s", where, error)
 
     def _offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
-        """What the stage has finished, with the ids of the topics that it stands on."""
-        again = {partition: position for partition, position in self._unnamed.items() if partition in self.owned}
-        finished = again | self.stage.offsets(delivered)
-        return {
-            partition: recorded(named(position, self._ids), self._skips) for partition, position in finished.items()
-        }
-
-    def _demand_same_topics(self) -> None:
-        """RestoreError when a topic was made anew or got more partitions while this worker ran.
-
-        Nothing that was read of another topic, or by a number that means another partition now, may be committed.
-        """
-        topics, known = self.client.topics(self.stage.stands_on), self._topics
-        if anew := made_anew(self.settings, self._ids, self.stage.stands_on, topics):
-            raise RestoreError(refusal(self.settings, sorted(anew), topics))
-        if more := grown(known, topics):
-            raise RestoreError(growth(self.settings, sorted(more), known, topics))
+        return self.recovery.offsets(self.stage.offsets(delivered), self.owned)
 
     def _status(self, now: float) -> dict[Partition, PartitionStatus]:
         """At its end: read as far as the log goes. Idle: at its end, and nothing came for `idle_after`."""
@@ -326,61 +291,11 @@ class Loop:
             return {}
 
     def _restore(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        positions = self._recognised(self.client.committed(partitions))
-        self._skips = checked_skips(self._skips.union(*(skips_of(p.metadata) for p in positions.values())))
-        logs = {}
-        for partition, position in positions.items():
-            self._come_back()
-            start = self.stage.log_start(partition, position)
-            if start is not None:
-                records = self.client.read_log(self.stage.changelog, partition[1], start, self.stage.keyed)
-                records = [r for r in records if not self._skipped(self.stage.changelog, partition[1], r[0])]
-                if records and not position.metadata and not self._begins_anew(partition, records):
-                    raise RestoreError(lost_offset(self.settings, partition, self.stage.changelog))
-                logs[partition[1]] = records
-        self._report.restores += len(logs)
-        starts = self.stage.assign(positions, logs)
-        if TOLD in self._anew:
-            log.warning("%s was made anew: it is filled again", self.settings.topic(TOLD))
-            self.stage.tell_again(TOLD)
+        before = self.recovery.restores
+        starts = self.recovery.restore(partitions, self._come_back)
+        self._report.restores += self.recovery.restores - before
         self._starts |= starts
         return starts
-
-    def _begins_anew(self, partition: Partition, records: Sequence[tuple[int, bytes]]) -> bool:
-        """Whether a partition without an offset is of a topic that was made anew, and somebody said to go on."""
-        if not self._accept:
-            return False
-        former = self.stage.source_of([value for _, value in records])
-        return partition[0] in self._anew or former not in ("", self._topics[partition[0]].id)
-
-    def _recognised(self, committed: dict[Partition, Position]) -> dict[Partition, Position]:
-        """What is committed, unless it is of a topic that was made anew: RestoreError, or that one from its start."""
-        roles, former = (*self.stage.stands_on, TOLD), self._ids
-        if self._topics:
-            self._demand_same_topics()
-        self._topics = topics = self.client.topics(roles)
-        self._ids = ids_in(self.settings, topics)
-        self.stage.know_sources({role: topic.id for role, topic in topics.items() if topic.id is not None})
-        gone = {part: made_anew(self.settings, ids_of(p.metadata), roles, topics) for part, p in committed.items()}
-        self._anew = set[str]().union(made_anew(self.settings, former, [TOLD], topics), *gone.values())
-        for part, position in committed.items():
-            self._unnamed.pop(part, None)
-            if position.metadata and ids_of(position.metadata) != self._ids:
-                self._unnamed[part] = position
-        refused = sorted(self._anew & set(self.stage.stands_on))
-        if not refused:
-            return committed
-        if not self._accept:
-            raise RestoreError(refusal(self.settings, refused, topics))
-        log.warning("going on with topics that were made anew: %s", ", ".join(map(self.settings.topic, refused)))
-        fresh = {p for p in committed if p[0] in gone[p] or (p[0] in refused and not committed[p].metadata)}
-        starts = self.client.beginnings(fresh)
-        return {
-            part: Position(starts.get(part, position.offset), "")
-            if part in fresh or self.stage.changelog in gone[part]
-            else position
-            for part, position in committed.items()
-        }
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Commit what is finished, then forget."""
@@ -397,8 +312,7 @@ class Loop:
         """Others own these: neither a message nor an offset of them is ours any more."""
         self.owned -= set(partitions)
         self._stale.update(partitions)
-        for partition in partitions:
-            self._unnamed.pop(partition, None)
+        self.recovery.forget(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Forget without a commit: what was taken in of all partitions since the last one is read again."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from stream_monitor.describe.knowledge import Knowledge, ProgressRecord, notice_output
-from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.describe.layout import Layout
+from stream_monitor.describe.stage import Describe
 from stream_monitor.kafka.memory import Record
 from stream_monitor.settings import parse
 from stream_monitor.stages import Partition, PartitionStatus, Position

@@ -8,8 +8,9 @@ import pytest
 
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.records import PartitionTime, WatermarkRecord, read
-from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.describe.stage import Describe
 from stream_monitor.kafka.memory import Record
 from stream_monitor.stages import Partition, PartitionStatus, Position
 from tests.schedules import by_cluster, by_replay

@@ -13,7 +13,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.describe.layout import Layout
+from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import QuarantineError
 from stream_monitor.events.contracts import DeadLetter
 from stream_monitor.kafka.loop import Report

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.records import DeltaRecord, read
-from stream_monitor.describe.stage import Describe, Knowledge, Layout
+from stream_monitor.describe.stage import Describe, Knowledge
 from stream_monitor.replay import Line
 from stream_monitor.stages import Output, Partition, PartitionStatus, Position
 from tests.streams import T0, quick_settings

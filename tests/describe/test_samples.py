@@ -12,9 +12,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.records import DeltaRecord, read
 from stream_monitor.describe.samples import MOST_FEATURES
-from stream_monitor.describe.stage import Describe, Knowledge, Layout
+from stream_monitor.describe.stage import Describe, Knowledge
 from stream_monitor.detect.rows import ALL_HASHES, Rows, merge, of_cell
 from stream_monitor.events.ids import hash_ids
 from stream_monitor.replay import Line

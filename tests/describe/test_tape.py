@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.describe import scan_tables, tape
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.records import DeltaRecord, read
-from stream_monitor.describe.stage import Describe, Knowledge, Layout
+from stream_monitor.describe.stage import Describe, Knowledge
 from stream_monitor.detect.rows import merge
 from stream_monitor.events import scan
 from stream_monitor.events.contracts import Prediction

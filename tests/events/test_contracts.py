@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.records import DeltaRecord, profile_schema, read
-from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.describe.stage import Describe
 from stream_monitor.events.arrays import Table
 from stream_monitor.events.contracts import CONTRACTS, json_schema
 from stream_monitor.replay import Line, replay

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_monitor.app import stages_of
-from stream_monitor.describe.stage import Layout
+from stream_monitor.describe.layout import Layout
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.topics import ready

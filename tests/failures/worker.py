@@ -17,8 +17,9 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_monitor import app
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.rekey import Rekey
-from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import RestoreError
 from stream_monitor.judge.stage import Judge
 from stream_monitor.kafka.confluent import KafkaClient

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from stream_monitor.baseline.show import in_force
 from stream_monitor.describe.embeddings import as_sent
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.profiles import Delta
 from stream_monitor.describe.records import MAX_RECORD_BYTES, DeltaRecord, ResetRecord, read
-from stream_monitor.describe.stage import Describe, Knowledge, Layout
+from stream_monitor.describe.stage import Describe, Knowledge
 from stream_monitor.detect.baselines import Baseline
 from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
 from stream_monitor.detect.rows import Embedded

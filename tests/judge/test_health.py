@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from stream_monitor.describe.stage import Layout
+from stream_monitor.describe.layout import Layout
 from stream_monitor.events.contracts import json_schema
 from stream_monitor.judge.stage import Judge
 from stream_monitor.replay import Replay

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from stream_monitor.describe.knowledge import Knowledge, ProgressRecord, notice_output
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.records import DeltaRecord, WatermarkRecord, read, write
-from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.describe.stage import Describe
 from stream_monitor.events.arrays import pack
 from stream_monitor.events.contracts import Alert, Metric
 from stream_monitor.judge.open_panes import cut, deltas_of, merge

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from stream_monitor import app
-from stream_monitor.describe.stage import Layout
+from stream_monitor.describe.layout import Layout
 from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.topics import create, inspect, ready

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from stream_monitor.app import describe_loop
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.records import DeltaRecord, read
-from stream_monitor.describe.stage import Layout
 from stream_monitor.errors import RestoreError
 from stream_monitor.kafka.client import Batch
 from stream_monitor.kafka.loop import CONSUME, FEWEST, STEP_S, Loop

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from stream_monitor.app import describe_loop, run
-from stream_monitor.describe.stage import Layout
+from stream_monitor.describe.layout import Layout
 from stream_monitor.errors import SettingsError
 from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
 from stream_monitor.settings import ROLES, HttpSettings, parse

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from stream_monitor.describe.knowledge import Knowledge
+from stream_monitor.describe.layout import Layout
 from stream_monitor.describe.records import WatermarkRecord, read, write
-from stream_monitor.describe.stage import Describe, Layout
+from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import FormatError
 from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge.model_state import ModelState
