@@ -17,7 +17,7 @@ from stream_monitor.kafka import clients
 from stream_monitor.kafka.clients import connected
 from stream_monitor.settings import Settings, parse
 
-BOUND_S = 10.0
+BOUND_S = 20.0
 """Four seconds are promised; a loaded machine may take longer, and half a minute, as it once was, is a failure."""
 
 
@@ -61,11 +61,12 @@ def closed_port() -> str:
 
 @pytest.mark.parametrize(
     ("address", "reason"),
-    [(closed_port(), "Connection refused"), ("no-such-host.invalid:9092", "Failed to resolve")],
+    [("", "Connection refused"), ("no-such-host.invalid:9092", "Failed to resolve")],
 )
 def test_an_address_that_nobody_answers_for_is_told_soon(
     address: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    address = address or closed_port()
     started = time.monotonic()
     with pytest.raises(BrokerError) as told:
         connected(rules_for(address))
