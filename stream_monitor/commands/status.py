@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from stream_monitor.commands.options import AsJson, Config
+from stream_monitor.commands.options import Config
 from stream_monitor.durations import format_duration
 from stream_monitor.events.contracts import Health
 from stream_monitor.pictures import when
@@ -27,7 +27,7 @@ SEVERITY = {"critical": "red", "warning": "yellow", "info": "blue"}
 
 def status(
     config: Config = None,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as one JSON object on a line.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help=f"Show it again every {REFRESH_S:g} s, until Ctrl-C.")] = False,
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
 ) -> None:
