@@ -67,8 +67,6 @@ class ModelJudge:
         self.state, self.settings = state, settings
         self.changed = True
         """Whether the state may differ from the one that was saved last."""
-        self._told: Health | None = None
-        """The record of its health that was published last."""
         self._shortest = min(pace.size for pace in settings.time.windows)
         self.limits = [parse_limit(text) for text in settings.detection.limits]
         rows = Grid() if grid is None else grid
@@ -178,9 +176,11 @@ class ModelJudge:
         self.changed = self.changed or self.state.performance.due(*marks)
         for revised in self.state.performance.advance(*marks):
             yield from metrics.of_performance(self.state.model, revised)
-        if self._told is not None and open_ids(self.state.alerts) != {alert.id for alert in self._told.open}:
-            self._told = with_alerts(self._told, self.state.alerts)
-            yield self._told
+        told = self.state.health
+        if told is not None and open_ids(self.state.alerts) != {alert.id for alert in told.open}:
+            self.changed = True
+            self.state.health = with_alerts(told, self.state.alerts)
+            yield self.state.health
 
     def rest(self, watermarks: Watermarks) -> None:
         """Pass watermarks that changed nothing but the time: of a model that was not saved since."""
@@ -295,8 +295,10 @@ class ModelJudge:
             yield self._health(lane, window, final=True)
 
     def _health(self, lane: Lane, window: Window, final: bool) -> Health:
-        self._told = health_of(lane, window, self.state.alerts, self.state.performance, final)
-        return self._told
+        found = health_of(lane, window, self.state.alerts, self.state.performance, final)
+        if final:  # looking changes nothing
+            self.state.health = found
+        return found
 
     def _trial(self, lane: Lane, window: Window) -> Trial:
         state, settings = lane.state, self.settings.detection

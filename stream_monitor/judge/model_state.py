@@ -7,6 +7,7 @@ import msgspec
 from stream_monitor.describe.clocks import NEVER
 from stream_monitor.describe.measures import Lane as LaneName
 from stream_monitor.detect.volume import VolumeRange
+from stream_monitor.events.contracts import Health
 from stream_monitor.judge.alerts import AlertBook
 from stream_monitor.judge.lane_state import LaneState
 from stream_monitor.judge.mattering import Watches
@@ -39,6 +40,8 @@ class ModelState(msgspec.Struct):
     """Event time of the newest pane with traffic: a model is quiet when this is long ago."""
     lost_labels: int = 0
     watches: Watches = msgspec.field(default_factory=Watches)
+    health: Health | None = None
+    """The record of its health that was published last."""
 
     @property
     def waiting(self) -> bool:

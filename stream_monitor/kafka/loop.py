@@ -119,7 +119,7 @@ class Loop:
             while not stopping():
                 self.tick()
             if self.owned:
-                self.commit(within=self._left_out)
+                self.commit()
         finally:
             self._leaving = True  # what is not committed by now must not be when the group takes the partitions
 
@@ -181,8 +181,10 @@ class Loop:
     def commit(self, within: bool = False) -> None:
         """One transaction of everything since the last; `within` a call of consume, which may hold messages back.
 
-        So it is, too, when a worker stops with messages in hand that it has not taken in.
+        So it is, too, when a worker stops with messages in hand that it has not taken in: its read position is beyond
+        them, and no offset may go there.
         """
+        within = within or self._left_out
         self._come_back()
         started = self.clock()
         if self.on_table is not None:

@@ -16,7 +16,7 @@ from stream_monitor.kafka.loop import CONSUME, FEWEST, STEP_S, Loop
 from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
 from stream_monitor.settings import ROLES, ROLES_IN
 from stream_monitor.stages import Partition
-from tests.streams import T0, quick_settings
+from tests.streams import T0, quick_settings, shop
 
 
 def loop_over(count: int, text: str, **commit: object) -> tuple[Loop, list[int]]:
@@ -215,3 +215,28 @@ def test_a_loop_that_does_not_come_back_is_hung_and_one_that_restores_or_commits
     loop._come_back(rules.kafka.transaction_timeout / 1000)
     now += 150.0
     assert loop.hung() is None, "a commit has the time of a transaction besides"
+
+
+def test_a_worker_that_stops_with_messages_in_hand_commits_no_offset_beyond_what_it_has_taken_in() -> None:
+    """Also where a commit is due at that moment."""
+    events = shop(1, 300)
+    broker = MemoryBroker(dict.fromkeys(ROLES, 1), lambda: 1_800_000_000_000)
+    for event in events:
+        broker.append(event.role, event.raw, event.id.encode(), 0)
+    client = MemoryClient(broker, "describe")
+    rules = quick_settings(commit={"interval": "0s"})
+    loop = describe_loop(client, rules, Layout(1, 1, 1), lambda: 0.0)
+    loop._piece, asked = 20, iter([False] * 25)
+    loop.run(lambda: next(asked, True))
+    committed = {role: broker.group("describe").offsets[role, 0].offset for role in ("predictions", "labels")}
+    assert 0 < committed["predictions"] < len(broker.logs["predictions", 0])
+    client.close()
+    second = describe_loop(MemoryClient(broker, "describe"), rules, Layout(1, 1, 1), lambda: 0.0)
+    for _ in range(5):
+        second.tick(0)
+    counted = 0
+    for _, value in broker.values("profiles"):
+        record = read(value)
+        for delta in record.deltas if isinstance(record, DeltaRecord) else ():
+            counted += int(delta.counts.sum()) if delta.lane == "input" else 0
+    assert counted == len(broker.logs["predictions", 0])
