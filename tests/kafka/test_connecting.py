@@ -89,7 +89,7 @@ def test_a_listener_that_ends_each_connection_is_told_soon() -> None:
 @pytest.mark.kafka
 def test_tls_to_a_listener_without_is_told_soon(kafka: str) -> None:
     started = time.monotonic()
-    with pytest.raises(BrokerError, match=r"SSL handshake failed.*PLAINTEXT"):
+    with pytest.raises(BrokerError, match=r"SSL (handshake failed|connection closed)"):
         connected(rules_for(kafka, **{"security.protocol": "SSL"}))
     assert time.monotonic() - started < BOUND_S
 
