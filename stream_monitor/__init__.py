@@ -1,3 +1,3 @@
-"""Streaming drift detection on Kafka: events in; alerts, metrics and decisions out."""
+"""Streaming drift detection on Kafka: events in; alerts and metrics out."""
 
 __version__ = "0.1.0"

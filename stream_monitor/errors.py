@@ -7,6 +7,7 @@
     ├── QuarantineError    too many events of a topic partition cannot be counted, and the settings stop at that
     ├── BrokerError        Kafka refused or does not answer
     │   └── CommitUnknown  nobody knows whether the last transaction committed: restart, and read the offsets
+    ├── TableError         a file of events cannot be read
     └── FormatError        a record of ours has a layout that this version cannot read
 
 A bad *event* is never an exception: it is a dead letter. Only too many of them are one, where the settings say so.

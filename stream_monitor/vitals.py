@@ -30,7 +30,7 @@ class DescribeVitals(Vitals):
     duplicates: Mapping[str, int] = field(default_factory=dict)
     """Events since the last commit whose id had come before, by topic role."""
     evicted: int = 0
-    """Unlabelled predictions that were dropped since the last commit, for too many waited."""
+    """Predictions, labels and signals that were dropped since the last commit, for too many waited."""
     overflow: int = 0
     """Labels, signals and predictions since the last commit that found no place: too many of one id or name."""
     pending: int = 0
@@ -57,3 +57,5 @@ class JudgeVitals(Vitals):
     """Records of describe since the last commit that a judge could not merge, for they are of other settings."""
     lost_labels: int = 0
     """Labels since the last commit that came for windows which were final already."""
+    after_idle: int = 0
+    """Events since the last commit that came for panes which had closed."""

@@ -56,7 +56,7 @@ class Joiner:
         self.outcomes = Outcomes(self.book, settings.time.pane, settings.join.grain, settings.segments)
         self.stores: dict[int, PendingStore] = {}
         self.evicted = 0
-        """Unlabelled predictions that were dropped since the last commit, for too many waited."""
+        """Rows that were dropped since the last commit, for too many waited."""
         self.overflow = 0
         """Rows since the last commit that found no place: too many of one id, or too many names of signals."""
         self._logs: dict[int, _Log] = {}

@@ -25,7 +25,7 @@ from stream_monitor.judge.joint import Joint, of_pane
 from stream_monitor.judge.lane_state import LaneRules, LaneState, Learned
 from stream_monitor.judge.normal import Normal
 from stream_monitor.judge.open_panes import OpenBytes, nbytes_of
-from stream_monitor.judge.panes import Pane, Part, Placed, Places, demand_sound, split
+from stream_monitor.judge.panes import Pane, Part, Placed, Places, demand_sound, events_of, split
 from stream_monitor.judge.recent import Names, Recent
 from stream_monitor.judge.sequential import Found, Known, SequentialDetectors
 from stream_monitor.judge.waiting import Came, Held, Waiting
@@ -142,6 +142,7 @@ class Lane:
             self._hold(self.state.closed, part)
             return
         admit_groups([part], self.state.ids, self.rules.caps)
+        self.state.after_idle += events_of(part)
         for cell, group in enumerate(groups_of(part, self.state.ids).tolist(), part.first):
             if group < 0:
                 continue

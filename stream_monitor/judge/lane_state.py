@@ -63,6 +63,8 @@ class LaneState(msgspec.Struct):
     again: bool = False
     """Parts may lie on edges of which nothing is known: of the same model before it was forgotten, or of a time that
     the log no longer holds."""
+    after_idle: int = 0
+    """Events that came for panes which had closed; of labels and feedback none, for they count in the next pane."""
     joint: RowsState = msgspec.field(default_factory=RowsState)
     centroids: dict[str, Centroid] = {}
     """By the measure of an embedding."""

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from stream_monitor.describe.cells import ALL
 from stream_monitor.describe.edges import BINS, Edges, bin_values
 from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
 from stream_monitor.detect.numbers import Loose, NumberRows
@@ -76,6 +77,12 @@ def split(delta: Delta) -> list[tuple[int, Part]]:
         (pane, Part(delta, first, last, of))
         for pane, first, last, of in zip(panes.tolist(), cells[:-1], cells[1:], each, strict=True)
     ]
+
+
+def events_of(part: Part) -> int:
+    """How many events a part counts: each of them has one cell of the segment `all`."""
+    delta = part.delta
+    return int(sum(delta.counts[c].sum() for c in range(part.first, part.last) if delta.segment[c] == ALL))
 
 
 def _rows(table: NumericRows | CategoricalRows, part: Part) -> slice:

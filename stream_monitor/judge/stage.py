@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -15,6 +15,7 @@ from stream_monitor.events.contracts import Alert, Health
 from stream_monitor.judge import metrics
 from stream_monitor.judge.health import Gone, key_of
 from stream_monitor.judge.model import Said
+from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.partition import OPEN_BYTES, PartitionJudge
 from stream_monitor.judge.snapshots import Restored, Snapshots, source_of
 from stream_monitor.recorded import judged_text
@@ -53,10 +54,12 @@ class _Seat:
         self.notices_due = False
         """All that describe was told is to be told again, once what was published is read."""
         self._waited = judge.state.told_wait
-        self._lost, self._refused = self._lost_labels(), judge.state.refused
+        self._refused = judge.state.refused
+        counts: tuple[Callable[[ModelState], int], ...] = (_lost_labels, _after_idle)
+        self._lost = {count: self._by_model(count) for count in counts}
 
-    def _lost_labels(self) -> dict[str, int]:
-        return {name: model.state.lost_labels for name, model in self.judge.models.items()}
+    def _by_model(self, count: Callable[[ModelState], int]) -> dict[str, int]:
+        return {name: count(model.state) for name, model in self.judge.models.items()}
 
     def new_wait(self) -> bool:
         """Whether workers were asked to wait who were not when this was asked last."""
@@ -69,11 +72,28 @@ class _Seat:
         return max(0, self._refused - before) if self.next >= self.published_until else 0
 
     def new_lost_labels(self) -> int:
-        """Labels that came too late since this was asked last; none of what another worker has counted already."""
-        before, self._lost = self._lost, self._lost_labels()
+        """Labels that came too late since this was asked last."""
+        return self._new(_lost_labels)
+
+    def new_after_idle(self) -> int:
+        """Events that came for closed panes since this was asked last."""
+        return self._new(_after_idle)
+
+    def _new(self, count: Callable[[ModelState], int]) -> int:
+        """By how much a count has grown since this was asked last; none of what another worker has counted already."""
+        before, now = self._lost[count], self._by_model(count)
+        self._lost[count] = now
         if self.next < self.published_until:
             return 0
-        return sum(max(0, lost - before.get(name, 0)) for name, lost in self._lost.items())
+        return sum(max(0, lost - before.get(name, 0)) for name, lost in now.items())
+
+
+def _lost_labels(state: ModelState) -> int:
+    return state.lost_labels
+
+
+def _after_idle(state: ModelState) -> int:
+    return sum(lane.after_idle for lane in state.lanes.values())
 
 
 class Judge:
@@ -88,7 +108,6 @@ class Judge:
         self._hash = hashlib.sha256(self._text.encode()).hexdigest()[:16]
         self._outputs: list[Output] = []
         self.held = 0
-        self.panes = 0
         self._vitals = JudgeVitals()
 
     @property
@@ -267,6 +286,7 @@ class Judge:
             waits=sum(seat.new_wait() for seat in self.seats.values()),
             refused_records=sum(seat.new_refused() for seat in self.seats.values()),
             lost_labels=sum(seat.new_lost_labels() for seat in self.seats.values()),
+            after_idle=sum(seat.new_after_idle() for seat in self.seats.values()),
         )
 
     def ahead(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:

@@ -119,7 +119,7 @@ class Telemetry:
 
     def _of_events(self) -> None:
         counter, gauge = self._counter, self._gauge
-        evicted = "Unlabelled predictions dropped because join.pending_rows was reached."
+        evicted = "Predictions, labels and signals dropped because join.pending_rows was reached."
         self.rejects = counter("rejects", "Events that became dead letters, by reason.", "reason")
         self.summed = counter("rejects_summed", "Of these, those above dead_letters.limit: no letter of their own.")
         self.late = counter("late", "Events that came after their pane had closed, by topic role.", "topic")
@@ -142,6 +142,7 @@ class Telemetry:
         self.waits = counter("waits", "How often a judge began to ask workers to wait.")
         self.refused = counter("refused_records", "Records of describe that a judge could not merge.")
         self.lost_labels = counter("lost_labels", "Labels that came for windows which were final already.")
+        self.after_idle = counter("after_idle", "Events that came for panes which had closed.")
 
     def observe(self, loop: Running) -> Callable[[Committed], None]:
         """A listener for the loop's commits."""
@@ -190,6 +191,7 @@ class Telemetry:
         self.waits.inc(vitals.waits)
         self.refused.inc(vitals.refused_records)
         self.lost_labels.inc(vitals.lost_labels)
+        self.after_idle.inc(vitals.after_idle)
 
     def _count(self, report: Committed) -> None:
         for role, count in report.messages.items():

@@ -1,4 +1,4 @@
-"""The pending predictions over commits: rollbacks, the change log, and what is restored of it."""
+"""The pending predictions over commits: the change log, and what is restored of it."""
 
 from __future__ import annotations
 
@@ -54,74 +54,6 @@ class Book:
         return np.array([table.index(value) for value in values], np.uint32)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(topics, topics, st.randoms(use_true_random=False))
-def test_a_rollback_returns_to_the_last_settled_state(before: Any, after: Any, rng: random.Random) -> None:
-    driven, twin = Driven(), Driven()
-    for batch in interleaved(before, rng, 10):
-        driven.take(batch)
-        twin.take(batch)
-    driven.store.settle()
-    digest, said = driven.store.digest(Book(0)), len(driven.events)
-    for batch in interleaved(after, rng, 10):
-        driven.take(batch)
-        driven.store.sweep(130, 130)
-    driven.store.evict(2)
-    driven.store.rollback()
-    assert driven.store.digest(Book(0)) == digest
-    del driven.events[said:]
-    for batch in interleaved(after, rng, 10):
-        driven.take(batch)
-        twin.take(batch)
-    assert driven.store.digest(Book(0)) == twin.store.digest(Book(0))
-    assert driven.events == twin.events
-
-
-def test_a_rollback_undoes_what_grew_the_columns_and_the_index() -> None:
-    batches = big_stream(3, 12_000, 9_000)
-    driven, twin = Driven(), Driven()
-    for at, batch in enumerate(batches):
-        twin.take(batch)
-        driven.store.settle()
-        if at:
-            driven.take(batches[at - 1])
-            driven.store.rollback()
-        driven.take(batch)
-    driven.store.settle()
-    assert driven.store.digest(Book(0)) == twin.store.digest(Book(0))
-    assert driven.states() == twin.states()
-
-
-def test_a_rollback_undoes_many_labels_of_one_prediction() -> None:
-    driven = Driven()
-    driven.take([P(IDS[0], 100, 0, 0, NEVER)])
-    driven.take([L(IDS[0], 101, 0, 1.0, False, 0)])
-    driven.store.settle()
-    digest = driven.store.digest(Book(0))
-    driven.take([L(IDS[0], 102, 0, 1.0 + (at > 20), False, 0) for at in range(40)])
-    assert driven.store.digest(Book(0)) != digest
-    driven.store.rollback()
-    assert driven.store.digest(Book(0)) == digest
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_rollbacks_keep_rows_apart_while_the_columns_go_round_and_grow(seed: int) -> None:
-    rng, driven, book, now = random.Random(seed), Driven(), Book(0), 0
-    for step in range(120):
-        driven.store.settle()
-        digest = driven.store.digest(book)
-        for _ in range(rng.choice([1, 1, 2])):
-            size = rng.choice([50, 400, 400 + step * 10])
-            batch = [P((rng.getrandbits(64), 0), now + i // 20, 0, i % 4, now - 1) for i in range(size)]
-            driven.take(batch)
-            driven.store.sweep(now + 50 - step % 30, now + 50)
-        if rng.random() < 0.4:
-            driven.store.rollback()
-            assert driven.store.digest(book) == digest
-        else:
-            now += size // 20
-
-
 def test_names_survive_a_restore_in_a_process_that_has_other_codes() -> None:
     live, book = Driven(), Book(5)
     live.take([L(IDS[0], 101, 2, 1.0, True, 2), L(IDS[0], 101, 1, 0.0, True, 1)])
@@ -153,7 +85,7 @@ def test_a_store_restored_from_its_change_log_equals_the_live_one(
         driven.take(batch)
         if rng.random() < 0.5:
             payloads = driven.store.changes(Book(0), max_bytes)
-            driven.store.rollback() if rng.random() < 0.3 else log.extend((first(p), p) for p in payloads)
+            log.extend((first(p), p) for p in payloads)
             driven.store.settle()
             driven.store.sweep(rng.choice([100, 115, 125]), 125)
     log += [(first(p), p) for p in driven.store.changes(Book(0), max_bytes)]

@@ -52,36 +52,29 @@ class Rules:
 
 
 class Applier:
-    """Changes what labels and signals change of predictions, and remembers how it was at the last commit."""
+    """Changes what labels and signals change of predictions; knows which of them changed since the last commit."""
 
     def __init__(self, ring: Ring, rules: Rules) -> None:
         self._ring, self._rules = ring, rules
-        self._undo: list[tuple[I64, dict[str, npt.NDArray[Any]]]] = []
+        self._updated: list[I64] = []
         self._settled = ring.head
 
     # --- commits ---
 
     def settle(self) -> None:
         """What is, stays."""
-        self._undo.clear()
+        self._updated.clear()
         self._settled = self._ring.head
-
-    def rollback(self) -> None:
-        """Predictions are again what they were when settled."""
-        for rows, columns in reversed(self._undo):
-            for name, values in columns.items():
-                self._ring.columns[name].put(rows, values)
-        self._undo.clear()
 
     def updated(self) -> I64:
         """Settled rows that have changed since, in order."""
-        return np.unique(np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in self._undo)]))
+        return np.unique(np.concatenate([np.empty(0, np.int64), *self._updated]))
 
     def _remember(self, rows: I64) -> None:
-        """Note what distinct rows are, before they change."""
+        """Note that rows change; rows newer than the last commit are written whole anyway."""
         rows = rows[rows < self._settled]
         if len(rows):
-            self._undo.append((rows, {name: self._ring.take(name, rows) for name in CHANGING}))
+            self._updated.append(rows)
 
     # --- joining ---
 

@@ -134,7 +134,7 @@ def load(ring: Ring, data: bytes, codes: CodeBook) -> int:
         ring.skip_to(payload.first)
     first = ring.head
     ring.append(payload.count, translate(payload.rows, lengthen))
-    there = (payload.updated >= ring.keep) & (payload.updated < ring.head)
+    there = (payload.updated >= ring.tail) & (payload.updated < ring.head)
     updates = {"kind": np.full(len(payload.updated), PREDICTION, np.uint8), **payload.updates}
     for name, values in translate(updates, lengthen).items():
         if name != "kind":

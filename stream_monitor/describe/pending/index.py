@@ -44,7 +44,7 @@ class IdIndex:
 
     def _dead(self, count: int) -> U32:
         """Buckets that lead nowhere: to the row before the oldest one."""
-        return np.full(count, (self._ring.keep - 1) & _LOW, np.uint32)
+        return np.full(count, (self._ring.tail - 1) & _LOW, np.uint32)
 
     def _buckets(self, hashes: U64) -> I64:
         mixed = ((hashes * _SALT) >> np.uint64(32)).astype(np.int64)
@@ -80,7 +80,7 @@ class IdIndex:
 
     def link(self, first: int, stop: int) -> None:
         """Put the rows from `first` to before `stop`, the newest of the ring, into their chains."""
-        self._grow(stop - self._ring.keep)
+        self._grow(stop - self._ring.tail)
         for start in range(first, stop, _BLOCK):
             self._link_block(start, min(start + _BLOCK, stop))
 
@@ -98,22 +98,13 @@ class IdIndex:
             crowded = crowded[np.argsort(buckets[crowded], kind="stable")]
             again = np.flatnonzero(buckets[crowded[1:]] == buckets[crowded[:-1]])
             before[crowded[again + 1]] = rows[crowded[again]]
-        distance = np.where(before >= self._ring.keep, rows - before, 0)
+        distance = np.where(before >= self._ring.tail, rows - before, 0)
         self._ring.columns["distance"].put(rows, distance.astype(np.uint32))
-
-    def unlink(self, first: int) -> None:
-        """Take the rows from `first` on out of their chains, before the ring forgets them."""
-        rows = np.arange(first, self._ring.head)
-        buckets = self._buckets(self._ring.columns["hash"].span(first, self._ring.head))
-        distance = self._ring.take("distance", rows).astype(np.int64)
-        before = np.where(distance > 0, rows - distance, self._ring.keep - 1)
-        # Newest first, so that the oldest row of a bucket has the last word: before it stood what stands now.
-        self._newest[buckets[::-1]] = (before[::-1] & _LOW).astype(np.uint32)
 
     def _grow(self, rows: int) -> None:
         if self._ring.head - self._fresh > _REFRESH:
             used = self._newest[: self._size + self._split]
-            used[self._rows(used) < self._ring.keep] = (self._ring.keep - 1) & _LOW
+            used[self._rows(used) < self._ring.tail] = (self._ring.tail - 1) & _LOW
             self._fresh = self._ring.head
         while (missing := rows - self._size - self._split) > 0:
             self._split_buckets(min(missing, self._size - self._split, _BLOCK))
@@ -129,7 +120,7 @@ class IdIndex:
         heads = np.stack([self._dead(count), self._dead(count)])
         last = np.full((2, count), -1)
         row = self._rows(self._newest[low])
-        op = np.flatnonzero(row >= ring.keep)
+        op = np.flatnonzero(row >= ring.tail)
         row = row[op]
         bit = np.uint64(self._size) << np.uint64(32)
         while len(op):
@@ -138,7 +129,7 @@ class IdIndex:
             new, old = np.flatnonzero(before < 0), np.flatnonzero(before >= 0)
             heads[side[new], op[new]] = (row[new] & _LOW).astype(np.uint32)
             last[side, op] = row
-            following = self._follow(op, row, ring.keep)
+            following = self._follow(op, row, ring.tail)
             ring.columns["distance"].put(before[old], (before[old] - row[old]).astype(np.uint32))
             op, row = following
         ring.columns["distance"].put(last[last >= 0], 0)

@@ -73,20 +73,15 @@ class RingColumn:
         if at + count >= capacity:
             self._lap += capacity
 
-    def fit(self, keep: int, head: int, count: int) -> None:
-        """Make room for `count` rows after `head`, and give back far too much; keeps [keep, head)."""
-        needed, size = head + count - keep, self._smallest
+    def fit(self, tail: int, head: int, count: int) -> None:
+        """Make room for `count` rows after `head`, and give back far too much; keeps [tail, head)."""
+        needed, size = head + count - tail, self._smallest
         if not needed <= len(self._data) <= 4 * max(needed, size):
             while size < needed:
                 size *= GROWTH
             grown = np.empty(int(size) + 1, self._data.dtype)
-            grown[: head - keep] = self.span(keep, head)
-            self._data, self._lap = grown, keep
-
-    def rewind(self, head: int) -> None:
-        """The row `head`, which was written before, is the next one again."""
-        if head < self._lap:
-            self._lap -= len(self._data)
+            grown[: head - tail] = self.span(tail, head)
+            self._data, self._lap = grown, tail
 
     def restart(self, sequence: int) -> None:
         """Hold nothing; the next row is `sequence`."""
@@ -94,12 +89,12 @@ class RingColumn:
 
 
 class Ring:
-    """All columns, and which rows they hold: live ones in [tail, head), a rollback's in [keep, head)."""
+    """All columns, and which rows they hold: those in [tail, head)."""
 
     def __init__(self) -> None:
         share = 1 / len(COLUMNS)
         self.columns = {name: RingColumn(dtype, i * share) for i, (name, dtype) in enumerate(COLUMNS.items())}
-        self.keep = self.tail = self.head = FIRST_SEQUENCE
+        self.tail = self.head = FIRST_SEQUENCE
 
     def __len__(self) -> int:
         return self.head - self.tail
@@ -116,7 +111,7 @@ class Ring:
     def append(self, count: int, values: Mapping[str, Any]) -> I64:
         """Insert rows (columns that are not given are zero); their sequence numbers."""
         for name, column in self.columns.items():
-            column.fit(self.keep, self.head, count)
+            column.fit(self.tail, self.head, count)
             column.append(self.head, count, values.get(name, 0))
         self.head += count
         return np.arange(self.head - count, self.head)
@@ -124,16 +119,10 @@ class Ring:
     def fit(self) -> None:
         """Give back memory that a past peak left behind."""
         for column in self.columns.values():
-            column.fit(self.keep, self.head, 0)
-
-    def truncate(self, head: int) -> None:
-        """Forget the rows from `head` on."""
-        for column in self.columns.values():
-            column.rewind(head)
-        self.head = head
+            column.fit(self.tail, self.head, 0)
 
     def skip_to(self, sequence: int) -> None:
         """Let an empty ring go on at a sequence number; rows before it were dropped by whoever wrote them."""
-        self.keep = self.tail = self.head = sequence
+        self.tail = self.head = sequence
         for column in self.columns.values():
             column.restart(sequence)

@@ -17,7 +17,6 @@ and 4 to 8 of index. One thread; only `restore` raises.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from stream_monitor.describe.pending.apply import Applier, Rules
 from stream_monitor.describe.pending.duplicates import Arrivals, Held, decide
 from stream_monitor.describe.pending.groups import Groups, group_ids
 from stream_monitor.describe.pending.index import IdIndex
-from stream_monitor.describe.pending.ring import CATEGORICAL, HAS_LABEL, Ring
+from stream_monitor.describe.pending.ring import CATEGORICAL, Ring
 from stream_monitor.describe.pending.rows import (
     LABEL,
     NO_SIGNAL,
@@ -50,14 +49,6 @@ CHAIN_CAP = 64
 _SHORTEST = np.iinfo(np.int64).min // 2
 
 _Values = dict[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """What a sweep let go: rows of any kind, and predictions among them that never had a label."""
-
-    rows: int
-    unlabelled: int
 
 
 class PendingStore:
@@ -83,7 +74,7 @@ class PendingStore:
         self._index = IdIndex(self._ring)
         self._applier = Applier(self._ring, self._rules)
         self.overflow = 0
-        self._settled_head, self._settled_overflow = self._ring.head, 0
+        self._settled_head = self._settled_tail = self._ring.head
 
     def __len__(self) -> int:
         return len(self._ring)
@@ -177,11 +168,11 @@ class PendingStore:
 
     # --- letting go ---
 
-    def sweep(self, input_watermark: int, label_watermark: int, limit_rows: int = 1_000_000) -> Dropped:
+    def sweep(self, input_watermark: int, label_watermark: int, limit_rows: int = 1_000_000) -> int:
         """Let go of rows that nothing can join any more, oldest first, up to the first one that must stay.
 
         A prediction goes when both watermarks have passed its ts + horizon, a label or signal when the input
-        watermark has passed its ts + early. Looks at no more than `limit_rows` rows.
+        watermark has passed its ts + early. Looks at no more than `limit_rows` rows. Returns how many went.
         """
         both = min(input_watermark, label_watermark) - self._rules.horizon_ms
         early = input_watermark - self._rules.early_ms
@@ -195,41 +186,26 @@ class PendingStore:
                 ring.tail += int(stay[0])
                 break
             ring.tail = stop
-        return Dropped(ring.tail - before, self._unlabelled(before))
+        return ring.tail - before
 
-    def evict(self, count: int) -> int:
-        """Drop the oldest rows whatever they are; how many predictions of them never had a label."""
-        before = self._ring.tail
-        self._ring.tail = min(before + count, self._ring.head)
-        return self._unlabelled(before)
-
-    def _unlabelled(self, start: int) -> int:
-        ring = self._ring
-        kind, flags = (ring.columns[name].span(start, ring.tail) for name in ("kind", "flags"))
-        return int(((kind == PREDICTION) & ((flags & HAS_LABEL) == 0)).sum())
+    def evict(self, count: int) -> None:
+        """Drop the oldest rows whatever they are."""
+        self._ring.tail = min(self._ring.tail + count, self._ring.head)
 
     # --- commits ---
 
     def changes(self, codes: CodeBook, max_bytes: int = log.MAX_BYTES) -> list[bytes]:
         """Records for the change log: everything since the last `settle`, each of at most `max_bytes`."""
         ring = self._ring
-        if ring.head == self._settled_head and ring.tail == ring.keep and not len(self._applier.updated()):
+        if (ring.tail, ring.head) == (self._settled_tail, self._settled_head) and not len(self._applier.updated()):
             return []
         return log.export(ring, self._settled_head, self._applier.updated(), codes, max_bytes)
 
     def settle(self) -> None:
-        """The commit stands: from now on this is what a rollback returns to."""
-        self._ring.keep = self._ring.tail
-        self._settled_head, self._settled_overflow = self._ring.head, self.overflow
+        """The commit stands: what `changes` returned is in the log. After a failed one a new store is restored."""
+        self._settled_tail, self._settled_head = self._ring.tail, self._ring.head
         self._applier.settle()
         self._ring.fit()
-
-    def rollback(self) -> None:
-        """The commit failed: everything is as it was when last settled."""
-        self._applier.rollback()
-        self._index.unlink(self._settled_head)
-        self._ring.truncate(self._settled_head)
-        self._ring.tail, self.overflow = self._ring.keep, self._settled_overflow
 
     def restore(self, records: Iterable[tuple[int, bytes]], codes: CodeBook) -> None:
         """Fill an empty store from (offset, value) of its change log in order, from that with the oldest row on.
