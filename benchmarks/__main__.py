@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.events import make_events
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.config.settings import parse
+from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.topics import ready
-from stream_monitor.settings import parse
 
 QUIX_PYTHON = ".venv-quix/bin/python"
 CONTENDERS = ("describe", "orjson", "river", "quix")

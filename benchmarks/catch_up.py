@@ -20,12 +20,12 @@ from typing import Any
 import orjson
 
 from benchmarks.soak import Windows
-from stream_monitor.app import STAGES, Worker, start_workers, stop_workers
-from stream_monitor.kafka.audit import Audit
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.config.settings import Settings, parse
+from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.local import LocalKafka
+from stream_monitor.kafka.topic_reader import Audit
 from stream_monitor.kafka.topics import ready
-from stream_monitor.settings import Settings, parse
+from stream_monitor.service.run import STAGES, Worker, start_workers, stop_workers
 
 BOUND_MB = 600
 MODELS, NUMBERS, CATEGORIES = 2, 40, 8

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from benchmarks.memory import peak_rss_mb
-from stream_monitor.settings import Settings, parse
+from stream_monitor.config.settings import Settings, parse
 
 CONSUME = 5_000
 
@@ -22,9 +22,9 @@ def settings(bootstrap: str, app: str) -> Settings:
 
 def describe(rules: Settings, count: int) -> dict[str, Any]:
     """The real stage in the real loop: join, ids, transactions; a group of its own reads the topic from its start."""
-    from stream_monitor.app import describe_loop, judge_loop, tune_collector
     from stream_monitor.kafka.confluent import KafkaClient
     from stream_monitor.kafka.topics import ready
+    from stream_monitor.service.run import describe_loop, judge_loop, tune_collector
 
     layout = ready(rules)
     name = f"{rules.app}-{uuid.uuid4().hex[:6]}"
@@ -88,7 +88,7 @@ def judge(rules: Settings, count: int) -> dict[str, Any]:
 def _consumer(rules: Settings) -> Any:
     from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-    from stream_monitor.kafka.clients import FETCH, common
+    from stream_monitor.kafka.client_config import FETCH, common
 
     options = {"group.id": uuid.uuid4().hex, "isolation.level": "read_committed", "enable.auto.commit": False}
     consumer = Consumer(common(rules, "bench") | FETCH | options)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stream_monitor.app import tune_collector
-from stream_monitor.describe.cells import ACCEPTED
-from stream_monitor.describe.columns import Coded, Columns
-from stream_monitor.describe.deltas import Batch, pack_deltas, pack_records
-from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.records import PartitionTime, WatermarkRecord, write
+from stream_monitor.config.settings import parse
+from stream_monitor.describe.aggregate.delta_writer import Batch, pack_deltas, pack_records
+from stream_monitor.describe.aggregate.grouping import ACCEPTED
+from stream_monitor.describe.decode.columns import Coded, Columns
 from stream_monitor.judge.stage import Judge
+from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.records import PartitionTime, WatermarkRecord, write
 from stream_monitor.replay import Line
-from stream_monitor.settings import parse
-from stream_monitor.stages import Position
+from stream_monitor.service.run import tune_collector
+from stream_monitor.stages.contract import Position
 from stream_monitor.types import I64
 
 MODELS, NUMBERS, CATEGORIES, EVENTS = 50, 15, 5, 40

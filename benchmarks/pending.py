@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from stream_monitor.describe.pending.rows import U32, U64, LabelRows, PredictionRows
-from stream_monitor.describe.pending.store import PendingStore
+from stream_monitor.describe.join.pending.rows import U32, U64, LabelRows, PredictionRows
+from stream_monitor.describe.join.pending.store import PendingStore
 
 BATCH = 50_000
 HORIZON = 1 << 40

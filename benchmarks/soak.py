@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.plot import lines
-from stream_monitor.app import STAGES, Worker, start_workers, stop_workers
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.config.settings import Settings, parse
+from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.topics import ready
-from stream_monitor.settings import Settings, parse
+from stream_monitor.service.run import STAGES, Worker, start_workers, stop_workers
 
 SAMPLE_S = 10.0
 GROWTH = 1.05

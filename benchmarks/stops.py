@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.soak import Producer
-from stream_monitor.app import STAGES, Worker, start_workers, stop_workers
-from stream_monitor.describe.layout import Layout
+from stream_monitor.config.settings import Settings, parse
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.audit import Audit
 from stream_monitor.kafka.local import LocalKafka
+from stream_monitor.kafka.topic_reader import Audit
 from stream_monitor.kafka.topics import ready
-from stream_monitor.settings import Settings, parse
+from stream_monitor.service.run import STAGES, Worker, start_workers, stop_workers
+from stream_monitor.stages.topology import Layout
 
 BOUND_S = 15.0
 SHOWN_S = 5.0

@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stream_monitor.app import start_workers, stop_workers
-from stream_monitor.kafka.audit import Audit
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.config.settings import Settings, parse
+from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.local import LocalKafka
+from stream_monitor.kafka.topic_reader import Audit
 from stream_monitor.kafka.topics import ready
-from stream_monitor.settings import Settings, parse
+from stream_monitor.service.run import start_workers, stop_workers
 
 LABELS = 1_000
 PATIENCE_S = 300.0

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from stream_monitor.durations import Duration, Pace, format_duration
-from stream_monitor.settings import Settings
+from stream_monitor.config.durations import Duration, Pace, format_duration
+from stream_monitor.config.settings import Settings
 
 HEAD = """# Settings
 

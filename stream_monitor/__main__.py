@@ -1,5 +1,5 @@
 """`python -m stream_monitor` is `stream-monitor`."""
 
-from stream_monitor.cli import main
+from stream_monitor.cli.main import main
 
 main()

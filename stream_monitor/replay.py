@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.layout import Layout
-from stream_monitor.describe.records import ResetRecord, write
+from stream_monitor.baselines.pinned import PinnedBaseline
+from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.stage import Describe
-from stream_monitor.detect.pinned import PinnedBaseline
 from stream_monitor.judge.stage import Judge
-from stream_monitor.settings import ROLES_IN, Settings
-from stream_monitor.stages import Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.records import ResetRecord, write
+from stream_monitor.stages.contract import Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.stages.topology import Layout
 
 BATCH = 20_000
 ONE = Layout(1, 1, 1)

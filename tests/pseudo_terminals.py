@@ -14,8 +14,8 @@ import threading
 import unicodedata
 from collections.abc import Callable, Mapping
 
-PATIENCE_S = 300.0
-"""Then a command that hangs is killed, and its exit code says so."""
+from tests.patience import PATIENCE_S
+
 OURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\r?\x1b\[2K|\x1b\[\d*A|\r(?=\x1b\[\d*[AK])")
 """What our own output makes: colours, and the moves of the progress bar."""
 

@@ -9,18 +9,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from stream_monitor.app import describe_loop, judge_loop
-from stream_monitor.describe.layout import Layout
-from stream_monitor.describe.records import ResetRecord, write
-from stream_monitor.describe.stage import partition_of
-from stream_monitor.detect.pinned import PinnedBaseline
+from stream_monitor.baselines.pinned import PinnedBaseline
+from stream_monitor.config.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OPTIONAL, ROLES_OUT, Settings
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.client import Aborted, Batch
+from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
+from stream_monitor.kafka.interface import Aborted, Batch
 from stream_monitor.kafka.loop import Loop
-from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
+from stream_monitor.profiles.records import ResetRecord, write
 from stream_monitor.replay import Replay
-from stream_monitor.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OPTIONAL, ROLES_OUT, Settings
-from stream_monitor.stages import Output, PartitionStatus
+from stream_monitor.service.run import describe_loop, judge_loop
+from stream_monitor.stages.contract import Output, PartitionStatus
+from stream_monitor.stages.topology import Layout, partition_of
 from tests.streams import Event
 
 ROUNDS = 60

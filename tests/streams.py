@@ -6,8 +6,8 @@ import json
 import random
 from typing import Any, NamedTuple
 
-from stream_monitor.durations import DAY, HOUR
-from stream_monitor.settings import Settings, parse
+from stream_monitor.config.durations import DAY, HOUR
+from stream_monitor.config.settings import Settings, parse
 
 T0 = 1_700_000_000_000
 MONDAY = 1_699_833_600_000

@@ -6,8 +6,8 @@ import re
 import runpy
 from pathlib import Path
 
-from stream_monitor.detect.sequential import DETECTORS
-from stream_monitor.detect.window_tests import TOLERANCE
+from stream_monitor.detect.sequential.registry import DETECTORS
+from stream_monitor.detect.windows.tests import TOLERANCE
 from stream_monitor.kafka import loop
 
 ROOT = Path(__file__).parent.parent

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_monitor.config.settings import ROLES_IN
 from stream_monitor.replay import Replay
-from stream_monitor.settings import ROLES_IN
-from stream_monitor.stages import Output
+from stream_monitor.stages.contract import Output
 from tests.streams import T0, quick_settings
 
 Mutate = Callable[[random.Random, bytes], bytes]

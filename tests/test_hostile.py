@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 
 from stream_monitor.replay import replay
-from stream_monitor.stages import Output
+from stream_monitor.stages.contract import Output
 from tests.streams import T0, quick_settings
 
 KINDS = 20

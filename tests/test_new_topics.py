@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from stream_monitor.describe.knowledge import Knowledge, ProgressRecord, notice_output
 from stream_monitor.errors import RestoreError
+from stream_monitor.profiles.bin_catalog import Knowledge, ProgressRecord, notice_output
 from tests.schedules import Cluster
 from tests.streams import T0, shop
 from tests.upgrade.sample import feed, load, restore, rules

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.baseline.build import build
-from stream_monitor.describe.measures import JOINT
-from stream_monitor.describe.records import ResetRecord
+from stream_monitor.profiles.measures import JOINT
+from stream_monitor.profiles.records import ResetRecord
 from tests.schedules import by_cluster, by_replay
 from tests.streams import T0, Event, mornings, quick_settings, shop
 

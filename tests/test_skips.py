@@ -8,7 +8,7 @@ import pytest
 
 from stream_monitor.errors import FormatError, SettingsError
 from stream_monitor.kafka.skips import MOST, parse_skips, recorded, skips_of
-from stream_monitor.stages import Position, Skip
+from stream_monitor.stages.contract import Position, Skip
 from tests.schedules import Cluster, by_replay, result_of
 from tests.streams import shop
 from tests.upgrade.sample import feed, rules

@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.layout import Layout
-from stream_monitor.describe.records import DeltaRecord, read, write
+from stream_monitor.config.settings import Settings
 from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import SettingsError
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import PartitionState
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Position
+from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.records import DeltaRecord, read, write
+from stream_monitor.stages.contract import Position
+from stream_monitor.stages.topology import Layout
 from tests.judge.logs import recorded
 from tests.schedules import Cluster
 from tests.streams import quick_settings, shop

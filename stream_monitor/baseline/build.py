@@ -8,24 +8,23 @@ from itertools import islice
 from pathlib import Path
 
 from stream_monitor.baseline.embeddings import Embeddings
-from stream_monitor.describe.cells import ALL
-from stream_monitor.describe.clocks import END
-from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.measures import JOINT
-from stream_monitor.describe.records import DeltaRecord, read
-from stream_monitor.detect.baselines import Baseline
-from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
-from stream_monitor.detect.rows import WINDOW_ROWS
-from stream_monitor.durations import Pace, ms
+from stream_monitor.baselines.baseline import Baseline
+from stream_monitor.baselines.pinned import PinnedBaseline, PinnedMeasure
+from stream_monitor.baselines.sampled_rows import WINDOW_ROWS
+from stream_monitor.config.detection import BaselineSettings, SampleSettings, TimeSettings
+from stream_monitor.config.durations import Pace, ms
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import TableError
-from stream_monitor.events.arrays import pack
+from stream_monitor.events.files import SUFFIXES, read_table
 from stream_monitor.events.rejects import Rejects
-from stream_monitor.events.tables import SUFFIXES, read_table
 from stream_monitor.judge.model import ModelJudge
 from stream_monitor.judge.model_state import new_state
+from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.measures import JOINT
+from stream_monitor.profiles.names import ALL, END
+from stream_monitor.profiles.records import DeltaRecord, read
 from stream_monitor.replay import BATCH, Driver, read_files
-from stream_monitor.sections import BaselineSettings, SampleSettings, TimeSettings
-from stream_monitor.settings import Settings
+from stream_monitor.wire.msgpack_arrays import pack
 
 EVER = ms("36500d")
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import xxhash
 
-from stream_monitor.describe.cells import ALL
-from stream_monitor.describe.edges import make_edges
-from stream_monitor.describe.measures import distance_of
-from stream_monitor.describe.profiles import Delta
-from stream_monitor.detect.baselines import Filling
-from stream_monitor.detect.pinned import PinnedMeasure
-from stream_monitor.detect.rows import BASELINE_ROWS, ENOUGH, Rows
+from stream_monitor.baselines.baseline import Filling
+from stream_monitor.baselines.pinned import PinnedMeasure
+from stream_monitor.baselines.sampled_rows import BASELINE_ROWS, ENOUGH, Rows
+from stream_monitor.profiles.bins import make_edges
+from stream_monitor.profiles.delta import Delta
+from stream_monitor.profiles.measures import distance_of
+from stream_monitor.profiles.names import ALL
 from stream_monitor.types import F32, F64
 
 Sample = tuple[np.ndarray, F32]

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream_monitor.describe.cells import ALL
-from stream_monitor.describe.clocks import NEVER
-from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, read_notice
-from stream_monitor.describe.measures import JOINT, VOLUME, is_distance
-from stream_monitor.describe.records import ResetRecord
-from stream_monitor.detect.baselines import Baseline
-from stream_monitor.detect.integers import are_whole, whole
-from stream_monitor.detect.numbers import quantile
-from stream_monitor.detect.pinned import PinnedBaseline, PinnedMeasure
-from stream_monitor.events.arrays import unpack
-from stream_monitor.pictures import bars, when
+from stream_monitor.baselines.baseline import Baseline
+from stream_monitor.baselines.pinned import PinnedBaseline, PinnedMeasure
+from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, read_notice
+from stream_monitor.profiles.integers import are_whole, whole
+from stream_monitor.profiles.measures import JOINT, VOLUME, is_distance
+from stream_monitor.profiles.names import ALL, NEVER
+from stream_monitor.profiles.numeric_table import quantile
+from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.terminal import Column, Table, visible
+from stream_monitor.terminal.charts import bars
+from stream_monitor.timestamps import when
+from stream_monitor.wire.msgpack_arrays import unpack
 
 BARS = 12
 NAMES, NAME = 3, 40

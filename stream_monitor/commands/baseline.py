@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from stream_monitor.baseline import control_records as pins
 from stream_monitor.baseline.build import build, read_events
 from stream_monitor.baseline.show import in_force, in_the_making, list_of, measures_of, tables_of
-from stream_monitor.describe.clocks import NEVER
-from stream_monitor.describe.records import ResetRecord
-from stream_monitor.detect.pinned import PinnedBaseline, read_file, write_file
+from stream_monitor.baselines.pinned import PinnedBaseline, read_file, write_file
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError
-from stream_monitor.kafka import pins
-from stream_monitor.kafka.ranges import TopicRange
+from stream_monitor.kafka.range_reader import TopicRange
 from stream_monitor.kafka.tail import tail
-from stream_monitor.pictures import to_the_second
-from stream_monitor.settings import Settings
+from stream_monitor.profiles.names import NEVER
+from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.terminal import MOST_OF_NAME, Screen, coloured, visible
+from stream_monitor.timestamps import to_the_second
 
 NONE = "no baseline: a measure has one when its first values have come (`baseline.first` of the settings)"
 SHOWN = 8

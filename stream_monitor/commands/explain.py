@@ -7,13 +7,15 @@ from collections.abc import Iterator
 import msgspec
 
 from stream_monitor.commands.rejudge import terms_of
-from stream_monitor.durations import format_duration
+from stream_monitor.config.durations import format_duration
+from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, Moved
-from stream_monitor.judge.witness import Explanation, Series, explain, find
-from stream_monitor.kafka.retained import Retained
-from stream_monitor.pictures import BARS, COLOURS, apart, bars, picture, thinned, to_the_second
-from stream_monitor.settings import Settings
+from stream_monitor.judge.alerts.lifecycle import apart
+from stream_monitor.rejudge.explain import Explanation, Series, explain, find
+from stream_monitor.rejudge.retained_log import Retained
 from stream_monitor.terminal import Cell, Column, Line, Screen, Table, bold, coloured, dim
+from stream_monitor.terminal.charts import BARS, COLOURS, bars, picture, thinned
+from stream_monitor.timestamps import to_the_second
 
 WIDTH = 60
 OTHERS = 10

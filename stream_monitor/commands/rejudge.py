@@ -10,20 +10,19 @@ from pathlib import Path
 import msgspec
 
 from stream_monitor.baseline.show import in_force
-from stream_monitor.describe.cells import FLEET
-from stream_monitor.describe.clocks import NEVER
-from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.records import DeltaRecord, Record
-from stream_monitor.detect.pinned import PinnedBaseline, read_file
+from stream_monitor.baselines.pinned import PinnedBaseline, read_file
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError, meant
 from stream_monitor.events.contracts import Alert
-from stream_monitor.judge.again import Log, Terms, judge_again
 from stream_monitor.judge.model import Said
-from stream_monitor.kafka.retained import Retained
-from stream_monitor.pictures import to_the_second, when
-from stream_monitor.rejudge import Comparison, Scope
-from stream_monitor.settings import Settings
+from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.names import FLEET, NEVER
+from stream_monitor.profiles.records import DeltaRecord, Record
+from stream_monitor.rejudge.comparison import Comparison, Scope
+from stream_monitor.rejudge.log_replay import Log, Terms, judge_again
+from stream_monitor.rejudge.retained_log import Retained
 from stream_monitor.terminal import Bar, Column, Screen, Table, coloured, dim
+from stream_monitor.timestamps import to_the_second, when
 
 SHOWN = 20
 """Alerts of a kind that are listed without `--all`."""

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
-from stream_monitor.commands.options import span
-from stream_monitor.describe.layout import Layout
-from stream_monitor.detect.pinned import PinnedBaseline, read_file
+from stream_monitor.baselines.pinned import PinnedBaseline, read_file
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import TopicsError
 from stream_monitor.events.rejects import Rejects
-from stream_monitor.kafka.ranges import REPLAYED, ReplayTopics, TopicRange
+from stream_monitor.kafka.range_reader import REPLAYED, ReplayTopics, TopicRange
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.replay import BATCH, Replay, read_files, replay
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Output
+from stream_monitor.stages.contract import Output
+from stream_monitor.stages.topology import Layout
 from stream_monitor.terminal import Screen
 
 Publish = Callable[[Output], None]
@@ -30,8 +28,8 @@ class Wanted:
     files: list[Path]
     baseline: Path | None = None
     out: Path | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: int | None = None
+    until: int | None = None
     publish: bool = False
 
 
@@ -105,7 +103,7 @@ def _topics(settings: Settings, wanted: Wanted, publish: Publish, pinned: list[P
         raise TopicsError(f"missing topics: {', '.join(map(settings.topic, report.missing))}")
     if report.rekey:
         settings = settings.behind_rekey()
-    source = TopicRange(settings, *span(wanted.since, wanted.until))
+    source = TopicRange(settings, wanted.since, wanted.until)
     layout = Layout(report.partitions["predictions"], report.partitions["observations"], 1)
     made = Replay(settings, publish, pinned, layout)
     try:

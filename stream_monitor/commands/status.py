@@ -1,4 +1,4 @@
-"""`stream-monitor status`, as the command line shows it."""
+"""What `stream-monitor status` shows."""
 
 from __future__ import annotations
 
@@ -6,54 +6,38 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-import typer
 
-from stream_monitor.commands.options import Config
-from stream_monitor.durations import format_duration
+from stream_monitor.config.durations import format_duration
+from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Health
-from stream_monitor.pictures import when
-from stream_monitor.settings import Settings, load
-from stream_monitor.status import Status, StatusReader
+from stream_monitor.queries.status import Status, StatusReader
 from stream_monitor.terminal import Cell, Column, Line, Screen, Table, coloured, dim
+from stream_monitor.timestamps import when
 
-REFRESH_S = 2.0
 SHOWN = 10
 """Open alerts and measures in the making that are listed."""
 SEVERITY = {"critical": "red", "warning": "yellow", "info": "blue"}
 
 
-def status(
-    config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as one JSON object on a line.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help=f"Show it again every {REFRESH_S:g} s, until Ctrl-C.")] = False,
-    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
-) -> None:
-    """Show how the app does: models, when they were last seen, open alerts, labels, what is learning, and the lag.
-
-    It reads the small topic `health` and the offsets of the workers, and disturbs nobody. `seen` is the age of the last
-    window that had predictions. A measure is judged once its baseline is made: `learning` says how many are not, and
-    when the last will be at the present pace. The lag is what workers have not read yet.
-
-    Examples: `stream-monitor status`; `stream-monitor status --watch`; `stream-monitor status --json --model fraud`
-    """
-    settings, out = load(config), Screen()
+def run(settings: Settings, model: str | None, as_json: bool, refresh_s: float | None, out: Screen) -> None:
+    """Show it once, or again every `refresh_s` seconds until Ctrl-C."""
     reader = StatusReader(settings)
     while True:
         found = reader.read()
         found.models = [health for health in found.models if model in (None, health.model)]
         if as_json:
-            out.data(json.dumps(as_data(found)), flush=watch)
+            out.data(json.dumps(as_data(found)), flush=refresh_s is not None)
         else:
-            if watch:
+            if refresh_s is not None:
                 out.clear()
             for part in drawn(found, settings, int(time.time() * 1000)):
                 out.draw(part)
-        if not watch:
+        if refresh_s is None:
             return
-        time.sleep(REFRESH_S)
+        time.sleep(refresh_s)
 
 
 def as_data(found: Status) -> dict[str, Any]:

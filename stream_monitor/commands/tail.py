@@ -10,15 +10,16 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from stream_monitor.describe.measures import LATENCY
-from stream_monitor.detect.window_tests import TOLERANCE
-from stream_monitor.durations import format_duration
+from stream_monitor.config.durations import format_duration
+from stream_monitor.config.settings import Settings
+from stream_monitor.detect.windows.tests import TOLERANCE
 from stream_monitor.events.contracts import Alert, Metric
-from stream_monitor.judge.verdicts import tolerance
+from stream_monitor.judge.detection.window_evaluation import tolerance
 from stream_monitor.kafka.tail import Tail
-from stream_monitor.pictures import COLOURS, when
-from stream_monitor.settings import Settings
+from stream_monitor.profiles.measures import LATENCY
 from stream_monitor.terminal import Line, Screen, coloured, dim
+from stream_monitor.terminal.charts import COLOURS
+from stream_monitor.timestamps import when
 
 SORTED = 100_000
 """Records that are in memory to be put in order; one that lies further back in its topic comes late."""

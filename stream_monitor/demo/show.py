@@ -9,15 +9,16 @@ from typing import Any
 
 import msgspec
 
-from stream_monitor import app
+from stream_monitor.config.settings import Settings, parse
 from stream_monitor.demo import flights
 from stream_monitor.errors import StreamMonitorError
-from stream_monitor.kafka.embedded import EmbeddedBroker
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.kafka.mock_broker import EmbeddedBroker
 from stream_monitor.kafka.tail import Tail
-from stream_monitor.pictures import COLOURS, picture, when
-from stream_monitor.settings import Settings, parse
+from stream_monitor.kafka.writer import EventWriter
+from stream_monitor.service import run as app
 from stream_monitor.terminal import Bar, Column, Screen, Table, coloured, dim
+from stream_monitor.terminal.charts import COLOURS, picture
+from stream_monitor.timestamps import when
 
 DAY = 86_400_000
 AHEAD_DAYS = 21
@@ -47,7 +48,7 @@ class Show:
         self.layout = broker.layout(self.settings)
         self.speed = speed
         self.screen = Screen()
-        self.feed = Feed(self.settings)
+        self.feed = EventWriter(self.settings)
         self.tail = Tail(self.settings, ("alerts", "metrics"))
         self.alerts: list[dict[str, Any]] = []
         self.fed = {"predictions": 0, "labels": 0}

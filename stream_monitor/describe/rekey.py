@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Plain, Position
-from stream_monitor.vitals import Vitals
+from stream_monitor.stages.contract import Logs, Message, Output, Partition, PartitionStatus, Plain, Position
+from stream_monitor.stages.statistics import Vitals
 
 TARGET = {"labels": "labels-by-id", "feedback": "feedback-by-id"}
 """The role that each role's records go to."""

@@ -13,29 +13,29 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import xxhash
 
-from stream_monitor.describe import columns as build
-from stream_monitor.describe.cells import ACCEPTED, DUPLICATE, LATE
-from stream_monitor.describe.clocks import END, NEVER, PartitionClock, TopicClock
-from stream_monitor.describe.columns import Columns
-from stream_monitor.describe.deltas import Batch, batches, merge, pack_deltas, pack_records
-from stream_monitor.describe.intake import Intake
-from stream_monitor.describe.joining import Joiner
-from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.layout import Layout
-from stream_monitor.describe.offsets import WIDTHS, OffsetMetadata, read_metadata
-from stream_monitor.describe.placing import Placed, problem
-from stream_monitor.describe.records import ObservationTime, PartitionTime, WatermarkRecord, write
-from stream_monitor.describe.rejected import Rejected
-from stream_monitor.describe.samples import Sampling
-from stream_monitor.describe.tape import Reel
+from stream_monitor.config.settings import Settings
+from stream_monitor.describe.aggregate.delta_writer import Batch, batches, pack_deltas, pack_records
+from stream_monitor.describe.aggregate.grouping import ACCEPTED, DUPLICATE, LATE
+from stream_monitor.describe.aggregate.row_sampling import Sampling
+from stream_monitor.describe.dead_letter_quota import Rejected
+from stream_monitor.describe.decode import columns as build
+from stream_monitor.describe.decode.columns import Columns, merge
+from stream_monitor.describe.decode.prediction_buffer import Intake
+from stream_monitor.describe.decode.scanned_columns import Reel
+from stream_monitor.describe.join.joiner import Joiner
+from stream_monitor.describe.key_placement import Placed, problem
+from stream_monitor.describe.offset_metadata import WIDTHS, OffsetMetadata, read_metadata
+from stream_monitor.describe.watermarks import PartitionClock, TopicClock
 from stream_monitor.errors import RestoreError
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Plain, Position
+from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.names import END, NEVER
+from stream_monitor.profiles.records import ObservationTime, PartitionTime, WatermarkRecord, write
+from stream_monitor.stages.contract import Logs, Message, Output, Partition, PartitionStatus, Plain, Position
+from stream_monitor.stages.statistics import DescribeVitals
+from stream_monitor.stages.topology import Layout, partition_of
 from stream_monitor.types import I64
-from stream_monitor.vitals import DescribeVitals
 
 _partition = methodcaller("partition")
 JOINED_ROLES = ("predictions", "labels", "feedback")
@@ -382,8 +382,3 @@ class Describe(Plain):
         joined = limit if progress is None else min(limit, progress + slack + align)
         # the progress is that of predictions: observations go on where these have fallen silent
         return {p for p in self.next_offset if self._clock(*p).largest > (limit if p[0] == "observations" else joined)}
-
-
-def partition_of(model: str, partitions: int) -> int:
-    """The `profiles` partition in which all of a model meets."""
-    return xxhash.xxh3_64_intdigest(model.encode()) % partitions

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from stream_monitor.evaluate import windows as window_cells
-from stream_monitor.evaluate.contenders import Contender, Update, contenders, degenerate
+from stream_monitor.evaluate.competitors import Contender, Update, contenders, degenerate
 from stream_monitor.evaluate.runs import Learned, OneByOne, SeasonLearned
 from stream_monitor.evaluate.streams import NULL, STEPS, Rng, Step, daily_sine, errors, frozen_model, limit, seeded
 from stream_monitor.types import F64, Bool

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream_monitor.describe.edges import BINS, bin_values, make_edges
-from stream_monitor.detect.baselines import Baseline
-from stream_monitor.detect.cusum import Baselines, Cusums, CusumState
-from stream_monitor.detect.history import History, Slice, plan_of, seasonal, weight_of
-from stream_monitor.detect.scores import scores_of
-from stream_monitor.durations import HOUR, WEEK
+from stream_monitor.baselines.baseline import Baseline
+from stream_monitor.baselines.recent import History, Slice, plan_of, seasonal, weight_of
+from stream_monitor.config.detection import BaselineSettings
+from stream_monitor.config.durations import HOUR, WEEK
+from stream_monitor.detect.cusum.cusum import Baselines, Cusums, CusumState
+from stream_monitor.detect.cusum.scores import scores_of
 from stream_monitor.evaluate.streams import Source
-from stream_monitor.sections import BaselineSettings
+from stream_monitor.profiles.bins import BINS, bin_values, make_edges
 from stream_monitor.types import F64
 
 BLOCK = 1_000

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stream_monitor.describe.cells import ALL, FLEET
 from stream_monitor.events.contracts import Health, Learning, OpenAlert
-from stream_monitor.judge.alerts import AlertBook
-from stream_monitor.judge.lane import Lane
-from stream_monitor.judge.performance import Performance
-from stream_monitor.judge.windows import Window
+from stream_monitor.judge.alerts.lifecycle import AlertBook
+from stream_monitor.judge.metrics.performance import Performance
+from stream_monitor.judge.panes.windows import Window
+from stream_monitor.judge.timelines.timeline import Lane
+from stream_monitor.profiles.names import ALL, FLEET
 
 OPEN, LEARNING, VERSIONS = 100, 100, 20
 """Open alerts, measures in the making and versions that a record names; it counts all."""

@@ -5,39 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stream_monitor.describe.cells import ALL
-from stream_monitor.describe.clocks import END, NEVER
-from stream_monitor.describe.columns import OTHER
-from stream_monitor.describe.knowledge import Notice
-from stream_monitor.describe.measures import JOINT, VOLUME, group_of
-from stream_monitor.describe.measures import Lane as LaneName
-from stream_monitor.describe.profiles import Delta
-from stream_monitor.describe.records import PerformanceDelta, ResetRecord
-from stream_monitor.detect.budget import sequential_ms, window_level
-from stream_monitor.detect.dispersion import Dispersion, Lesson
-from stream_monitor.detect.grid import Grid, Step
-from stream_monitor.detect.history import plan_of
-from stream_monitor.detect.pinned import PinnedMeasure
-from stream_monitor.detect.rows import Rows
-from stream_monitor.detect.volume import VolumeRange
-from stream_monitor.durations import format_duration
-from stream_monitor.events.arrays import unpack
+from stream_monitor.baselines.pinned import PinnedMeasure
+from stream_monitor.baselines.recent import plan_of
+from stream_monitor.baselines.sampled_rows import Rows
+from stream_monitor.config.durations import format_duration
+from stream_monitor.config.settings import Settings
+from stream_monitor.detect.cusum.bank import Grid, Step
+from stream_monitor.detect.false_alarm_budget import sequential_ms, window_level
+from stream_monitor.detect.windows.overdispersion import Dispersion, Lesson
+from stream_monitor.detect.windows.volume import VolumeRange
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Health, Metric
-from stream_monitor.judge import metrics
-from stream_monitor.judge.alerts import Cause, Moment
-from stream_monitor.judge.attribution import MOST_OF_IT, attribution_of
-from stream_monitor.judge.evidence import numeric_evidence
-from stream_monitor.judge.health import Gone, health_of, open_ids, with_alerts
-from stream_monitor.judge.lane import Closed, Emptied, Finished, Forgotten, Lane, Rang, Ripe
-from stream_monitor.judge.lane_state import LaneRules, Learned
-from stream_monitor.judge.limits import findings_of, parse_limit
-from stream_monitor.judge.model_state import ABNORMAL, ATTRIBUTED, FROM_BASELINES, LANES, ModelState
-from stream_monitor.judge.open_panes import OpenBytes
-from stream_monitor.judge.panes import Pane
-from stream_monitor.judge.recent_rows import Owner
-from stream_monitor.judge.sequential import Found, SequentialRules
-from stream_monitor.judge.since import since
-from stream_monitor.judge.verdicts import (
+from stream_monitor.judge.alerts.attribution import MOST_OF_IT, attribution_of
+from stream_monitor.judge.alerts.lifecycle import Cause, Moment
+from stream_monitor.judge.baselines.recent_rows import Owner
+from stream_monitor.judge.detection.evidence import numeric_evidence
+from stream_monitor.judge.detection.limits import findings_of, parse_limit
+from stream_monitor.judge.detection.sequential import Found, SequentialRules
+from stream_monitor.judge.detection.window_evaluation import (
     Bench,
     Subject,
     Trial,
@@ -47,10 +31,24 @@ from stream_monitor.judge.verdicts import (
     run_tests,
     subjects_of,
 )
-from stream_monitor.judge.watermarks import Watermarks
-from stream_monitor.judge.windows import Window
-from stream_monitor.settings import Settings
+from stream_monitor.judge.health import Gone, health_of, open_ids, with_alerts
+from stream_monitor.judge.metrics import window_metrics as metrics
+from stream_monitor.judge.model_state import ABNORMAL, ATTRIBUTED, FROM_BASELINES, LANES, ModelState
+from stream_monitor.judge.panes.open_panes import OpenBytes
+from stream_monitor.judge.panes.pane import Pane
+from stream_monitor.judge.panes.watermarks import Watermarks
+from stream_monitor.judge.panes.windows import Window
+from stream_monitor.judge.timelines.since_change import since
+from stream_monitor.judge.timelines.state import LaneRules, Learned
+from stream_monitor.judge.timelines.timeline import Closed, Emptied, Finished, Forgotten, Lane, Rang, Ripe
+from stream_monitor.profiles.bin_catalog import Notice
+from stream_monitor.profiles.delta import Delta
+from stream_monitor.profiles.measures import JOINT, VOLUME, group_of
+from stream_monitor.profiles.measures import Lane as LaneName
+from stream_monitor.profiles.names import ALL, END, NEVER, OTHER
+from stream_monitor.profiles.records import PerformanceDelta, ResetRecord
 from stream_monitor.types import F64, I64
+from stream_monitor.wire.msgpack_arrays import unpack
 
 Said = Alert | Metric | Health | Gone | Notice
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from stream_monitor.describe.clocks import NEVER
-from stream_monitor.describe.measures import Lane as LaneName
-from stream_monitor.detect.volume import VolumeRange
+from stream_monitor.config.settings import Settings
+from stream_monitor.detect.windows.volume import VolumeRange
 from stream_monitor.events.contracts import Health
-from stream_monitor.judge.alerts import AlertBook
-from stream_monitor.judge.lane_state import LaneState
-from stream_monitor.judge.mattering import Watches
-from stream_monitor.judge.performance import Performance, lags_of
-from stream_monitor.judge.verdicts import Kind
-from stream_monitor.judge.windows import Window
-from stream_monitor.settings import Settings
+from stream_monitor.judge.alerts.error_impact import Watches
+from stream_monitor.judge.alerts.lifecycle import AlertBook
+from stream_monitor.judge.detection.window_evaluation import Kind
+from stream_monitor.judge.metrics.performance import Performance, lags_of
+from stream_monitor.judge.panes.windows import Window
+from stream_monitor.judge.timelines.state import LaneState
+from stream_monitor.profiles.measures import Lane as LaneName
+from stream_monitor.profiles.names import NEVER
 
 LANES: tuple[LaneName, ...] = ("input", "label", "feedback", "observation")
 

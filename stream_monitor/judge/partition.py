@@ -8,13 +8,24 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import xxhash
 
-from stream_monitor.describe.cells import ALL, FLEET
-from stream_monitor.describe.clocks import END, NEVER
-from stream_monitor.describe.columns import OTHER
-from stream_monitor.describe.edges import Edges
-from stream_monitor.describe.knowledge import Knowledge, Notice, ProgressRecord
-from stream_monitor.describe.profiles import CategoricalRows, Delta, NumericRows
-from stream_monitor.describe.records import (
+from stream_monitor.baselines.pinned import Pin
+from stream_monitor.config.recorded import in_force
+from stream_monitor.config.settings import Settings
+from stream_monitor.detect.cusum.bank import Grid, Step
+from stream_monitor.detect.windows.overdispersion import Lesson, learn
+from stream_monitor.events.contracts import Finding
+from stream_monitor.judge.alerts.lifecycle import Cause, Moment
+from stream_monitor.judge.detection.window_evaluation import Trial, run_tests
+from stream_monitor.judge.health import Gone, health_of_app
+from stream_monitor.judge.model import ModelJudge, Said, Task
+from stream_monitor.judge.model_state import ModelState, new_state
+from stream_monitor.judge.panes.open_panes import OpenBytes, OpenPanes, bytes_of_delta, cut, merge
+from stream_monitor.judge.partition_state import Newcomer, PartitionState
+from stream_monitor.profiles.bin_catalog import Knowledge, Notice, ProgressRecord
+from stream_monitor.profiles.bins import Edges
+from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
+from stream_monitor.profiles.names import ALL, END, FLEET, NEVER, OTHER
+from stream_monitor.profiles.records import (
     DeltaRecord,
     PinRecord,
     Record,
@@ -22,19 +33,6 @@ from stream_monitor.describe.records import (
     SettingsRecord,
     WatermarkRecord,
 )
-from stream_monitor.detect.dispersion import Lesson, learn
-from stream_monitor.detect.grid import Grid, Step
-from stream_monitor.detect.pinned import Pin
-from stream_monitor.events.contracts import Finding
-from stream_monitor.judge.alerts import Cause, Moment
-from stream_monitor.judge.health import Gone, health_of_app
-from stream_monitor.judge.model import ModelJudge, Said, Task
-from stream_monitor.judge.model_state import ModelState, new_state
-from stream_monitor.judge.open_panes import OpenBytes, OpenPanes, bytes_of_delta, cut, merge
-from stream_monitor.judge.partition_state import Newcomer, PartitionState
-from stream_monitor.judge.verdicts import Trial, run_tests
-from stream_monitor.recorded import in_force
-from stream_monitor.settings import Settings
 
 log = logging.getLogger(__name__)
 

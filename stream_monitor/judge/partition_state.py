@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from stream_monitor.describe.clocks import NEVER
-from stream_monitor.describe.profiles import Delta
-from stream_monitor.describe.records import PerformanceDelta, ResetRecord, SettingsRecord
-from stream_monitor.detect.pinned import Pin
-from stream_monitor.judge.alerts import AlertBook
-from stream_monitor.judge.watermarks import Watermarks
+from stream_monitor.baselines.pinned import Pin
+from stream_monitor.judge.alerts.lifecycle import AlertBook
+from stream_monitor.judge.panes.watermarks import Watermarks
+from stream_monitor.profiles.delta import Delta
+from stream_monitor.profiles.names import NEVER
+from stream_monitor.profiles.records import PerformanceDelta, ResetRecord, SettingsRecord
 
 
 class Newcomer(msgspec.Struct):

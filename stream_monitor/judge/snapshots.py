@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream_monitor.describe.profiles import Delta
-from stream_monitor.describe.records import MAX_RECORD_BYTES, PerformanceDelta
 from stream_monitor.errors import FormatError, RestoreError
-from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge.model_state import ModelState
-from stream_monitor.judge.open_panes import OpenPanes, cut, deltas_of
-from stream_monitor.judge.panes import Part
+from stream_monitor.judge.panes.open_panes import OpenPanes, cut, deltas_of
+from stream_monitor.judge.panes.pane import Part
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import Newcomer, PartitionState
+from stream_monitor.profiles.delta import Delta
+from stream_monitor.profiles.records import MAX_RECORD_BYTES, PerformanceDelta
+from stream_monitor.wire.msgpack_arrays import pack, unpack
 
 log = logging.getLogger(__name__)
 

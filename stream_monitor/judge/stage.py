@@ -8,20 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from stream_monitor.describe.knowledge import BaselineRecord, EdgesRecord, ProgressRecord, notice_output
-from stream_monitor.describe.records import Record, SettingsRecord, read, write
+from stream_monitor.config.recorded import judged_text
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.contracts import Alert, Health
-from stream_monitor.judge import metrics
 from stream_monitor.judge.health import Gone, key_of
+from stream_monitor.judge.metrics import window_metrics as metrics
 from stream_monitor.judge.model import Said
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.partition import OPEN_BYTES, PartitionJudge
 from stream_monitor.judge.snapshots import Restored, Snapshots, source_of
-from stream_monitor.recorded import judged_text
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Logs, Message, Output, Partition, PartitionStatus, Position
-from stream_monitor.vitals import JudgeVitals
+from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, ProgressRecord, notice_output
+from stream_monitor.profiles.records import Record, SettingsRecord, read, write
+from stream_monitor.stages.contract import Logs, Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.stages.statistics import JudgeVitals
 
 METADATA_FORMAT = 1
 SNAPSHOT_BYTES = 64_000_000

@@ -19,13 +19,13 @@ from confluent_kafka import (
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import OffsetSpec
 
+from stream_monitor.config.settings import ROLES, ROLES_OPTIONAL, ROLES_REKEYED, Settings
 from stream_monitor.errors import BrokerError, CommitUnknown, RestoreError
-from stream_monitor.kafka.client import Aborted, Batch, Listener, OffsetsOf, TableRecord, Topic
-from stream_monitor.kafka.clients import CALL_S, FETCH, PARTITIONER, Reasons, common, made
-from stream_monitor.kafka.logs import Logs
-from stream_monitor.kafka.slots import take_slot
-from stream_monitor.settings import ROLES, ROLES_OPTIONAL, ROLES_REKEYED, Settings
-from stream_monitor.stages import Output, Partition, Position
+from stream_monitor.kafka.client_config import CALL_S, FETCH, PARTITIONER, Reasons, common, made
+from stream_monitor.kafka.interface import Aborted, Batch, Listener, OffsetsOf, TableRecord, Topic
+from stream_monitor.kafka.log_reader import Logs
+from stream_monitor.kafka.worker_slots import take_slot
+from stream_monitor.stages.contract import Output, Partition, Position
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 import orjson
 import xxhash
 
-from stream_monitor.kafka.client import Topic
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Partition, Position
+from stream_monitor.config.settings import Settings
+from stream_monitor.kafka.interface import Topic
+from stream_monitor.stages.contract import Partition, Position
 
 Topics = Mapping[str, Topic]
 """By role; topics that do not exist are absent."""

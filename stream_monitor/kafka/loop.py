@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import BrokerError, FormatError, StreamMonitorError
-from stream_monitor.kafka.client import Aborted, Batch, Client, TableRecord
+from stream_monitor.kafka.interface import Aborted, Batch, Client, TableRecord
 from stream_monitor.kafka.recovery import TOLD, Recovery
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Consent, Message, Output, Partition, PartitionStatus, Position, Stage
+from stream_monitor.stages.contract import Consent, Message, Output, Partition, PartitionStatus, Position, Stage
 
 log = logging.getLogger(__name__)
 

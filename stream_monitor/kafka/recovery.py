@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import RestoreError
-from stream_monitor.kafka.client import Client, Topic
 from stream_monitor.kafka.identity import grown, growth, ids_in, ids_of, lost_offset, made_anew, named, refusal
+from stream_monitor.kafka.interface import Client, Topic
 from stream_monitor.kafka.skips import checked_skips, place_of, recorded, skips_of
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Consent, Message, Partition, Position, Skip, Stage
+from stream_monitor.stages.contract import Consent, Message, Partition, Position, Skip, Stage
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable
 
 import orjson
 
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import SettingsError
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Position, Skip
+from stream_monitor.stages.contract import Position, Skip
 
 SKIPPABLE = ("profiles", "pending", "state")
 MOST = 64

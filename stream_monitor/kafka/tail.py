@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import BrokerError, TopicsError
-from stream_monitor.kafka.clients import CALL_S, common, connected, made
-from stream_monitor.settings import Settings
+from stream_monitor.kafka.client_config import CALL_S, common, connected, made
 
 
 class Tail:

@@ -10,10 +10,10 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
 
-from stream_monitor.describe.layout import Layout
+from stream_monitor.config.settings import ROLES, ROLES_OPTIONAL, ROLES_REKEYED, Settings
 from stream_monitor.errors import BrokerError, TopicsError
-from stream_monitor.kafka.clients import CALL_S, admin, connected
-from stream_monitor.settings import ROLES, ROLES_OPTIONAL, ROLES_REKEYED, Settings
+from stream_monitor.kafka.client_config import CALL_S, admin, connected
+from stream_monitor.stages.topology import Layout
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from stream_monitor import __version__
-from stream_monitor.vitals import DescribeVitals, JudgeVitals, Vitals
+from stream_monitor.stages.statistics import DescribeVitals, JudgeVitals, Vitals
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 

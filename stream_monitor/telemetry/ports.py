@@ -7,8 +7,8 @@ import logging
 import socket
 from collections.abc import Sequence
 
+from stream_monitor.config.settings import HttpSettings
 from stream_monitor.errors import SettingsError
-from stream_monitor.settings import HttpSettings
 
 log = logging.getLogger(__name__)
 

@@ -67,7 +67,7 @@ def _show_warnings() -> None:
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(_Warnings(logging.INFO if sys.stderr.isatty() else logging.WARNING))
-        logging.getLogger("stream_monitor.compiling").setLevel(logging.INFO)
+        logging.getLogger("stream_monitor.kernels.numba_backend").setLevel(logging.INFO)
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from stream_monitor.describe.columns import OTHER
-from stream_monitor.durations import Pace
+from stream_monitor.config.durations import Pace
+from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import DeadLetter, Metric
-from stream_monitor.pictures import to_the_second
-from stream_monitor.settings import Settings
-from stream_monitor.verify.told import Told
-from stream_monitor.verify.truth import ALL, Cell, Counts, Performance, Truth, Values
+from stream_monitor.profiles.names import OTHER
+from stream_monitor.timestamps import to_the_second
+from stream_monitor.verify.expected import ALL, Cell, Counts, Performance, Truth, Values
+from stream_monitor.verify.published import Told
 
 DIGITS = 1e-9
 """Sums depend on the order of adding; everything else is exact."""

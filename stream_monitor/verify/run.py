@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.rekey import TARGET, id_of
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.audit import Audit, Span
+from stream_monitor.kafka.topic_reader import Audit, Span
 from stream_monitor.kafka.topics import inspect
-from stream_monitor.settings import ROLES_IN, Settings
-from stream_monitor.stages import Partition
+from stream_monitor.stages.contract import Partition
 from stream_monitor.verify.compare import compare
-from stream_monitor.verify.told import Told
-from stream_monitor.verify.truth import Truth
+from stream_monitor.verify.expected import Truth
+from stream_monitor.verify.published import Told
 
 OUTPUT = ("profiles", "metrics", "alerts", "dead-letters")
 PATIENCE_S = 120.0

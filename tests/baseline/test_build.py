@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 from stream_monitor.baseline.build import build, read_events
 from stream_monitor.baseline.show import in_force, list_of
-from stream_monitor.cli import app
-from stream_monitor.detect.pinned import PinnedBaseline, read_file, write_file
+from stream_monitor.baselines.pinned import PinnedBaseline, read_file, write_file
+from stream_monitor.cli.main import app
 from stream_monitor.errors import FormatError, TableError
 from stream_monitor.replay import replay
-from stream_monitor.stages import Output
+from stream_monitor.stages.contract import Output
 from tests.screens import shown
 from tests.streams import T0, quick_settings
 

@@ -16,10 +16,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.config.settings import Settings, parse
 from stream_monitor.kafka.tail import Tail
-from stream_monitor.settings import Settings, parse
+from stream_monitor.kafka.writer import EventWriter
 from tests.deploy.podman import Podman
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.image
 
@@ -27,7 +28,6 @@ LOCKED = (
     "--read-only", "--tmpfs=/tmp:rw,nosuid,nodev,mode=1777", "--cap-drop=all", "--security-opt=no-new-privileges",
     "--memory=512m",
 )  # fmt: skip
-PATIENCE_S = 90.0
 STOP_S = 10.0
 MOST_MB = 900
 """Of the whole image with a base of 300 MB: llvmlite and pyarrow are 170 each, scipy 130."""
@@ -55,9 +55,9 @@ features["avx512f"] = not features.get("avx512f")
 name = "znver4" if binding.get_host_cpu_name() != "znver4" else "haswell"
 binding.get_host_cpu_name = lambda: name
 binding.get_host_cpu_features = lambda: features
-import numba.core.codegen, stream_monitor.compiling
+import numba.core.codegen, stream_monitor.kernels.numba_backend
 assert os.environ["NUMBA_CPU_NAME"] == "x86-64-v3"
-from stream_monitor.warm import warm_up
+from stream_monitor.service.warm_up import warm_up
 warm_up()
 print("warm")
 """
@@ -126,7 +126,7 @@ def status(port: int, path: str) -> int | None:
 def feed(settings: Settings) -> None:
     """Twenty minutes of a model in event time; in the second half one feature doubles."""
     rng, now = random.Random(1), int(time.time() * 1_000)
-    producer = Feed(settings)
+    producer = EventWriter(settings)
     count = 6_000
     for i in range(count):
         amount = rng.gauss(10, 1) * (2 if i > count / 2 else 1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from stream_monitor.describe.knowledge import Knowledge, ProgressRecord, notice_output
-from stream_monitor.describe.layout import Layout
+from stream_monitor.config.settings import parse
 from stream_monitor.describe.stage import Describe
-from stream_monitor.kafka.memory import Record
-from stream_monitor.settings import parse
-from stream_monitor.stages import Partition, PartitionStatus, Position
+from stream_monitor.kafka.in_memory import Record
+from stream_monitor.profiles.bin_catalog import Knowledge, ProgressRecord, notice_output
+from stream_monitor.stages.contract import Partition, PartitionStatus, Position
+from stream_monitor.stages.topology import Layout
 from tests.streams import T0
 
 HOUR = 3_600_000

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stream_monitor.describe.layout import Layout
-from stream_monitor.describe.records import DeltaRecord, read
 from stream_monitor.describe.stage import Describe, Knowledge
+from stream_monitor.profiles.records import DeltaRecord, read
 from stream_monitor.replay import Line
-from stream_monitor.stages import Output, Partition, PartitionStatus, Position
+from stream_monitor.stages.contract import Output, Partition, PartitionStatus, Position
+from stream_monitor.stages.topology import Layout
 from tests.streams import T0, quick_settings
 
 ROLES = ("predictions", "labels", "feedback")

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from stream_monitor.cli import app
-from stream_monitor.detect.window_tests import TESTS, TOLERANCE, Compared
+from stream_monitor.cli.main import app
+from stream_monitor.detect.windows.tests import TESTS, TOLERANCE, Compared
 from stream_monitor.errors import FormatError, StreamMonitorError
 from stream_monitor.evaluate import protocol
 from stream_monitor.evaluate import windows as window_cells
-from stream_monitor.evaluate.contenders import contenders
+from stream_monitor.evaluate.competitors import contenders
 from stream_monitor.evaluate.files import read
 from stream_monitor.evaluate.protocol import Row, Task
 from stream_monitor.evaluate.report import picture, strict

@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.layout import Layout
-from stream_monitor.describe.records import DeltaRecord, profile_schema, read
 from stream_monitor.describe.stage import Describe
-from stream_monitor.events.arrays import Table
 from stream_monitor.events.contracts import CONTRACTS, json_schema
+from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.records import DeltaRecord, profile_schema, read
 from stream_monitor.replay import Line, replay
-from stream_monitor.stages import Output, Position
+from stream_monitor.stages.contract import Output, Position
+from stream_monitor.stages.topology import Layout
+from stream_monitor.wire.msgpack_arrays import Table
 from tests.streams import quick_settings, shop
 
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from stream_monitor.checks import limit_problems
+from stream_monitor.config.settings import Settings, load, parse
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.privacy import Privacy
 from stream_monitor.replay import Replay
-from stream_monitor.settings import Settings, load, parse
-from stream_monitor.stages import Output
+from stream_monitor.service.check import limit_problems
+from stream_monitor.stages.contract import Output
 from stream_monitor.verify.compare import compare
-from stream_monitor.verify.told import Told
-from stream_monitor.verify.truth import Truth
+from stream_monitor.verify.expected import Truth
+from stream_monitor.verify.published import Told
 from tests.streams import T0, quick_settings
 
 KEY = "0123456789abcdef"

@@ -17,16 +17,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stream_monitor.app import stages_of
-from stream_monitor.describe.layout import Layout
+from stream_monitor.demo.producer import Feed
+
+from stream_monitor.config.settings import Settings, parse
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.feed import Feed
 from stream_monitor.kafka.topics import ready
-from stream_monitor.settings import Settings, parse
+from stream_monitor.service.run import stages_of
+from stream_monitor.stages.topology import Layout
 from stream_monitor.verify.run import Report, verify
 from tests.failures.worker import Fault
+from tests.patience import PATIENCE_S
 
-PATIENCE_S = 120.0
 NO_FAULT = Fault()
 
 

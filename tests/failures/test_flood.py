@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream_monitor.settings import parse
+from stream_monitor.config.settings import parse
 from tests.failures.fleet import Fleet, Traffic, settle
 from tests.failures.test_topics import refuses
 

@@ -13,6 +13,7 @@ from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.verify.run import verify
 from tests.failures.fleet import Fleet, Traffic, fleet_of, settings_for, settle
 from tests.failures.worker import STEPS, Fault
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.kafka
 ROLES = ("describe", "judge")
@@ -103,7 +104,7 @@ def test_killed_while_it_restores(fleet: Fleet) -> None:
     dying = fleet.start("describe", Fault("offsets sent", nth=1))
     assert dying.ended() == -9
     restoring = [fleet.start(role, Fault(slow="assign", slow_s=30.0)) for role in ROLES]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while not all("running" in worker.said() for worker in restoring) and time.monotonic() < deadline:
         time.sleep(0.1)
     for worker in restoring:

@@ -9,15 +9,16 @@ import time
 
 import pytest
 
-from stream_monitor.describe.cells import ALL
-from stream_monitor.describe.records import DeltaRecord, read
-from stream_monitor.kafka.audit import Audit, Span
-from stream_monitor.kafka.clients import admin
+from stream_monitor.config.settings import ROLES_IN
+from stream_monitor.kafka.client_config import admin
+from stream_monitor.kafka.topic_reader import Audit, Span
 from stream_monitor.kafka.topics import ready
-from stream_monitor.settings import ROLES_IN
-from stream_monitor.stages import Partition
+from stream_monitor.profiles.names import ALL
+from stream_monitor.profiles.records import DeltaRecord, read
+from stream_monitor.stages.contract import Partition
 from stream_monitor.verify.run import verify
-from tests.failures.fleet import PATIENCE_S, Fleet, Traffic, Worker, settle
+from tests.failures.fleet import Fleet, Traffic, Worker, settle
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.kafka
 STAGE = {"predictions": "describe", "labels": "describe", "pending": "describe", "profiles": "judge", "state": "judge"}

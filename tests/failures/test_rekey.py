@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import NewPartitions, NewTopic
 
-from stream_monitor.kafka.clients import admin
+from stream_monitor.kafka.client_config import admin
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.topics import ready
 from tests.failures.fleet import Fleet, Traffic, fleet_of, settings_for, settle

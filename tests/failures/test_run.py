@@ -19,11 +19,12 @@ import pytest
 import yaml
 from confluent_kafka.admin import AdminClient
 
+from stream_monitor.config.settings import Settings
 from stream_monitor.kafka.topics import ready
-from stream_monitor.settings import Settings
 from stream_monitor.verify.run import verify
-from tests.failures.fleet import PATIENCE_S, Traffic, fleet_of, settings_for
+from tests.failures.fleet import Traffic, fleet_of, settings_for
 from tests.failures.worker import Fault
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.kafka
 

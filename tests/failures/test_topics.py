@@ -11,11 +11,12 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from stream_monitor.kafka.audit import Audit
-from stream_monitor.kafka.clients import admin
+from stream_monitor.kafka.client_config import admin
+from stream_monitor.kafka.topic_reader import Audit
 from stream_monitor.kafka.topics import ready
-from stream_monitor.stages import Partition
+from stream_monitor.stages.contract import Partition
 from tests.failures.fleet import Fleet, Traffic, settle
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.kafka
 
@@ -40,7 +41,7 @@ def committed(fleet: Fleet, stage: str) -> dict[Partition, TopicPartition]:
 def move(fleet: Fleet, stage: str, moved: list[TopicPartition]) -> None:
     """What a reset tool does; the group must be empty, so this waits until the broker has missed its members."""
     group = f"{fleet.rules.app}.{stage}"
-    client, deadline = admin(fleet.rules), time.monotonic() + 60
+    client, deadline = admin(fleet.rules), time.monotonic() + PATIENCE_S
     while True:
         request = ConsumerGroupTopicPartitions(group, moved)
         found = client.alter_consumer_group_offsets([request])[group].result(30)
@@ -97,7 +98,7 @@ def test_snapshots_on_a_topic_that_was_compacted_to_its_end_restore_the_same(fle
     client.incremental_alter_configs([resource])[resource].result(30)
     traffic = Traffic(fleet.rules, 27)
     fleet.heal()
-    audit, deadline = Audit(fleet.rules), time.monotonic() + 90
+    audit, deadline = Audit(fleet.rules), time.monotonic() + PATIENCE_S
     while not compacted(audit):
         assert time.monotonic() < deadline
         traffic.send(200)
@@ -131,7 +132,7 @@ def test_a_missing_dead_letter_topic_stops_the_worker_and_loses_nothing(fleet: F
     assert "dead-letters" in worker.said()
     ready(fleet.rules)
     fleet.heal()
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE_S
     while dead_letters(fleet) == 0:  # the old ones went with the topic; the new one is not lost
         assert time.monotonic() < deadline, worker.said()
     assert told > 0

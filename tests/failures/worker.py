@@ -16,14 +16,14 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_monitor import app
-from stream_monitor.describe.layout import Layout
+from stream_monitor.config.settings import Settings
 from stream_monitor.describe.rekey import Rekey
 from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import RestoreError
 from stream_monitor.judge.stage import Judge
 from stream_monitor.kafka.confluent import KafkaClient
-from stream_monitor.settings import Settings
+from stream_monitor.service import run as app
+from stream_monitor.stages.topology import Layout
 
 STEPS = ("before begin", "produced", "flushed", "offsets sent", "before commit", "committed")
 ACTIONS = ("kill", "unknown", "abort")

@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.records import Record, read
-from stream_monitor.detect.pinned import PinnedBaseline
-from stream_monitor.events.arrays import pack
+from stream_monitor.baselines.pinned import PinnedBaseline
+from stream_monitor.config.settings import Settings
 from stream_monitor.judge.model import ModelJudge
+from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.records import Record, read
 from stream_monitor.replay import Replay
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Output
+from stream_monitor.stages.contract import Output
+from stream_monitor.wire.msgpack_arrays import pack
 
 BATCH = 200
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.layout import Layout
+from stream_monitor.config.settings import Settings
 from stream_monitor.describe.stage import Describe
 from stream_monitor.judge.stage import Judge
-from stream_monitor.kafka.memory import Record
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Output, PartitionStatus, Position
+from stream_monitor.kafka.in_memory import Record
+from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.stages.contract import Output, PartitionStatus, Position
+from stream_monitor.stages.topology import Layout
 from tests.streams import T0, quick_settings
 
 PARTS = [(role, number) for role in ("predictions", "labels", "feedback") for number in (0, 1)]

@@ -9,11 +9,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from stream_monitor.describe.layout import Layout
 from stream_monitor.events.contracts import json_schema
 from stream_monitor.judge.stage import Judge
 from stream_monitor.replay import Replay
-from stream_monitor.stages import Output, Position
+from stream_monitor.stages.contract import Output, Position
+from stream_monitor.stages.topology import Layout
 from tests.streams import T0, quick_settings, shop
 
 

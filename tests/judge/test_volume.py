@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from stream_monitor.replay import replay
-from stream_monitor.stages import Output
+from stream_monitor.stages.contract import Output
 from tests.streams import T0, quick_settings
 
 HOUR = 3_600_000

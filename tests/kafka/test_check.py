@@ -7,10 +7,10 @@ import uuid
 
 import pytest
 
-from stream_monitor.checks import check
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.config.settings import parse
+from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.topics import create
-from stream_monitor.settings import parse
+from stream_monitor.service.check import check
 
 pytestmark = pytest.mark.kafka
 

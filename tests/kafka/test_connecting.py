@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from stream_monitor.config.settings import Settings, parse
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka import clients
-from stream_monitor.kafka.clients import connected
-from stream_monitor.settings import Settings, parse
+from stream_monitor.kafka import client_config as clients
+from stream_monitor.kafka.client_config import connected
 
 BOUND_S = 20.0
 """Four seconds are promised; a loaded machine may take longer, and half a minute, as it once was, is a failure."""

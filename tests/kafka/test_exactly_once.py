@@ -14,16 +14,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from stream_monitor.demo.producer import Feed
 
-from stream_monitor import app
-from stream_monitor.describe.layout import Layout
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.config.settings import Settings, parse
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.topics import create, inspect, ready
-from stream_monitor.settings import Settings, parse
+from stream_monitor.service import run as app
+from stream_monitor.stages.topology import Layout
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.kafka
-PATIENCE_S = 60.0
 
 
 def settings_for(kafka: str, **sections: Any) -> Settings:

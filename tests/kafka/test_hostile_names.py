@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import typer
 
-from stream_monitor.cli import app as command_line
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.cli.main import app as command_line
+from stream_monitor.config.settings import Settings
+from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.topics import ready
-from stream_monitor.settings import Settings
 from tests.hostile_names import NAMES, SURROGATE, TOO_LONG
 from tests.kafka.test_exactly_once import workers_of
 from tests.kafka.test_same_result import CLOSING, by_replay, read_until, rules_for

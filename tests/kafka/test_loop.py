@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from stream_monitor.app import describe_loop
-from stream_monitor.describe.layout import Layout
-from stream_monitor.describe.records import DeltaRecord, read
+from stream_monitor.config.settings import ROLES, ROLES_IN
 from stream_monitor.errors import RestoreError
-from stream_monitor.kafka.client import Batch
+from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
+from stream_monitor.kafka.interface import Batch
 from stream_monitor.kafka.loop import CONSUME, FEWEST, STEP_S, Loop
-from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
-from stream_monitor.settings import ROLES, ROLES_IN
-from stream_monitor.stages import Partition
+from stream_monitor.profiles.records import DeltaRecord, read
+from stream_monitor.service.run import describe_loop
+from stream_monitor.stages.contract import Partition
+from stream_monitor.stages.topology import Layout
 from tests.streams import T0, quick_settings, shop
 
 

@@ -12,14 +12,14 @@ import pytest
 from confluent_kafka import TopicPartition
 from typer.testing import CliRunner
 
-from stream_monitor.cli import app as command_line
+from stream_monitor.cli.main import app as command_line
+from stream_monitor.config.settings import ROLES, Settings
+from stream_monitor.demo.producer import Feed
 from stream_monitor.errors import SettingsError, StreamMonitorError, TopicsError
-from stream_monitor.kafka.audit import Audit
-from stream_monitor.kafka.clients import admin
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.kafka.client_config import admin
 from stream_monitor.kafka.tail import tail
+from stream_monitor.kafka.topic_reader import Audit
 from stream_monitor.kafka.topics import ready
-from stream_monitor.settings import ROLES, Settings
 from tests.kafka.test_exactly_once import workers_of
 from tests.kafka.test_same_result import by_replay, events_of_a_day, read_until, rules_for
 from tests.schedules import rounded

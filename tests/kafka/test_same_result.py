@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stream_monitor.demo.producer import Feed
 from typer.testing import CliRunner
 
 from stream_monitor.baseline.build import build
-from stream_monitor.cli import app as command_line
-from stream_monitor.describe.knowledge import EdgesRecord, read_notice
-from stream_monitor.describe.records import ResetRecord
-from stream_monitor.detect.pinned import PinnedBaseline, read_file, write_file
+from stream_monitor.baseline.control_records import pin
+from stream_monitor.baselines.pinned import PinnedBaseline, read_file, write_file
+from stream_monitor.cli.main import app as command_line
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError
-from stream_monitor.kafka.feed import Feed
-from stream_monitor.kafka.pins import pin
 from stream_monitor.kafka.tail import Tail, tail
 from stream_monitor.kafka.topics import inspect, ready
+from stream_monitor.profiles.bin_catalog import EdgesRecord, read_notice
+from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.replay import Replay
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Output
+from stream_monitor.stages.contract import Output
 from tests.kafka.test_exactly_once import settings_for, workers_of
+from tests.patience import PATIENCE_S
 from tests.schedules import rounded
 from tests.streams import T0, Event, quick_settings, shop
 
 pytestmark = pytest.mark.kafka
-PATIENCE_S = 60.0
 CLOSING = "closing"
 """A model whose one event in each partition lies so late that all windows of the others are final."""
 

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import yaml
 
+from stream_monitor.config.settings import load, parse
 from stream_monitor.errors import BrokerError, SettingsError
-from stream_monitor.kafka.clients import connected
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.kafka.client_config import connected
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.topics import ready
-from stream_monitor.settings import load, parse
+from stream_monitor.kafka.writer import EventWriter
 from tests.certificates import Certificate, certificate_of
 from tests.kafka.test_exactly_once import Watcher
 
@@ -75,7 +75,7 @@ def running(folder: Path, settings: dict[str, Any], password: str, *args: str) -
     """`stream-monitor run` as a user starts it, with the password in its environment."""
     config = folder / "settings.yaml"
     config.write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-c", "from stream_monitor.cli import main; main()", *args, "-c", str(config)]
+    command = [sys.executable, "-c", "from stream_monitor.cli.main import main; main()", *args, "-c", str(config)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {VARIABLE: password})
     try:
@@ -102,7 +102,7 @@ def test_a_run_over_tls_with_a_password_counts_events_and_shows_no_password(
     file.write_text(yaml.safe_dump(given | {"kafka": given["kafka"] | {"options": options}}))
     rules = load(file, {})
     ready(rules)
-    feed, watcher = Feed(rules), Watcher(rules)
+    feed, watcher = EventWriter(rules), Watcher(rules)
     with running(tmp_path, given, PASSWORD, "run") as process:
         for i in range(500):
             event = {"id": f"{i}", "ts": int(time.time() * 1000), "features": {"x": i % 7}, "prediction": True}

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from stream_monitor.config.settings import parse
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.slots import locks_folder, take_slot
-from stream_monitor.settings import parse
+from stream_monitor.kafka.worker_slots import locks_folder, take_slot
+from tests.patience import PATIENCE_S
 
 SETTINGS = parse({"app": "shop"})
 
@@ -101,10 +102,10 @@ def test_a_link_in_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
 def test_a_pipe_in_place_of_a_lock_holds_nobody_up() -> None:
     """In a process of its own: before, the start hung for ever."""
     os.mkfifo(locks_folder() / "shop-judge-0.lock")
-    start = "from stream_monitor.kafka.slots import *; take_slot(Settings(app='shop'), 'judge')"
+    start = "from stream_monitor.kafka.worker_slots import *; take_slot(Settings(app='shop'), 'judge')"
     environ = os.environ | {"TMPDIR": tempfile.gettempdir()}
     done = subprocess.run(
-        [sys.executable, "-c", start], capture_output=True, text=True, check=False, env=environ, timeout=60
+        [sys.executable, "-c", start], capture_output=True, text=True, check=False, env=environ, timeout=PATIENCE_S
     )
     assert "no regular file" in done.stderr
 

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from stream_monitor.demo.producer import Feed
 from typer.testing import CliRunner
 
-from stream_monitor.cli import app as command_line
+from stream_monitor.cli.main import app as command_line
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import TopicsError
-from stream_monitor.kafka.clients import admin
-from stream_monitor.kafka.feed import Feed
+from stream_monitor.kafka.client_config import admin
 from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.topics import create, inspect, ready
-from stream_monitor.settings import Settings
 from tests.kafka.test_exactly_once import workers_of
-from tests.kafka.test_same_result import PATIENCE_S, by_replay, events_of_a_day, read_until, rules_for
+from tests.kafka.test_same_result import by_replay, events_of_a_day, read_until, rules_for
+from tests.patience import PATIENCE_S
 from tests.streams import Event
 
 pytestmark = pytest.mark.kafka

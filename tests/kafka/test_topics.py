@@ -7,9 +7,9 @@ import uuid
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from stream_monitor.kafka.clients import CALL_S, admin
+from stream_monitor.config.settings import Settings, parse
+from stream_monitor.kafka.client_config import CALL_S, admin
 from stream_monitor.kafka.topics import create, inspect
-from stream_monitor.settings import Settings, parse
 
 pytestmark = pytest.mark.kafka
 

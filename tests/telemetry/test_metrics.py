@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from stream_monitor import __version__
 from stream_monitor.kafka.loop import Report
+from stream_monitor.stages.statistics import DescribeVitals, JudgeVitals, Vitals
 from stream_monitor.telemetry.metrics import Telemetry, exposed
-from stream_monitor.vitals import DescribeVitals, JudgeVitals, Vitals
 
 NOT_SHOWN = {"problem"}
 """Is a line in the log."""

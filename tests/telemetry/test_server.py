@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from stream_monitor.app import describe_loop, run
-from stream_monitor.describe.layout import Layout
+from stream_monitor.config.settings import ROLES, HttpSettings, parse
 from stream_monitor.errors import SettingsError
-from stream_monitor.kafka.memory import MemoryBroker, MemoryClient
-from stream_monitor.settings import ROLES, HttpSettings, parse
-from stream_monitor.telemetry import server
-from stream_monitor.telemetry.health import STARTING_S, Health
+from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
+from stream_monitor.service.run import describe_loop, run
+from stream_monitor.stages.topology import Layout
+from stream_monitor.telemetry import http_server as server
+from stream_monitor.telemetry.http_server import readiness
+from stream_monitor.telemetry.liveness import STARTING_S, Health
 from stream_monitor.telemetry.ports import address, listen
-from stream_monitor.telemetry.server import readiness
 from tests.certificates import certificate_of
 from tests.streams import T0, quick_settings
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-from stream_monitor.describe.records import ResetRecord, write
-from stream_monitor.describe.stage import partition_of
-from stream_monitor.kafka.memory import Record
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Position
+from stream_monitor.config.settings import Settings
+from stream_monitor.kafka.in_memory import Record
+from stream_monitor.profiles.records import ResetRecord, write
+from stream_monitor.stages.contract import Position
+from stream_monitor.stages.topology import partition_of
 from tests.schedules import Cluster
 from tests.streams import Event, quick_settings, shop
 

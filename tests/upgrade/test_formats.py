@@ -10,18 +10,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream_monitor.describe.knowledge import Knowledge
-from stream_monitor.describe.layout import Layout
-from stream_monitor.describe.records import WatermarkRecord, read, write
 from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import FormatError
-from stream_monitor.events.arrays import pack, unpack
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.snapshots import SnapshotPart, Snapshots
 from stream_monitor.judge.stage import Judge
+from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.records import WatermarkRecord, read, write
 from stream_monitor.replay import Replay
-from stream_monitor.stages import Position
+from stream_monitor.stages.contract import Position
+from stream_monitor.stages.topology import Layout
+from stream_monitor.wire.msgpack_arrays import pack, unpack
 from tests.judge.logs import packed
 from tests.streams import T0, quick_settings, shop
 

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Metric
 from stream_monitor.replay import Replay
-from stream_monitor.settings import Settings
-from stream_monitor.stages import Output
+from stream_monitor.stages.contract import Output
 from stream_monitor.verify.compare import compare
-from stream_monitor.verify.told import Told
-from stream_monitor.verify.truth import Truth
+from stream_monitor.verify.expected import Truth
+from stream_monitor.verify.published import Told
 from tests.streams import Event, quick_settings, shop
 
 RULES = quick_settings(segments=[["country"]])

@@ -1,0 +1,294 @@
+"""What "normal" is for one measure in one segment: the first N values of it, or a baseline that somebody pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from stream_monitor.profiles.bins import BINS, Edges, bin_values, make_edges
+from stream_monitor.profiles.categories import keep_order
+from stream_monitor.profiles.numeric_table import merge_moments
+from stream_monitor.types import F64, I64
+
+MAX_CATEGORIES = BINS - 2
+"""Categories of a baseline that are counted by name; the rest shares one bin, new ones another."""
+
+
+class Baseline(msgspec.Struct):
+    """Counts on the measure's edges (numeric) or by category; in force from `since` (epoch ms) on."""
+
+    name: str
+    since: int
+    events: int
+    """Events seen while it filled: events - values = missing."""
+    kinds: dict[str, int]
+    """Values by kind: numeric, categorical, other."""
+    n: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    counts: np.ndarray | None = None
+    categories: dict[str, int] | None = None
+    rest: int = 0
+    weights: dict[str, int] = {}
+    """Of the baseline of all events: how many of its values are of each segment."""
+    left_out: int = 0
+    """Values that came on edges of before while it filled: they are in no count of it."""
+    approximate: bool = False
+    """Its counts were moved to edges other than those they were made on."""
+    pinned: bool = False
+    """Somebody said that this is normal: nothing recent takes its place."""
+    previous: Baseline | None = None
+    """What was in force before, for the windows that had begun."""
+
+    @property
+    def std(self) -> float:
+        """Standard deviation; exactly 0 for a constant."""
+        return float(np.sqrt(self.m2 / self.n)) if self.n and self.low < self.high else 0.0
+
+
+class Baselines(msgspec.Struct):
+    """All baselines of a lane: those that the versions of a model share, and those pinned for one version."""
+
+    shared: dict[tuple[str, str], Baseline] = {}
+    """By (segment, measure)."""
+    by_version: dict[tuple[str, str, str], Baseline] = {}
+    """By (version, segment, measure)."""
+
+    def in_force(self, group: tuple[str, str], measure: str, start: int) -> Baseline | None:
+        """The baseline of a (version, segment) that judges what begins at `start` (epoch ms)."""
+        version, segment = group
+        baseline = self.by_version.get((version, segment, measure)) or self.shared.get((segment, measure))
+        if baseline is not None and baseline.since > start:
+            baseline = baseline.previous
+        return baseline if baseline is not None and baseline.since <= start else None
+
+    def pin(self, version: str | None, segment: str, measure: str, baseline: Baseline) -> None:
+        """Put a baseline in force; the one that it replaces still judges the windows that have begun."""
+        if version is None:
+            former = self.shared.get((segment, measure))
+            self.shared[segment, measure] = baseline
+        else:
+            former = self.by_version.get((version, segment, measure)) or self.shared.get((segment, measure))
+            self.by_version[version, segment, measure] = baseline
+        if former is not None and former.since < baseline.since:
+            baseline.previous = msgspec.structs.replace(former, previous=None)
+
+
+class PaneCounts(NamedTuple):
+    """The panes of a baseline, oldest first, as sparse bins.
+
+    `n[i]` values in bin `at[i]` of the pane that starts at `starts[pane[i]]` (epoch ms).
+    """
+
+    starts: I64
+    pane: I64
+    at: I64
+    n: I64
+
+    @classmethod
+    def none(cls) -> PaneCounts:
+        """Of a baseline whose panes are not known."""
+        nothing = np.zeros(0, np.int64)
+        return cls(nothing, nothing, nothing, nothing)
+
+
+TALLIES = 34
+"""Windows whose categories are kept: those that `dispersion.begin` compares, and one that is cut at either end."""
+
+
+class WindowTally(msgspec.Struct):
+    """The categories of one window of a baseline in the making; `start` is that of its first pane (epoch ms)."""
+
+    start: int
+    n: int = 0
+    counts: dict[str, int] = {}
+
+
+class Filling(msgspec.Struct):
+    """A baseline in the making: at most the first N values and the rest of the pane that reaches them."""
+
+    events: int = 0
+    other: int = 0
+    n: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+    low: float = float("inf")
+    high: float = float("-inf")
+    values: list[np.ndarray] = []
+    counts: np.ndarray | None = None
+    values_of: list[int] = []
+    """Start of the pane of each of `values`."""
+    binned: list[tuple[int, np.ndarray, np.ndarray]] = []
+    """(start of the pane, bins, counts) of what was counted on edges, when panes are kept."""
+    categorical: int = 0
+    categories: dict[str, int] = {}
+    left_out: int = 0
+    tallies: dict[int, list[WindowTally]] = {}
+    """By window size: categories of the latest windows, oldest first; in all no more than the baseline has values."""
+
+    @property
+    def total(self) -> int:
+        """Values of any kind."""
+        return self.n + self.categorical + self.other
+
+    def add_moments(self, n: int, mean: float, m2: float, ends: tuple[float, float]) -> None:
+        """Merge a numeric row's moments."""
+        merged = merge_moments((self.n, self.mean, self.m2), (n, mean, m2))
+        self.n, self.mean, self.m2 = int(merged[0]), float(merged[1]), float(merged[2])
+        self.low, self.high = min(self.low, ends[0]), max(self.high, ends[1])
+
+    def add_only_values(self, pane: int, parts: list[F64], n: int) -> None:
+        """Keep the values of a row of `n`, of which others were counted on edges that will not be its own: left out."""
+        values = np.concatenate(parts) if parts else np.zeros(0)
+        self.left_out += n - len(values)
+        if len(values):
+            mean = float(values.mean())
+            ends = float(values.min()), float(values.max())
+            self.add_moments(len(values), mean, float(((values - mean) ** 2).sum()), ends)
+            self.add_values(pane, parts)
+
+    def add_values(self, pane: int, parts: list[F64]) -> None:
+        """Keep a numeric row's values, of the pane that starts at `pane`."""
+        self.values.extend(parts)
+        self.values_of.extend([pane] * len(parts))
+
+    def add_counts(self, pane: int, at: I64, n: I64, keep: bool) -> None:
+        """Merge a numeric row's bins; with `keep` they are remembered by pane too."""
+        if self.counts is None:
+            self.counts = np.zeros(BINS, np.int64)
+        self.counts[at] += n
+        if keep:
+            self.binned.append((pane, at, n))
+
+    def add_categories(self, names: Iterable[str], counts: Iterable[int], n: int) -> None:
+        """Merge a categorical row: categories, and beside them their counts."""
+        self.categorical += n
+        for category, count in zip(names, counts, strict=True):
+            self.categories[category] = self.categories.get(category, 0) + count
+
+    def tally(self, pane: int, sizes: Iterable[int], row: tuple[Sequence[str], Sequence[int], int]) -> None:
+        """Count a categorical row (categories, counts, n) of a pane that starts at `pane` in its windows too."""
+        names, counts, n = row
+        for size in sizes:
+            kept = self.tallies.setdefault(size, [])
+            if not kept or kept[-1].start // size != pane // size:
+                kept.append(WindowTally(pane))
+                del kept[:-TALLIES]
+            newest = kept[-1]
+            newest.n += n
+            for category, count in zip(names, counts, strict=True):
+                newest.counts[category] = newest.counts.get(category, 0) + count
+
+    @property
+    def numeric(self) -> bool:
+        """Whether most values are numbers."""
+        return self.n >= self.categorical
+
+    def edges(self, limits: tuple[float, ...], ordinal: int = 1) -> Edges:
+        """Edges from the values that came so far."""
+        return make_edges(np.concatenate(self.values), limits, ordinal)
+
+    def finish(self, name: str, since: int, edges: Edges | None) -> Baseline:
+        """The baseline, in force from `since` on; `edges` are the measure's, None when it is categorical."""
+        kinds = {"numeric": self.n, "categorical": self.categorical, "other": self.other}
+        baseline = Baseline(name, since, self.events, kinds, left_out=self.left_out)
+        if self.numeric and self.n and edges is not None:
+            baseline.n, baseline.mean, baseline.m2 = self.n, self.mean, self.m2
+            baseline.low, baseline.high = self.low, self.high
+            baseline.counts = self._binned(edges.borders)
+        elif self.categorical:
+            baseline.n = self.categorical
+            baseline.categories = top_categories(self.categories)
+            baseline.rest = self.categorical - sum(baseline.categories.values())
+        return baseline
+
+    def panes(self, borders: F64) -> PaneCounts:
+        """What came so far, pane by pane; complete only where all bins were kept."""
+        if not self.values and not self.binned:
+            return PaneCounts.none()
+        sizes = [len(values) for values in self.values]
+        start = [np.repeat(np.array(self.values_of, np.int64), sizes)]
+        at = [bin_values(borders, np.concatenate(self.values))] if self.values else []
+        n = [np.ones(sum(sizes), np.int64)]
+        for pane, bins, counts in self.binned:
+            start.append(np.full(len(bins), pane))
+            at.append(bins)
+            n.append(counts)
+        starts, number = np.unique(np.concatenate(start), return_inverse=True)
+        return PaneCounts(starts, number, np.concatenate(at), np.concatenate(n))
+
+    def category_windows(self, size: int, baseline: Baseline) -> PaneCounts:
+        """The latest windows of `size` ms, on the bins of `category_counts`."""
+        tallies = self.tallies.get(size, [])
+        tables = [category_counts(baseline, tally.counts, tally.n)[1] for tally in tallies]
+        window, at = np.nonzero(np.stack(tables)) if tables else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+        n = np.concatenate([table[table > 0] for table in tables]) if tables else np.zeros(0, np.int64)
+        return PaneCounts(np.array([tally.start for tally in tallies], np.int64), window, at, n)
+
+    def _binned(self, borders: F64) -> I64:
+        counts = np.zeros(BINS, np.int64) if self.counts is None else self.counts.copy()
+        if self.values:
+            counts += np.bincount(bin_values(borders, np.concatenate(self.values)), minlength=BINS)
+        return counts
+
+
+def rebinned(counts: I64, old: F64, new: F64, ends: tuple[float, float]) -> I64:
+    """Counts on the borders `old` as counts on the borders `new`, spread evenly within each old bin.
+
+    `ends` are the least and the largest value. The total is kept exactly.
+    """
+    low, high = ends
+    at = np.concatenate([np.clip(old, low, high), [high]])
+    below = np.cumsum(counts[: len(old) + 1])
+    last = np.append(at[1:] > at[:-1], True)  # of equal positions the one that has everything below it
+    moved = np.zeros(BINS, np.int64)
+    cuts = np.rint(np.interp(new, np.append(low, at[last]), np.append(0, below[last]), left=0.0)).astype(np.int64)
+    cuts[new >= high] = below[-1]
+    moved[: len(new) + 1] = np.diff(np.concatenate([[0], cuts, [below[-1]]]))
+    return moved
+
+
+def top_categories(counts: dict[str, int]) -> dict[str, int]:
+    """The most frequent categories, ties by name, at most `MAX_CATEGORIES`."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ordered[:MAX_CATEGORIES])
+
+
+def category_counts(baseline: Baseline, counts: dict[str, int], n: int) -> tuple[I64, I64]:
+    """A categorical baseline and a window of it as bin counts: its categories, its rest, new ones.
+
+    When the baseline has a rest, categories it does not name are counted as that rest: they may not be new.
+    """
+    names = baseline.categories or {}
+    base, now = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
+    base[: len(names)] = list(names.values())
+    base[BINS - 2] = baseline.rest
+    now[: len(names)] = [counts.get(name, 0) for name in names]
+    now[BINS - 2 if baseline.rest else BINS - 1] = n - int(now.sum())
+    return base, now
+
+
+def keep_categories(counts: dict[str, int], known: frozenset[str], cap: int) -> dict[str, int]:
+    """Known categories and of others the `cap` with the smallest hashes; exact, whatever the order they came in."""
+    if len(counts) <= cap:
+        return counts
+    names = list(counts)
+    order = keep_order(names, known)
+    return {names[i]: counts[names[i]] for i in order[: cap + sum(name in known for name in names)].tolist()}
+
+
+def as_evidence(baseline: Baseline) -> dict[str, Any]:
+    """Moments of a baseline for an alert's evidence."""
+    if baseline.counts is None:
+        return {"n": baseline.n}
+    return {"n": baseline.n, "mean": baseline.mean, "std": baseline.std} | moved_of(baseline)
+
+
+def moved_of(baseline: Baseline) -> dict[str, bool]:
+    """`approximate`, where its counts were moved to other edges; for an alert's evidence."""
+    return {"approximate": True} if baseline.approximate else {}

@@ -1,0 +1,313 @@
+"""What a measure was like lately: counts of slices of event time, and the baselines that are made of them.
+
+A slice is an hour (`hour_of_week`) or a 28th of the span (`rolling`). Slices lie in lines, 168 of them (one an hour of
+the week, UTC) or one; a line keeps its newest `depth` slices that were taken in, so memory is bounded and a measure
+whose slices are refused keeps the baseline it had. Rolling counts are on all bins of the measure's edges; those of
+hours, of which there are many, on at most `GROUPS` groups of bins.
+
+Bytes a (segment, measure): rolling, 7 days and a gap of one, 22 kB; hours of the week 25 kB in the first week, 94 kB
+when all four are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from stream_monitor.baselines.baseline import Baseline
+from stream_monitor.config.detection import BaselineSettings
+from stream_monitor.config.durations import DAY, HOUR, WEEK, format_duration
+from stream_monitor.profiles.bins import BINS
+from stream_monitor.types import F64, I64, Bool
+
+SLICES = 28
+"""Of a rolling baseline's span."""
+HOURS = WEEK // HOUR
+WEEKS = 4
+"""That are kept of each hour of the week; one, two or four of them judge."""
+LEAST_VALUES = 100
+"""No recent baseline has less: not an hour's, then that of all days, then the first values judge."""
+BODY, TAIL = 16, 5
+GROUPS = BODY + 2 * TAIL
+"""Of a numeric measure: equal shares of the baseline, and steps that double beyond either end of it."""
+NAMED = GROUPS - 2
+"""Of a categorical one: the most frequent by name, the others, new ones."""
+LONG = 10_000.0
+"""Values; a CUSUM's way to its threshold is shorter than this."""
+MOST = 2**32 - 1
+EMPTY = -1
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How slices are kept and merged; times in ms."""
+
+    kind: Literal["rolling", "hour_of_week"]
+    slice: int
+    lines: int
+    depth: int
+    """Slices that a line keeps."""
+    keep: int
+    """Newest slices of a line that a baseline is merged of, at most."""
+    gap: int
+    least: int
+    """Values from which a rolling baseline judges before its span is full."""
+    span: int
+
+
+def plan_of(settings: BaselineSettings, pane: int) -> Plan | None:
+    """The plan of these settings, for panes of so many ms; None where only the first values count."""
+    if settings.kind == "rolling":
+        size = -(-settings.span // (SLICES * pane)) * pane
+        keep = -(-settings.span // size)
+        depth = keep - (-settings.gap // size) + 1
+        return Plan("rolling", size, 1, depth, keep, settings.gap, settings.first, settings.span)
+    if settings.kind == "hour_of_week":
+        return Plan("hour_of_week", HOUR, HOURS, WEEKS, WEEKS, 0, LEAST_VALUES, 0)
+    return None
+
+
+class Slice(msgspec.Struct):
+    """One (version, segment, measure) in one slice, on the baseline's bins as sparse counts."""
+
+    version: str
+    segment: str
+    measure: str
+    at: np.ndarray
+    n: np.ndarray
+    mean: float
+    m2: float
+    ends: tuple[float, float]
+    """Least and largest value."""
+    events: int
+    """Events of the segment: what has no value of any kind is missing."""
+    other: int
+    """Values of another kind than the baseline's."""
+
+
+class Merged(NamedTuple):
+    """A baseline that was made of a history."""
+
+    baseline: Baseline
+    counts: I64
+    """(BINS,) what it counts; of a categorical one in the bins of `category_counts`."""
+    to: I64
+    """(BINS,) the bin to which a bin of the window goes before it is compared."""
+    slices: int
+    """Of how many slices each hour of it was merged."""
+
+
+class History(msgspec.Struct):
+    """The slices of a (segment, measure) that were taken in. L lines, D slices a line so far, G groups."""
+
+    to: np.ndarray
+    """(BINS,) the bin in which a group is counted, of each bin of the group: its last."""
+    ends: np.ndarray
+    """(G,) these bins."""
+    weights: np.ndarray
+    """(BINS,) share of its group that a bin had in the measure's first baseline."""
+    stamp: np.ndarray
+    """(L, D) start of each slice, epoch ms; `EMPTY`."""
+    counts: np.ndarray
+    """(L, D, G + 2) values by group, events, values of other kinds; never above `MOST`."""
+    moments: np.ndarray
+    """(L, D, 2) mean and centred sum of squares."""
+    low: float = float("inf")
+    high: float = float("-inf")
+    begun: int = 0
+    """Start of the first slice that was taken in, epoch ms; `EMPTY` before."""
+
+    @classmethod
+    def of(cls, plan: Plan, first: Baseline) -> History:
+        """An empty history, on groups of the bins of the measure's first baseline."""
+        base = first.counts if first.counts is not None else np.ones(BINS, np.int64)
+        to = np.arange(BINS)
+        if plan.kind == "hour_of_week":
+            to = numeric_groups(base) if first.counts is not None else category_groups()
+        ends = np.unique(to)
+        whole, size = np.bincount(to, base, BINS)[to], np.bincount(to, minlength=BINS)[to]
+        weights = np.where(whole > 0, base / np.maximum(whole, 1), 1 / size)
+        stamp, shape = np.full((plan.lines, 1), EMPTY, np.int64), (plan.lines, 1)
+        counts = np.zeros((*shape, len(ends) + 2), np.uint32)
+        return cls(to, ends, weights, stamp, counts, np.zeros((*shape, 2)), begun=EMPTY)
+
+    def taken(self, plan: Plan, start: int) -> int:
+        """How many slices the line of a slice that starts at `start` has."""
+        return int((self.stamp[line_of(plan, start)] != EMPTY).sum())
+
+    def take(self, plan: Plan, start: int, came: Slice) -> None:
+        """Take a slice in; another version's of the same time is merged with it."""
+        line = line_of(plan, start)
+        self.begun = start if self.begun == EMPTY else self.begun
+        same = np.flatnonzero(self.stamp[line] == start)
+        place = int(same[0]) if len(same) else self._place(plan, line)
+        if not len(same):
+            self.stamp[line, place], self.counts[line, place], self.moments[line, place] = start, 0, 0.0
+        counts = np.append(self._grouped(came.at, came.n), [came.events, came.other])
+        had, n = int(self.counts[line, place, :-2].sum()), int(came.n.sum())
+        mean, m2 = self.moments[line, place].tolist()
+        apart, total = came.mean - mean, max(had + n, 1)
+        self.moments[line, place] = mean + apart * n / total, m2 + came.m2 + apart * apart * had * n / total
+        self.counts[line, place] = np.minimum(self.counts[line, place].astype(np.int64) + counts, MOST)
+        self.low, self.high = min(self.low, came.ends[0]), max(self.high, came.ends[1])
+
+    def _grouped(self, at: I64, n: I64) -> I64:
+        return np.asarray(np.bincount(self.to[at], n, BINS)[self.ends].astype(np.int64))
+
+    def _place(self, plan: Plan, line: int) -> int:
+        """Of a line the place for a new slice: a free one, one that is made, or that of the oldest slice."""
+        free = np.flatnonzero(self.stamp[line] == EMPTY)
+        if len(free):
+            return int(free[0])
+        have = int(self.stamp.shape[1])
+        if have == plan.depth:
+            return int(self.stamp[line].argmin())
+        more = min(have, plan.depth - have) if plan.lines == 1 else 1
+        self.stamp = np.pad(self.stamp, ((0, 0), (0, more)), constant_values=EMPTY)
+        self.counts = np.pad(self.counts, ((0, 0), (0, more), (0, 0)))
+        self.moments = np.pad(self.moments, ((0, 0), (0, more), (0, 0)))
+        return have
+
+    # --- baselines ---
+
+    def judging(self, plan: Plan, first: Baseline, start: int, size: int) -> Merged | None:
+        """What judges a window of `size` ms that begins at `start`; None: the first values do."""
+        for chosen in choices(plan, self.stamp, self.begun, (start, size)):
+            found = self._merge(first, chosen)
+            if found is not None and plan.kind == "rolling":
+                full = found.slices == plan.keep  # a quiet measure never has more
+                return found if full or found.baseline.n >= plan.least else None
+            if found is not None:
+                return found
+        return None
+
+    def _merge(self, first: Baseline, chosen: Chosen) -> Merged | None:
+        """The chosen slices together; None when they hold too few values."""
+        name, lines, hours, meant = chosen
+        counts = self.counts[lines][meant].astype(np.int64)
+        total, sizes = counts.sum(axis=0), counts[:, :-2].sum(axis=1)
+        n = int(sizes.sum())
+        if n < LEAST_VALUES:
+            return None
+        fine = np.zeros(BINS, np.int64)
+        fine[self.ends] = total[:-2]
+        baseline = self._baseline(first, name, fine, total[-2:])
+        baseline.since = int(self.stamp[lines][meant].min())
+        if first.counts is not None:
+            mean, m2 = self.moments[lines][meant].T
+            baseline.mean = float((sizes * mean).sum() / n)
+            baseline.m2 = float((m2 + sizes * (mean - baseline.mean) ** 2).sum())
+        return Merged(baseline, fine, self.to, max(len(counts) // hours, 1))
+
+    def _baseline(self, first: Baseline, name: str, fine: I64, told: I64) -> Baseline:
+        events, other = (int(x) for x in told)
+        n, numeric = int(fine.sum()), first.counts is not None
+        kinds = {"numeric": n if numeric else 0, "categorical": 0 if numeric else n, "other": other}
+        baseline = Baseline(name, 0, max(events, n + other), kinds, n, low=self.low, high=self.high)
+        if numeric:
+            baseline.counts = fine
+        else:
+            names = list(first.categories or ())
+            baseline.categories = dict(zip(names, fine.tolist(), strict=False))
+            baseline.rest = first.rest
+        return baseline
+
+    def expected(self, found: Merged, scores: F64) -> float:
+        """Mean score of a value of a baseline made of this history; `scores` (BINS,) are those of each bin."""
+        of_group = np.bincount(self.to, self.weights * scores, BINS)
+        return float((found.counts * of_group).sum() / found.baseline.n)
+
+
+class Chosen(NamedTuple):
+    """Slices that may judge a window."""
+
+    name: str
+    lines: list[int]
+    hours: int
+    """How many hours the lines stand for."""
+    meant: Bool
+    """(lines, slices) which slices of these lines."""
+
+
+def choices(plan: Plan, stamp: I64, begun: int, span: tuple[int, int]) -> Iterator[Chosen]:
+    """Slices that may judge a window (start, size), best first; the first choice that holds enough does.
+
+    `stamp` are the starts of all slices, (lines, slices), `begun` is that of the first ever.
+    """
+    start, size = span
+    if plan.kind == "rolling":
+        newest = _newest(plan, stamp[[0]], (plan.keep, EMPTY, start - plan.gap))
+        yield Chosen(f"rolling-{format_duration(plan.span)}", [0], 1, newest)
+        return
+    if size > WEEK:
+        return
+    hours = range(start // HOUR, -(-(start + size) // HOUR))
+    lines = sorted({hour % HOURS for hour in hours})
+    weeks = int(((stamp[lines] != EMPTY) & (stamp[lines] + plan.slice <= start)).sum(axis=1).max())
+    if len(lines) > 1:  # of a week that is not whole some hours would be there and others not
+        weeks = min(weeks, (start - begun) // WEEK)
+    if weeks:
+        used = 1 << max(weeks.bit_length() - 1, 0)
+        newest = _newest(plan, stamp[lines], (used, EMPTY, start))
+        yield Chosen(f"hour-of-week-{used}w", lines, len(lines), newest)
+    yield _of_day(plan, stamp, begun, (hours, start))
+
+
+def _of_day(plan: Plan, stamp: I64, begun: int, window: tuple[range, int]) -> Chosen:
+    """The same hours of all days; of a window of several hours those of whole days, lest some hours weigh more."""
+    hours, start = window
+    of_day = sorted({hour % 24 for hour in hours})
+    lines = [24 * day + hour for day in range(7) for hour in of_day]
+    days = (start - begun) // DAY if len(of_day) > 1 else plan.keep * 7
+    since = start - start % HOUR - days * DAY if days < plan.keep * 7 else EMPTY
+    return Chosen("hour-of-day", lines, len(of_day), _newest(plan, stamp[lines], (plan.keep, since, start)))
+
+
+def _newest(plan: Plan, stamp: I64, wanted: tuple[int, int, int]) -> Bool:
+    """Which slices of lines are the newest (how many, since when, that end by when)."""
+    keep, since, until = wanted
+    there = (stamp != EMPTY) & (stamp >= since) & (stamp + plan.slice <= until)
+    younger = ((stamp[:, None, :] > stamp[:, :, None]) & there[:, None, :]).sum(axis=2)
+    return np.asarray(there & (younger < keep))
+
+
+def weight_of(found: Merged) -> float:
+    """As how many values one counts whose expected score comes from so few slices like its own.
+
+    w slices miss the mean of another one by a w-th of the variance of its sum: a value that counts as w / (w + 1) of
+    one keeps the variance over slices that of values whose mean is known. A CUSUM's way is shorter than a slice of many
+    values, so that half of the excess is allowed for, and less where there are more than `LONG` values.
+    """
+    slices = max(2.0 * found.slices, found.baseline.n / LONG)
+    return slices / (slices + 1)
+
+
+def seasonal(sums: F64, season: F64) -> F64:
+    """Sums (3, R) of panes (n, scores, squared scores), without what was expected; `season` (R, 2): mean, weight."""
+    (n, s, ss), (mean, weight) = sums, season.T
+    return np.asarray(np.stack([n, s - n * mean, ss - 2 * mean * s + n * mean * mean]) * weight)
+
+
+def numeric_groups(base: I64) -> I64:
+    """(BINS,) of each bin the last bin of its group, for a baseline's counts (BINS,)."""
+    middle = (np.cumsum(base) - base / 2) / max(int(base.sum()), 1)
+    group = np.minimum((middle * BODY).astype(np.int64), BODY - 1) + TAIL
+    used = np.flatnonzero(base)
+    low, high = (int(used[0]), int(used[-1])) if len(used) else (0, BINS - 1)
+    bins = np.arange(BINS)
+    group = np.where(bins < low, np.maximum(TAIL - (low - bins), 0), group)
+    group = np.where(bins > high, np.minimum(BODY + TAIL - 1 + bins - high, GROUPS - 1), group)
+    return np.asarray(np.searchsorted(group, group, side="right") - 1)
+
+
+def category_groups() -> I64:
+    """The same for categories, most frequent first: `NAMED` by themselves, all others in one, new ones in another."""
+    bins = np.arange(BINS)
+    return np.asarray(np.where((bins >= NAMED) & (bins < BINS - 1), BINS - 2, bins))
+
+
+def line_of(plan: Plan, start: int) -> int:
+    """The line of a slice that starts at `start` (epoch ms)."""
+    return start // plan.slice % plan.lines

@@ -1,0 +1,392 @@
+"""The command line: `stream-monitor --help` teaches."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_monitor import __version__
+from stream_monitor.cli import rejudge, reset, tail
+from stream_monitor.cli.evaluate import evaluate
+from stream_monitor.cli.failure import CommandLine, fail
+from stream_monitor.cli.options import Config, demand_apart, span, timed, written
+from stream_monitor.cli.status import status
+from stream_monitor.config.settings import load
+from stream_monitor.errors import BrokerError, StreamMonitorError
+from stream_monitor.telemetry.log_output import configure_command
+from stream_monitor.terminal import Screen, finish, prepare
+
+app = typer.Typer(
+    name="stream-monitor",
+    cls=CommandLine,
+    help="Streaming drift detection on Kafka: prediction events, labels and feedback in; alerts and metrics out.",
+    epilog="Try `stream-monitor demo` first: a year of real flights, nothing to install or configure.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+topics_app = typer.Typer(no_args_is_help=True, help="Make and check the app's topics.")
+alerts_app = typer.Typer(no_args_is_help=True, help="Read alerts from their topic.")
+metrics_app = typer.Typer(no_args_is_help=True, help="Read metrics from their topic.")
+baseline_app = typer.Typer(
+    no_args_is_help=True, help="Make, pin, reset, list and show baselines: what counts as normal."
+)
+app.add_typer(topics_app, name="topics")
+app.add_typer(baseline_app, name="baseline")
+app.add_typer(alerts_app, name="alerts")
+app.add_typer(metrics_app, name="metrics")
+
+SHOWN = 20
+"""Differences that `verify` prints."""
+FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+"""The disk, or what of it is ours."""
+
+
+class Role(StrEnum):
+    """Which stages a command runs."""
+
+    describe = "describe"
+    judge = "judge"
+    rekey = "rekey"
+    all = "all"
+
+
+def main() -> None:
+    """Entry point: our own errors are messages, not tracebacks."""
+    prepare()
+    try:
+        app()
+    except StreamMonitorError as error:
+        fail(str(error), 1 if isinstance(error, BrokerError) else 2)
+    except OSError as error:
+        if error.filename is None and error.errno not in FULL:  # then it is not about a file of the user's
+            raise
+        fail(str(error))
+    except MemoryError:
+        fail("out of memory: this machine, a cgroup or ulimit -v gives less than the command needs")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        finish()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        Screen().line(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Shared options."""
+    configure_command()
+
+
+@app.command()
+def run(
+    config: Config = None,
+    role: Annotated[Role, typer.Option(help="Which stages to run here.")] = Role.all,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of each stage.")] = 1,
+    embedded: Annotated[
+        bool, typer.Option(help="Bring a small broker along, to try things out; keeps little.")
+    ] = False,
+    accept_repartition: Annotated[
+        bool,
+        typer.Option(
+            "--accept-repartition",
+            help="Go on after the input topics got more partitions: labels miss predictions whose ids have moved.",
+        ),
+    ] = False,
+    accept_new_topics: Annotated[
+        bool,
+        typer.Option(
+            "--accept-new-topics",
+            help="Go on after a topic was deleted and made anew: read it from its beginning. For one start only.",
+        ),
+    ] = False,
+    skip_record: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--skip-record",
+            metavar="TOPIC/PARTITION/OFFSET",
+            help="Leave out a record of our own topics that is not ours and ends a worker; it is recorded for later "
+            "starts. Can be given several times.",
+        ),
+    ] = None,
+) -> None:
+    """Read events from Kafka and publish alerts and metrics, exactly once.
+
+    Needs no settings: missing topics are made, models and features are learned from the stream, the first 10,000
+    values of each measure become its baseline.
+
+    Settings, ports and topics are checked before a group is joined. A worker that is killed, crashes or loses Kafka is
+    started again, up to five times in a row; one that cannot go on ends all with its reason and exit code 1. SIGTERM or
+    Ctrl-C: a last commit and exit code 0; a second one ends at once.
+
+    Example: `STREAM_MONITOR__KAFKA__BOOTSTRAP_SERVERS=broker:9092 stream-monitor run`
+    """
+    from stream_monitor.service.run import run
+    from stream_monitor.service.supervisor import leave
+
+    chosen = None if role is Role.all else role.value
+    consent = accept_repartition, accept_new_topics, skip_record or []
+    leave(run(load(config), chosen, workers, embedded, *consent))
+
+
+@app.command()
+def demo(
+    report: Annotated[Path | None, written("Write what was found when as JSON.")] = None,
+    speed: Annotated[float, typer.Option(min=0, help="Days of flights a second; 0: as fast as it goes.")] = 0,
+) -> None:
+    """A year of real flights through the whole product, on an embedded broker.
+
+    A model predicts which flights will be late. From 1 July on a feed sends distances in kilometres: watch it be found.
+    """
+    from stream_monitor.demo.show import show
+
+    raise typer.Exit(show(report, speed))
+
+
+@app.command()
+def check(config: Config = None) -> None:
+    """Print the settings in force, and everything that is wrong with file, broker and topics, in one go."""
+    from stream_monitor.service.check import check
+
+    settings = load(config)
+    resolved, problems, notes = check(settings)
+    Screen().data(resolved)
+    err = Screen(stderr=True)
+    for note in notes:
+        err.note(note)
+    for problem in problems:
+        err.problem(problem)
+    if not problems:
+        err.fine("settings, broker and topics are fine")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def verify(
+    config: Config = None,
+    settled: Annotated[
+        bool, typer.Option("--settled", help="Producers have stopped and all is quiet: open windows must be right too.")
+    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Print every difference, not the first 20.")] = False,
+) -> None:
+    """Recompute an app's output from its input, and demand exactly that.
+
+    Reads the input topics up to the offsets that the workers have committed, counts and joins every event again in
+    plain Python, and holds profiles, windows, dead letters and alerts against it: nothing missing, extra or twice.
+    Needs the whole input still on its topics, and memory for every prediction of it. Exits with 1 if anything differs.
+    """
+    from stream_monitor.verify.run import verify as run
+
+    out, err = Screen(), Screen(stderr=True)
+    with err.progress("reading", None, "share", brief=True) as bar:
+        report = run(load(config), settled, bar.update)
+    told = ", ".join(f"{count:,} {role}" for role, count in report.events.items()) or "no events"
+    out.line(f"{told}: {report.cells:,} cells, {report.windows:,} windows, {report.alerts:,} alert records")
+    if report.unread:
+        out.line(f"{report.unread:,} events are on the input topics that the app has not committed yet")
+    for problem in report.problems if every else report.problems[:SHOWN]:
+        err.problem(problem)
+    if len(report.problems) > SHOWN and not every:
+        err.line(f"and {len(report.problems) - SHOWN:,} more; --all prints them")
+    if not report.problems:
+        err.fine("the output is exactly what the input says")
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@app.command()
+def schema(
+    name: Annotated[
+        str, typer.Argument(help="prediction, label, feedback, observation, alert, metric, dead-letter or profile")
+    ],
+) -> None:
+    """Print the JSON Schema of a record.
+
+    Example: `stream-monitor schema alert > alert.schema.json`
+    """
+    from stream_monitor.events.contracts import CONTRACTS, json_schema
+    from stream_monitor.profiles.records import profile_schema
+
+    if name not in (*CONTRACTS, "profile"):
+        raise StreamMonitorError(f"no record is called {name!r}; there are {', '.join(CONTRACTS)}, profile")
+    Screen().data(json.dumps(profile_schema() if name == "profile" else json_schema(name), indent=2))
+
+
+@app.command()
+def replay(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(exists=True, dir_okay=False, help="NDJSON events, each file in order of event time."),
+    ] = None,
+    config: Config = None,
+    out: Annotated[
+        Path | None, written("Write alerts and metrics here, one JSON a line; default: standard output.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Judge by this file of `baseline build --out`.")
+    ] = None,
+    topics: Annotated[
+        bool,
+        typer.Option("--topics", help="Replay the app's input topics, no files; the app may go on running."),
+    ] = False,
+    since: Annotated[
+        datetime | None,
+        timed(
+            "With --topics: records that Kafka got at or after this: 2026-11-01 (UTC), or 1h: so long ago.", "--from"
+        ),
+    ] = None,
+    until: Annotated[datetime | None, timed("With --topics: records that Kafka got before this, UTC.", "--to")] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="With --topics: write to APP.replay.alerts, .metrics and .dead-letters.")
+    ] = False,
+) -> None:
+    """Run files, or a range of the input topics, through the same code as `run`: the same alerts, the same metrics.
+
+    Nothing is committed, and nothing is written to the app's own topics.
+
+    Examples: `stream-monitor replay predictions.ndjson labels.ndjson --out result.ndjson`;
+    `stream-monitor replay --topics --from 2026-11-01 --config other.yaml --out what-if.ndjson`
+    """
+    from stream_monitor.commands.replay import Wanted, run
+
+    if bool(files) == topics:
+        raise typer.BadParameter("name files, or --topics")
+    if not topics and (since or until or publish):
+        raise typer.BadParameter("--from, --to and --publish go with --topics")
+    demand_apart(out, [*(files or []), *filter(None, [baseline])])
+    run(load(config), Wanted(files or [], baseline, out, *span(since, until), publish), Screen(), Screen(stderr=True))
+
+
+app.command()(status)
+app.command()(rejudge.rejudge)
+app.command()(evaluate)
+
+
+@topics_app.command("create")
+def topics_create(config: Config = None) -> None:
+    """Make the missing topics with the right configuration."""
+    from stream_monitor.kafka.topics import create
+
+    made = create(load(config))
+    for topic in made or ["all topics exist"]:
+        Screen().line(topic)
+
+
+@topics_app.command("check")
+def topics_check(config: Config = None) -> None:
+    """Say what is wrong with the topics that exist."""
+    from stream_monitor.kafka.topics import inspect
+
+    report = inspect(load(config))
+    for problem in report.problems:
+        Screen(stderr=True).problem(problem)
+    Screen().line(f"{len(report.partitions)} topics, {len(report.problems)} problem(s)")
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@baseline_app.command("build")
+def baseline_build(
+    source: Annotated[
+        list[Path] | None,
+        typer.Option("--from", exists=True, dir_okay=False, help="NDJSON, CSV or Parquet; several are read in turn."),
+    ] = None,
+    topics: Annotated[bool, typer.Option("--topics", help="Read the app's input topics, no files.")] = False,
+    since: Annotated[
+        datetime | None,
+        timed("With --topics: records that Kafka got at or after this: 2026-11-01 (UTC), or 7d: so long ago."),
+    ] = None,
+    until: Annotated[datetime | None, timed("With --topics: records that Kafka got before this, UTC.")] = None,
+    config: Config = None,
+    out: Annotated[Path | None, written("Write the baseline to this file instead of pinning it.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="How metrics call it; default: `pinned-` and the name of the file or the app.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model of CSV and Parquet rows without a column `model`.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Pin it for this version only; default: for all.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="A CSV column of numbers that are names, such as a zip code.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows that are read of each file, or of all topics.")] = 1_000_000,
+) -> None:
+    """Make a baseline of a file of events or of the topics, and pin it: from now on the stream is compared with it.
+
+    CSV and Parquet: a row is a prediction. Columns `id`, `model`, `version`, `ts`, `prediction`, `probabilities`,
+    `latency_ms`, `label` and `tags.…` are what they say, every other one is a feature.
+
+    Examples: `stream-monitor baseline build --from training.parquet --model fraud`;
+    `stream-monitor baseline build --from june.ndjson --out june.json`, then `baseline show june.json`,
+    `baseline pin june.json` or `replay july.ndjson --baseline june.json`;
+    `stream-monitor baseline build --topics --since 2026-06-01 --until 2026-07-01`.
+    """
+    from stream_monitor.commands.baseline import Source, make
+
+    if bool(source) == topics:
+        raise typer.BadParameter("name files with --from, or --topics")
+    if not topics and (since or until):
+        raise typer.BadParameter("--since and --until go with --topics")
+    demand_apart(out, source or [])
+    make(load(config), Source(source or [], out, name, (model, version), text or [], limit, span(since, until)),
+         Screen(stderr=True))  # fmt: skip
+
+
+@baseline_app.command("pin")
+def baseline_pin(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What `baseline build --out` wrote.")],
+    config: Config = None,
+) -> None:
+    """Put the baselines of a file in force, from the first slice of time that is not closed yet."""
+    from stream_monitor.baselines.pinned import read_file
+    from stream_monitor.commands.baseline import pin
+
+    settings = load(config)
+    pin(settings, read_file(file, settings.embeddings), Screen(stderr=True))
+
+
+baseline_app.command("reset")(reset.reset)
+
+
+@baseline_app.command("list")
+def baseline_list(config: Config = None) -> None:
+    """List the baselines in force: model, version, segment, how many measures, kind, and since when."""
+    from stream_monitor.commands.baseline import listing
+
+    raise typer.Exit(listing(load(config), Screen()))
+
+
+@baseline_app.command("show")
+def baseline_show(
+    file: Annotated[
+        Path | None,
+        typer.Argument(exists=True, dir_okay=False, help="What `baseline build --out` wrote; default: those in force."),
+    ] = None,
+    config: Config = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    measure: Annotated[str | None, typer.Option(help="Only this measure.")] = None,
+) -> None:
+    """Show baselines: those in force in the app, or those of a file."""
+    from stream_monitor.commands.baseline import show
+
+    raise typer.Exit(show(load(config), file, (model, measure), Screen()))
+
+
+alerts_app.command("tail")(tail.alerts)
+alerts_app.command("explain")(rejudge.explain)
+
+
+metrics_app.command("tail")(tail.metrics)

@@ -1,0 +1,158 @@
+"""Sections of the settings with a module of their own, and what all sections have in common."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from math import inf
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from stream_monitor.config.durations import Duration, Pace, Rate, WindowPace, format_duration, ms
+from stream_monitor.errors import meant
+
+MOST_SLIDES = 288
+"""Slides of a window: so many parts of it are kept at most. 288 are a day by five minutes."""
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are mistakes, and so are numbers that JSON, and so the log, has not."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TimeSettings(Section):
+    """Event time: panes, windows, and what is late."""
+
+    pane: Duration = Field(ms("1s"), description="smallest slice of event time; fixed for an app")
+    windows: tuple[WindowPace, ...] = Field(
+        (Pace.tumbling(ms("1m")),),
+        description="windows that are judged and published: `1h` tumbling, `1h/5m` sliding (the last hour, every five "
+        "minutes); fixed for an app",
+    )
+    allowed_lateness: Duration = Field(ms("10s"), description="disorder within a partition that is waited for")
+    max_skew: Duration = Field(ms("5s"), description="how far an event may lie after its own Kafka timestamp")
+    idle_after: Duration = Field(
+        ms("5s"), description="a partition that is read to its end and brings nothing this long is idle"
+    )
+    silence_after: Duration = Field(ms("10m"), description="all partitions idle this long: alert")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TimeSettings:
+        if self.pane <= 0 or not self.windows:
+            raise ValueError("pane must be above 0, and there must be at least one window")
+        for window in self.windows:
+            self._check(window)
+        if len({window.size for window in self.windows}) < len(self.windows):
+            raise ValueError("a window size is named twice: of each size one slide, windows are told apart by size")
+        if self.max_skew > self.allowed_lateness:
+            raise ValueError("max_skew must not be above allowed_lateness, or one bad clock makes good events late")
+        return self
+
+    def _check(self, window: Pace) -> None:
+        size, slide, pane = (format_duration(x) for x in (*window, self.pane))
+        if window.size <= 0 or window.size % self.pane:
+            raise ValueError(f"window {size} is no multiple of {pane}")
+        if window.slide <= 0 or window.slide % self.pane:
+            raise ValueError(f"window {window}: its slide {slide} is no multiple of time.pane {pane}")
+        if window.size % window.slide:
+            raise ValueError(f"window {window}: its size {size} is no multiple of its slide {slide}")
+        if window.size // window.slide > MOST_SLIDES:
+            least = format_duration(-(-window.size // (MOST_SLIDES * self.pane)) * self.pane)
+            raise ValueError(
+                f"window {window} is {window.size // window.slide:,} slides long, at most {MOST_SLIDES} are kept: "
+                f"slide by {least} or more"
+            )
+
+
+class BaselineSettings(Section):
+    """What "normal" is: first values, recent ones, or the same hour of earlier weeks; a pinned baseline goes before."""
+
+    first: Annotated[int, Field(ge=100, le=1_000_000, description="values that make a measure's baseline")] = 10_000
+    kind: Literal["first", "rolling", "hour_of_week"] = Field(
+        "first", description="first: those values for ever; rolling: the last `span`; hour_of_week: the same hours"
+    )
+    span: Duration = Field(ms("7d"), description="how much of the past a rolling baseline holds, in 28 slices")
+    gap: Duration = Field(ms("1d"), description="how long before a window its rolling baseline ends")
+    accept_after: Duration = Field(
+        ms("14d"), description="a measure in alert this long is normal: recent baselines take it in again"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BaselineSettings:
+        if self.span < 28:
+            raise ValueError("span must be at least 28ms, a millisecond a slice")
+        return self
+
+
+class SampleSettings(Section):
+    """Rows of features that travel with the profiles, so that features are judged together: see detection.md."""
+
+    rows: Annotated[int, Field(ge=0, le=1_000)] = Field(
+        0, description="events of a version and pane whose features are kept side by side; 0: none"
+    )
+
+
+SequentialName = Literal["cusum", "adwin", "page_hinkley", "e_sr", "ddm", "eddm", "hddm_a", "hddm_w", "fhddm", "kswin"]
+_RIVERS = ("ddm", "eddm", "hddm_a", "hddm_w", "fhddm", "kswin")
+"""Detectors that are River's, an optional dependency."""
+
+
+def _installed(names: tuple[SequentialName, ...]) -> tuple[SequentialName, ...]:
+    """Refuse detectors of River where it is missing: at the start, and not in the judge's loop."""
+    lacking = [name for name in names if name in _RIVERS and find_spec("river") is None]
+    if lacking:
+        raise ValueError(f"{', '.join(lacking)} needs River, which is missing: pip install 'stream-monitor[river]'")
+    return names
+
+
+TESTS: dict[str, float] = {
+    "psi": inf, "ks": 1, "js": 1, "hellinger": 1, "l_infinity": 1, "wasserstein": inf, "chi2": inf, "missing": 1,
+    "new_categories": 1, "type_change": 1, "volume": inf, "domain_classifier": 0.5, "mmd": 2**0.5, "pca_error": 0.5,
+}  # fmt: skip
+"""Tests that have a tolerance, and the largest effect that there is."""
+
+
+def _tolerable(tolerance: dict[str, float]) -> dict[str, float]:
+    for name, value in tolerance.items():
+        if name not in TESTS:
+            raise ValueError(f"there is no test {name!r}; {meant(name, TESTS, 'tests')}")
+        if value > (most := TESTS[name]):
+            raise ValueError(f"{name} is at most {most:.3g}, so {value:g} is never reached: {most:.3g} switches it off")
+        if name == "volume" and value < 1:
+            raise ValueError(f"volume is a factor, at least 1, and not {value:g}: 2 tolerates half to double the count")
+    return tolerance
+
+
+Sequentials = Annotated[tuple[SequentialName, ...], AfterValidator(_installed)]
+
+
+class DetectionSettings(Section):
+    """What rings, and when; a judge reads these from its own topic, so that a replay judges alike."""
+
+    numeric: tuple[Literal["psi", "ks", "js", "hellinger", "wasserstein"], ...] = ("psi", "ks")
+    categorical: tuple[Literal["psi", "js", "hellinger", "l_infinity", "chi2"], ...] = ("psi",)
+    joint: tuple[Literal["domain_classifier", "mmd", "pca_error"], ...] = Field(
+        ("domain_classifier", "mmd", "pca_error"), description="tests of rows, where `sample.rows` brings any"
+    )
+    input: Sequentials = Field((), description="sequential detectors of what predictions say")
+    outcome: Sequentials = Field(("cusum",), description="sequential detectors of what labels say")
+    false_alarms: Rate = Field("1 per week", description="that a model may give; half for cusum, half for window tests")
+    false_discovery_rate: float | None = Field(
+        None, gt=0, lt=0.5, description="over the measures of a window, in place of the share of `false_alarms`"
+    )
+    min_count: Annotated[int, Field(ge=10, description="values below which a window is not judged")] = 50
+    tolerance: Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator(_tolerable)] = Field(
+        {},
+        description="effect that is still no drift, by test: {psi: 0.2, missing: 0.05}; {missing: 1} switches it off",
+    )
+    persistence: Annotated[int, Field(ge=1, le=100, description="windows in a row before an alert opens")] = 1
+    recovery: Annotated[
+        int, Field(ge=1, le=100, description="clean windows in a row (p > .05) before it is resolved")
+    ] = 2
+    cooldown: Duration = Field(ms("1h"), description="least event time between two records of a cause")
+    adwin_delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
+    page_hinkley_threshold: Annotated[float, Field(gt=0)] = 50.0
+    page_hinkley_delta: Annotated[float, Field(ge=0)] = 0.05
+    e_sr_arl0: Annotated[float, Field(ge=100, description="least mean number of values between false alarms")] = 1e6
+    limits: tuple[str, ...] = Field((), description="static limits such as `latency_ms.p99 > 250`")

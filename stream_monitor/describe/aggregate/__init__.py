@@ -1,0 +1,1 @@
+"""From the columns of a commit to the deltas of `profiles`."""

@@ -1,0 +1,173 @@
+"""What columns hold, cell by cell, in one compiled pass over their values: moments, bin counts, counts of codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_monitor.kernels.numba_backend import compiled, inlined
+from stream_monitor.profiles.bins import BINS
+from stream_monitor.profiles.known_bins import Borders, _body
+from stream_monitor.types import F64, I64
+
+_LARGEST = np.finfo(np.float64).max
+
+
+@dataclass(slots=True)
+class Sums:
+    """Moments, each (measures, cells), and sparse bin counts: those of (cell, measure) lie at ptr[cell, measure]."""
+
+    n: I64
+    mean: F64
+    m2: F64
+    low: F64
+    high: F64
+    ptr: I64
+    """(cells · measures + 1,): first entry of each pair, cell by cell."""
+    bin_at: npt.NDArray[np.uint8]
+    bin_n: npt.NDArray[np.uint32]
+
+
+def add_up(values: F64, bounds: I64, table: Borders, model: I64 | None = None) -> Sums:
+    """Add up the columns `values` (measures, n), of which rows bounds[c] to bounds[c + 1] belong to cell c.
+
+    The borders are those of model[c], or of the only model there is.
+
+    NaN is no value. Bins are counted where there are edges. Sums beyond the largest double stay at it.
+    """
+    measures, cells = len(values), len(bounds) - 1
+    room = min(values.size, measures * cells * BINS) if len(table.borders) else 0
+    moments = np.zeros((4, measures, cells))
+    n, ptr = np.zeros((measures, cells), np.int64), np.zeros(measures * cells + 1, np.int64)
+    bin_at, bin_n = np.empty(room, np.uint8), np.empty(room, np.uint32)
+    used = _add_up(
+        values, bounds, np.zeros(cells, np.int64) if model is None else model,
+        (table.borders, table.first, table.guides), (n, moments), (ptr, bin_at, bin_n), np.zeros(BINS, np.uint32),
+    )  # fmt: skip
+    mean, m2, low, high = moments
+    return Sums(n, mean, m2, low, high, ptr, bin_at[:used], bin_n[:used])
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sparse counts of codes: those of (cell, column) lie at ptr[cell, column], in order of first sight."""
+
+    ptr: I64
+    """(cells · columns + 1,): first entry of each pair, cell by cell."""
+    code: I64
+    count: I64
+
+
+def tally(codes: I64, bounds: I64, distinct: int) -> Tally:
+    """Count the codes (columns, n), 0 to `distinct` - 1, of each cell (see `add_up`); -1 is none."""
+    columns, cells = len(codes), len(bounds) - 1
+    room = min(codes.size, columns * cells * distinct)
+    found = Tally(np.zeros(columns * cells + 1, np.int64), np.empty(room, np.int64), np.empty(room, np.int64))
+    used = _tally(codes, bounds, np.zeros(distinct, np.int64), (found.ptr, found.code, found.count))
+    found.code, found.count = found.code[:used], found.count[:used]
+    return found
+
+
+@compiled
+def _tally(codes: Any, bounds: Any, counts: Any, into: Any) -> int:
+    ptr, seen, times = into
+    used = 0
+    for cell in range(len(bounds) - 1):
+        for column in range(len(codes)):
+            first = used
+            for code in codes[column][bounds[cell] : bounds[cell + 1]]:
+                if code >= 0:
+                    if counts[code] == 0:
+                        seen[used] = code
+                        used += 1
+                    counts[code] += 1
+            for place in range(first, used):
+                times[place] = counts[seen[place]]
+                counts[seen[place]] = 0
+            ptr[cell * len(codes) + column + 1] = used
+    return used
+
+
+@inlined
+def _finite(x: float) -> float:
+    return 0.0 if x != x else min(max(x, -_LARGEST), _LARGEST)
+
+
+@compiled
+def _add_up(values: Any, bounds: Any, models: Any, table: Any, moments: Any, bins: Any, counts: Any) -> int:
+    borders, first, guides = table
+    ns, (means, m2s, lows, highs) = moments[0], moments[1]
+    ptr, bin_at, bin_n = bins
+    used = 0
+    for cell in range(len(bounds) - 1):
+        for measure in range(len(values)):
+            column, at = values[measure][bounds[cell] : bounds[cell + 1]], (measure, cell)
+            edge = models[cell] * len(values) + measure
+            ns[at], means[at], m2s[at], lows[at], highs[at] = _moments(column)
+            if ns[at] and first[edge] < first[edge + 1]:
+                _count(column, borders[first[edge] : first[edge + 1]], guides[edge], counts)
+                used = _write(counts, bin_at, bin_n, used)
+            ptr[cell * len(values) + measure + 1] = used
+    return used
+
+
+@compiled
+def _moments(column: Any) -> Any:
+    """(n, mean, centred sum of squares, least, most) of what is no NaN."""
+    n, total, low, high = 0, 0.0, np.inf, -np.inf
+    for x in column:
+        if x == x:
+            n += 1
+            total += x
+            low, high = min(low, x), max(high, x)
+    if low == high:
+        return n, low, 0.0, low, high  # exactly constant, whatever rounding says
+    mean, m2 = _finite(total / max(n, 1)), 0.0
+    for x in column:
+        if x == x:
+            m2 += (x - mean) * (x - mean)
+    return n, mean, _finite(m2), low, high
+
+
+@compiled
+def _write(counts: Any, bin_at: Any, bin_n: Any, used: int) -> int:
+    """Move what was counted behind the bins written so far; the counts are zero again."""
+    for place in range(len(counts)):
+        if counts[place]:
+            bin_at[used], bin_n[used] = place, counts[place]
+            counts[place] = 0
+            used += 1
+    return used
+
+
+@inlined
+def _bin(borders: Any, x: float) -> int:
+    """The number of borders below x, by halving without a branch that depends on x: nothing is mispredicted."""
+    base, length = 0, len(borders)
+    while length > 1:
+        half = length >> 1
+        base += half if borders[base + half - 1] < x else 0
+        length -= half
+    return base + (1 if borders[base] < x else 0)
+
+
+@compiled
+def _count(column: Any, borders: Any, guide: Any, counts: Any) -> None:
+    """Count values by bin: the bin of x is the number of borders below x.
+
+    The guide says where to begin, one step early so that rounding cannot matter; outside of its range by halving.
+    """
+    least, most = _body(borders)
+    scale = len(guide) / (most - least)
+    for x in column:
+        if least < x < most:
+            step: Any = np.int64((x - least) * scale)
+            place: Any = np.int64(guide[max(min(step, len(guide) - 1) - 1, 0)])
+            while borders[place] < x:
+                place += 1
+            counts[place] += 1
+        elif x == x:
+            counts[_bin(borders, x)] += 1

@@ -1,0 +1,149 @@
+"""Columns of a commit to packed deltas, each small enough for a Kafka record."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.aggregate.grouping import Placed, place
+from stream_monitor.describe.aggregate.row_sampling import Drawn, Sampling, draw, rows_of, vectors_of
+from stream_monitor.describe.aggregate.summarise import Cells, narrow, summarise
+from stream_monitor.describe.decode.columns import Coded, Columns
+from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
+from stream_monitor.profiles.known_bins import Known
+from stream_monitor.profiles.measures import Lane
+from stream_monitor.profiles.names import ALL, NEVER
+from stream_monitor.profiles.records import MAX_RECORD_BYTES, RawDeltas
+from stream_monitor.types import F64, I64
+from stream_monitor.wire.msgpack_arrays import pack
+
+BLOCK_VALUES = 400_000
+"""Numbers added up in one pass: what stays in a processor's cache, and what a record can hold as values."""
+
+NONE: Mapping[str, int] = {}
+
+VALUES_A_RECORD = MAX_RECORD_BYTES // 10
+
+
+@dataclass(slots=True)
+class Batch:
+    """Events of a lane in one commit, of models that share their columns, and what became of each (see `cells`)."""
+
+    lane: Lane
+    columns: Columns
+    pane: I64
+    status: I64
+    sampling: Sampling | None = None
+    """Of a lane whose rows are sampled: by what."""
+
+    def numeric(self, rows: slice) -> dict[str, F64]:
+        """Numeric columns of some rows."""
+        return {name: column[rows] for name, column in self.columns.numeric.items()}
+
+    def categorical(self, rows: slice) -> dict[str, Coded]:
+        """Categorical columns of some rows."""
+        return {name: column[rows] for name, column in self.columns.categorical.items()}
+
+
+def batches(
+    lane: Lane, parts: Sequence[Columns], panes: tuple[I64, I64], sampling: Sampling | None = None
+) -> list[Batch]:
+    """Columns with what is known of their rows: `panes` are the pane and the status of each event of the commit."""
+    pane, status = panes
+    return [
+        Batch(lane, c, pane[c.rows], status[c.rows], sampling and Sampling(sampling.hashes[c.rows], sampling.most))
+        for c in parts
+    ]
+
+
+def pack_deltas(batch: Batch, knowledge: Callable[[str], Known]) -> Iterator[tuple[str, bytes]]:
+    """(model, packed delta) of a batch, added up in blocks of rows; each is below `MAX_RECORD_BYTES`."""
+    measures = max(len(batch.columns.numeric), 1)
+    latest = int(batch.pane.max(initial=NEVER))
+    known = {model: knowledge(model).at(latest) for model in batch.columns.models.names}
+    aware = all(known[model].edges.keys() >= batch.columns.numeric.keys() for model in known)
+    size = max(1, (BLOCK_VALUES if aware else VALUES_A_RECORD) // measures)
+    for start in range(0, len(batch.pane), size):
+        yield from _pack_block(batch, slice(start, start + size), known)
+
+
+def _pack_block(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[tuple[str, bytes]]:
+    deltas = list(_deltas(batch, rows, known))
+    packed = [(delta.model, pack(msgspec.structs.replace(delta, vectors=None))) for delta in deltas]
+    count = len(batch.pane[rows])
+    if count <= 1 or all(len(value) <= MAX_RECORD_BYTES for _, value in packed):
+        yield from packed
+        yield from ((delta.model, pack(part)) for delta in deltas for part in _vectors_alone(delta))
+        return
+    middle = rows.start + count // 2
+    yield from _pack_block(batch, slice(rows.start, middle), known)
+    yield from _pack_block(batch, slice(middle, rows.start + count), known)
+
+
+def _vectors_alone(delta: Delta) -> Iterator[Delta]:
+    """The embeddings of a delta's sample as deltas that count nothing.
+
+    They are large: if a record that they do not fit into were split as others are, each half would draw a whole sample.
+    """
+    sample, nothing = delta.sample, np.zeros(0)
+    if sample is None or delta.vectors is None:
+        return
+    bare = sample.replaced(numbers=[], texts=[], categories=[], values=nothing, codes=nothing.astype(np.int32))
+    counts = np.zeros((len(delta.pane), 3), np.uint8)
+    for vectors in delta.vectors.pieces(MAX_RECORD_BYTES):
+        rows = NumericRows.none(), CategoricalRows.none()
+        yield Delta(delta.model, delta.lane, delta.version, delta.segment, delta.pane, counts, *rows, bare, vectors)
+
+
+def _deltas(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[Delta]:
+    columns = batch.columns
+    models = columns.models[rows].dense()
+    segments = {spec: column[rows].dense() for spec, column in columns.segments.items()}
+    cells = place(Placed(models, columns.versions[rows].dense(), batch.pane[rows], batch.status[rows], segments))
+    numeric, categorical = batch.numeric(rows), batch.categorical(rows)
+    summaries = summarise(cells, numeric, categorical, [known[model] for model in models.names])
+    drawn = _draw(batch, rows, cells)
+    starts = np.searchsorted(cells.model, np.arange(len(models.names) + 1)).tolist()
+    for model, (numbers, categories), (first, last) in zip(
+        models.names, summaries, itertools.pairwise(starts), strict=True
+    ):
+        counts, pane = cells.counts[first:last], cells.pane[first:last]
+        version, segment = cells.version[first:last], cells.segment[first:last]
+        delta = Delta(model, batch.lane, version, segment, pane, narrow(counts), numbers, categories)
+        if drawn is not None and batch.sampling is not None:
+            mine = drawn.part(first, last)
+            delta.sample = rows_of(mine, numeric, categorical, batch.sampling.most)
+            delta.vectors = vectors_of(mine.row + rows.start, columns.vectors)
+        yield delta
+
+
+def _draw(batch: Batch, rows: slice, cells: Cells) -> Drawn | None:
+    """The rows that are sampled of a block, of the cells of all events; None where none are."""
+    if batch.sampling is None:
+        return None
+    everything = np.array([segment == ALL for segment in cells.segment], np.bool_)[cells.cell]
+    sampling = Sampling(batch.sampling.hashes[rows], batch.sampling.most)
+    return draw(cells.row[everything], cells.cell[everything], sampling)
+
+
+def pack_records(
+    deltas: Iterable[bytes], performance: Iterable[bytes] = (), structure: str = "", widths: Mapping[str, int] = NONE
+) -> list[bytes]:
+    """As few `profiles` records as hold these packed deltas, each with the structure that they are of."""
+    records: list[bytes] = []
+    current = RawDeltas([], [], structure, dict(widths))
+    size = 0
+    for target, parts in (("deltas", deltas), ("performance", performance)):
+        for part in parts:
+            if size and size + len(part) > MAX_RECORD_BYTES:
+                records.append(pack(current))
+                current, size = RawDeltas([], [], structure, dict(widths)), 0
+            getattr(current, target).append(msgspec.Raw(part))
+            size += len(part)
+    if size:
+        records.append(pack(current))
+    return records

@@ -1,0 +1,236 @@
+"""Profiles: exact, mergeable summaries of measures, and their layout on the wire.
+
+Adding up is one pass over columns, sorted by cell. A *cell* is one (version, segment, pane) of a model; a *row* is one
+measure in one cell. Bin counts, category counts and n are exact whatever the order and batching of events; means and
+centred sums of squares are merged by the pairwise formula of Chan, Golub and LeVeque (1979).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_monitor.describe.aggregate.column_sums import add_up, tally
+from stream_monitor.describe.decode.columns import Coded, distinct
+from stream_monitor.profiles.categories import NEW_CATEGORIES, UNKNOWN_CATEGORIES, keep_order
+from stream_monitor.profiles.delta import CategoricalRows, NumericRows
+from stream_monitor.profiles.known_bins import Borders, Known
+from stream_monitor.types import F64, I64, Bool
+
+
+@dataclass(slots=True)
+class Cells:
+    """The cells of a block of rows, by model: `row` and `cell` pair each event with its cells (segments overlap)."""
+
+    model: I64
+    """Place of each cell's model among those of the block."""
+    version: list[str]
+    segment: list[str]
+    pane: I64
+    counts: I64
+    row: I64
+    cell: I64
+
+
+@dataclass(slots=True)
+class _Spans:
+    """The entries of a block of rows, sorted by cell; only cells that occur have a place here."""
+
+    row: I64
+    bounds: I64
+    """(cells + 1,): cell c has the entries bounds[c] to bounds[c + 1]."""
+    model: I64
+    """(cells,): place of the model."""
+    within: I64
+    """(cells,): place of the cell among all of its model."""
+    models: int
+
+    @classmethod
+    def of(cls, cells: Cells, models: int) -> _Spans:
+        row, cell = cells.row, cells.cell
+        if len(cell) and (np.diff(cell) < 0).any():
+            order = np.argsort(cell, kind="stable")
+            row, cell = row[order], cell[order]
+        starts = np.flatnonzero(np.diff(cell, prepend=-1))
+        present = cell[starts]
+        model = cells.model[present]
+        firsts = np.searchsorted(cells.model, np.arange(models))
+        return cls(row, np.append(starts, len(cell)), model, present - firsts[model], models)
+
+    def cuts(self, cell: I64) -> list[int]:
+        """Where in rows with these cells, sorted, each model's begin, and the end."""
+        cuts: list[int] = np.searchsorted(self.model[cell], np.arange(self.models + 1)).tolist()
+        return cuts
+
+
+def summarise(
+    cells: Cells, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], known: Sequence[Known]
+) -> list[tuple[NumericRows, CategoricalRows]]:
+    """Add columns up to rows, for each model of the block."""
+    spans = _Spans.of(cells, len(known))
+    numbers = _add_numbers(numeric, spans, known)
+    return list(zip(numbers, _add_categories(categorical, spans, known), strict=True))
+
+
+def narrow(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Counts or places in the smallest of the wire's types that holds them; readers take any."""
+    most = int(counts.max()) if len(counts) else 0
+    return counts.astype(np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32)
+
+
+def _add_numbers(columns: Mapping[str, F64], spans: _Spans, known: Sequence[Known]) -> Iterator[NumericRows]:
+    """Rows of all numeric columns, model by model."""
+    names = tuple(columns)
+    values = np.empty((len(names), len(spans.row)))
+    for i, column in enumerate(columns.values()):
+        column.take(spans.row, out=values[i], mode="clip")  # "raise" would copy twice
+    values += 0.0  # -0.0 becomes 0.0, as the generic decoder reads an integer -0
+    sums = add_up(values, spans.bounds, Borders.chain([k.borders(names) for k in known]), spans.model)
+    at_cell, at_name = np.nonzero(sums.n.T)
+    n, mean, m2, low, high = (table[at_name, at_cell] for table in (sums.n, sums.mean, sums.m2, sums.low, sums.high))
+    bins = np.append(sums.ptr[at_cell * len(names) + at_name], sums.ptr[-1])
+    versions = np.array([[e.version if (e := k.edges.get(name)) else 0 for name in names] for k in known], np.int64)
+    ends, values = _values(values, spans, versions == 0, at_cell * len(names) + at_name)
+    index = _Index.of(spans.model[at_cell], at_name, len(names), spans.models)
+    cell, n, name, bin_n = map(narrow, (spans.within[at_cell], n, index.place, sums.bin_n))
+    for model, (first, last) in enumerate(itertools.pairwise(spans.cuts(at_cell))):
+        if first == last:
+            yield NumericRows.none()
+            continue
+        used = index.used(model)
+        bin_ptr, value_ptr = bins[first : last + 1], ends[first : last + 1]
+        yield NumericRows(
+            names=[names[at] for at in used.tolist()],
+            edges=versions[model, used].tolist(),
+            cell=cell[first:last],
+            name=name[first:last],
+            n=n[first:last],
+            mean=mean[first:last],
+            m2=m2[first:last],
+            low=low[first:last],
+            high=high[first:last],
+            bin_ptr=narrow(bin_ptr - bin_ptr[0]),
+            bin_at=sums.bin_at[bin_ptr[0] : bin_ptr[-1]],
+            bin_n=bin_n[bin_ptr[0] : bin_ptr[-1]],
+            value_ptr=narrow(value_ptr - value_ptr[0]),
+            values=values[value_ptr[0] : value_ptr[-1]],
+        )
+
+
+@dataclass(slots=True)
+class _Index:
+    """Which keys each model of a block uses, and of each entry the place of its key among those of its model."""
+
+    place: I64
+    _keys: I64
+    _cuts: list[int]
+
+    @classmethod
+    def of(cls, model: I64, key: I64, keys: int, models: int) -> _Index:
+        """Of entries that are sorted by model; keys are 0 to `keys` - 1."""
+        found, place = distinct(model * keys + key)
+        cuts = np.searchsorted(found, np.arange(models + 1) * keys)
+        return cls(place - cuts[model], found % max(keys, 1), cuts.tolist())
+
+    def used(self, model: int) -> I64:
+        """The keys of a model, ascending."""
+        return self._keys[self._cuts[model] : self._cuts[model + 1]]
+
+
+def _values(values: F64, spans: _Spans, unknown: Bool, rows: I64) -> tuple[I64, F64]:
+    """The values themselves of rows (cell · measures + measure) whose model has no edges of the measure yet."""
+    ends = np.zeros(len(rows) + 1, np.int64)
+    some = np.flatnonzero(unknown.any(axis=0))
+    if not len(some):
+        return ends, np.empty(0)
+    kept = values[some]
+    cell = np.repeat(np.arange(len(spans.model)), np.diff(spans.bounds))
+    there = ~np.isnan(kept) & unknown.T[some][:, spans.model[cell]]
+    key = np.broadcast_to(cell * unknown.shape[1], kept.shape) + some[:, None]
+    order = np.argsort(key[there], kind="stable")
+    np.cumsum(np.bincount(np.searchsorted(rows, key[there]), minlength=len(rows)), out=ends[1:])
+    return ends, kept[there][order]
+
+
+def _add_categories(columns: Mapping[str, Coded], spans: _Spans, known: Sequence[Known]) -> Iterator[CategoricalRows]:
+    """Rows of all categorical columns, model by model."""
+    each = list(columns.items())
+    codes = np.empty((len(each), len(spans.row)), np.int64)
+    for i, (_, column) in enumerate(each):
+        column.codes.take(spans.row, out=codes[i], mode="clip")
+    widest = max((len(column.names) for _, column in each), default=0)
+    found = tally(codes, spans.bounds, widest)
+    pair = np.repeat(np.arange(len(found.ptr) - 1), np.diff(found.ptr))
+    cell, name = np.divmod(pair, max(len(each), 1))
+    counts = np.stack([cell, name, found.code, found.count])
+    if widest > NEW_CATEGORIES:
+        cuts = itertools.pairwise(spans.cuts(cell))
+        counts = np.concatenate(
+            [_bounded(counts[:, a:b], each, k.categories) for k, (a, b) in zip(known, cuts, strict=True)], axis=1
+        )
+    yield from _categorical_rows(spans, each, counts, widest)
+
+
+def _bounded(counts: I64, columns: Sequence[tuple[str, Coded]], known: Mapping[str, frozenset[str]]) -> I64:
+    """Of a model's (cell, column, code, count), by cell and column, what is known and the smallest by `keep_order`."""
+    kept = np.ones(counts.shape[1], np.bool_)
+    for at, (name, column) in enumerate(columns):
+        cap = UNKNOWN_CATEGORIES if name not in known else NEW_CATEGORIES
+        if len(column.names) <= cap:
+            continue
+        mine = np.flatnonzero(counts[1] == at)
+        codes = np.unique(counts[2, mine])
+        if len(codes) > cap:
+            seen = [column.names[code] for code in codes.tolist()]
+            places = np.searchsorted(codes, counts[2, mine])
+            kept[mine] = _smallest(counts[0, mine], places, seen, known.get(name, frozenset()), cap)
+    return counts if kept.all() else counts[:, kept]
+
+
+def _smallest(cell: I64, code: I64, seen: Sequence[str], known: frozenset[str], cap: int) -> Bool:
+    """Which of (cell, code) to keep: what is known, and `cap` others a cell."""
+    rank = np.empty(len(seen), np.int64)
+    rank[keep_order(seen, known)] = np.arange(len(seen))
+    always = np.array([category in known for category in seen])
+    by = np.lexsort((rank[code], cell))
+    new = ~always[code[by]]
+    starts = np.flatnonzero(np.diff(cell[by], prepend=-1))
+    before = np.cumsum(new) - new
+    within = before - np.repeat(before[starts], np.diff(np.append(starts, len(by))))
+    kept = np.empty(len(by), np.bool_)
+    kept[by] = ~new | (within < cap)
+    return kept
+
+
+def _categorical_rows(
+    spans: _Spans, columns: Sequence[tuple[str, Coded]], counts: I64, widest: int
+) -> Iterator[CategoricalRows]:
+    """Rows of counts (cell, column, code, count), which are sorted by cell, then column, model by model."""
+    cell, name, code, count = counts
+    model = spans.model[cell]
+    starts = np.flatnonzero(np.diff(cell * len(columns) + name, prepend=-1))
+    ptr = np.append(starts, len(cell))
+    names = _Index.of(model[starts], name[starts], len(columns), spans.models)
+    categories = _Index.of(model, name * widest + code, len(columns) * widest, spans.models)
+    n = np.add.reduceat(count, starts) if len(starts) else count
+    cells, at_name, n, codes, count = map(narrow, (spans.within[cell[starts]], names.place, n, categories.place, count))
+    for at, (first, last) in enumerate(itertools.pairwise(spans.cuts(cell[starts]))):
+        if first == last:
+            yield CategoricalRows.none()
+            continue
+        ends = ptr[first : last + 1]
+        yield CategoricalRows(
+            names=[columns[key][0] for key in names.used(at).tolist()],
+            categories=[columns[key // widest][1].names[key % widest] for key in categories.used(at).tolist()],
+            cell=cells[first:last],
+            name=at_name[first:last],
+            n=n[first:last],
+            ptr=narrow(ends - ends[0]),
+            code=codes[ends[0] : ends[-1]],
+            count=count[ends[0] : ends[-1]],
+        )

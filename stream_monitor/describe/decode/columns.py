@@ -1,0 +1,316 @@
+"""Events as columns of measures.
+
+A value's kind is its JSON type: numbers make a numeric column, strings and booleans a categorical one, strings and
+arrays a column of lengths; arrays and objects are counted by kind. Nothing is decided by what came first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stream_monitor.describe.decode.embeddings import Embeddings, as_sent
+from stream_monitor.events.contracts import Observation, Prediction
+from stream_monitor.events.privacy import Privacy
+from stream_monitor.profiles import measures
+from stream_monitor.types import F32, F64, I64
+
+Spec = tuple[str, ...]
+"""Fields whose values together name a segment."""
+
+Vectors = dict[str, dict[int, F32]]
+"""By measure and place of the event: embeddings that samples of rows may want."""
+
+
+def distinct(keys: I64) -> tuple[I64, I64]:
+    """(the keys that occur, ascending; of each key its place among them); keys are not negative."""
+    most = int(keys.max(initial=0))
+    if most > 4 * len(keys) + 1_000:
+        found, place = np.unique(keys, return_inverse=True)
+        return found, place
+    there = np.zeros(most + 1, np.bool_)
+    there[keys] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
+
+
+@dataclass(slots=True)
+class Coded:
+    """A column of names: `names[codes[i]]`, or absent where the code is -1."""
+
+    codes: I64
+    names: list[str]
+
+    def __getitem__(self, rows: slice | I64) -> Coded:
+        return Coded(self.codes[rows], self.names)
+
+    @classmethod
+    def of(cls, values: Sequence[str | None]) -> Coded:
+        """Codes in order of first sight."""
+        names = [value for value in dict.fromkeys(values) if value is not None]
+        index: dict[str | None, int] = {value: i for i, value in enumerate(names)}
+        index[None] = -1
+        return cls(np.fromiter(map(index.__getitem__, values), np.int64, len(values)), names)
+
+    @classmethod
+    def one(cls, name: str, size: int) -> Coded:
+        """A column of nothing but this name."""
+        return cls(np.zeros(size, np.int64), [name])
+
+    @classmethod
+    def absent(cls, size: int) -> Coded:
+        """A column of nothing."""
+        return cls(np.full(size, -1, np.int64), [])
+
+    @classmethod
+    def chain(cls, parts: Sequence[Coded]) -> Coded:
+        """Several columns end to end."""
+        first = parts[0].names
+        if all(part.names is first for part in parts):
+            return cls(np.concatenate([part.codes for part in parts]), first)
+        index: dict[str, int] = {}
+        moved = []
+        for part in parts:
+            places = [index.setdefault(name, len(index)) for name in part.names]
+            moved.append(np.array([*places, -1], np.int64)[part.codes])
+        return cls(np.concatenate(moved), list(index))
+
+    def lengths(self) -> F64:
+        """Characters of each name, NaN where absent."""
+        return np.array([*map(len, self.names), np.nan])[self.codes]
+
+    def dense(self) -> Coded:
+        """The same column without names that do not occur, in order of code."""
+        used = np.flatnonzero(np.bincount(self.codes + 1, minlength=len(self.names) + 1)[1:])
+        if len(used) == len(self.names):
+            return self
+        place = np.full(len(self.names) + 1, -1, np.int64)
+        place[used] = np.arange(len(used))
+        return Coded(place[self.codes], [self.names[i] for i in used.tolist()])
+
+
+@dataclass(slots=True)
+class Columns:
+    """Measures of n events; NaN is "absent", for JSON has none.
+
+    Several models that have the same measures share their columns, one model's events after the other's: what is done
+    once a column would otherwise be done once a model and column, and cost more than the events.
+    """
+
+    models: Coded
+    rows: I64
+    versions: Coded
+    numeric: dict[str, F64] = field(default_factory=dict)
+    categorical: dict[str, Coded] = field(default_factory=dict)
+    segments: dict[Spec, Coded] = field(default_factory=dict)
+    """The segment ("country=DE") of each event under each spec, None where a field is absent."""
+    vectors: Vectors = field(default_factory=dict)
+
+
+class Builder:
+    """Fills sparse columns event by event."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.numbers: dict[str, list[float]] = {}
+        self.categories: dict[str, list[str | None]] = {}
+        self.vectors: Vectors = {}
+
+    def number(self, name: str, at: int, value: float) -> None:
+        """A number of event `at`."""
+        column = self.numbers.get(name)
+        if column is None:
+            column = self.numbers[name] = [math.nan] * self.size
+        column[at] = value
+
+    def category(self, name: str, at: int, value: str) -> None:
+        """A category of event `at`."""
+        column = self.categories.get(name)
+        if column is None:
+            column = self.categories[name] = [None] * self.size
+        column[at] = value
+
+    def value(self, name: str, at: int, value: Any) -> None:
+        """Any JSON value of a measure, by its type; null is absent."""
+        kind = type(value)
+        if kind is float or kind is int:
+            self.number(name, at, float(value))
+        elif kind is str:
+            self.category(name, at, measures.bounded(value))
+            self.number(measures.length_of(name), at, float(len(value)))
+        elif kind is bool:
+            self.category(name, at, "true" if value else "false")
+        elif kind is list:
+            self.number(measures.length_of(name), at, float(len(value)))
+            self._kind(name, at, "array")
+        elif value is not None:
+            self._kind(name, at, "object")
+
+    def _kind(self, name: str, at: int, kind: str) -> None:
+        self.category(measures.kind_of(name), at, kind)
+        if name == measures.PREDICTION:
+            measures.tell_unmeasured(kind)
+
+    def hidden(self, name: str, at: int, value: Any) -> None:
+        """A value of a hashed feature: a category, or counted by its kind; no length, which tells too."""
+        if isinstance(value, str):
+            self.category(name, at, value)
+        elif value is not None:
+            self.category(measures.kind_of(name), at, "array" if isinstance(value, list) else "object")
+
+    def embedding(self, name: str, at: int, value: Any, measured: list[float] | None) -> None:
+        """Norm and projections of an embedding; a value that is none is counted as of another kind than its norm."""
+        norm = measures.norm_of(name)
+        if measured is None:
+            if value is not None:
+                self.category(measures.kind_of(norm), at, "array" if isinstance(value, list) else "other")
+            return
+        self.number(norm, at, measured[0])
+        for number, along in enumerate(measured[1:]):
+            self.number(measures.projection_of(number, name), at, along)
+
+    def coded(self) -> dict[str, Coded]:
+        """The categorical columns."""
+        return {name: Coded.of(column) for name, column in self.categories.items()}
+
+    def arrays(self) -> dict[str, F64]:
+        """The numeric columns."""
+        return {name: np.array(column) for name, column in self.numbers.items()}
+
+
+class Reading(NamedTuple):
+    """How features are read."""
+
+    specs: Collection[Spec]
+    privacy: Privacy
+    embeddings: Embeddings
+
+
+def of_predictions(model: str, rows: Sequence[int], events: Sequence[Prediction], reading: Reading) -> Columns:
+    """Columns of predictions of one model; `rows` are their positions in the slice."""
+    specs, privacy, embeddings = reading
+    built = Builder(len(events))
+    names: dict[str, str] = {}
+    for at, event in enumerate(events):
+        for feature, value in event.features.items():
+            name = names.get(feature)
+            if name is None:
+                name = names[feature] = measures.feature_measure(feature)
+            if feature in privacy.hashed:
+                built.hidden(name, at, privacy.hide(feature, value))
+            elif feature not in privacy.dropped:
+                built.value(name, at, value)
+                if feature in embeddings:
+                    _embedding(built, at, (feature, name, value), embeddings)
+        _answer(built, at, event)
+    return Columns(
+        models=Coded.one(model, len(events)),
+        rows=np.array(rows, np.int64),
+        versions=Coded.of([event.version for event in events]),
+        numeric=built.arrays(),
+        categorical=built.coded(),
+        segments={spec: Coded.of([segment_of(spec, e.tags, e.features, privacy) for e in events]) for spec in specs},
+        vectors=built.vectors,
+    )
+
+
+def _embedding(built: Builder, at: int, sent: tuple[str, str, Any], embeddings: Embeddings) -> None:
+    """The measures of an embedding, `sent` as (feature, measure, value), and its vector where samples want it."""
+    feature, name, value = sent
+    vector = embeddings.vector(feature, value)
+    built.embedding(name, at, value, None if vector is None else embeddings.measured(feature, vector))
+    if vector is not None and embeddings.sampled:
+        built.vectors.setdefault(name, {})[at] = as_sent(vector)
+
+
+def _answer(built: Builder, at: int, event: Prediction) -> None:
+    answer = event.prediction
+    built.value(measures.PREDICTION, at, answer)
+    built.number(measures.NULL_ANSWER, at, float(answer is None or answer in ("", [], {})))
+    score = score_of(event)
+    if score is not None:
+        built.number(measures.SCORE, at, score)
+    if event.latency_ms is not None:
+        built.number(measures.LATENCY, at, event.latency_ms)
+    if event.human_prediction is not None:
+        built.number(measures.OVERRIDDEN, at, float(event.human_prediction != answer))
+
+
+def score_of(event: Prediction) -> float | None:
+    """The model's confidence: the probability itself, that of the answer given, or the largest of a list."""
+    given = event.probabilities
+    if given is None or isinstance(given, float):
+        return given
+    if isinstance(given, list):
+        return max(given, default=None)
+    answer = event.prediction
+    key = ("false", "true")[answer] if isinstance(answer, bool) else answer
+    score = given.get(key) if isinstance(key, str) else None
+    return score if score is not None else max(given.values(), default=None)
+
+
+def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any], privacy: Privacy) -> str | None:
+    """The segment of an event, its values from the tags or the features; None where there is none."""
+    parts = []
+    for name in spec:
+        value = privacy.hide(name, tags.get(name, features.get(name)))
+        if value is None or isinstance(value, list | dict):
+            return None
+        parts.append(f"{name}={('false', 'true')[value] if isinstance(value, bool) else value}")
+    return measures.bounded(",".join(parts))
+
+
+def of_observations(model: str, rows: Sequence[int], events: Sequence[Observation]) -> Columns:
+    """Columns of observations of one model."""
+    built = Builder(len(events))
+    for at, event in enumerate(events):
+        for name, value in event.measures.items():
+            if value is not None:
+                built.number(measures.bounded(name), at, value)
+    models = Coded.one(model, len(events))
+    return Columns(models, np.array(rows, np.int64), Coded.of([e.version for e in events]), built.arrays())
+
+
+def merge(parts: Sequence[Columns]) -> Columns:
+    """One model's columns of several slices."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes = [len(part.rows) for part in parts]
+    numeric = {
+        name: np.concatenate([_numbers(part, name, size) for part, size in zip(parts, sizes, strict=True)])
+        for name in dict.fromkeys(name for part in parts for name in part.numeric)
+    }
+    return Columns(
+        models=Coded.chain([part.models for part in parts]),
+        rows=np.concatenate([part.rows for part in parts]),
+        versions=Coded.chain([part.versions for part in parts]),
+        numeric=numeric,
+        categorical=_chain([part.categorical for part in parts], sizes),
+        segments=_chain([part.segments for part in parts], sizes),
+        vectors=_vectors([part.vectors for part in parts], sizes),
+    )
+
+
+def _vectors(parts: Sequence[Vectors], sizes: Sequence[int]) -> Vectors:
+    found: Vectors = {}
+    for part, start in zip(parts, itertools.accumulate(sizes, initial=0), strict=False):
+        for name, vectors in part.items():
+            found.setdefault(name, {}).update({start + at: vector for at, vector in vectors.items()})
+    return found
+
+
+def _numbers(part: Columns, name: str, size: int) -> F64:
+    column = part.numeric.get(name)
+    return np.full(size, np.nan) if column is None else column
+
+
+def _chain(parts: Sequence[dict[Any, Coded]], sizes: Sequence[int]) -> dict[Any, Coded]:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: Coded.chain([part.get(name) or Coded.absent(size) for part, size in zip(parts, sizes, strict=True)])
+        for name in names
+    }

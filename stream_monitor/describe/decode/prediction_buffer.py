@@ -1,0 +1,135 @@
+"""Predictions of a commit: scanned where they can be, decoded one by one where not, and kept as columns by model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter, methodcaller
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_monitor.describe.decode import columns as build
+from stream_monitor.describe.decode.columns import Columns, merge
+from stream_monitor.describe.decode.scanned_columns import Reel, Rows
+from stream_monitor.events.contracts import Prediction
+from stream_monitor.events.decode import EARLIEST, Event
+from stream_monitor.kernels.id_hash import hash_all, hash_ids
+from stream_monitor.kernels.json_scanner import PADDING
+from stream_monitor.stages.contract import Message
+from stream_monitor.types import I64
+
+SLICE = 2_000
+"""Events scanned together, so that what the generic way learns of the first is of use for the next."""
+
+_value, _partition, _timestamp = methodcaller("value"), methodcaller("partition"), methodcaller("timestamp")
+_stamp = itemgetter(1)
+
+Admit = Callable[[I64, I64], I64]
+"""(partition, ts) in log order to the largest earlier ts of each event's partition."""
+Generic = Callable[[Message], Event | None]
+"""Decodes one event, or says None when it became a dead letter."""
+
+
+@dataclass(slots=True)
+class Intake:
+    """Everything of the predictions topic since the last commit; `row` numbers run through it."""
+
+    reel: Reel
+    max_skew: int
+    partition: list[I64] = field(default_factory=list)
+    ts: list[I64] = field(default_factory=list)
+    before: list[I64] = field(default_factory=list)
+    ids: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    scanned: list[Columns] = field(default_factory=list)
+    decoded: dict[str, list[Columns]] = field(default_factory=lambda: defaultdict(list))
+    """By model: those that were decoded one by one."""
+    size: int = 0
+    bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.reel.rows = 0
+
+    def take(self, messages: Sequence[Message], admit: Admit, generic: Generic) -> None:
+        """Decode messages in log order."""
+        for start in range(0, len(messages), SLICE):
+            self._take(messages[start : start + SLICE], admit, generic)
+
+    def _take(self, messages: Sequence[Message], admit: Admit, generic: Generic) -> None:
+        values = list(map(_value, messages))
+        if None in values:
+            values = [value or b"" for value in values]
+        joined = b"".join([*values, bytes(PADDING)])
+        ends = np.zeros(len(values) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=ends[1:])
+        self.bytes += int(ends[-1])
+        buffer = np.frombuffer(joined, np.uint8)
+        done = 0
+        while done < len(messages):
+            upto, rows = self.reel.scan(buffer, ends, done)
+            self._place(messages[done:upto], rows, buffer, admit, generic)
+            if upto < len(messages):
+                self.scanned += self.reel.columns()
+                self.reel.strings.forget()
+            done = upto
+
+    def _place(self, messages: Sequence[Message], rows: Rows, buffer: Any, admit: Admit, generic: Generic) -> None:
+        """Number the rows; those that the scanner refused, or whose time cannot be, go the slow way."""
+        count, ts = len(messages), rows.ts
+        arrived = np.fromiter(map(_stamp, map(_timestamp, messages)), np.int64, count)
+        fast = rows.fast & (ts >= EARLIEST) & (ts <= arrived + self.max_skew)
+        slow = self._decode(messages, np.flatnonzero(~fast), generic)
+        kept = fast.copy()
+        for at, event in slow.items():
+            kept[at], ts[at] = True, event.ts
+        numbers = self.size - 1 + np.cumsum(kept)
+        self.reel.place(rows, np.where(fast, numbers, -1))
+        partition = np.fromiter(map(_partition, messages), np.int64, count)
+        if kept.any():
+            self._note(partition[kept], ts[kept], admit)
+            self.ids.append(_hashes(rows, buffer, kept, slow))
+        self._build({int(numbers[at]): event for at, event in slow.items()})
+        self.size += int(kept.sum())
+
+    @staticmethod
+    def _decode(messages: Sequence[Message], which: I64, generic: Generic) -> dict[int, Prediction]:
+        decoded = {at: generic(messages[at]) for at in which.tolist()}
+        return {at: event for at, event in decoded.items() if isinstance(event, Prediction)}
+
+    def _build(self, events: dict[int, Prediction]) -> None:
+        """Columns of events that were decoded one by one."""
+        by_model: dict[str, list[int]] = defaultdict(list)
+        for row, event in events.items():
+            by_model[event.model].append(row)
+        for model, rows in by_model.items():
+            chosen = [events[row] for row in rows]
+            self.decoded[model].append(build.of_predictions(model, rows, chosen, self.reel.reading))
+        self.reel.learn(list(events.values()))
+
+    def _note(self, partition: I64, ts: I64, admit: Admit) -> None:
+        self.partition.append(partition)
+        self.ts.append(ts)
+        self.before.append(admit(partition, ts))
+
+    def clocks(self) -> tuple[I64, I64, I64]:
+        """(partition, ts, largest earlier ts of the partition), by row."""
+        return np.concatenate(self.partition), np.concatenate(self.ts), np.concatenate(self.before)
+
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """128-bit hashes of the ids, (n, 2)."""
+        return np.concatenate(self.ids)
+
+    def columns(self) -> list[Columns]:
+        """All events, each in one of these."""
+        self.scanned += self.reel.columns()
+        return [*self.scanned, *(merge(self.decoded[model]) for model in sorted(self.decoded))]
+
+
+def _hashes(rows: Rows, buffer: Any, kept: Any, slow: dict[int, Prediction]) -> npt.NDArray[np.uint64]:
+    hashes = np.empty((len(kept), 2), np.uint64)
+    hash_all(buffer, rows.id_start, rows.id_start + rows.id_length, hashes)
+    if slow:
+        hashes[list(slow)] = hash_ids([event.id for event in slow.values()])
+    return hashes if kept.all() else hashes[kept]

@@ -1,0 +1,352 @@
+"""The tables behind the scanner, and the way from what it scanned to columns: Python once a batch, never once a value.
+
+A tape holds the rows of one commit. Keys (names of features) are learned from events that were decoded the generic
+way; texts get their codes in the scanner. Both tables are bounded: a key too many leaves its events to the generic way,
+and when the texts are too many the rows so far become columns and the table begins anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from stream_monitor.describe.decode.columns import Coded, Columns, Reading, Spec
+from stream_monitor.describe.decode.embeddings import Embeddings
+from stream_monitor.describe.decode.symbol_tables import MAX_KEYS, KeyTable, StringTable
+from stream_monitor.events.contracts import Prediction
+from stream_monitor.events.decode import MAX_FEATURES
+from stream_monitor.events.privacy import Privacy
+from stream_monitor.kernels import json_scanner as scan
+from stream_monitor.kernels.json_scanner import ARRAY, FEATURE, TAG, TOP
+from stream_monitor.profiles import measures
+from stream_monitor.profiles.names import OTHER
+from stream_monitor.types import F64, I64, Bool
+
+MODELS = 4_000
+"""Models that are described at once, the busiest first; a flood of names is only counted, under `__other__`."""
+FAMILY_BYTES = 1 << 24
+"""Room for telling which models have the same measures."""
+LEAST_TOKEN = 4
+"""Bytes of JSON that a token needs at least: `"":1`."""
+
+Span = tuple[str, I64]
+"""A model and its rows."""
+
+_NUMBERS, _TEXTS, _FLAGS, _ARRAYS = range(4)
+_FLAG_NAMES = ["false", "true"]
+
+
+class Rows:
+    """The rows that one call of `Reel.scan` made."""
+
+    def __init__(self, tape: scan.Tape, first: int, last: int) -> None:
+        self.first, self.last = first, last
+        self.fast: Bool = tape.fast[first:last].astype(np.bool_)
+        self.ts: I64 = np.where(self.fast, tape.ts[first:last], 0)
+        self.id_start, self.id_length = tape.id_start[first:last], tape.id_length[first:last]
+
+
+class Reel:
+    """A tape of predictions, the tables of its keys and texts, and its columns by model."""
+
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        privacy: Privacy,
+        embeddings: Mapping[str, int] | None = None,
+        sampled: bool = False,
+    ) -> None:
+        self.specs, self.privacy = specs, privacy
+        self.reading = Reading(specs, privacy, Embeddings(embeddings or {}, sampled))
+        self.keys = KeyTable(privacy)
+        self.strings = StringTable(self.keys, privacy)
+        self.tape = _tape(1024, 1024)
+        self.rows = 0
+        self.number = np.full(len(self.tape.first), -1, np.int64)
+        """Of each row its place in the commit, -1 for one that was not scanned."""
+        self._slots = np.full(4 * MAX_KEYS, -1, np.int32)
+        self._places = np.zeros(4 * MAX_KEYS, np.int32)
+        self._found = np.empty(4 * MAX_KEYS, np.int32)
+
+    def learn(self, events: Sequence[Prediction]) -> None:
+        """Take in the keys of events that had to go the generic way; those with embeddings always have to."""
+        for event in events:
+            for name in event.features:
+                if name not in self.reading.embeddings:
+                    self.keys.add(FEATURE, name)
+            for name in event.tags:
+                self.keys.add(TAG, name)
+
+    def scan(self, buffer: np.ndarray, ends: I64, done: int) -> tuple[int, Rows]:
+        """Scan events from `done` on; (first one not done, their rows). Too many texts end it early."""
+        events = len(ends) - 1 - done
+        self._room(events, int(ends[-1] - ends[done]) // LEAST_TOKEN + MAX_FEATURES)
+        first = self.rows
+        upto = int(scan.scan(self.keys.arrays, self.strings.arrays, self.tape, buffer, ends, done, first))
+        self.rows += upto - done
+        return upto, Rows(self.tape, first, self.rows)
+
+    def _room(self, rows: int, tokens: int) -> None:
+        needed = self.rows + rows + 1, int(self.tape.first[self.rows]) + tokens
+        had = len(self.tape.first), len(self.tape.key)
+        if needed[0] > had[0] or needed[1] > had[1]:
+            grown = _tape(*(max(n, h if n <= h else 2 * h) for n, h in zip(needed, had, strict=True)))
+            for old, new in zip(self.tape, grown, strict=True):
+                new[: len(old)] = old
+            self.tape = grown
+            self.number = np.concatenate([self.number, np.full(len(grown.first) - len(self.number), -1, np.int64)])
+
+    def place(self, rows: Rows, numbers: I64) -> None:
+        """Say where rows stand in the commit; -1: they do not."""
+        self.number[rows.first : rows.last] = numbers
+
+    def columns(self) -> Iterator[Columns]:
+        """The columns of the rows so far, which are forgotten then; models of the same measures together."""
+        self.strings.learn()
+        rows = np.flatnonzero(self.number[: self.rows] >= 0)
+        codes = self.tape.model[rows]
+        order = np.argsort(codes, kind="stable")
+        rows, codes = rows[order], codes[order]
+        names = [*self.strings.names(scan.MODEL), "default"]  # no model has the code -1
+        starts = np.flatnonzero(np.diff(codes, prepend=-2))
+        spans = [(names[codes[start]], rows[start:end]) for start, end in itertools.pairwise([*starts, len(rows)])]
+        if len(spans) > MODELS:
+            spans.sort(key=lambda span: (-len(span[1]), xxhash.xxh3_64_intdigest(span[0].encode())))
+            rest = np.sort(np.concatenate([chosen for _, chosen in spans[MODELS:]]))
+            yield Columns(Coded.one(OTHER, len(rest)), self.number[rest], Coded.one(OTHER, len(rest)))
+            spans = spans[:MODELS]
+        for found, family in self._families(spans):
+            yield self._columns(found, family)
+        self.rows = 0
+
+    def _families(self, spans: Sequence[Span]) -> Iterator[tuple[npt.NDArray[np.int32], list[Span]]]:
+        """Models with the same (key, group) pairs, and these pairs; group: see `scan.groups_of`."""
+        if not spans:
+            return
+        rows = np.concatenate([chosen for _, chosen in spans])
+        rows = rows[self._order(rows)]
+        found = self._found[: int(scan.groups_of(self.tape, rows, self._slots, self._found))].copy()
+        step = max(1, FAMILY_BYTES // max(len(found), 1))
+        for first in range(0, len(spans), step):
+            some = spans[first : first + step]
+            families: dict[bytes, list[int]] = defaultdict(list)
+            has = self._pairs(some, len(found))
+            for model, pairs in enumerate(has):
+                families[pairs.tobytes()].append(model)
+            for members in families.values():
+                yield found[has[members[0]]], [some[member] for member in members]
+        self._slots[found] = -1
+
+    def _pairs(self, spans: Sequence[Span], pairs: int) -> Bool:
+        """(models, pairs): which a model has."""
+        has = np.ones((len(spans), pairs), np.bool_)
+        if len(spans) > 1:
+            has[:] = False
+            rows = np.concatenate([chosen for _, chosen in spans])
+            model = np.repeat(np.arange(len(spans)), [len(chosen) for _, chosen in spans])
+            order = self._order(rows)
+            scan.mark(self.tape, rows[order], model[order], self._slots, has)
+        return has
+
+    def _order(self, rows: I64) -> I64:
+        """The order of rows in which they lie on the tape: reading it otherwise misses the cache at each of them."""
+        if len(rows) * 16 < self.rows:
+            return np.argsort(rows)
+        place = np.full(self.rows, -1)
+        place[rows] = np.arange(len(rows))
+        return place[place >= 0]
+
+    def _columns(self, found: npt.NDArray[np.int32], family: Sequence[Span]) -> Columns:
+        rows = np.concatenate([chosen for _, chosen in family])
+        models = Coded(np.repeat(np.arange(len(family)), [len(chosen) for _, chosen in family]), [m for m, _ in family])
+        dense = np.isin(found & 3, (_NUMBERS, _ARRAYS))
+        place = np.where(dense, np.cumsum(dense), np.cumsum(~dense)) - 1
+        slots = self._places
+        slots[found] = place
+        numbers = np.full((int(dense.sum()), len(rows)), np.nan)
+        codes = np.full((int((~dense).sum()), len(rows)), -1, np.int64)
+        scan.spread(self.tape, rows, self._order(rows), slots, numbers, codes)
+        columns = Columns(models, self.number[rows], self._versions(rows))
+        writer = _Writer(columns, self.strings, self.privacy)
+        for at, row in zip(found.tolist(), place.tolist(), strict=True):
+            key, group = at >> 2, at & 3
+            writer.put(self.keys.names[key], key, group, codes[row] if group in (_TEXTS, _FLAGS) else numbers[row])
+        columns.numeric[measures.NULL_ANSWER] = writer.null_answers()
+        for spec in self.specs:
+            columns.segments[spec] = self._segments(spec, rows)
+        return columns
+
+    def _versions(self, rows: I64) -> Coded:
+        codes, names = self.tape.version[rows].astype(np.int64), self.strings.names(scan.VERSION)
+        if (codes >= 0).all():
+            return Coded(codes, names)
+        names = names if "0" in names else [*names, "0"]
+        return Coded(np.where(codes < 0, names.index("0"), codes), names)
+
+    # --- segments ---
+
+    def _segments(self, spec: Spec, rows: I64) -> Coded:
+        parts = [self._field(name, rows) for name in spec]
+        combined = np.zeros(len(rows), np.int64)
+        absent = np.zeros(len(rows), np.bool_)
+        for part in parts:
+            combined = combined * (len(part.names) + 1) + part.codes + 1
+            absent |= part.codes < 0
+        _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+        texts = [
+            None if absent[row] else measures.bounded(",".join(part.names[part.codes[row]] for part in parts))
+            for row in first.tolist()
+        ]
+        coded = Coded.of(texts)
+        return Coded(coded.codes[inverse], coded.names)
+
+    def _field(self, name: str, rows: I64) -> Coded:
+        """What each row has in a segment's name, such as "country=DE": from the tags, or else the features."""
+        kinds, values = np.zeros(len(rows), np.int64), np.zeros(len(rows))
+        texts: dict[int, list[str]] = {}
+        for place in (FEATURE, TAG):  # the tag is written last
+            key = self.keys.numbers.get((place, name))
+            if key is not None:
+                scan.pick(self.tape, rows, key, place, kinds, values)
+                texts[place] = self.strings.names(key)
+        kinds[kinds & 7 == ARRAY] = 0
+        told, inverse = np.unique(np.stack([kinds, values]), axis=1, return_inverse=True)
+        names = [self._segment(name, _value(int(kind), value, texts)) for kind, value in told.T.tolist()]
+        coded = Coded.of(names)
+        return Coded(coded.codes[inverse.ravel()], coded.names)
+
+    def _segment(self, name: str, value: str | bool | float | None) -> str | None:
+        """What a value looks like in a segment; texts of hashed fields are tokens already."""
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            value = self.privacy.hide(name, value)
+        return f"{name}={_FLAG_NAMES[value] if isinstance(value, bool) else value}"
+
+
+def _value(kind: int, value: float, texts: Mapping[int, Sequence[str]]) -> str | bool | float | None:
+    """The value that was scanned, or the token of a text; `kind` has the place above its three bits."""
+    match kind & 7:
+        case 0:
+            return None
+        case scan.TEXT:
+            return texts[kind >> 3][int(value)]
+        case scan.TRUE | scan.FALSE:
+            return bool(value)
+        case scan.INTEGER if kind >> 3 == FEATURE:
+            return int(value)
+        case _:  # a tag's number is a float in the contract
+            return value
+
+
+class _Writer:
+    """Puts dense columns where the generic way would put them."""
+
+    def __init__(self, columns: Columns, strings: StringTable, privacy: Privacy) -> None:
+        self.columns, self.strings, self.privacy = columns, strings, privacy
+        self.null: Bool = np.ones(len(columns.rows), np.bool_)
+
+    def null_answers(self) -> F64:
+        """1 where the prediction is null, empty or absent."""
+        return self.null.astype(np.float64)
+
+    def put(self, name: tuple[int, str], key: int, group: int, column: Any) -> None:
+        """A column of one key and one group of kinds."""
+        place, text = name
+        if place == TAG or (place == FEATURE and text in self.privacy.dropped):
+            return
+        if place == TOP and key != scan.PREDICTION:
+            self.columns.numeric[measures.SCORE if key == scan.PROBABILITIES else measures.LATENCY] = column
+            return
+        measure = measures.feature_measure(text) if place == FEATURE else measures.PREDICTION
+        if place == FEATURE and text in self.privacy.hashed:
+            self._hidden(measure, text, group, column, self.strings.names(key))
+            return
+        _PUT[group](self, measure, key, column)
+        if place == TOP:
+            self.null &= column < 0 if group in (_TEXTS, _FLAGS) else np.isnan(column)
+            if group == _TEXTS and "" in self.strings.names(key):
+                self.null |= column == self.strings.names(key).index("")
+            elif group == _ARRAYS:
+                self.null |= column == 0
+
+    def _hidden(self, measure: str, name: str, group: int, column: Any, texts: Sequence[str]) -> None:
+        """A column of a hashed feature: categories without lengths, as `Builder.hidden` has them."""
+        if group == _TEXTS:
+            self._category(measure, Coded(column, list(texts)))
+        elif group == _FLAGS:
+            self._category(measure, Coded(column, [self.privacy.hide(name, flag) for flag in (False, True)]))
+        elif group == _ARRAYS:
+            self._kind(measure, column)
+        else:
+            found, place = np.unique(column[~np.isnan(column)], return_inverse=True)
+            codes = np.full(len(column), -1, np.int64)
+            codes[~np.isnan(column)] = place
+            self._category(measure, Coded(codes, [self.privacy.hide(name, number) for number in found.tolist()]))
+
+    def _numbers(self, measure: str, key: int, column: F64) -> None:
+        self.columns.numeric[measure] = column
+
+    def _texts(self, measure: str, key: int, column: I64) -> None:
+        lengths, longest = self.strings.lengths(key)
+        self._length(measure, lengths[column])
+        names = self.strings.names(key)
+        coded = Coded(column, names)
+        if longest > measures.MAX_TEXT:
+            coded = Coded.chain([Coded(column, [measures.bounded(name) for name in names])])
+        self._category(measure, coded)
+
+    def _flags(self, measure: str, key: int, column: I64) -> None:
+        self._category(measure, Coded(column, _FLAG_NAMES))
+
+    def _arrays(self, measure: str, key: int, column: F64) -> None:
+        self._length(measure, column)
+        self._kind(measure, column)
+        if measure == measures.PREDICTION and not np.isnan(column).all():
+            measures.tell_unmeasured("array")
+
+    def _kind(self, measure: str, column: F64) -> None:
+        self._category(measures.kind_of(measure), Coded(np.where(np.isnan(column), -1, 0), ["array"]))
+
+    def _length(self, measure: str, column: F64) -> None:
+        name = measures.length_of(measure)
+        known = self.columns.numeric.get(name)
+        self.columns.numeric[name] = column if known is None else np.where(np.isnan(known), column, known)
+
+    def _category(self, measure: str, coded: Coded) -> None:
+        """A categorical column; a key with texts and flags has both in one."""
+        known = self.columns.categorical.get(measure)
+        if known is not None:
+            size = len(known.codes)
+            both = Coded.chain([known, coded])
+            coded = Coded(np.maximum(both.codes[:size], both.codes[size:]), both.names)
+        self.columns.categorical[measure] = coded
+
+
+_PUT: dict[int, Callable[[_Writer, str, int, Any], None]] = {
+    _NUMBERS: _Writer._numbers,
+    _TEXTS: _Writer._texts,
+    _FLAGS: _Writer._flags,
+    _ARRAYS: _Writer._arrays,
+}
+
+
+def _tape(rows: int, tokens: int) -> scan.Tape:
+    return scan.Tape(
+        fast=np.zeros(rows, np.uint8),
+        ts=np.zeros(rows, np.int64),
+        model=np.zeros(rows, np.int32),
+        version=np.zeros(rows, np.int32),
+        id_start=np.zeros(rows, np.int64),
+        id_length=np.zeros(rows, np.int32),
+        first=np.zeros(rows, np.int64),
+        key=np.zeros(tokens, np.int16),
+        kind=np.zeros(tokens, np.uint8),
+        value=np.zeros(tokens, np.float64),
+    )

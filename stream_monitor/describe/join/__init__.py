@@ -1,0 +1,1 @@
+"""Predictions meet their labels and feedback."""

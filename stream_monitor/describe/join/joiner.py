@@ -1,0 +1,237 @@
+"""Joins labels and feedback to predictions: the pending rows of every partition that this worker owns."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_monitor.config.settings import Settings
+from stream_monitor.describe.aggregate.delta_writer import Batch
+from stream_monitor.describe.decode.columns import Coded, Columns, distinct
+from stream_monitor.describe.join.code_book import Answer, CodeBook, Key
+from stream_monitor.describe.join.outcomes import Outcomes
+from stream_monitor.describe.join.pending.changelog import first_of
+from stream_monitor.describe.join.pending.rows import MAX_SIGNALS, Joined, LabelRows, PredictionRows, SignalRows, gather
+from stream_monitor.describe.join.pending.store import PendingStore
+from stream_monitor.describe.watermarks import PartitionClock
+from stream_monitor.errors import FormatError
+from stream_monitor.events.contracts import Feedback, Label
+from stream_monitor.kernels.id_hash import hash_ids
+from stream_monitor.profiles import measures
+from stream_monitor.profiles.names import NEVER
+from stream_monitor.types import F64, I64, Bool
+
+
+@dataclass(slots=True)
+class JoinFlush:
+    """What the joins of a commit publish."""
+
+    batches: list[Batch] = field(default_factory=list)
+    performance: list[tuple[str, bytes]] = field(default_factory=list)
+    changes: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Log:
+    """Where the rows of a partition lie in its change log: (first sequence number, offset), oldest first."""
+
+    written: deque[tuple[int, int]] = field(default_factory=deque)
+
+    def low(self, store: PendingStore) -> int | None:
+        """The lowest offset that a restore needs; None when nothing waits."""
+        while len(self.written) > 1 and self.written[1][0] <= store.oldest_needed():
+            self.written.popleft()
+        return self.written[0][1] if len(store) and self.written else None
+
+
+class Joiner:
+    """The joins of one describe worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.book = CodeBook()
+        self.outcomes = Outcomes(self.book, settings.time.pane, settings.join.grain, settings.segments)
+        self.stores: dict[int, PendingStore] = {}
+        self.evicted = 0
+        """Rows that were dropped since the last commit, for too many waited."""
+        self.overflow = 0
+        """Rows since the last commit that found no place: too many of one id, or too many names of signals."""
+        self._logs: dict[int, _Log] = {}
+        self._waiting: list[tuple[I64, LabelRows | SignalRows]] = []
+        self._joined: list[Joined] = []
+        self._written: list[tuple[int, int]] = []
+
+    def assign(self, partition: int, log: Sequence[tuple[int, bytes]]) -> None:
+        """Own a partition number; its pending rows come from the change log."""
+        if partition in self.stores:
+            return
+        join = self.settings.join
+        store = PendingStore(join.label_horizon, join.early_horizon, self.book.model_of_key)
+        try:
+            store.restore(log, self.book)
+        except FormatError as error:
+            topic = f"{self.settings.topic('pending')}/{partition}"
+            raise FormatError(
+                f"{topic} holds a record that this version cannot read: {error}. If it is not ours, `run --skip-record "
+                f"{topic}/OFFSET` leaves it out"
+            ) from error
+        written = deque((first_of(value), offset) for offset, value in log)
+        self.stores[partition], self._logs[partition] = store, _Log(written)
+
+    def drop(self, partition: int) -> None:
+        """Forget a partition number."""
+        self.stores.pop(partition, None)
+        self._logs.pop(partition, None)
+        if not self.stores:
+            self._joined, self._waiting, self._written = [], [], []
+            self.evicted = self.overflow = 0
+
+    # --- taking in ---
+
+    def predictions(self, clock: tuple[I64, I64, I64], ids: npt.NDArray[np.uint64], parts: list[Columns]) -> Bool:
+        """Insert all predictions of a commit, given (partition, ts, largest earlier ts); which are duplicates."""
+        partition, ts, before = clock
+        key, answer = np.empty(len(ts), np.uint32), np.empty(len(ts), np.uint32)
+        value, score = np.full(len(ts), np.nan), np.full(len(ts), np.nan)
+        for columns in parts:
+            rows = columns.rows
+            key[rows], answer[rows] = self._keys(columns), self._answers(columns)
+            for target, name in ((value, measures.PREDICTION), (score, measures.SCORE)):
+                if name in columns.numeric:
+                    target[rows] = columns.numeric[name]
+        watermark = np.where(before == NEVER, NEVER, before - self.settings.time.allowed_lateness)
+        duplicate = np.zeros(len(ts), np.bool_)
+        for number in np.unique(partition).tolist():
+            at = np.flatnonzero(partition == number)
+            rows_in = PredictionRows(
+                *split(ids[at]), ts[at], key[at], answer[at], value[at], score[at].astype(np.float32)
+            )
+            duplicate[at], joined = self.stores[number].add_predictions(rows_in, watermark[at])
+            self._joined.append(joined)
+        return duplicate
+
+    def _keys(self, columns: Columns) -> I64:
+        models, versions = columns.models.names, columns.versions.names
+        found, place = distinct(columns.models.codes * len(versions) + columns.versions.codes)
+        keys = [Key(models[at // len(versions)], versions[at % len(versions)]) for at in found.tolist()]
+        return self.book.keys.array(keys)[place]
+
+    def _answers(self, columns: Columns) -> I64:
+        """Codes of (segments, class): found once for each combination that occurs."""
+        parts = [
+            *columns.segments.values(),
+            columns.categorical.get(measures.PREDICTION) or Coded.absent(len(columns.rows)),
+        ]
+        combined = np.zeros(len(columns.rows), np.int64)
+        for part in parts:
+            combined = combined * (len(part.names) + 1) + part.codes + 1
+        found, inverse = distinct(combined)
+        first = np.empty(len(found), np.int64)
+        first[inverse] = np.arange(len(inverse))  # any row that has the combination
+        names = [[*part.names, None] for part in parts]
+        told = [tuple(n[part.codes[row]] for n, part in zip(names, parts, strict=True)) for row in first.tolist()]
+        return self.book.answers.array(Answer(t[:-1], t[-1]) for t in told)[inverse]
+
+    def labels(self, events: Sequence[Label], partition: I64, ts: I64) -> None:
+        """Labels of a batch; they are joined at the commit, after its predictions."""
+        value, categorical = self._label_values(events)
+        labeler = np.array(
+            [0 if e.labeler is None else 1 + self.book.labelers.of(e.labeler) for e in events], np.uint32
+        )
+        ids = split(hash_ids([e.id for e in events]))
+        self._waiting.append((partition, LabelRows(*ids, ts, self._models(events), value, categorical, labeler)))
+
+    def _label_values(self, events: Sequence[Label]) -> tuple[F64, Bool]:
+        value, categorical = np.empty(len(events)), np.zeros(len(events), np.bool_)
+        for at, event in enumerate(events):
+            label = event.label
+            if isinstance(label, bool | str):
+                text = ("false", "true")[label] if isinstance(label, bool) else measures.bounded(label)
+                value[at], categorical[at] = self.book.categories.of(text), True
+            else:
+                value[at] = label
+        return value, categorical
+
+    def _models(self, events: Sequence[Label] | Sequence[Feedback]) -> npt.NDArray[np.uint32]:
+        return np.array([0 if e.model is None else 1 + self.book.models.of(e.model) for e in events], np.uint32)
+
+    def feedback(self, events: Sequence[Feedback], partition: I64, ts: I64) -> None:
+        """Feedback of a batch, one row a signal."""
+        pairs = [
+            (at, self._signal(measures.bounded(name)), value)
+            for at, event in enumerate(events)
+            for name, value in event.signals.items()
+        ]
+        kept = [(at, signal, value) for at, signal, value in pairs if signal is not None]
+        self.overflow += len(pairs) - len(kept)
+        if not kept:
+            return
+        at = np.array([pair[0] for pair in kept], np.int64)
+        signal = np.array([pair[1] for pair in kept], np.uint8)
+        value = np.array([pair[2] for pair in kept], np.float64)
+        ids = split(hash_ids([event.id for event in events])[at])
+        self._waiting.append((partition[at], SignalRows(*ids, ts[at], self._models(events)[at], signal, value)))
+
+    def _signal(self, name: str) -> int | None:
+        """The code of a signal's name; None for one too many."""
+        code = self.book.signals.find(name)
+        if code is None and len(self.book.signals.values) < MAX_SIGNALS:
+            code = self.book.signals.of(name)
+        return code if code is not None and code < MAX_SIGNALS else None
+
+    # --- the commit ---
+
+    def flush(self, clocks: Mapping[int, PartitionClock], lateness_ms: int) -> JoinFlush:
+        """Join what waits and say what all joins of the commit mean."""
+        for partition, rows in self._waiting:
+            for number in np.unique(partition).tolist():
+                store, chosen = self.stores[number], rows.take(np.flatnonzero(partition == number))
+                joined = store.add_labels(chosen) if isinstance(chosen, LabelRows) else store.add_signals(chosen)
+                self._joined.append(joined)
+        flush = JoinFlush()
+        if self._joined:
+            everything = gather(self._joined)
+            flush.batches += self.outcomes.batches(everything)
+            flush.performance += self.outcomes.performance(everything)
+        self._waiting, self._joined, self._written = [], [], []
+        share = max(1, self.settings.join.pending_rows // max(1, len(self.stores)))
+        for number, store in self.stores.items():
+            if number in clocks:
+                store.sweep(*self._watermarks(clocks[number], lateness_ms))
+            if len(store) > share:
+                self.evicted += len(store) - share
+                store.evict(len(store) - share)
+            self.overflow += store.overflow
+            store.overflow = 0
+            for value in store.changes(self.book):
+                flush.changes.append((number, value))
+                self._written.append((number, first_of(value)))
+        return flush
+
+    def _watermarks(self, clock: PartitionClock, lateness_ms: int) -> tuple[int, int]:
+        horizon = self.settings.join.label_horizon
+        labels = min(clock.joined(items, lateness_ms, horizon) for items in (clock.labels, clock.feedback))
+        return clock.input(lateness_ms), labels
+
+    def delivered(self, offsets: Sequence[int]) -> dict[int, int]:
+        """Where the change log records of the last flush landed; the lowest offset each partition needs."""
+        for (number, first), offset in zip(self._written, offsets, strict=True):
+            self._logs[number].written.append((first, offset))
+        self._written = []
+        lows = {number: log.low(self.stores[number]) for number, log in self._logs.items()}
+        return {number: low for number, low in lows.items() if low is not None}
+
+    def committed(self) -> None:
+        """What was written stands; counting begins again."""
+        self.evicted = self.overflow = 0
+        for store in self.stores.values():
+            store.settle()
+
+
+def split(ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
+    """128-bit hashes as the (hash, check) of a row."""
+    return ids[:, 0], ids[:, 1].astype(np.uint32)

@@ -1,0 +1,195 @@
+"""What labels and signals do to the predictions that they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_monitor.describe.join.pending.id_groups import Groups, group_rows, rounds
+from stream_monitor.describe.join.pending.ring_buffer import CATEGORICAL, HAS_LABEL, Ring
+from stream_monitor.describe.join.pending.rows import (
+    AGREEMENT,
+    CORRECTION,
+    DISAGREEMENT,
+    FIRST,
+    NO_SIGNAL,
+    REPEAT,
+    SIGNALLED,
+    U8,
+    Items,
+    Joined,
+)
+from stream_monitor.types import F64, I64, Bool
+
+_MANY = 16
+"""Labels of one prediction in one call that go in rounds of all predictions; further ones go one by one."""
+
+CHANGING = ("label", "labeler", "bits", "flags")
+"""Columns of a prediction that change after it was inserted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When an item joins: -early_ms <= item ts - prediction ts <= horizon_ms, and its model fits."""
+
+    horizon_ms: int
+    early_ms: int
+    model_of_key: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+
+    def joins(self, ts: I64, key: npt.NDArray[Any], items: Items) -> Bool:
+        """Which items join the predictions beside them, given the predictions' ts and key."""
+        gap = items.ts - ts
+        keep = (gap >= -self.early_ms) & (gap <= self.horizon_ms)
+        named = np.flatnonzero(keep & (items.model > 0))
+        if len(named):
+            models = self.model_of_key(key[named]).astype(np.int64)
+            keep[named] = models == items.model[named].astype(np.int64) - 1
+        return keep
+
+
+class Applier:
+    """Changes what labels and signals change of predictions; knows which of them changed since the last commit."""
+
+    def __init__(self, ring: Ring, rules: Rules) -> None:
+        self._ring, self._rules = ring, rules
+        self._updated: list[I64] = []
+        self._settled = ring.head
+
+    # --- commits ---
+
+    def settle(self) -> None:
+        """What is, stays."""
+        self._updated.clear()
+        self._settled = self._ring.head
+
+    def updated(self) -> I64:
+        """Settled rows that have changed since, in order."""
+        return np.unique(np.concatenate([np.empty(0, np.int64), *self._updated]))
+
+    def _remember(self, rows: I64) -> None:
+        """Note that rows change; rows newer than the last commit are written whole anyway."""
+        rows = rows[rows < self._settled]
+        if len(rows):
+            self._updated.append(rows)
+
+    # --- joining ---
+
+    def apply(self, row: I64, items: Items) -> Joined:
+        """Apply items to the predictions beside them; the items of one prediction stand in log order.
+
+        Labels and signals may stand in any mixture, for they do not touch each other.
+        """
+        ts, key = self._ring.take("ts", row), self._ring.take("key", row)
+        keep = self._rules.joins(ts, key, items)
+        if not keep.all():
+            row, ts, key, items = row[keep], ts[keep], key[keep], items.take(keep)
+        effects = _Effects.none(len(row))
+        signals = np.flatnonzero(items.signal != NO_SIGNAL)
+        if len(signals) < len(row):
+            self._labels(np.flatnonzero(items.signal == NO_SIGNAL), row, items, effects)
+        if len(signals):
+            self._signals(signals, row, items, effects)
+        take = self._ring.take
+        joined = Joined(
+            effects.event, ts, key, take("answer", row), take("value", row), take("score", row), effects.old,
+            effects.old_categorical, items.value, items.categorical, items.ts, items.signal,
+        )  # fmt: skip
+        return joined if effects.counts.all() else joined.take(effects.counts)
+
+    def _signals(self, at: I64, row: I64, items: Items, effects: _Effects) -> None:
+        """Count each signal once a prediction."""
+        effects.event[at] = SIGNALLED
+        effects.counts[at] = False
+        for code in np.unique(items.signal[at]).tolist():
+            same = at[items.signal[at] == code]
+            _, first = np.unique(row[same], return_index=True)
+            same = same[first]
+            bits, bit = self._ring.take("bits", row[same]), np.uint16(1 << code)
+            new = (bits & bit) == 0
+            same, bits = same[new], bits[new] | bit
+            self._remember(row[same])
+            self._ring.columns["bits"].put(row[same], bits)
+            effects.counts[same] = True
+
+    def _labels(self, at: I64, row: I64, items: Items, effects: _Effects) -> None:
+        """Let labels meet predictions: all first ones together, then all second ones, and so on."""
+        groups = group_rows(row[at])
+        for some in rounds(groups, _MANY):
+            self._label_round(at[some], row, items, effects)
+        late = np.flatnonzero(groups.rank >= _MANY)
+        if len(late):
+            for each in _by_group(groups, late):
+                self._label_one(at[each], row, items, effects)
+
+    def _label_round(self, at: I64, row: I64, items: Items, effects: _Effects) -> None:
+        """Let one label meet each of distinct predictions."""
+        row, take = row[at], self._ring.take
+        old, flags, known = take("label", row), take("flags", row), take("labeler", row)
+        value, categorical, labeler = items.value[at], items.categorical[at], items.labeler[at]
+        was_category = (flags & CATEGORICAL) != 0
+        equal = _equal(old, value) & (was_category == categorical)
+        same = (labeler == 0) | (known == 0) | (labeler == known)
+        event = np.where(same, np.where(equal, REPEAT, CORRECTION), np.where(equal, AGREEMENT, DISAGREEMENT))
+        event[(flags & HAS_LABEL) == 0] = FIRST
+        effects.event[at], effects.old[at], effects.old_categorical[at] = event, old, was_category
+        write = event <= CORRECTION
+        row = row[write]
+        self._remember(row)
+        self._put_labels(row, value[write], labeler[write], categorical[write])
+
+    def _put_labels(self, row: I64, value: Any, labeler: Any, categorical: Any) -> None:
+        columns = self._ring.columns
+        columns["label"].put(row, value)
+        columns["labeler"].put(row, labeler)
+        columns["flags"].put(row, HAS_LABEL | np.asarray(categorical, np.uint8) * CATEGORICAL)
+
+    def _label_one(self, at: I64, row: I64, items: Items, effects: _Effects) -> None:
+        """Let many labels meet one labelled prediction, in plain Python."""
+        one, take = row[at[:1]], self._ring.take
+        label, labeler = float(take("label", one)[0]), int(take("labeler", one)[0])
+        category = bool(take("flags", one)[0] & CATEGORICAL)
+        events, olds, categories = [], [], []
+        columns = (items.value[at], items.categorical[at], items.labeler[at])
+        for value, categorical, who in zip(*(column.tolist() for column in columns), strict=True):
+            equal = category == categorical and (value == label or (value != value and label != label))
+            olds.append(label)
+            categories.append(category)
+            if who and labeler and who != labeler:
+                events.append(AGREEMENT if equal else DISAGREEMENT)
+            elif equal:
+                events.append(REPEAT)
+            else:
+                events.append(CORRECTION)
+                label, labeler, category = value, who, categorical
+        effects.event[at], effects.old[at], effects.old_categorical[at] = events, olds, categories
+        self._remember(one)
+        self._put_labels(one, label, labeler, category)
+
+
+@dataclass(frozen=True, slots=True)
+class _Effects:
+    """What each pair of prediction and item came to; `counts` is False for signals counted before."""
+
+    event: U8
+    old: F64
+    old_categorical: Bool
+    counts: Bool
+
+    @classmethod
+    def none(cls, count: int) -> _Effects:
+        no, yes = np.zeros(count, np.bool_), np.ones(count, np.bool_)
+        return cls(np.zeros(count, np.uint8), np.full(count, np.nan), no, yes)
+
+
+def _equal(a: F64, b: F64) -> Bool:
+    return np.asarray((a == b) | (np.isnan(a) & np.isnan(b)))
+
+
+def _by_group(groups: Groups, at: I64) -> list[I64]:
+    """Positions split by group, each in its order."""
+    at = at[np.argsort(groups.of[at], kind="stable")]
+    return np.split(at, np.flatnonzero(np.diff(groups.of[at])) + 1)

@@ -1,0 +1,1 @@
+"""The CUSUM of all measures at once, with its thresholds."""

@@ -1,0 +1,1 @@
+"""Detectors that take one value, or one pane, after the other."""

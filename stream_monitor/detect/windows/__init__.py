@@ -1,0 +1,1 @@
+"""Tests that compare a window with a baseline."""

@@ -1,0 +1,290 @@
+"""Tests of a window's rows against the baseline's: features that go together otherwise, though each is as it was.
+
+Both samples become one matrix. A number is the normal quantile of its mid-rank among all rows of both: neither scale
+nor heavy tails matter, and without drift baseline and window are treated alike. Categories and missing values are
+indicators. As in `window_tests`, a p-value answers "is the true effect above its tolerance?".
+
+Everything is a function of the rows alone: they come sorted by hash, folds are a remainder of the hash, and the random
+frequencies are those of a generator whose stream never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from stream_monitor.baselines.sampled_rows import Rows
+from stream_monitor.types import F64, I64, Bool
+
+FOLDS = 5
+MOST_FEATURES = 100
+"""Features that are looked at, the first by name of the baseline's."""
+INDICATORS = 100
+"""Columns for categories and missing values, those that tell most rows apart."""
+LEAST_ROWS = 10
+"""Rows that have a category, and that have not, for it to get a column."""
+PRODUCTS = 32
+"""Products of two columns that the classifier looks at, those whose mean moved most in its training rows."""
+FREQUENCIES = 32
+MEDIAN_ROWS = 200
+"""Rows of the baseline whose distances give the kernel's width."""
+KEPT_VARIANCE = 0.95
+NAMED = 5
+"""Columns that a classifier names."""
+TOGETHER = 2.0
+"""Folds' results are taken to vary so much more together than if they were independent; see `_cross_fitted`."""
+
+
+class Told(NamedTuple):
+    """A column, or a product of two ("a × b"); its part in what the classifier sees, and its own AUC."""
+
+    name: str
+    part: float
+    auc: float
+
+
+class Seen(NamedTuple):
+    """Score in the test's unit, p-value of "the effect is at most the tolerance", and the columns that tell most."""
+
+    score: float
+    p: float
+    worst: tuple[Told, ...] = ()
+
+
+@dataclass(slots=True)
+class Matrix:
+    """Rows of the baseline, then those of the window."""
+
+    x: F64
+    """(rows, columns), centred."""
+    names: list[str]
+    numbers: int
+    """The first so many columns are numbers, the others indicators."""
+    now: Bool
+    """(rows,) whether a row is the window's."""
+    fold: I64
+
+
+def matrix_of(base: Rows, now: Rows) -> Matrix:
+    """Both samples on the columns of the baseline."""
+    features = sorted([*((name, 0) for name in base.numbers), *((name, 1) for name in base.texts)])[:MOST_FEATURES]
+    categories = sorted({*base.categories, *now.categories})
+    at = {category: i for i, category in enumerate(categories)}
+    places = [np.array([*map(at.__getitem__, rows.categories), -1], np.int64) for rows in (base, now)]
+    columns: list[tuple[str, F64]] = []
+    marks: list[tuple[str, Bool]] = []
+    for name, kind in features:
+        if kind:
+            code = np.concatenate([place[rows.text(name)] for place, rows in zip(places, (base, now), strict=True)])
+            marks += _indicators(name, code, categories)
+            continue
+        values = np.concatenate([base.number(name), now.number(name)])
+        absent = np.isnan(values)
+        marks.append((f"{name} missing", absent))
+        scores = np.zeros(len(values))
+        scores[~absent] = normal_scores(values[~absent])
+        if scores.any():
+            columns.append((name, scores))
+    numbers = len(columns)
+    columns += _most_telling(marks)
+    x = np.column_stack([column for _, column in columns]) if columns else np.zeros((len(base) + len(now), 0))
+    fold = (np.concatenate([base.hash, now.hash]) % np.uint64(FOLDS)).astype(np.int64)
+    return Matrix(x, [name for name, _ in columns], numbers, np.arange(len(x)) >= len(base), fold)
+
+
+def _indicators(name: str, code: I64, categories: list[str]) -> list[tuple[str, Bool]]:
+    """Whether a row has each of the categories of a feature that are not rare, or none (-1)."""
+    found, counts = np.unique(code[code >= 0], return_counts=True)
+    frequent = found[counts >= LEAST_ROWS].tolist()
+    return [(f"{name} missing", code < 0), *((f"{name}={categories[at]}", code == at) for at in frequent)]
+
+
+def _most_telling(marks: list[tuple[str, Bool]]) -> list[tuple[str, F64]]:
+    counts = np.array([int(mark.sum()) for _, mark in marks], np.int64)
+    rest = np.array([len(mark) for _, mark in marks], np.int64) - counts
+    order = [at for at in np.argsort(-counts * rest, kind="stable").tolist() if min(counts[at], rest[at]) >= LEAST_ROWS]
+    return [(name, mark - mark.mean()) for name, mark in (marks[at] for at in sorted(order[:INDICATORS]))]
+
+
+def midranks(values: F64) -> F64:
+    """Ranks from 1, the mean rank for ties."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place.reshape(-1)])
+
+
+def normal_scores(values: F64) -> F64:
+    """Normal quantiles of mid-ranks (van der Waerden 1952); zeros for a constant."""
+    return np.asarray(special.ndtri((midranks(values) - 0.5) / max(len(values), 1)))
+
+
+# --- the domain classifier ---
+
+
+def domain_classifier(data: Matrix, tolerance: float) -> Seen:
+    """AUC - 1/2 of a linear discriminant that tells window from baseline (Lopez-Paz and Oquab 2017).
+
+    It sees columns and products of columns, so that correlations that change are found. A column's part is its share in
+    the squared distance of the two means that it sees, weight times difference.
+    """
+    parts: dict[tuple[int, int], float] = {}
+
+    def scores(train: Bool, test: Bool) -> F64:
+        pairs = _products(data, train)
+        x = np.column_stack([data.x, data.x[:, pairs[0]] * data.x[:, pairs[1]]])
+        weights, gap = _discriminant(x[train], data.now[train])
+        keys = [*((i, -1) for i in range(len(data.names))), *map(tuple, pairs.T.tolist())]
+        for key, part in zip(keys, (weights * gap).tolist(), strict=True):
+            parts[key] = parts.get(key, 0.0) + part
+        return np.asarray(x[test] @ weights)
+
+    score, p = _cross_fitted(data, scores, tolerance)
+    return Seen(score, p, _worst(data, parts))
+
+
+def _worst(data: Matrix, parts: dict[tuple[int, int], float]) -> tuple[Told, ...]:
+    total = max(sum(abs(part) for part in parts.values()), 1e-300)
+    told = []
+    for i, j in sorted(parts, key=lambda key: (-round(parts[key] / total, 9), key))[:NAMED]:
+        column = data.x[:, i] if j < 0 else data.x[:, i] * data.x[:, j]
+        name = data.names[i] if j < 0 else f"{data.names[i]} × {data.names[j]}"
+        told.append(Told(name, parts[i, j] / total, area(column[~data.now], column[data.now])[0]))
+    return tuple(told)
+
+
+def _products(data: Matrix, train: Bool) -> I64:
+    """(2, pairs): products of columns whose mean differs most between window and baseline, in standard errors."""
+    base, now = data.x[train & ~data.now], data.x[train & data.now]
+    squares = (base * base).T @ (base * base) + (now * now).T @ (now * now)
+    moved = np.abs(now.T @ now / len(now) - base.T @ base / len(base))
+    moved /= np.sqrt(np.maximum(squares / (len(base) + len(now)), 1e-12))
+    at = np.array(np.triu_indices(len(moved)))
+    at = at[:, (at[0] < at[1]) | (at[0] < data.numbers)]  # the square of an indicator says nothing new
+    return np.asarray(at[:, np.argsort(-np.round(moved[at[0], at[1]], 9), kind="stable")[:PRODUCTS]])
+
+
+def _discriminant(x: F64, now: Bool) -> tuple[F64, F64]:
+    """Weights of Fisher's discriminant, and the difference of the means; the more columns, the more shrunken."""
+    first, second = x[~now], x[now]
+    gap = second.mean(axis=0) - first.mean(axis=0)
+    inner = np.concatenate([first - first.mean(axis=0), second - second.mean(axis=0)])
+    spread = inner.T @ inner / len(x)
+    share = x.shape[1] / (x.shape[1] + len(x))
+    own = np.diag(spread)
+    spread = (1 - share) * spread + np.diag(share * own + 1e-9 + 1e-6 * own.mean())
+    return np.linalg.solve(spread, gap), gap
+
+
+def _cross_fitted(data: Matrix, scores: Callable[[Bool, Bool], F64], tolerance: float) -> tuple[float, float]:
+    """(AUC - 1/2, p) of scores that each fold gets from a model of the others.
+
+    The variance is DeLong's (1988) of each fold, added up, and doubled: folds' results are not independent. Without
+    drift a linear model rates fold j by its likeness to fold k, and fold k by its likeness to j: each pair of folds
+    counts twice, so the sum has twice the variance, whatever the number of folds.
+    """
+    aucs, errors, weights = [], [], []
+    for fold in range(FOLDS):
+        test = data.fold == fold
+        base, now = test & ~data.now, test & data.now
+        if min(base.sum(), now.sum(), (~test & ~data.now).sum(), (~test & data.now).sum()) < 2:
+            continue
+        auc, error = area(*np.split(scores(~test, base | now), [int(base.sum())]))
+        aucs.append(auc)
+        errors.append(error)
+        weights.append(int(base.sum()) * int(now.sum()))
+    if not weights:
+        return 0.0, 1.0
+    share = np.array(weights) / sum(weights)
+    score = round(float(share @ np.array(aucs)) - 0.5, 9) + 0.0  # never -0
+    error = float(np.sqrt(TOGETHER * (share * share) @ np.array(errors)))
+    return score, float(special.ndtr(-(score - tolerance) / error))
+
+
+def area(base: F64, now: F64) -> tuple[float, float]:
+    """(AUC, its variance): how often a score of the window is above one of the baseline (DeLong et al. 1988)."""
+    both = np.concatenate([base, now])
+    ranks = midranks(np.round(both / max(float(np.abs(both).max()), 1e-300), 9))  # what is equal stays equal
+    first, second = ranks[: len(base)], ranks[len(base) :]
+    above = (second - midranks(second)) / len(base)
+    below = (first - midranks(first)) / len(now)
+    variance = above.var(ddof=1) / len(now) + below.var(ddof=1) / len(base)
+    return float(above.mean()), float(variance) + 0.25 / (len(base) * len(now))
+
+
+# --- other tests ---
+
+
+def pca_error(data: Matrix, tolerance: float) -> Seen:
+    """AUC - 1/2 of the distance to the baseline's principal components that hold 95 % of its variance.
+
+    Baseline rows are rated by components of other rows; above 0 the window's rows lie further away.
+    """
+
+    def scores(train: Bool, test: Bool) -> F64:
+        base = data.x[train & ~data.now]
+        middle = base.mean(axis=0)
+        values, vectors = np.linalg.eigh((base - middle).T @ (base - middle) / len(base))
+        total = max(float(values.sum()), 1e-300)
+        left = np.cumsum(values) <= (1 - KEPT_VARIANCE) * total
+        rest = (data.x[test] - middle) @ vectors[:, left]
+        return np.asarray(np.round((rest * rest).sum(axis=1) / total, 12))
+
+    return Seen(*_cross_fitted(data, scores, tolerance))
+
+
+def mmd(data: Matrix, tolerance: float) -> Seen:
+    """Maximum mean discrepancy of a Gaussian kernel (Gretton et al. 2012), 0 to √2, without what chance adds.
+
+    The kernel is that of 32 random frequencies (Rahimi and Recht 2007): the distance of two means of 64 bounded
+    numbers. By the triangle inequality chance must bridge at least what is above the tolerance; its square is a
+    weighted sum of χ² with the eigenvalues of the covariance as weights.
+    """
+    wave = data.x @ np.random.RandomState(0).standard_normal((data.x.shape[1], FREQUENCIES)) / _width(data)
+    phi = np.hstack([np.cos(wave), np.sin(wave)]) / np.sqrt(FREQUENCIES)
+    base, now = phi[~data.now], phi[data.now]
+    distance = float(np.linalg.norm(now.mean(axis=0) - base.mean(axis=0)))
+    inner = np.concatenate([base - base.mean(axis=0), now - now.mean(axis=0)])
+    weights = np.maximum(np.linalg.eigvalsh(inner.T @ inner / max(len(phi) - 2, 1)), 0) * (1 / len(base) + 1 / len(now))
+    score = round(float(np.sqrt(max(distance**2 - float(weights.sum()), 0.0))), 6)
+    return Seen(score, tail_of_weighted(weights, max(distance - tolerance, 0.0) ** 2))
+
+
+def _width(data: Matrix) -> float:
+    """The median distance of two rows of the baseline."""
+    some = data.x[~data.now][:MEDIAN_ROWS]
+    squares = (some * some).sum(axis=1)
+    apart = squares[:, None] + squares[None, :] - 2 * some @ some.T
+    middle = float(np.median(apart[np.triu_indices(len(some), 1)])) if len(some) > 1 else 0.0
+    return float(np.sqrt(middle)) if middle > 1e-9 else 1.0
+
+
+def tail_of_weighted(weights: F64, x: float) -> float:
+    """P(Σ weights χ²(1) >= x), by the saddlepoint (Lugannani and Rice 1980, Kuonen 1999), never below 1e-300.
+
+    The error is relative, some percent, at 1e-7 as at 1e-2.
+    """
+    weights = weights[weights > 1e-12 * max(float(weights.max(initial=0.0)), 1e-300)]
+    if not len(weights) or x <= 0:
+        return 1.0
+    low, high = -len(weights) / (2 * x), (1 - 1e-12) / (2 * float(weights.max()))
+    for _ in range(100):
+        t = (low + high) / 2
+        low, high = (t, high) if float((weights / (1 - 2 * t * weights)).sum()) < x else (low, t)
+    left = 1 - 2 * t * weights
+    w = float(np.sign(t) * np.sqrt(2 * max(t * x + float(np.log(left).sum()) / 2, 0.0)))
+    spread = 2 * float((weights**2 / left**2).sum())
+    if abs(w) < 1e-3:
+        return float(0.5 - 8 * (weights**3).sum() / (6 * np.sqrt(2 * np.pi) * spread**1.5))
+    density = np.exp(-w * w / 2) / np.sqrt(2 * np.pi)
+    return float(np.clip(special.ndtr(-w) + density * (1 / (t * np.sqrt(spread)) - 1 / w), 1e-300, 1.0))
+
+
+TESTS: dict[str, Callable[[Matrix, float], Seen]] = {
+    "domain_classifier": domain_classifier,
+    "mmd": mmd,
+    "pca_error": pca_error,
+}
+"""A new test is one function here, one name in `DetectionSettings`, one row in docs/detection.md."""

@@ -1,0 +1,1 @@
+"""Which baseline each measure is judged against now."""

@@ -1,0 +1,223 @@
+"""The recent past of a lane: what closed panes hold by slices, and which of it becomes part of normal.
+
+A slice waits until every window (of up to a week) that covers it was judged. It is left out for the versions whose
+measure is in alert, or nearly, in order that a change does not become normal by itself; unless the alert has been open
+for `baseline.accept_after`, or the history of that hour (rolling: all of it) is still in the making.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from stream_monitor.baselines.baseline import Baseline, Baselines, category_counts
+from stream_monitor.baselines.recent import History, Merged, Plan, Slice
+from stream_monitor.config.durations import HOUR, WEEK, Pace
+from stream_monitor.judge.baselines.recent_rows import BUILT, Alarmed, RecentRows, RecentRowsState
+from stream_monitor.judge.panes.pane import Ids, Pane
+from stream_monitor.judge.panes.windows import Window
+from stream_monitor.profiles.bins import Edges
+from stream_monitor.profiles.measures import base_of, kind_of
+from stream_monitor.types import F64
+
+Key = tuple[str, str]
+"""(segment, measure)."""
+
+
+class RecentState(msgspec.Struct):
+    """What a lane remembers of the recent past; a snapshot writes just this."""
+
+    plan: Plan | None = None
+    filling: Window | None = None
+    """The slice that is not over yet."""
+    waiting: list[tuple[int, list[Slice]]] = []
+    """(start, slices) that are over and wait for the windows above them."""
+    histories: dict[Key, History] = {}
+    samples: RecentRowsState = msgspec.field(default_factory=RecentRowsState)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a lane lends: its names, its baselines of first values, its edges."""
+
+    ids: Ids
+    baselines: Baselines
+    edges: Mapping[str, Edges]
+
+
+class Recent:
+    """Behaviour around a `RecentState`."""
+
+    def __init__(self, state: RecentState, plan: Plan | None, names: Names, windows: Sequence[Pace]) -> None:
+        if state.plan != plan:
+            state.plan, state.filling, state.waiting, state.histories = plan, None, [], {}
+            state.samples = RecentRowsState()
+        self.state, self.plan, self.names = state, plan, names
+        self.rows = RecentRows(state.samples, plan)
+        self._judged = [pace for pace in windows if pace.size <= WEEK]
+        self._found: dict[tuple[Key, int, int], Merged | None] = {}
+
+    # --- filling ---
+
+    def add(self, pane: Pane) -> None:
+        """Take in what does not wait of a closed pane, see `Window.add`."""
+        if self.plan is None:
+            return
+        if self.state.filling is None:
+            self.state.filling = Window(self.plan.slice, pane.start - pane.start % self.plan.slice)
+        self.state.filling.add(pane)
+        self.state.filling.values.clear()  # a measure without edges begins with the first slice that has some
+
+    def ends(self, until: int) -> bool:
+        """Whether the slice that is being filled ends by `until`."""
+        return self.state.filling is not None and self.state.filling.end <= until
+
+    def ripe(self, until: int, rows: Callable[[int], bool]) -> bool:
+        """Close the slice that ends by `until`; whether any has waited for long enough.
+
+        `rows` says whether there was a baseline of rows at a time (epoch ms).
+        """
+        if self.plan is None:
+            return False
+        filling = self.state.filling
+        if filling is not None and self.ends(until):
+            self.state.waiting.append((filling.start, list(self._slices(filling))))
+            if rows(filling.start):
+                self.rows.close(filling.start, filling.sampled, list(self.names.ids.groups))
+            self.state.filling = None
+        return any(self._settled(start) <= until for start, _ in self.state.waiting)
+
+    def _settled(self, start: int) -> int:
+        """When all windows over a slice have been judged; a border of slices, so that panes of one see one past."""
+        assert self.plan is not None
+        end, size = start + self.plan.slice, self.plan.slice
+        last = [(end + pace.size - 1) // pace.slide * pace.slide for pace in self._judged]
+        """Ends of the last windows that begin before the slice ends."""
+        return -(-max(last, default=end) // size) * size
+
+    def settle(self, until: int, alarmed: Alarmed) -> None:
+        """Take in the slices that have waited for long enough, but those that are in alert."""
+        waiting = self.state.waiting
+        self.state.waiting = [(start, slices) for start, slices in waiting if self._settled(start) > until]
+        for start, slices in waiting:
+            if self._settled(start) <= until:
+                self._take(start, [came for came in slices if not self._refused(came, start, alarmed)])
+        self.rows.settle(lambda start: self._settled(start) <= until, alarmed)
+        self._found.clear()
+
+    def _take(self, start: int, slices: Sequence[Slice]) -> None:
+        assert self.plan is not None
+        for came in slices:
+            history = self._history((came.segment, came.measure))
+            if history is not None:
+                history.take(self.plan, start, came)
+
+    def _refused(self, came: Slice, start: int, alarmed: Alarmed) -> bool:
+        plan, key = self.plan, (came.segment, came.measure)
+        if plan is None or not alarmed((came.version, *key), (start, start + plan.slice)):
+            return False
+        history, first = self.state.histories.get(key), self.names.baselines.shared.get(key)
+        if history is None or first is None:
+            return False
+        if plan.kind == "rolling":
+            return history.judging(plan, first, start + plan.gap, 0) is not None
+        return history.taken(plan, start) >= BUILT
+
+    def _history(self, key: Key) -> History | None:
+        """That of a measure; None where somebody pinned what is normal."""
+        first = self.names.baselines.shared.get(key)
+        if first is None or first.pinned or self.plan is None:
+            return None
+        history = self.state.histories.get(key)
+        if history is None:
+            history = self.state.histories[key] = History.of(self.plan, first)
+        return history
+
+    def _slices(self, window: Window) -> Iterator[Slice]:
+        """What a closed slice holds of measures that had a baseline when it began."""
+        groups, measures = list(self.names.ids.groups), list(self.names.ids.measures)
+        numbers = window.numbers
+        for group, measure in np.argwhere(numbers.n > 0).tolist() if numbers.n.size else []:
+            name = measures[measure]
+            first = self._first(groups[group][1], name, window.start)
+            if first is not None and first.counts is not None and name in self.names.edges:
+                at = group, measure
+                moments = float(numbers.mean[at]), float(numbers.m2[at])
+                ends = float(numbers.low[at]), float(numbers.high[at])
+                yield self._slice(window, groups[group], (group, name), numbers.counts[at], moments, ends)
+        for (group, name), (n, counts) in sorted(window.categories.items()):
+            first = self._first(groups[group][1], name, window.start)
+            if first is not None and first.categories is not None:
+                now = category_counts(first, counts, n)[1]
+                yield self._slice(window, groups[group], (group, name), now, (0.0, 0.0), (0.0, 0.0))
+
+    def _first(self, segment: str, measure: str, start: int) -> Baseline | None:
+        first = self.names.baselines.shared.get((segment, measure))
+        return first if first is not None and first.since <= start and not first.pinned else None
+
+    def _slice(
+        self,
+        window: Window,
+        owner: tuple[str, str],
+        at: tuple[int, str],
+        counts: np.ndarray,
+        moments: tuple[float, float],
+        ends: tuple[float, float],
+    ) -> Slice:
+        version, segment = owner
+        group, name = at
+        events = int(window.counts[group, 0]) if group < len(window.counts) else 0
+        first = self.names.baselines.shared[segment, name]
+        other = 0 if base_of(name) else other_values(window, at, first.counts is not None, self.names.ids.measures)
+        bins = np.flatnonzero(counts)
+        packed = bins.astype(np.uint8), np.minimum(counts[bins], 2**32 - 1).astype(np.uint32)
+        return Slice(version, segment, name, *packed, *moments, ends, events, other)
+
+    # --- judging ---
+
+    def judging(self, group: tuple[str, str], measure: str, span: tuple[int, int]) -> Merged | None:
+        """What judges a span (start, size) of a (version, segment) in place of the first values; None: they do."""
+        key, (start, size) = (group[1], measure), span
+        history = self.state.histories.get(key)
+        if self.plan is None or history is None or (*group, measure) in self.names.baselines.by_version:
+            return None
+        first = self.names.baselines.in_force(group, measure, start)
+        if first is None or first.pinned:
+            return None
+        at = (key, start // HOUR, -(-(start + size) // HOUR)) if self.hourly else (key, start, size)
+        if at not in self._found:  # of a season nothing matters but the hours that a span covers
+            if len(self._found) > 4 * len(self.state.histories):
+                self._found.clear()
+            self._found[at] = history.judging(self.plan, first, start, size)
+        return self._found[at]
+
+    @property
+    def hourly(self) -> bool:
+        """Whether measures are held against the same hours of earlier weeks."""
+        return self.plan is not None and self.plan.kind == "hour_of_week"
+
+    def expected(self, key: Key, merged: Merged, scores: F64) -> float:
+        """Mean score of a value by what `judging` found; `scores` (BINS,) are those of each bin."""
+        return self.state.histories[key].expected(merged, scores)
+
+    def forget(self, key: Key) -> None:
+        """A measure's baseline or edges are no more: neither is its past."""
+        self.state.histories.pop(key, None)
+        for _, slices in self.state.waiting:
+            slices[:] = [came for came in slices if (came.segment, came.measure) != key]
+        self._found.clear()
+
+
+def other_values(window: Window, at: tuple[int, str], numeric: bool, numbers: Mapping[str, int]) -> int:
+    """Values of a (group, measure) that are of another kind than its baseline's."""
+    group, name = at
+    others = window.categories.get((group, kind_of(name)), (0, {}))[0]
+    if numeric:
+        return others + window.categories.get(at, (0, {}))[0]
+    measure = numbers.get(name)
+    if measure is None or group >= window.numbers.n.shape[0] or measure >= window.numbers.n.shape[1]:
+        return others
+    return others + int(window.numbers.n[group, measure])

@@ -1,0 +1,1 @@
+"""Windows and panes against their baselines: findings."""

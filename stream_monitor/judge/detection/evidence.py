@@ -1,0 +1,77 @@
+"""Why an alert rang, as numbers that a person or a page can draw: baseline against now."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from stream_monitor.baselines.baseline import Baseline, moved_of
+from stream_monitor.detect.windows.tests import shift
+from stream_monitor.profiles.integers import are_whole, whole
+from stream_monitor.profiles.numeric_table import quantile
+from stream_monitor.types import F64, I64
+
+PICTURE_BINS = 12
+CLEAR_SHIFT = 0.05
+
+
+def direction_of(base: I64, now: I64) -> Literal["up", "down", "changed"]:
+    """Which way most values moved; `changed` when about as many went up as down."""
+    moved = float(shift(base[None], now[None])[0])
+    return "up" if moved > CLEAR_SHIFT else "down" if moved < -CLEAR_SHIFT else "changed"
+
+
+def numeric_evidence(
+    baseline: Baseline, base: I64, now: I64, borders: F64, ends: tuple[float, float]
+) -> dict[str, Any]:
+    """Medians, counts and a small histogram whose bins hold about equal shares of both samples together.
+
+    `ends` are the least and the largest value of now.
+    """
+    both = base / max(int(base.sum()), 1) + now / max(int(now.sum()), 1)
+    cumulative = np.cumsum(both[: len(borders)]) / 2
+    cuts = np.unique(np.searchsorted(cumulative, np.arange(1, PICTURE_BINS) / PICTURE_BINS))
+    cuts = cuts[cuts < len(borders)]
+    usual = {"n": int(base.sum()), "mean": baseline.mean, "p50": _median(base, borders, (baseline.low, baseline.high))}
+    return {
+        "baseline": usual | moved_of(baseline),
+        "now": {"n": int(now.sum()), "p50": _median(now, borders, ends)},
+        "bins": {
+            "to": [float(borders[i]) for i in cuts],
+            "baseline": _shares(base, cuts),
+            "now": _shares(now, cuts),
+        },
+    }
+
+
+def _median(counts: I64, borders: F64, ends: tuple[float, float]) -> float:
+    found = min(max(quantile(counts, borders, 0.5, *ends), ends[0]), ends[1])
+    return whole(found) if are_whole(borders, ends) else found
+
+
+def _shares(counts: I64, cuts: I64) -> list[float]:
+    cumulative = np.append(np.cumsum(counts)[cuts], counts.sum())
+    return [round(float(x), 6) for x in np.diff(cumulative, prepend=0) / max(int(counts.sum()), 1)]
+
+
+def categorical_evidence(baseline: Baseline, counts: dict[str, int], n: int) -> dict[str, Any]:
+    """The categories whose share moved most."""
+    base = baseline.categories or {}
+    moved = {
+        name: counts.get(name, 0) / max(n, 1) - base.get(name, 0) / max(baseline.n, 1) for name in {*base, *counts}
+    }
+    names = sorted(moved, key=lambda name: (-abs(moved[name]), name))[:PICTURE_BINS]
+    return {
+        "baseline": {"n": baseline.n},
+        "now": {"n": n},
+        "categories": {
+            "name": names,
+            "baseline": [round(base.get(name, 0) / max(baseline.n, 1), 6) for name in names],
+            "now": [round(counts.get(name, 0) / max(n, 1), 6) for name in names],
+        },
+    }
+
+
+PANE, LASTING = 0, -1
+"""In place of a window's size: detectors that speak of single panes, and those that also say when a change is over."""

@@ -1,0 +1,72 @@
+"""Static limits on any statistic of any measure: `latency_ms.p99 > 250`."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from stream_monitor.errors import SettingsError
+from stream_monitor.events.contracts import Finding, MeasureSummary
+from stream_monitor.profiles.numeric_table import share_above
+from stream_monitor.types import F64, I64
+
+STATISTICS = ("mean", "std", "min", "max", "p50", "p95", "p99", "sum", "n", "missing")
+_PATTERN = re.compile(r"\s*(?P<measure>.+)\.(?P<statistic>\w+)\s*(?P<relation>[<>])\s*(?P<value>[-+.\deE]+)\s*")
+
+
+class Limit(NamedTuple):
+    """A parsed limit; it is broken when the relation holds."""
+
+    measure: str
+    statistic: str
+    relation: str
+    value: float
+    text: str
+
+
+def parse_limit(text: str) -> Limit:
+    """Parse `measure.statistic > value`; SettingsError names what is wrong."""
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        raise SettingsError(f"detection.limits: {text!r} is no limit; write for example `latency_ms.p99 > 250`")
+    if match["statistic"] not in STATISTICS:
+        raise SettingsError(
+            f"detection.limits: {text!r} names {match['statistic']!r}; statistics are {', '.join(STATISTICS)}"
+        )
+    try:
+        value = float(match["value"])
+    except ValueError:
+        raise SettingsError(f"detection.limits: {match['value']!r} in {text!r} is not a number") from None
+    return Limit(match["measure"].strip(), match["statistic"], match["relation"], value, text.strip())
+
+
+def broken(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders: F64 | None) -> float | None:
+    """The statistic when it breaks the limit, else None.
+
+    A limit on a quantile is decided exactly, by the share of values above it, when its value is a bin border.
+    """
+    actual = getattr(summary, limit.statistic)
+    if actual is None:
+        return None
+    if limit.statistic in ("p50", "p95", "p99") and counts is not None and borders is not None:
+        above = share_above(counts, borders, limit.value)
+        if above is not None:
+            exceeds = above > 1 - int(limit.statistic[1:]) / 100
+            return float(actual) if exceeds == (limit.relation == ">") else None
+    return float(actual) if (actual > limit.value if limit.relation == ">" else actual < limit.value) else None
+
+
+def findings_of(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders: F64 | None) -> list[Finding]:
+    """What a window says of a limit: nothing where it is kept."""
+    value = broken(limit, summary, counts, borders)
+    if value is None:
+        return []
+    return [
+        Finding(
+            detector=limit.text,
+            score=value,
+            threshold=limit.value,
+            direction="up" if limit.relation == ">" else "down",
+            evidence={"n": summary.n},
+        )
+    ]

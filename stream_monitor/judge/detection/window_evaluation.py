@@ -1,0 +1,289 @@
+"""A finished window against the baselines: p-values and effects of every measure, then the false-discovery control."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from stream_monitor.baselines.baseline import Baseline, Baselines, category_counts
+from stream_monitor.baselines.recent import Merged
+from stream_monitor.config.detection import DetectionSettings
+from stream_monitor.detect.windows import tests
+from stream_monitor.detect.windows.overdispersion import Dispersion, Key, Lesson, Told
+from stream_monitor.events.contracts import Finding
+from stream_monitor.judge.baselines.recent import other_values
+from stream_monitor.judge.detection.evidence import categorical_evidence, direction_of, numeric_evidence
+from stream_monitor.judge.panes.windows import Window
+from stream_monitor.profiles.bins import BINS, Edges
+from stream_monitor.profiles.measures import base_of
+from stream_monitor.types import F64, I64
+
+Kind = Literal["drift", "limit", "quality", "silence"]
+Numbered = Mapping[str, int] | None
+Shares = tuple[int, int, int, int]
+"""Hits of the baseline, of how many, hits of the window, of how many."""
+ROWS = 128
+"""Measures that are tested in one pass: what stays in a processor's cache."""
+CLEAN = 0.05
+"""A window whose p-value is not above speaks against what it should show: that the effect is within its tolerance."""
+QUALITY_TESTS = ("missing", "new_categories", "type_change")
+
+
+@dataclass(slots=True)
+class Subject:
+    """One measure of one group in one window, with its baseline."""
+
+    group: int
+    measure: str
+    baseline: Baseline
+    base: I64
+    now: I64
+    borders: F64 | None
+    categories: dict[str, int] | None = None
+    recent: bool = False
+    """Whether a recent baseline judges it."""
+    factor: float = 1.0
+    """How much more windows scatter than independent values would."""
+    shares: dict[str, Shares] = field(default_factory=dict)
+    """What the quality tests looked at."""
+    scores: dict[str, float] = field(default_factory=dict)
+    p: dict[str, float] = field(default_factory=dict)
+    evidence: dict[str, Any] | None = None
+    """In place of a picture of counts."""
+    ends: tuple[float, float] = (np.inf, -np.inf)
+    """The least and the largest of the window's numbers."""
+
+    @property
+    def widths(self) -> F64:
+        """Bin widths in baseline standard deviations; the outer bins have none."""
+        widths = np.zeros(BINS)
+        if self.borders is not None and self.baseline.std:
+            widths[1 : len(self.borders)] = np.diff(self.borders) / self.baseline.std
+            widths[0] = 0.0
+        return widths
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a window says of one measure of one group: findings when it rejected, none when it is clean or doubtful."""
+
+    group: int
+    measure: str
+    kind: Kind
+    findings: list[Finding]
+    doubtful: bool = False
+    """Not rejected at the level of the window, and not clean: an alert neither opens nor ends by it."""
+
+
+@dataclass(slots=True)
+class Bench:
+    """What a lane lends to judge a window: its names, baselines and edges."""
+
+    groups: Sequence[tuple[str, str]]
+    measures: Sequence[str]
+    baselines: Baselines
+    edges: Mapping[str, Edges]
+    recent: Callable[[tuple[str, str], str, tuple[int, int]], Merged | None]
+    """What judges a span (start, size) of a (version, segment) and measure in place of its first values."""
+
+
+def subjects_of(window: Window, bench: Bench, minimum: int) -> list[Subject]:
+    """The measures of a window that can be judged: a baseline in force at its start, and enough values."""
+    found: list[Subject] = []
+    judged = np.argwhere(window.numbers.n >= minimum).tolist() if window.numbers.n.size else []
+    for group, measure in judged:
+        name = bench.measures[measure]
+        baseline = bench.baselines.in_force(bench.groups[group], name, window.start)
+        if baseline is not None and baseline.counts is not None and name in bench.edges:
+            borders, now = bench.edges[name].borders, window.numbers.counts[group, measure]
+            ends = float(window.numbers.low[group, measure]), float(window.numbers.high[group, measure])
+            subject = Subject(group, name, baseline, baseline.counts, now, borders, ends=ends)
+            found.append(by_recent(subject, bench, (window.start, window.size)))
+    for (group, name), (n, counts) in sorted(window.categories.items()):
+        baseline = bench.baselines.in_force(bench.groups[group], name, window.start)
+        if n >= minimum and baseline is not None and baseline.categories is not None:
+            base, now = category_counts(baseline, counts, n)
+            subject = Subject(group, name, baseline, base, now, None, counts)
+            found.append(by_recent(subject, bench, (window.start, window.size)))
+    return found
+
+
+def by_recent(subject: Subject, bench: Bench, span: tuple[int, int]) -> Subject:
+    """The same of a span (start, size), held against a recent baseline where there is one."""
+    merged = bench.recent(bench.groups[subject.group], subject.measure, span)
+    if merged is not None:
+        subject.baseline, subject.base, subject.recent = merged.baseline, merged.counts, True
+        subject.now = np.bincount(merged.to, subject.now, BINS).astype(np.int64)
+    return subject
+
+
+def lesson_of(subjects: Sequence[Subject], verdicts: Sequence[Verdict], dispersion: Dispersion) -> Lesson | None:
+    """What a judged window tells of how much windows scatter: of values, and of the shares of quality tests."""
+    rejected = {(v.group, v.measure, v.kind) for v in verdicts if v.findings}
+    rows: list[tuple[Key, I64, I64, bool, bool]] = []
+    for subject in subjects:
+        if subject.evidence is not None:  # it has no values of its own
+            continue
+        at = subject.group, subject.measure
+        rows.append(((*at, ""), subject.base, subject.now, subject.recent, (*at, "drift") in rejected))
+        for test, (had, of, hits, n) in subject.shares.items():
+            if hits or (*at, test) in dispersion.rows:
+                rows.append(((*at, test), _two(had, of), _two(hits, n), subject.recent, (*at, "quality") in rejected))
+    if not rows:
+        return None
+    keys, base, counts, moving, hit = zip(*rows, strict=True)
+    return Lesson(dispersion, keys, Told(np.stack(base), np.stack(counts), np.array(moving), np.array(hit)))
+
+
+def _two(hits: int, n: int) -> I64:
+    counts = np.zeros(BINS, np.int64)
+    counts[:2] = hits, n - hits
+    return counts
+
+
+@dataclass(slots=True)
+class Trial:
+    """A window to be judged: the measures that can be, and what the lane knows of them."""
+
+    subjects: list[Subject]
+    rows: list[Subject]
+    """Rows together, which are tested already."""
+    window: Window
+    dispersion: Dispersion
+    numbers: Numbered
+    """Numbers of numeric measures where its events are known: only then can values be missing."""
+
+    @property
+    def judged(self) -> list[Subject]:
+        """All that there is to judge, when it was tested."""
+        return [*self.subjects, *self.rows]
+
+
+def run_tests(trials: Sequence[Trial], settings: DetectionSettings) -> None:
+    """Run the tests of the settings on all windows at once; scores and p-values go into the subjects.
+
+    A row of counts is tested by itself: which others come with it does not show.
+    """
+    shares: dict[str, list[tuple[Subject, Shares, float]]] = defaultdict(list)
+    for trial in trials:
+        keys: list[Key] = [(subject.group, subject.measure, "") for subject in trial.subjects]
+        for subject in trial.subjects:
+            subject.shares = dict(_shares_of(trial.window, subject, trial.numbers))
+            keys += [(subject.group, subject.measure, test) for test in subject.shares]
+        factors = iter(trial.dispersion.factors(keys).tolist())
+        for subject in trial.subjects:
+            subject.factor = next(factors)
+        for subject in trial.subjects:
+            for test, counted in subject.shares.items():
+                shares[test].append((subject, counted, next(factors)))
+    subjects = [subject for trial in trials for subject in trial.subjects]
+    for names, wanted in ((settings.numeric, True), (settings.categorical, False)):
+        chosen = [s for s in subjects if (s.borders is not None) == wanted]
+        for start in range(0, len(chosen), ROWS):
+            _measure_distances(chosen[start : start + ROWS], names, settings)
+    for test, rows in shares.items():
+        _measure_shares(test, rows, settings)
+
+
+def _measure_distances(subjects: Sequence[Subject], names: Sequence[str], settings: DetectionSettings) -> None:
+    """Of measures whose windows scatter more the p-values are those of as many fewer values."""
+    base, now = (np.stack([getattr(s, name) for s in subjects]) for name in ("base", "now"))
+    wide = not tests.ON_WIDTHS.isdisjoint(names)
+    widths = np.stack([s.widths for s in subjects]) if wide else np.broadcast_to(0.0, base.shape)
+    factor = np.array([[s.factor] for s in subjects])
+    more = np.flatnonzero(factor > 1)
+    fewer = tests.Compared(base[more] / factor[more], now[more] / factor[more], widths[more])
+    for name in names:
+        tested = tests.TESTS[name](tests.Compared(base, now, widths), tolerance(settings, name))
+        p_values = tested.p
+        if len(more):
+            p_values[more] = tests.TESTS[name](fewer, tolerance(settings, name)).p
+        for subject, score, p in zip(subjects, tested.score.tolist(), p_values.tolist(), strict=True):
+            subject.scores[name], subject.p[name] = score, p
+
+
+def _measure_shares(test: str, rows: Sequence[tuple[Subject, Shares, float]], settings: DetectionSettings) -> None:
+    a, m, b, n = np.array([counted for _, counted, _ in rows]).T
+    factors = np.array([factor for *_, factor in rows])
+    p_values = tests.share((a / factors, m / factors), (b / factors, n / factors), tolerance(settings, test)).p
+    scores = b / np.maximum(n, 1) - a / np.maximum(m, 1)
+    for (subject, *_), score, p in zip(rows, scores.tolist(), p_values.tolist(), strict=True):
+        subject.scores[test], subject.p[test] = score, p
+
+
+def tolerance(settings: DetectionSettings, test: str) -> float:
+    """The effect that is still no drift."""
+    return settings.tolerance.get(test, tests.TOLERANCE[test])
+
+
+def _shares_of(window: Window, subject: Subject, numbers: Numbered) -> Iterator[tuple[str, Shares]]:
+    baseline, n = subject.baseline, int(subject.now.sum())
+    values = sum(baseline.kinds.values())
+    if subject.categories is not None and not baseline.rest:
+        yield "new_categories", (int(subject.base[BINS - 1]), max(values, 1), int(subject.now[BINS - 1]), n)
+    if numbers is None or base_of(subject.measure) or subject.group >= len(window.counts):
+        return
+    at = subject.group, subject.measure
+    events, others = (
+        int(window.counts[subject.group, 0]),
+        other_values(window, at, subject.borders is not None, numbers),
+    )
+    yield "missing", (baseline.events - values, baseline.events, events - n - others, events)
+    yield "type_change", (values - baseline.n, max(values, 1), others, n + others)
+
+
+def control(subjects: Sequence[Subject], settings: DetectionSettings, level: float) -> list[Verdict]:
+    """Benjamini-Hochberg over a window's measures; a measure's p is its tests' smallest, times their number."""
+    families: dict[Kind, list[tuple[Subject, list[str]]]] = defaultdict(list)
+    for subject in subjects:
+        for kind, names in _by_kind(subject).items():
+            families[kind].append((subject, names))
+    everything = [(kind, subject, names) for kind, family in families.items() for subject, names in family]
+    p = np.array([min(s.p[name] for name in names) * len(names) for _, s, names in everything])
+    rejected = tests.discoveries(p, level)
+    return [
+        Verdict(s.group, s.measure, kind, _findings(s, names, settings, level) if hit else [], not hit and at <= CLEAN)
+        for (kind, s, names), hit, at in zip(everything, rejected.tolist(), p.tolist(), strict=True)
+    ]
+
+
+def _by_kind(subject: Subject) -> dict[Kind, list[str]]:
+    kinds: dict[Kind, list[str]] = {}
+    for name in subject.p:
+        kinds.setdefault("quality" if name in QUALITY_TESTS else "drift", []).append(name)
+    return kinds
+
+
+def _evidence(subject: Subject) -> dict[str, Any]:
+    if subject.evidence is not None:
+        return subject.evidence
+    if subject.borders is not None:
+        return numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders, subject.ends)
+    return categorical_evidence(subject.baseline, subject.categories or {}, int(subject.now.sum()))
+
+
+def _findings(subject: Subject, names: Sequence[str], settings: DetectionSettings, level: float) -> list[Finding]:
+    """The tests of a rejected measure that found it by themselves, strongest first."""
+    found = sorted((subject.p[name], name) for name in names)
+    limit = max(level, found[0][0])
+    evidence = _evidence(subject)
+    direction = direction_of(subject.base, subject.now) if subject.borders is not None else "changed"
+    findings: list[Finding] = []
+    for p, name in found:
+        if p <= limit:
+            way = direction if name not in QUALITY_TESTS else ("up" if subject.scores[name] > 0 else "down")
+            findings.append(
+                Finding(
+                    detector=name,
+                    score=subject.scores[name],
+                    threshold=tolerance(settings, name),
+                    p_value=p,
+                    direction=way,
+                    evidence=evidence if not findings else {},
+                )
+            )
+    return findings

@@ -1,0 +1,1 @@
+"""The metrics of windows, and outcomes by the time of their prediction."""

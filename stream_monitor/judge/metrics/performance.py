@@ -1,0 +1,212 @@
+"""Performance windows: outcomes by the time of their prediction, published again as labels come in.
+
+Counts and sums only, so that a corrected label is a signed change. Revision r of a window is published when the label
+watermark passes its end by the r-th lag. The last is final: then feedback's watermark, too, has passed it by the label
+horizon, for signals count in the same windows, and the topic they come from may be read later than that of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from stream_monitor.profiles.names import ALL, END, NEVER
+from stream_monitor.profiles.records import PerformanceDelta
+
+GroupKey = tuple[str, str]
+
+
+class Outcomes(msgspec.Struct):
+    """Of one (version, segment) in one window: n and sum of each measure, and pairs of answer and label."""
+
+    count: int = 0
+    labelled: int = 0
+    sums: dict[str, tuple[int, float]] = {}
+    pairs: dict[tuple[str, str], int] = {}
+
+    def add(self, other: Outcomes, sign: int = 1) -> None:
+        """Add counts and sums of others, or take them away; pairs are left."""
+        self.count += sign * other.count
+        self.labelled += sign * other.labelled
+        for name, (n, total) in other.sums.items():
+            had_n, had = self.sums.get(name, (0, 0.0))
+            self.sums[name] = had_n + sign * n, had + sign * total
+
+
+class PerformanceWindow(msgspec.Struct):
+    """One window; `due` is the index of its next revision."""
+
+    size: int
+    start: int
+    due: int = 0
+    changed: bool = False
+    groups: dict[GroupKey, Outcomes] = {}
+
+    def total(self) -> Outcomes:
+        """Of all versions."""
+        found = Outcomes()
+        for (_, segment), outcomes in self.groups.items():
+            if segment == ALL:
+                found.add(outcomes)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """A window to publish."""
+
+    window: PerformanceWindow
+    revision: int
+    final: bool
+
+
+class Performance(msgspec.Struct):
+    """All windows of a model that are not final yet, oldest first within a size."""
+
+    sizes: list[int]
+    lags: list[int]
+    windows: dict[tuple[int, int], PerformanceWindow] = {}
+    final_until: dict[int, int] = {}
+    """By size: windows that end at or before this are final and gone."""
+    wake: int = NEVER
+    """No revision but a last one is due before the label watermark passes this."""
+    wake_last: int = NEVER
+    """No last revision is due before all have passed this."""
+    all_of: Outcomes | None = None
+    """Of the windows of the smallest size; None until it is asked for."""
+
+    def count(self, key: GroupKey, at: int, predictions: int) -> None:
+        """Add accepted predictions of a pane that starts at `at`."""
+        for size in self.sizes:
+            window = self._window(size, at)
+            if window is not None:
+                outcomes = window.groups.setdefault(key, Outcomes())
+                outcomes.count += predictions
+                window.changed = True
+                if self.all_of is not None and size == min(self.sizes) and key[1] == ALL:
+                    self.all_of.count += predictions
+
+    def feed(self, delta: PerformanceDelta) -> int:
+        """Merge a delta; returns how many labels came for windows that are final."""
+        lost = 0
+        touched: list[list[Outcomes]] = []
+        for cell in range(len(delta.version)):
+            outcomes = []
+            for size in self.sizes:
+                window = self._window(size, int(delta.window[cell]))
+                if window is not None:
+                    window.changed = True
+                    outcomes.append(window.groups.setdefault((delta.version[cell], delta.segment[cell]), Outcomes()))
+            lost += 0 if outcomes else int(delta.labelled[cell])
+            if outcomes and self.all_of is not None and delta.segment[cell] == ALL and self._keeps(delta.window[cell]):
+                outcomes.append(self.all_of)
+            for outcome in outcomes:
+                outcome.labelled += int(delta.labelled[cell])
+            touched.append(outcomes)
+        self._add_sums(delta, touched)
+        self._add_pairs(delta, touched)
+        if self.all_of is not None:
+            self.all_of.pairs.clear()
+        return lost
+
+    def _window(self, size: int, at: int) -> PerformanceWindow | None:
+        start = at - at % size
+        if start + size <= self.final_until.get(size, start):
+            return None
+        window = self.windows.get((size, start))
+        if window is None:
+            window = self.windows[size, start] = PerformanceWindow(size, start)
+            self.wake = min(self.wake, start + size + self.lags[0])
+            self.wake_last = min(self.wake_last, start + size + self.lags[-1])
+        return window
+
+    @staticmethod
+    def _add_sums(delta: PerformanceDelta, touched: list[list[Outcomes]]) -> None:
+        rows = zip(delta.cell.tolist(), delta.name.tolist(), delta.n.tolist(), delta.total.tolist(), strict=True)
+        for cell, name, n, total in rows:
+            for outcome in touched[cell]:
+                had_n, had = outcome.sums.get(delta.names[name], (0, 0.0))
+                outcome.sums[delta.names[name]] = had_n + n, had + total
+
+    @staticmethod
+    def _add_pairs(delta: PerformanceDelta, touched: list[list[Outcomes]]) -> None:
+        rows = zip(delta.pair_cell.tolist(), delta.pair.tolist(), delta.pair_n.tolist(), strict=True)
+        for cell, pair, n in rows:
+            for outcome in touched[cell]:
+                key = delta.pairs[pair]
+                outcome.pairs[key] = outcome.pairs.get(key, 0) + n
+
+    def advance(self, labels: int, feedback: int) -> Iterable[Revised]:
+        """Revisions that have come due at the watermarks of labels and of feedback, windows in order of time."""
+        all_of = min(labels, feedback)
+        if not self.due(labels, feedback):
+            self.rest(all_of)
+            return ()
+        return self._advance(labels, all_of)
+
+    def _keeps(self, at: int) -> bool:
+        """Whether the window of the smallest size that a time lies in is not final yet."""
+        size = min(self.sizes)
+        return (size, int(at) - int(at) % size) in self.windows
+
+    def waiting(self, closed: int) -> Outcomes:
+        """All predictions of windows that ended by `closed` and are not final yet, and what is known of their labels.
+
+        Of windows of the smallest size, which are added up as they change: there may be thousands.
+        """
+        size, found = min(self.sizes), Outcomes()
+        if self.all_of is None:
+            self.all_of = Outcomes()
+            for (of, _), window in self.windows.items():
+                if of == size:
+                    self.all_of.add(window.total())
+        found.add(self.all_of)
+        for (of, start), window in self.windows.items():
+            if of == size and start + size > closed:
+                found.add(window.total(), -1)
+        return found
+
+    def due(self, labels: int, feedback: int) -> bool:
+        """Whether a revision may have come due at these watermarks."""
+        return labels >= self.wake or min(labels, feedback) >= self.wake_last
+
+    def _advance(self, labels: int, all_of: int) -> Iterator[Revised]:
+        last = len(self.lags) - 1
+        for key in sorted(self.windows, key=lambda key: (key[1] + key[0], key[0])):
+            window = self.windows[key]
+            end = window.start + window.size
+            passed = sum(end + lag <= labels for lag in self.lags[:-1])
+            final = end + self.lags[-1] <= all_of
+            revision = last if final else passed - 1
+            if revision < window.due:
+                continue
+            if window.changed or final:
+                yield Revised(window, revision, final)
+            window.changed, window.due = False, revision + 1
+            if final:
+                if self.all_of is not None and key[0] == min(self.sizes):
+                    self.all_of.add(window.total(), -1)
+                del self.windows[key]
+        ends = [(w.start + w.size, w.due) for w in self.windows.values()]
+        self.wake = min((end + self.lags[due] for end, due in ends if due < last), default=END)
+        self.wake_last = min((end + self.lags[-1] for end, _ in ends), default=END)
+        self.rest(all_of)
+
+    def rest(self, watermark: int) -> None:
+        """Pass a watermark, the lesser of both, at which no revision is due."""
+        edge = watermark - self.lags[-1]
+        for size in self.sizes:
+            self.final_until[size] = max(self.final_until.get(size, edge - edge % size), edge - edge % size)
+
+    def preview(self) -> Iterator[Revised]:
+        """Changed windows as they stand, under the revision that comes next."""
+        for window in self.windows.values():
+            if window.changed:
+                yield Revised(window, min(window.due, len(self.lags) - 1), False)
+
+
+def lags_of(revisions: tuple[int, ...], horizon: int) -> list[int]:
+    """The lags of all revisions in ms, the horizon last."""
+    return [*sorted(lag for lag in set(revisions) if lag < horizon), horizon]

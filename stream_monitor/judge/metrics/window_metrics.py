@@ -1,0 +1,188 @@
+"""Windows as metrics records."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from stream_monitor.events.contracts import MeasureSummary, Metric
+from stream_monitor.judge.detection.window_evaluation import Subject
+from stream_monitor.judge.metrics.performance import Outcomes, Revised
+from stream_monitor.judge.panes.windows import AFTER_IDLE, DUPLICATES, LATE, Window
+from stream_monitor.judge.timelines.timeline import Lane
+from stream_monitor.profiles.integers import are_whole, whole
+from stream_monitor.profiles.measures import JOINT, base_of, group_of, kind_of
+from stream_monitor.profiles.numeric_table import quantiles
+from stream_monitor.types import F64
+
+TOP = 20
+CUTS = (0.5, 0.95, 0.99)
+MEASURES_A_RECORD = 400
+
+
+def of_window(lane: Lane, window: Window, subjects: Sequence[Subject], final: bool) -> Iterator[Metric]:
+    """The metrics of a window of traffic or observations, one a group that has anything to tell."""
+    scores = {(s.group, s.measure): s for s in subjects}
+    for group, (version, segment) in enumerate(lane.state.ids.groups):
+        if group >= len(window.counts):
+            break
+        summaries = _whole(lane, summarise(lane, window, group, scores))
+        counts = window.counts[group].tolist()
+        if not any(counts) and not summaries:
+            continue
+        names, usual = sorted(summaries), _baseline_of(subjects, group)
+        parts = max(1, math.ceil(len(names) / MEASURES_A_RECORD))
+        for part in range(parts):
+            chosen = names[part * MEASURES_A_RECORD : (part + 1) * MEASURES_A_RECORD]
+            yield Metric(
+                model=lane.rules.model,
+                version=version,
+                segment=segment,
+                window_start=window.start,
+                window_end=window.end,
+                kind="traffic" if lane.state.name == "input" else "observation",
+                revision=0,
+                final=final,
+                count=counts[0],
+                duplicates=counts[DUPLICATES],
+                late=counts[LATE],
+                after_idle=counts[AFTER_IDLE],
+                part=part + 1,
+                parts=parts,
+                baseline=usual,
+                measures={name: _told(summaries[name], scores.get((group, name)), usual) for name in chosen},
+            )
+
+
+def _whole(lane: Lane, summaries: dict[str, MeasureSummary]) -> dict[str, MeasureSummary]:
+    """Quantiles of whole numbers as whole numbers: they are interpolated, which limits go by."""
+    for name, summary in summaries.items():
+        edges = lane.state.edges.get(name)
+        if edges is None or summary.p50 is None or summary.min is None or summary.max is None:
+            continue
+        if are_whole(edges.borders, (summary.min, summary.max)):
+            told = (summary.p50, summary.p95, summary.p99)
+            summary.p50, summary.p95, summary.p99 = (None if x is None else whole(x) for x in told)
+    return summaries
+
+
+def _baseline_of(subjects: Sequence[Subject], group: int) -> str | None:
+    """The name of the baseline that judged most measures of a group."""
+    names = Counter(s.baseline.name for s in subjects if s.group == group)
+    return min(names, key=lambda name: (-names[name], name)) if names else None
+
+
+def _told(summary: MeasureSummary, subject: Subject | None, usual: str | None) -> MeasureSummary:
+    """With the baseline's name where it is not that of most measures."""
+    if subject is not None and subject.baseline.name != usual:
+        summary.baseline = subject.baseline.name
+    return summary
+
+
+def summarise(
+    lane: Lane, window: Window, group: int, scores: Mapping[tuple[int, str], Subject]
+) -> dict[str, MeasureSummary]:
+    """Summaries of all measures of a group."""
+    found: dict[str, MeasureSummary] = {}
+    names = list(lane.state.ids.measures)
+    table = window.numbers
+    if group < table.n.shape[0]:
+        for measure in np.flatnonzero(table.n[group]).tolist():
+            found[names[measure]] = _numeric(lane, window, group, measure)
+    for (of, name), (n, counts) in window.categories.items():
+        if of == group:
+            summary = found.setdefault(name, MeasureSummary(group=group_of(lane.state.name, name), n=0))
+            summary.n += n
+            summary.top = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP])
+    for name, summary in found.items():
+        subject = scores.get((group, name))
+        summary.tests = subject.scores if subject is not None else None
+        if lane.state.name == "input" and base_of(name) is None:
+            others = window.categories.get((group, kind_of(name)), (0, {}))[0]
+            summary.missing = int(window.counts[group, 0]) - summary.n - others
+    if (rows := scores.get((group, JOINT))) is not None:
+        found[JOINT] = MeasureSummary(group="input", n=int(rows.now.sum()), tests=rows.scores)
+    return found
+
+
+def _numeric(lane: Lane, window: Window, group: int, measure: int) -> MeasureSummary:
+    table, name = window.numbers, list(lane.state.ids.measures)[measure]
+    at = group, measure
+    n, mean = int(table.n[at]), float(table.mean[at])
+    low, high = float(table.low[at]), float(table.high[at])
+    summary = MeasureSummary(
+        group=group_of(lane.state.name, name),
+        n=n,
+        mean=mean,
+        std=math.sqrt(float(table.m2[at]) / n) if low < high else 0.0,
+        min=low,
+        max=high,
+        sum=mean * n,
+    )
+    summary.approximate = True if measure in window.approximate else None
+    edges = lane.state.edges.get(name)
+    values = window.values.get(at)
+    if edges is not None:
+        summary.p50, summary.p95, summary.p99 = quantiles(table.counts[at], edges.borders, CUTS, (low, high))
+    elif values is not None:
+        summary.p50, summary.p95, summary.p99 = _exact(np.concatenate(values))
+    return summary
+
+
+def _exact(values: F64) -> list[float]:
+    return [float(x) for x in np.quantile(values, CUTS, method="inverted_cdf")]
+
+
+def of_performance(model: str, revised: Revised) -> Iterator[Metric]:
+    """The metrics of one revision of a performance window."""
+    window = revised.window
+    for (version, segment), outcomes in sorted(window.groups.items()):
+        if outcomes.labelled or outcomes.sums or revised.final:
+            yield Metric(
+                model=model,
+                version=version,
+                segment=segment,
+                window_start=window.start,
+                window_end=window.start + window.size,
+                kind="performance",
+                revision=revised.revision,
+                final=revised.final,
+                count=outcomes.count,
+                labelled=outcomes.labelled,
+                accuracy=accuracy_of(outcomes),
+                confusion={f"{answer} → {label}": n for (answer, label), n in sorted(outcomes.pairs.items()) if n}
+                or None,
+                measures={
+                    name: MeasureSummary(
+                        group="human" if name.startswith("signal.") else "outcome",
+                        n=n,
+                        sum=total,
+                        mean=total / n if n else None,
+                    )
+                    for name, (n, total) in sorted(outcomes.sums.items())
+                },
+            )
+
+
+def accuracy_of(outcomes: Outcomes) -> float | None:
+    """Share of labelled answers that were right; None where nothing was classified."""
+    n, wrong = outcomes.sums.get("error", (0, 0.0))
+    return 1 - wrong / n if n else None
+
+
+def encode(metric: Metric) -> tuple[bytes, bytes]:
+    """(key, value) on the wire; the last record of a key is the truth."""
+    parts = (
+        metric.model,
+        metric.version,
+        metric.segment,
+        metric.window_start,
+        metric.window_end,
+        metric.kind,
+        metric.part,
+    )
+    return "\x1f".join(map(str, parts)).encode(), msgspec.json.encode(metric)

@@ -1,0 +1,1 @@
+"""Panes, from the parts of deltas to windows."""

@@ -1,0 +1,87 @@
+"""Who gets a place in a lane when a pane closes: by count, then by name, while there are places.
+
+What input can name, it can name without end: versions, segments, features. Whatever has a place keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from stream_monitor.config.settings import CapSettings
+from stream_monitor.judge.panes.open_panes import some_categories, some_numbers
+from stream_monitor.judge.panes.pane import Ids, Part, Places
+from stream_monitor.profiles.delta import CategoricalRows, NumericRows
+from stream_monitor.profiles.names import ALL, OTHER
+from stream_monitor.types import I64, Bool
+
+
+def admit_groups(parts: Iterable[Part], ids: Ids, caps: CapSettings) -> None:
+    """Give places to new (version, segment) pairs; a version without one is counted under `__other__`."""
+    new: dict[tuple[str, str], int] = {}
+    for part in parts:
+        for cell in range(part.first, part.last):
+            key = part.delta.version[cell], part.delta.segment[cell]
+            if key not in ids.groups:
+                new[key] = new.get(key, 0) + int(part.delta.counts[cell].sum())
+    if not new:
+        return
+    versions = {version for version, _ in ids.groups} - {OTHER}
+    for version, segment in sorted(new, key=lambda key: (-new[key], key)):
+        known = version in versions or version == OTHER
+        if (known or len(versions) < caps.versions) and len(ids.groups) < caps.segments:
+            ids.group(version, segment)
+            versions.add(version)
+        elif segment == ALL:
+            ids.group(OTHER, ALL)
+
+
+def groups_of(part: Part, ids: Ids) -> I64:
+    """The group of each cell of a part: `__other__` for a version without a place, -1 for such a segment."""
+    known, other = ids.groups, ids.groups.get((OTHER, ALL), -1)
+    versions, segments = part.delta.version, part.delta.segment
+    return np.array([
+        known.get((versions[c], segments[c]), other if segments[c] == ALL else -1)
+        for c in range(part.first, part.last)
+    ], np.int64)  # fmt: skip
+
+
+def admit_measures(parts: Sequence[Part], places: Places, cap: int) -> list[Part]:
+    """Give places to new measures, by name; parts without the rows of those that have none."""
+    ids, new = places.ids, dict[str, int]()
+    for part in parts:
+        for rows in (part.delta.numeric, part.delta.categorical):
+            if not places.admitted(rows.names):
+                _count_new(rows, part, ids, new)
+    if not new:
+        return list(parts)
+    for name in sorted(new, key=lambda name: (-new[name], name)):
+        if len(ids.names) < cap:
+            ids.names[name] = None
+    return [_without(part, ids) for part in parts] if new.keys() - ids.names.keys() else list(parts)
+
+
+def _count_new(rows: NumericRows | CategoricalRows, part: Part, ids: Ids, new: dict[str, int]) -> None:
+    fresh = [at for at, name in enumerate(rows.names) if name not in ids.names]
+    if not fresh:
+        return
+    within = (rows.cell >= part.first) & (rows.cell < part.last)
+    totals = np.bincount(rows.name[within], rows.n[within], len(rows.names))
+    there = np.bincount(rows.name[within], minlength=len(rows.names))
+    for at in fresh:
+        if there[at]:
+            new[rows.names[at]] = new.get(rows.names[at], 0) + int(totals[at])
+
+
+def _without(part: Part, ids: Ids) -> Part:
+    numeric, categorical = part.delta.numeric, part.delta.categorical
+    numeric = some_numbers(numeric, _kept(numeric, ids))
+    categorical = some_categories(categorical, _kept(categorical, ids))
+    return Part(msgspec.structs.replace(part.delta, numeric=numeric, categorical=categorical), part.first, part.last)
+
+
+def _kept(rows: NumericRows | CategoricalRows, ids: Ids) -> Bool:
+    admitted = np.array([name in ids.names for name in rows.names], np.bool_)
+    return admitted[rows.name] if len(rows.name) else np.zeros(0, np.bool_)

@@ -1,0 +1,105 @@
+"""Counts of categories, a row a measure of a group: as they came in a pane, and many panes added up."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from operator import add
+from typing import NamedTuple
+
+import numpy as np
+
+from stream_monitor.errors import FormatError
+from stream_monitor.profiles.delta import CategoricalRows
+from stream_monitor.types import I64
+from stream_monitor.wire.concat import Chained, chain
+from stream_monitor.wire.string_dictionary import number
+
+DENSE = 64
+"""Places for each entry up to which it is quicker to add them up in a table than to sort."""
+
+Tally = tuple[int, list[str], list[int]]
+"""How many values in all, categories, and beside them their counts."""
+
+
+class Counted(NamedTuple):
+    """Counted of a table of categories that lie side by side, and the (group, measure) of each; below 0: left out."""
+
+    table: int
+    first: int
+    keys: Sequence[tuple[int, str]]
+
+
+def add_counted(tables: Sequence[CategoricalRows], parts: Sequence[Counted]) -> dict[tuple[int, str], Tally]:
+    """Counted of several tables together."""
+    all_of = chain(CategoricalRows, tables)
+    all_of.demand("cell", "name", "n", "ptr", more=1)
+    all_of.demand("code", "count")
+    named = number([table.packed_late for table in tables])
+    size = len(named.texts)
+    place_of: dict[tuple[int, str], int] = {}
+    place = np.array([place_of.setdefault(key, len(place_of)) for part in parts for key in part.keys], np.int64)
+    table, row = _which(parts, all_of)
+    total = np.zeros(len(place_of), np.int64)
+    np.add.at(total, place, all_of.ints("n")[row])
+    at, sizes = _entries(all_of, table, row)
+    code, first, last = all_of.ints("code")[at], *(np.repeat(named.first[table + i], sizes) for i in (0, 1))
+    code += first
+    if ((code < first) | (code >= last)).any():
+        raise FormatError("a delta counts a category that it does not name")
+    used, sums = _sums(np.repeat(place * size, sizes) + named.number[code], all_of.ints("count")[at], len(total) * size)
+    counts, which = sums.astype(np.int64).tolist(), used % max(size, 1)
+    names = [*map(named.texts.__getitem__, which.tolist())]
+    ends = np.searchsorted(used, np.arange(len(total) + 1) * size).tolist()
+    return {
+        key: (n, names[first:last], counts[first:last])
+        for key, n, first, last in zip(place_of, total.tolist(), ends, ends[1:], strict=False)
+        if key[0] >= 0
+    }
+
+
+def _which(parts: Sequence[Counted], tables: Chained) -> tuple[I64, I64]:
+    """The table of each row, and its place among those of all tables."""
+    sizes, first = [len(part.keys) for part in parts], tables.start("n")
+    begins = [int(first[part.table]) + part.first for part in parts]
+    table = np.repeat(np.array([part.table for part in parts], np.int64), sizes)
+    return table, spread(np.array(begins, np.int64), np.array(sizes, np.int64))
+
+
+def _entries(tables: Chained, table: I64, row: I64) -> tuple[I64, I64]:
+    """Places of the entries of rows, end to end, and how many each row has. A table has one more pointer than rows."""
+    ptr, begin, has = tables.ints("ptr"), tables.start("code")[table], tables.size("code")[table]
+    first, last = ptr[row + table], ptr[row + table + 1]
+    if ((first < 0) | (last < first) | (last > has)).any():
+        raise FormatError("the categories of a delta do not fit its rows")
+    return spread(begin + first, last - first), last - first
+
+
+def spread(first: I64, sizes: I64) -> I64:
+    """first[0], first[0] + 1, … of them sizes[0], then from first[1] on sizes[1], and so on."""
+    return np.repeat(first - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
+
+
+def _sums(at: I64, n: np.ndarray, size: int) -> tuple[I64, np.ndarray]:
+    """Places below `size` that occur, ascending, and the sum of `n` at each."""
+    if size > DENSE * len(at):
+        at, n = at[n != 0], n[n != 0]
+        used, where = np.unique(at, return_inverse=True)
+        return used, np.bincount(where, n, len(used))
+    sums = np.bincount(at, n, size)
+    used = np.flatnonzero(sums)
+    return used, sums[used]
+
+
+def together(a: Tally, b: Tally) -> Tally:
+    """Two rows of the same measure and group as one."""
+    merged: dict[str, int] = {}
+    add_counts(merged, [a, b])
+    return a[0] + b[0], [*merged], [*merged.values()]
+
+
+def add_counts(into: dict[str, int], tallies: Sequence[Tally]) -> None:
+    """Add counts of categories; iterators in C, for this is done for every category of a pane."""
+    names, again = (itertools.chain.from_iterable([tally[1] for tally in tallies]) for _ in range(2))
+    counts = itertools.chain.from_iterable([tally[2] for tally in tallies])
+    into.update(zip(names, map(add, counts, map(into.get, again, itertools.repeat(0))), strict=True))

@@ -1,0 +1,281 @@
+"""Deltas whose panes have not all closed: how much memory they take, and how they are made to take less.
+
+A delta is kept as long as one of its panes is open. It is cut when most of its cells lie in panes that have closed, so
+that a judge never keeps much more than what is open. Where that is too much, the parts of each open pane are merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from stream_monitor.describe.aggregate.summarise import narrow
+from stream_monitor.judge.panes.category_counts import Tally
+from stream_monitor.judge.panes.pane import (
+    Layout,
+    Part,
+    Placed,
+    collect_categories,
+    collect_values,
+    loose,
+    split,
+)
+from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
+from stream_monitor.profiles.numeric_table import Loose
+from stream_monitor.profiles.samples import SampleRows, VectorRows
+from stream_monitor.types import F64, I64, Bool
+from stream_monitor.wire.msgpack_arrays import pack, unpack
+
+OpenPanes = dict[int, list[Part]]
+"""By the start of a pane (epoch ms): the parts that came for it."""
+
+CELL_BYTES = 48
+"""Of a cell: its pane and counts, and two references to texts that many cells share."""
+MERGED_BYTES = 4_000_000
+"""Rows of a delta that is made of merged parts, before they are merged: a later cut frees as much."""
+
+
+@dataclass(slots=True)
+class OpenBytes:
+    """Bytes of the parts that lie in the open panes of one judge."""
+
+    nbytes: int = 0
+
+    def count(self, panes: Iterable[OpenPanes], waiting: Iterable[Delta]) -> None:
+        """Count anew what lies in these panes, and in deltas of models that wait to be admitted."""
+        self.nbytes = sum(nbytes_of(part) for each in panes for parts in each.values() for part in parts)
+        self.nbytes += sum(map(bytes_of_delta, waiting))
+
+
+def nbytes_of(part: Part) -> int:
+    """About how much memory a part takes."""
+    sampled = 0 if part.delta.sample is None else part.delta.sample.nbytes
+    sampled += 0 if part.delta.vectors is None else part.delta.vectors.nbytes
+    cells = part.last - part.first
+    return part.nbytes + cells * CELL_BYTES + sampled * cells // max(len(part.delta.pane), 1)
+
+
+def bytes_of_delta(delta: Delta) -> int:
+    """About how much memory a delta takes."""
+    return nbytes_of(Part(delta, 0, len(delta.pane)))
+
+
+def deltas_of(panes: Iterable[OpenPanes]) -> dict[int, tuple[Delta, list[Part]]]:
+    """Each delta that lies in open panes, by its identity, and its parts there."""
+    found: dict[int, tuple[Delta, list[Part]]] = {}
+    for open_panes in panes:
+        for parts in open_panes.values():
+            for part in parts:
+                found.setdefault(id(part.delta), (part.delta, []))[1].append(part)
+    return found
+
+
+# --- cutting ---
+
+
+def cut(panes: Iterable[OpenPanes]) -> int:
+    """Let every part lie on a delta of which more than half is open; how many deltas were cut for that.
+
+    Parts keep their places in their panes.
+    """
+    much = [
+        (delta, parts)
+        for delta, parts in deltas_of(panes).values()
+        if 2 * sum(part.last - part.first for part in parts) <= len(delta.pane)
+    ]
+    for delta, parts in much:
+        _cut(delta, sorted(parts, key=lambda part: part.first))
+    return len(much)
+
+
+def _cut(delta: Delta, parts: Sequence[Part]) -> None:
+    cells = np.concatenate([np.arange(part.first, part.last) for part in parts])
+    place = np.full(len(delta.pane), -1, np.int64)
+    place[cells] = np.arange(len(cells))
+    numeric, categorical = delta.numeric, delta.categorical
+    numbers, categories = place[numeric.cell] >= 0, place[categorical.cell] >= 0
+    smaller = msgspec.structs.replace(
+        delta,
+        version=[delta.version[cell] for cell in cells.tolist()],
+        segment=[delta.segment[cell] for cell in cells.tolist()],
+        pane=delta.pane[cells],
+        counts=delta.counts[cells],
+        numeric=some_numbers(numeric, numbers).replaced(cell=narrow(place[numeric.cell[numbers]])),
+        categorical=_categories_of(some_categories(categorical, categories), place[categorical.cell[categories]]),
+    )
+    if delta.sample is not None:
+        smaller.sample, smaller.vectors = _some_sampled(delta.sample, delta.vectors, place)
+    smaller = unpack(pack(smaller), Delta)  # as what came from the log: tables are one piece of memory each
+    ends = np.cumsum([0, *(part.last - part.first for part in parts)])
+    number, category = (np.searchsorted(t.cell, ends).tolist() for t in (smaller.numeric, smaller.categorical))
+    for at, part in enumerate(parts):
+        part.delta, part.first, part.last = smaller, int(ends[at]), int(ends[at + 1])
+        part.rows = number[at], number[at + 1], category[at], category[at + 1]
+
+
+def some_numbers(rows: NumericRows, kept: Bool) -> NumericRows:
+    """The rows that are kept, a bool a row."""
+    columns = {name: getattr(rows, name)[kept] for name in ("cell", "name", "n", "mean", "m2", "low", "high")}
+    columns |= _spans(kept, rows, "bin_ptr", "bin_at", "bin_n") | _spans(kept, rows, "value_ptr", "values")
+    return rows.replaced(**columns)
+
+
+def some_categories(rows: CategoricalRows, kept: Bool) -> CategoricalRows:
+    """The rows that are kept, a bool a row."""
+    columns = {name: getattr(rows, name)[kept] for name in ("cell", "name", "n")}
+    return rows.replaced(**columns, **_spans(kept, rows, "ptr", "code", "count"))
+
+
+def _spans(kept: Bool, rows: NumericRows | CategoricalRows, ptr: str, *names: str) -> dict[str, np.ndarray]:
+    """Pointers, and the columns that they point into, of the rows that are kept."""
+    sizes = np.diff(getattr(rows, ptr).astype(np.int64))
+    inside = np.repeat(kept, sizes)
+    return {ptr: np.append(0, np.cumsum(sizes[kept]))} | {name: getattr(rows, name)[inside] for name in names}
+
+
+def _categories_of(rows: CategoricalRows, cell: I64) -> CategoricalRows:
+    """Rows in other cells, with those categories only that they count."""
+    used, codes = np.unique(rows.code, return_inverse=True)
+    categories = [rows.categories[at] for at in used.tolist()]
+    return rows.replaced(categories=categories, code=narrow(codes), cell=narrow(cell))
+
+
+def _some_sampled(sample: SampleRows, vectors: VectorRows | None, place: I64) -> tuple[SampleRows, VectorRows | None]:
+    """The sampled rows, and their embeddings, of the cells that have a place."""
+    kept, size = place[sample.cell] >= 0, len(sample.cell)
+    some = sample.replaced(
+        cell=place[sample.cell[kept]].astype(np.uint32),
+        hash=sample.hash[kept],
+        values=_columns(sample.values, len(sample.numbers), size, kept),
+        codes=_columns(sample.codes, len(sample.texts), size, kept),
+    )
+    if vectors is None:
+        return some, None
+    row = np.cumsum(kept) - 1
+    counts, rows, values = [], [np.zeros(0, np.int64)], [np.zeros(0, vectors.values.dtype)]
+    for _, at, numbers in vectors.each():
+        counts.append(int(kept[at].sum()))
+        rows.append(row[at[kept[at]]])
+        values.append(numbers[kept[at]].reshape(-1))
+    moved = np.concatenate(rows).astype(np.uint32)
+    return some, vectors.replaced(counts=counts, row=moved, values=np.concatenate(values))
+
+
+def _columns(values: np.ndarray, columns: int, rows: int, kept: Bool) -> np.ndarray:
+    """Some rows of columns that lie one after the other; none where a sample has only hashes."""
+    return values.reshape(columns, rows)[:, kept].reshape(-1) if columns else values
+
+
+# --- merging ---
+
+
+def merge(panes: OpenPanes) -> int:
+    """Merge the parts of each pane into one, and say in how many panes; those with sampled rows stay as they are.
+
+    Bins, categories and counts stay exact. Means and sums of squares are added up in another order than when the pane
+    closes, so they differ in the last digits.
+    """
+    waiting: OpenPanes = {}
+    size = merged = 0
+    for start in sorted(panes):
+        plain = [part for part in panes[start] if part.delta.sample is None]
+        if len(plain) > 1:
+            waiting[start] = plain
+            merged += 1
+            size += sum(map(nbytes_of, plain))
+        if size >= MERGED_BYTES:
+            _merge(waiting, panes)
+            waiting, size = {}, 0
+    if waiting:
+        _merge(waiting, panes)
+    return merged
+
+
+def _merge(waiting: OpenPanes, panes: OpenPanes) -> None:
+    merged = unpack(pack(_Merging().merged(waiting)), Delta)
+    for start, part in split(merged):
+        panes[start] = [part, *(other for other in panes[start] if other.delta.sample is not None)]
+
+
+class _Merging:
+    """Numbers for cells and measures while parts are merged; a measure counted on other edges is another one."""
+
+    def __init__(self) -> None:
+        self.cells: dict[tuple[int, str, str], int] = {}
+        self.measures: dict[tuple[str, int], int] = {}
+
+    def merged(self, panes: OpenPanes) -> Delta:
+        """One delta of all parts, its cells in the order of panes."""
+        placed = [self._place(start, part) for start, parts in panes.items() for part in parts]
+        counts = np.zeros((len(self.cells), 3), np.int64)
+        tallies: dict[tuple[int, str], Tally] = {}
+        values: dict[tuple[int, int], list[F64]] = {}
+        for one in placed:
+            np.add.at(counts, one.layout.groups, one.part.delta.counts[one.part.first : one.part.last])
+            collect_values(one, values)
+            collect_categories(one, tallies)
+        first, keys = placed[0].part.delta, list(self.cells)
+        return Delta(
+            first.model,
+            first.lane,
+            [version for _, version, _ in keys],
+            [segment for _, _, segment in keys],
+            np.array([pane for pane, _, _ in keys], np.int64),
+            narrow(counts),
+            self._numeric(placed, values),
+            _categorical(tallies),
+        )
+
+    def _place(self, pane: int, part: Part) -> Placed:
+        delta = part.delta
+        cells = [
+            self.cells.setdefault((pane, delta.version[cell], delta.segment[cell]), len(self.cells))
+            for cell in range(part.first, part.last)
+        ]
+        numeric = delta.numeric
+        measures = [
+            self.measures.setdefault(key, len(self.measures)) for key in zip(numeric.names, numeric.edges, strict=True)
+        ]
+        return Placed(part, Layout(part, np.array(cells, np.int64), np.array(measures, np.int64)))
+
+    def _numeric(self, placed: Sequence[Placed], values: dict[tuple[int, int], list[F64]]) -> NumericRows:
+        rows = Loose.of([loose(one) for one in placed]).merged(max(len(self.measures), 1))
+        own = [values.get(key, ()) for key in zip(rows.group.tolist(), rows.measure.tolist(), strict=True)]
+        ends = np.cumsum([0, *(sum(map(len, parts)) for parts in own)])
+        return NumericRows(
+            names=[name for name, _ in self.measures],
+            edges=[version for _, version in self.measures],
+            cell=narrow(rows.group),
+            name=narrow(rows.measure),
+            n=narrow(rows.n),
+            mean=rows.mean,
+            m2=rows.m2,
+            low=rows.low,
+            high=rows.high,
+            bin_ptr=narrow(rows.bin_ptr),
+            bin_at=rows.bin_at.astype(np.uint8),
+            bin_n=narrow(rows.bin_n),
+            value_ptr=narrow(ends),
+            values=np.concatenate([np.zeros(0), *(part for parts in own for part in parts)]),
+        )
+
+
+def _categorical(tallies: dict[tuple[int, str], Tally]) -> CategoricalRows:
+    categories: dict[str, int] = {}
+    names: dict[str, int] = {}
+    rows = sorted(tallies.items(), key=lambda row: row[0][0])
+    name = [names.setdefault(name, len(names)) for (_, name), _ in rows]
+    code = [categories.setdefault(text, len(categories)) for _, (_, texts, _) in rows for text in texts]
+    return CategoricalRows(
+        names=list(names),
+        categories=list(categories),
+        cell=narrow(np.array([cell for (cell, _), _ in rows], np.int64)),
+        name=narrow(np.array(name, np.int64)),
+        n=narrow(np.array([n for _, (n, _, _) in rows], np.int64)),
+        ptr=narrow(np.cumsum([0, *(len(texts) for _, (_, texts, _) in rows)])),
+        code=narrow(np.array(code, np.int64)),
+        count=narrow(np.array([count for _, (_, _, counts) in rows for count in counts], np.int64)),
+    )

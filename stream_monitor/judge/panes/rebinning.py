@@ -1,0 +1,102 @@
+"""Counts that lie on edges which are no longer a measure's, moved to those that are: linearly, and so approximately."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from stream_monitor.baselines.baseline import rebinned
+from stream_monitor.judge.panes.pane import Pane, Part
+from stream_monitor.judge.panes.windows import Window
+from stream_monitor.profiles.bins import BINS, Edges
+from stream_monitor.profiles.delta import Delta
+from stream_monitor.types import F64, I64
+
+Others = Mapping[str, Mapping[int, F64]]
+"""By measure and version: borders of edges that are not in force."""
+
+
+class Move(NamedTuple):
+    """From borders to borders; counts on borders that nobody knows any more (None) are left out."""
+
+    old: F64 | None
+    new: F64
+
+
+class Bins(NamedTuple):
+    """Sparse bins of rows: row r has `n[i]` values in bin `at[i]` for i in [ptr[r], ptr[r + 1])."""
+
+    ptr: I64
+    at: I64
+    n: I64
+
+    def moved(self, moves: Mapping[int, Move], low: F64, high: F64) -> Bins:
+        """The same with the bins of some rows moved; `low` and `high` are the least and largest value of each row."""
+        row = np.repeat(np.arange(len(self.ptr) - 1), self.ptr[1:].astype(np.int64) - self.ptr[:-1])
+        stay = ~np.isin(row, list(moves))
+        rows, at, n = [row[stay]], [self.at[stay].astype(np.int64)], [self.n[stay].astype(np.int64)]
+        for r, (old, new) in moves.items():
+            mine = slice(int(self.ptr[r]), int(self.ptr[r + 1]))
+            if old is None or mine.start == mine.stop:
+                continue
+            counts = np.zeros(BINS, np.int64)
+            counts[self.at[mine]] = self.n[mine]
+            counts = rebinned(counts, old, new, (float(low[r]), float(high[r])))
+            used = np.flatnonzero(counts)
+            rows.append(np.full(len(used), r))
+            at.append(used)
+            n.append(counts[used])
+        order = np.argsort(row := np.concatenate(rows), kind="stable")
+        ptr = np.searchsorted(row[order], np.arange(len(self.ptr)))
+        return Bins(ptr, np.concatenate(at)[order], np.concatenate(n)[order])
+
+
+def move_window(window: Window, measure: int, move: Move) -> None:
+    """Move what a window has counted of a measure."""
+    table = window.numbers
+    if move.old is None or measure >= table.n.shape[1]:
+        return
+    for group in np.flatnonzero(table.counts[:, measure].any(axis=1)).tolist():
+        ends = float(table.low[group, measure]), float(table.high[group, measure])
+        table.counts[group, measure] = rebinned(table.counts[group, measure], move.old, move.new, ends)
+        window.approximate.add(measure)
+
+
+def move_pane(pane: Pane, measure: int, move: Move) -> None:
+    """Move what a pane has counted of a measure, for the detectors."""
+    rows = pane.numbers
+    counted = np.flatnonzero((rows.measure == measure) & (np.diff(rows.bin_ptr) > 0))
+    if len(counted):
+        moves = dict.fromkeys(counted.tolist(), move)
+        bins = Bins(rows.bin_ptr, rows.bin_at, rows.bin_n).moved(moves, rows.low, rows.high)
+        rows.bin_ptr, rows.bin_at, rows.bin_n = bins
+
+
+def on_present_edges(parts: Sequence[Part], edges: Mapping[str, Edges], others: Others) -> tuple[list[Part], set[str]]:
+    """Parts whose bins lie on the edges in force, and the measures of which some were moved there."""
+    moved, names, done = list[Part](), set[str](), dict[int, Delta]()
+    for part in parts:
+        rows = part.delta.numeric
+        stale = {
+            place: Move(others.get(name, {}).get(version), edges[name].borders)
+            for place, (name, version) in enumerate(zip(rows.names, rows.edges, strict=True))
+            if version and name in edges and version != edges[name].version
+        }
+        if not stale:
+            moved.append(part)
+            continue
+        names |= {rows.names[place] for place in stale}
+        delta = done.get(id(part.delta)) or _moved(part.delta, stale)
+        done[id(part.delta)] = delta
+        moved.append(msgspec.structs.replace(part, delta=delta))
+    return moved, names
+
+
+def _moved(delta: Delta, stale: Mapping[int, Move]) -> Delta:
+    rows = delta.numeric
+    moves = {row: stale[name] for row, name in enumerate(rows.name.tolist()) if name in stale}
+    ptr, at, n = Bins(rows.bin_ptr, rows.bin_at, rows.bin_n).moved(moves, rows.low, rows.high)
+    return msgspec.structs.replace(delta, numeric=rows.replaced(bin_ptr=ptr, bin_at=at.astype(np.uint8), bin_n=n))

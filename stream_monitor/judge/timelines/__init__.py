@@ -1,0 +1,1 @@
+"""Measures that share a watermark: inputs, labels, feedback."""

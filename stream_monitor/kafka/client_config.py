@@ -1,0 +1,159 @@
+"""What all clients of Kafka share: their configuration, and the true reason when a broker does not let them in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from stream_monitor.config.settings import Settings
+from stream_monitor.errors import BrokerError, SettingsError
+
+log = logging.getLogger(__name__)
+
+CALL_S = 30.0
+TELL_AGAIN_S = 10.0
+ASK_AGAIN_S = 0.5
+REFUSED_S = 2.0
+"""So long a refusal, or a closed port, is taken for a broker that is just starting."""
+SILENT_S = 3.0
+"""After so long without an answer a person is told what is waited for."""
+RECENT_S = 120.0
+FETCH = {
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 20,  # the default of a second stalls a partition whose queue was full
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 65_536,
+}
+PARTITIONER = {"murmur2": "murmur2_random", "crc32": "consistent_random"}
+"""librdkafka's names for `topics.partitioner`."""
+REFUSALS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
+"""What waiting does not mend: a wrong password, a certificate that is not trusted."""
+
+_ASIDES = re.compile(r"^\S+/bootstrap: | \(after \d+ms in state [^)]*\)")
+"""What librdkafka adds for its developers."""
+
+ENDED = "connections are ended without a word, as a listener with TLS does to a client without"
+"""What it means when nothing else was said."""
+
+T = TypeVar("T")
+
+
+class Reasons:
+    """What librdkafka said of its connections: calls themselves only time out, with a wrong password too."""
+
+    def __init__(self, aloud: bool = True) -> None:
+        self._aloud = aloud
+        """Whether what is heard is logged at once; where one sentence follows anyhow, it is not."""
+        self._told: dict[str, float] = {}
+        self._heard: tuple[float, str] = (0.0, "")
+        self._refused: tuple[float, float, str] | None = None
+        """When the refusals began, when the last came, and what it said."""
+        self._down: float | None = None
+        """When all brokers were found unreachable first."""
+
+    def hear(self, error: KafkaError) -> None:
+        """The `error_cb` of a client; it must not raise, and is called over and over."""
+        now, text = time.monotonic(), error.str()
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._down = now if self._down is None else self._down
+            text = f"{text}: {ENDED}" if not self._heard[1] else text
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._heard[1]:  # that one says nothing of the reason
+            self._heard = now, text
+        if error.code() in REFUSALS:
+            since = now if self._refused is None else self._refused[0]
+            self._refused = since, now, text
+        if self._aloud and now - self._told.get(error.name(), -TELL_AGAIN_S) >= TELL_AGAIN_S:
+            self._told[error.name()] = now
+            log.warning("kafka: %s", text, extra={"code": error.name()})
+
+    @property
+    def refused(self) -> bool:
+        """Whether a broker goes on not letting us in; a single time may be one that is just starting."""
+        return self._refused is not None and time.monotonic() - self._refused[0] >= REFUSED_S
+
+    @property
+    def refusal(self) -> bool:
+        """Whether a broker has not let us in."""
+        return self._refused is not None
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether no broker could be reached, a while ago already: nobody listens there, or the name is unknown."""
+        return self._down is not None and time.monotonic() - self._down >= REFUSED_S
+
+    def of(self, error: KafkaException) -> str:
+        """Why a call failed: what it says itself, and what was heard of late."""
+        told: str = error.args[0].str()
+        at, heard = self._refused[1:] if self._refused is not None else self._heard
+        recent = heard and time.monotonic() - at < RECENT_S
+        return f"{told} ({heard})" if recent and heard not in told else told
+
+    def briefly(self, error: KafkaException) -> str:
+        """What was heard of late in place of what the call says, which is that it timed out."""
+        heard = self._refused[2] if self._refused is not None else self._heard[1]
+        return _ASIDES.sub("", heard or error.args[0].str()).rstrip("?.")
+
+
+def common(settings: Settings, name: str, reasons: Reasons | None = None) -> dict[str, Any]:
+    """Configuration that every client shares; each has an id of its own, for equal ones can loop the assignor."""
+    return {
+        "bootstrap.servers": settings.kafka.bootstrap_servers,
+        "client.id": f"{settings.app}-{name}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
+        "error_cb": (reasons or Reasons()).hear,
+        "log_level": 0,
+        **settings.kafka.client_options(),
+    }
+
+
+def made(client: Callable[[dict[str, Any]], T], config: dict[str, Any]) -> T:
+    """A client; SettingsError when librdkafka does not take the options, which says which and not what was in it."""
+    try:
+        return client(config)
+    except (KafkaException, TypeError, ValueError) as error:
+        told = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+        raise SettingsError(f"kafka.options: {told}") from None
+
+
+def admin(settings: Settings, reasons: Reasons | None = None) -> AdminClient:
+    """An admin client."""
+    return made(AdminClient, common(settings, "admin", reasons))
+
+
+def connected(settings: Settings) -> AdminClient:
+    """An admin client that a broker has let in.
+
+    BrokerError with the true reason: within 4 s where we are refused, nobody listens or the name is unknown. A broker
+    that takes the connection and says nothing may be busy: it is waited for half a minute, and that is said.
+    """
+    reasons = Reasons(aloud=False)
+    client = admin(settings, reasons)
+    started, told = time.monotonic(), False
+    where = settings.kafka.bootstrap_servers
+    while True:
+        try:
+            client.list_topics(timeout=ASK_AGAIN_S)
+            return client
+        except KafkaException as error:
+            client.poll(0)  # brings what `reasons` hear
+            spent = time.monotonic() - started
+            if reasons.refused or reasons.unreachable or spent >= CALL_S:
+                who = "refused by" if reasons.refusal else "no answer from"
+                raise BrokerError(
+                    f"{who} {where}: {reasons.briefly(error)}. Is it the right address "
+                    "(kafka.bootstrap_servers), with the right TLS and SASL (kafka.options)?"
+                ) from error
+            if spent >= SILENT_S and not told:
+                told = True
+                log.warning(
+                    "no answer from %s within %.0f s: waiting for it, up to %.0f s (is kafka.bootstrap_servers right?)",
+                    where, SILENT_S, CALL_S,
+                )  # fmt: skip

@@ -1,0 +1,42 @@
+"""librdkafka's mock cluster as an embedded broker: for the demo and for `run --embedded`.
+
+Any client of this machine can connect while it lives. It keeps 5 MiB a partition, shows aborted records, stores no
+transactional offsets: good for a first look, not for anything that must be right.
+"""
+
+from __future__ import annotations
+
+from confluent_kafka import Producer
+
+from stream_monitor.config.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OUT, Settings
+from stream_monitor.stages.topology import Layout
+
+CALL_S = 10.0
+
+
+class EmbeddedBroker:
+    """Lives as long as this object; a context manager."""
+
+    def __init__(self) -> None:
+        self._owner = Producer({"bootstrap.servers": "embedded", "test.mock.num.brokers": 1, "log_level": 0})
+        broker = next(iter(self._owner.list_topics(timeout=CALL_S).brokers.values()))
+        self.bootstrap = f"{broker.host}:{broker.port}"
+
+    def reached_by(self, settings: Settings) -> Settings:
+        """The same settings for this broker."""
+        kafka = settings.kafka.model_copy(update={"bootstrap_servers": self.bootstrap, "options": {}})
+        return settings.model_copy(update={"kafka": kafka})
+
+    def layout(self, settings: Settings) -> Layout:
+        """Topics appear on first use, all with the same partition count."""
+        counts = {}
+        for role in (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT):
+            topic = settings.topic(role)
+            counts[role] = len(self._owner.list_topics(topic, CALL_S).topics[topic].partitions)
+        return Layout(counts["predictions"], counts["observations"], counts["profiles"])
+
+    def __enter__(self) -> EmbeddedBroker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._owner.flush(0)

@@ -1,0 +1,58 @@
+"""Writing without transactions: events as a user's program would, and a few records of which each must arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from stream_monitor.config.settings import Settings
+from stream_monitor.errors import BrokerError
+from stream_monitor.kafka.client_config import CALL_S, PARTITIONER, common, made
+
+
+class EventWriter:
+    """A plain producer of input events."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        config = {"partitioner": PARTITIONER[settings.topics.partitioner], "linger.ms": 5}
+        self._producer = made(Producer, common(settings, "events") | config)
+
+    def send(self, role: str, key: str, value: bytes) -> None:
+        """Queue an event; waits when the queue is full."""
+        while True:
+            try:
+                self._producer.produce(self.settings.topic(role), value, key)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def flush(self) -> None:
+        """Wait until all is with the broker."""
+        self._producer.flush()
+
+
+def write_records(settings: Settings, role: str, records: Sequence[tuple[int, bytes]], name: str, failure: str) -> None:
+    """Write (partition, value) records to a topic and wait until the broker has acknowledged each of them.
+
+    BrokerError, which begins with `failure` or counts what was not acknowledged, and says to do `name` again.
+    """
+    failed: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            failed.append(error)
+
+    producer = made(Producer, common(settings, name) | {"enable.idempotence": True, "compression.type": "zstd"})
+    try:
+        for partition, value in records:
+            producer.produce(settings.topic(role), value, partition=partition, on_delivery=delivered)
+        unsent = producer.flush(CALL_S)
+    except KafkaException as error:
+        raise BrokerError(f"{failure}: {error.args[0].str()}") from error
+    if failed or unsent:
+        reason = failed[0].str() if failed else f"no answer within {CALL_S:.0f} s"
+        raise BrokerError(
+            f"{len(failed) + unsent} of {len(records)} records were not acknowledged: {reason}; {name} again"
+        )

@@ -1,0 +1,131 @@
+"""The bin borders of many measures, laid out for the loops that count with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_monitor.kernels.numba_backend import compiled, inlined
+from stream_monitor.profiles.bins import DOUBLINGS, Edges
+from stream_monitor.types import F64, I64
+
+
+class Known:
+    """What describe has heard of a model's lane from the judge: edges and baseline categories by measure."""
+
+    def __init__(
+        self, edges: Mapping[str, Edges] | None = None, categories: Mapping[str, frozenset[str]] | None = None
+    ) -> None:
+        self.edges, self.categories = dict(edges or {}), dict(categories or {})
+        self._borders: dict[tuple[str, ...], Borders] = {}
+        self._until: dict[str, int] = {}
+        self._without: tuple[frozenset[str], Known] | None = None
+
+    def add_edges(self, measure: str, edges: Edges, until: int | None = None) -> None:
+        """Take in the edges of a measure; values are not to be counted on them from the pane `until` (its start) on."""
+        self.edges[measure] = edges
+        self._until.pop(measure, None)
+        if until is not None:
+            self._until[measure] = until
+        self._borders.clear()
+        self._without = None
+
+    def drop_edges(self, measure: str) -> None:
+        """The judge knows no edges of a measure: it wants values."""
+        self.edges.pop(measure, None)
+        self._until.pop(measure, None)
+        self._borders.clear()
+        self._without = None
+
+    def at(self, pane: int) -> Known:
+        """What is known of values up to the pane that starts at `pane`: not the edges that no longer hold there."""
+        over = frozenset(measure for measure, until in self._until.items() if until <= pane)
+        if not over:
+            return self
+        if self._without is None or self._without[0] != over:
+            left = {measure: edges for measure, edges in self.edges.items() if measure not in over}
+            self._without = over, Known(left, self.categories)
+        return self._without[1]
+
+    def borders(self, measures: tuple[str, ...]) -> Borders:
+        """The borders of these measures; kept, for most commits bring the same ones."""
+        made = self._borders.get(measures)
+        if made is None:
+            if len(self._borders) >= KEPT_TABLES:
+                self._borders.clear()
+            made = self._borders[measures] = Borders.of([self.edges.get(name) for name in measures])
+        return made
+
+
+GUIDES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """The borders of several measures end to end, with tables that say where in them to look for a value.
+
+    Those of several models are end to end too, where all have the same measures.
+    """
+
+    borders: F64
+    first: I64
+    """(measures + 1,): where each measure's borders begin; a measure without edges has none."""
+    guides: npt.NDArray[np.uint8]
+    """(measures, GUIDES): for even steps over the body of the borders the first border to try."""
+
+    @classmethod
+    def of(cls, edges: Sequence[Edges | None]) -> Borders:
+        """The borders of measures in this order, None for one without edges."""
+        each = [e.borders if e is not None else np.empty(0) for e in edges]
+        table = cls(
+            np.concatenate([*each, np.empty(0)]),
+            np.cumsum([0, *map(len, each)]),
+            np.zeros((len(each), GUIDES), np.uint8),
+        )
+        # of the table's own borders: those that the judge sent are read-only, another type, compiled once more
+        for measure, (start, end) in enumerate(pairwise(table.first)):
+            _guide(table.borders[start:end], table.guides[measure])
+        return table
+
+    @classmethod
+    def chain(cls, models: Sequence[Borders]) -> Borders:
+        """The borders of several models, in this order."""
+        if len(models) == 1:
+            return models[0]
+        starts = np.cumsum([0, *(len(model.borders) for model in models)])
+        firsts = [model.first[:-1] + start for model, start in zip(models, starts, strict=False)]
+        return cls(
+            np.concatenate([model.borders for model in models]),
+            np.concatenate([*firsts, starts[-1:]]),
+            np.concatenate([model.guides for model in models]),
+        )
+
+
+@inlined
+def _body(borders: Any) -> Any:
+    """(least, most) of the borders that are no doubling steps; the guide divides this range evenly."""
+    outer = DOUBLINGS if len(borders) > 2 * DOUBLINGS + 1 else 0
+    return borders[outer], borders[len(borders) - 1 - outer]
+
+
+@compiled
+def _guide(borders: Any, guide: Any) -> None:
+    """For each of the even steps the first border that is not below its start, so that a search can begin there."""
+    if len(borders) < 2:
+        return
+    least, most = _body(borders)
+    place = 0
+    for step in range(len(guide)):
+        start = least + (most - least) / len(guide) * step
+        while place < len(borders) and borders[place] < start:
+            place += 1
+        guide[step] = place
+
+
+KEPT_TABLES = 4
+"""Sets of measures of a lane whose borders are kept laid out."""

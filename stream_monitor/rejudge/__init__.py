@@ -1,0 +1,1 @@
+"""Retained profiles judged again: with other settings, or to explain an alert."""

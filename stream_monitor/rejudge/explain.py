@@ -1,0 +1,272 @@
+"""An alert looked at again: a judge that says nothing new, and beside what it says keeps what its detectors saw.
+
+`explain` runs it over the log of the alert's `profiles` partition. Window tests are seen at each window of the alert's
+size, CUSUMs after each pane, the other sequential detectors where they ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from stream_monitor.config.durations import Pace
+from stream_monitor.config.settings import Settings
+from stream_monitor.detect.cusum.bank import Grid
+from stream_monitor.detect.sequential.registry import CUSUM, DETECTORS
+from stream_monitor.errors import StreamMonitorError
+from stream_monitor.events.contracts import Alert
+from stream_monitor.judge.alerts.lifecycle import Cause
+from stream_monitor.judge.detection.window_evaluation import QUALITY_TESTS, run_tests, tolerance
+from stream_monitor.judge.metrics.window_metrics import summarise
+from stream_monitor.judge.model import ModelJudge, Said, Task
+from stream_monitor.judge.model_state import ModelState
+from stream_monitor.judge.panes.pane import Pane
+from stream_monitor.judge.panes.windows import Window
+from stream_monitor.judge.partition import PartitionJudge
+from stream_monitor.judge.partition_state import PartitionState
+from stream_monitor.judge.timelines.timeline import Emptied, Lane, Rang
+from stream_monitor.profiles.measures import LATENCY, VOLUME
+from stream_monitor.profiles.measures import Lane as LaneName
+from stream_monitor.profiles.names import END
+from stream_monitor.rejudge.log_replay import Again, Log, Terms
+from stream_monitor.timestamps import when
+
+BEFORE, AFTER = 30, 10
+"""Windows, or panes, that are seen before the alert opened and after its last record."""
+PANES = 0
+"""In place of a window's size."""
+
+
+class Point(msgspec.Struct):
+    """What a detector said at a window or pane that ends at `ts` (epoch ms), in its own unit."""
+
+    ts: int
+    score: float
+    threshold: float | None
+
+
+class Series(msgspec.Struct):
+    """One detector over time; `size` is that of its windows in ms, 0 for panes, and one ends every `slide` ms."""
+
+    detector: str
+    size: int
+    points: list[Point] = []
+    slide: int = 0
+
+
+class Explanation(msgspec.Struct):
+    """An alert and its surroundings, all from the log."""
+
+    records: list[Alert]
+    """The alert's own, as the log leads to them."""
+    exact: bool
+    """These are the records that were published."""
+    series: list[Series]
+    others: list[Alert]
+    """Other alerts of the model that opened around that time."""
+
+
+@dataclass
+class Sight:
+    """What is looked at: a cause, from one event time to another, at windows of one size."""
+
+    cause: Cause
+    first: int
+    last: int
+    pace: Pace
+    series: dict[tuple[str, int], Series] = field(default_factory=dict)
+    pane: int | None = None
+    """End of the pane after which the CUSUM is to be looked at."""
+
+    def add(self, detector: str, size: int, point: Point) -> None:
+        """Keep a point that lies in the time looked at; the later one of a detector and a moment counts."""
+        if self.first <= point.ts <= self.last:
+            slide = self.pace.slide if size else 0
+            points = self.series.setdefault((detector, size), Series(detector, size, slide=slide)).points
+            if points and points[-1].ts == point.ts:
+                points.pop()
+            points.append(point)
+
+    def group(self, lane: Lane) -> int | None:
+        """The number of the cause's version and segment in a lane."""
+        return lane.state.ids.groups.get((self.cause.version, self.cause.segment))
+
+
+class Witness(ModelJudge):
+    """A model's judge that shows what it looks at."""
+
+    def __init__(self, state: ModelState, settings: Settings, grid: Grid, sight: Sight) -> None:
+        super().__init__(state, settings, grid)
+        self.sight, self._grid = sight, grid
+
+    def _hear(self, happening: Any) -> Iterator[Said | Task]:
+        sight = self.sight
+        match happening:
+            case Rang(lane=lane, pane=pane, found=found) if found.finding is not None:
+                if (found.group, found.measure) == (sight.group(lane), sight.cause.measure):
+                    end = pane + self.settings.time.pane
+                    finding = found.finding
+                    sight.add(finding.detector, PANES, Point(end, finding.score, finding.threshold))
+            case Emptied(start=start, size=size) if sight.cause.measure == VOLUME and size == sight.pace.size:
+                sight.add(VOLUME, size, Point(start + size, 0.0, None))
+        yield from super()._hear(happening)
+
+    def _closed(self, lane: Lane, pane: Pane) -> None:
+        self._look(lane, pane.start + self.settings.time.pane)
+        super()._closed(lane, pane)
+
+    def _look(self, lane: Lane, end: int) -> None:
+        """The CUSUM after the pane before the one that ends at `end`; where it rang, what was said then stays."""
+        sight, group = self.sight, self.sight.group(lane)
+        row = None if group is None else lane.state.sequential.rows.get((group, sight.cause.measure))
+        if row is None or sight.cause.kind != "drift":
+            return
+        before, sight.pane = sight.pane, end
+        known = sight.series.get((CUSUM, PANES))
+        if before is not None and (known is None or not known.points or known.points[-1].ts < before):
+            score, threshold = (float(x[0]) for x in self._grid.standing(np.array([row])))
+            if np.isfinite(threshold):
+                sight.add(CUSUM, PANES, Point(before, score, threshold))
+
+    def _judge(self, lane: Lane, window: Window) -> Iterator[Said | Task]:
+        sight, group = self.sight, self.sight.group(lane)
+        if window.size == sight.pace.size and group is not None and sight.first <= window.end <= sight.last:
+            for detector, score, threshold in self._seen(lane, window, group):
+                sight.add(detector, window.size, Point(window.end, score, threshold))
+        yield from super()._judge(lane, window)
+
+    def _seen(self, lane: Lane, window: Window, group: int) -> Iterator[tuple[str, float, float | None]]:
+        """(detector, score, threshold) of a finished window, of the detectors that this kind of alert comes from."""
+        measure, kind = self.sight.cause.measure, self.sight.cause.kind
+        if kind == "limit":
+            summary = summarise(lane, window, group, {}).get(measure)
+            for limit in self.limits:
+                value = None if summary is None else getattr(summary, limit.statistic)
+                if limit.measure == measure and value is not None:
+                    yield limit.text, float(value), limit.value
+        elif measure == VOLUME:
+            if lane.state.name == "input" and group < len(window.counts):
+                yield VOLUME, float(window.counts[group, 0]), None
+        else:
+            trial = self._trial(lane, window)
+            run_tests([trial], self.settings.detection)
+            for subject in trial.judged:
+                if (subject.group, subject.measure) == (group, measure):
+                    for test, score in subject.scores.items():
+                        if (test in QUALITY_TESTS) == (kind == "quality"):
+                            yield test, score, tolerance(self.settings.detection, test)
+
+
+class WitnessedPartition(PartitionJudge):
+    """A partition's judge with a witness for one model."""
+
+    def __init__(self, number: int, base: Settings, sight: Sight) -> None:
+        self.sight = sight
+        super().__init__(number, base, PartitionState(), {})
+
+    def model_judge(self, state: ModelState) -> ModelJudge:
+        """A witness where it is looked at."""
+        if state.model == self.sight.cause.model:
+            return Witness(state, self.settings, self.grid, self.sight)
+        return super().model_judge(state)
+
+
+def find(alerts: Sequence[Alert], wanted: str) -> list[Alert]:
+    """The records of the alert whose id begins with `wanted`, oldest first.
+
+    Raises:
+        StreamMonitorError: there is none, or more than one.
+    """
+    found = {alert.id for alert in alerts if alert.id.startswith(wanted)} if wanted else set()
+    if not found:
+        raise StreamMonitorError(
+            f"no alert has an id that begins with {wanted!r}: `alerts tail --no-follow` lists those that are there"
+        )
+    if len(found) > 1:
+        told = ", ".join(sorted(found)[:5])
+        raise StreamMonitorError(f"{len(found)} alerts have ids that begin with {wanted!r}: {told}; write more of it")
+    return sorted((alert for alert in alerts if alert.id in found), key=lambda alert: (alert.ts, alert.revision))
+
+
+def explain(terms: Terms, number: int, log: Log, published: Sequence[Alert]) -> Explanation:
+    """An alert, rebuilt from the log of its partition up to some windows past its last published record.
+
+    Raises:
+        StreamMonitorError: the log does not lead to it, because what led to it has expired.
+    """
+    sight = _sight(published, terms.settings)
+    again = Again(terms, WitnessedPartition(number, terms.settings, sight))
+    wanted = {(alert.status, alert.revision) for alert in published}
+    records, others = list[Alert](), list[Alert]()
+    for said in again.hear(_until(again, log, _lanes_of(published), sight.last)):
+        if isinstance(said, Alert) and said.id == published[0].id:
+            records.append(said)
+        elif isinstance(said, Alert) and said.status == "open" and said.model == published[0].model:
+            if sight.first <= said.opened_ts <= sight.last:
+                others.append(said)
+    if not any(alert.status == "open" for alert in records):
+        raise StreamMonitorError(_missing(published[0], terms, again.begins))
+    exact = {(alert.status, alert.revision) for alert in records} == wanted
+    return Explanation(records, exact, list(sight.series.values()), others)
+
+
+def _sight(published: Sequence[Alert], settings: Settings) -> Sight:
+    first = published[0]
+    opened = first.opened_ts
+    opening, windows = _opening(first, settings), sorted(settings.time.windows)
+    pace = opening or windows[0]
+    step = settings.time.pane if opening is None and first.status == "open" else pace.slide
+    began = [f.change_ts for alert in published[:1] for f in alert.findings if f.change_ts is not None]
+    begins = min([opened, *began])
+    span = max(BEFORE * step, opened - begins)
+    last = max(alert.ts for alert in published)
+    cause = Cause(first.model, first.version, first.segment, first.measure, first.kind)
+    return Sight(cause, begins - span, last + AFTER * step, pace)
+
+
+def _opening(first: Alert, settings: Settings) -> Pace | None:
+    """The windows one of which opened an alert; None of a detector of panes, and where the opening has expired.
+
+    It is the shortest one that reaches back to the opening: a window that began before the alert that ended last on the
+    same cause opens one where that ended.
+    """
+    if first.status != "open" or all(f.detector in (CUSUM, *DETECTORS) for f in first.findings):
+        return None
+    reach = first.ts - first.opened_ts
+    return next((pace for pace in sorted(settings.time.windows) if pace.size >= reach), None)
+
+
+def _lanes_of(published: Sequence[Alert]) -> set[LaneName]:
+    """The lanes whose clocks an alert goes by."""
+    alert, lanes = published[0], set[LaneName]()
+    if alert.group == "outcome" or any(record.status == "outcome" for record in published):
+        lanes.add("label")
+    if alert.measure.startswith("signal."):
+        lanes.add("feedback")
+    if alert.group == "software" and alert.measure != LATENCY:
+        lanes.add("observation")
+    return lanes or {"input"}
+
+
+def _until(again: Again, log: Log, lanes: set[LaneName], last: int) -> Log:
+    """The log, as long as one of the lanes has not gone past `last`."""
+    for entry in log:
+        yield entry
+        if all(again.judge.state.watermarks.of(lane) > last for lane in lanes):
+            return
+
+
+def _missing(alert: Alert, terms: Terms, begins: int) -> str:
+    if not terms.whole and begins > alert.opened_ts:
+        left = "none are left" if begins == END else f"the oldest that are left are of {when(begins)}"
+        opened = when(alert.opened_ts)
+        return (
+            f"the profiles that led to alert {alert.id} have expired: it opened at {opened}, and {left}. Retention of "
+            "the topic `profiles` says how long they stay."
+        )
+    cause = "what came before has expired" if not terms.whole else "the topics were made anew, or by another version"
+    return f"the profiles that are left do not lead to alert {alert.id}: {cause}"

@@ -1,0 +1,103 @@
+"""What an app's topics still hold of its judging, read beside it: no group, no commits, nothing written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import cached_property
+
+import msgspec
+
+from stream_monitor.config.settings import Settings
+from stream_monitor.errors import BrokerError, FormatError, TopicsError
+from stream_monitor.events.contracts import Alert
+from stream_monitor.kafka.skips import place_of, skips_of
+from stream_monitor.kafka.tail import tail
+from stream_monitor.kafka.topic_reader import Audit, Span
+from stream_monitor.profiles.names import FLEET
+from stream_monitor.profiles.records import Record, read
+from stream_monitor.stages.contract import Partition, Skip
+from stream_monitor.stages.topology import partition_of
+
+PATIENCE_S = 60.0
+
+
+class Retained:
+    """Profiles up to where the judges have come, and exactly the alerts that they had published by then.
+
+    Raises:
+        TopicsError: there is no such app.
+        BrokerError: no answer, or the judges committed so often that no such moment was found.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._audit = Audit(settings)
+        self._profiles = self._audit.partitions("profiles")
+        self._alerts = self._audit.partitions("alerts")
+        if not self._profiles or not self._alerts:
+            raise TopicsError(f"there are no topics of the app {settings.app!r}: was another name meant?")
+        self._spans, self._told = self._cut()
+        self._skips = set[Skip]().union(*map(skips_of, self._audit.metadata("judge", self._profiles)))
+
+    def _cut(self) -> tuple[dict[Partition, Span], dict[Partition, Span]]:
+        """Spans of profiles and alerts at one moment.
+
+        A judge commits its offsets and its alerts together: equal offsets before and after have no commit between.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            before = self._audit.committed("judge", self._profiles)
+            told = self._audit.decided(self._alerts)
+            if before == self._audit.committed("judge", self._profiles):
+                held = self._audit.spans(self._profiles)
+                return {p: Span(s.first, max(s.first, before.get(p, s.first))) for p, s in held.items()}, told
+            if time.monotonic() > deadline:
+                raise BrokerError(f"the judges of {self.settings.app!r} commit all the time: raise commit.interval")
+
+    @property
+    def numbers(self) -> list[int]:
+        """The partitions of `profiles`."""
+        return [number for _, number in self._profiles]
+
+    def partition_of(self, model: str) -> int:
+        """The partition of `profiles` in which a model is judged; the first tells of the whole app."""
+        return 0 if model == FLEET else partition_of(model, len(self._profiles))
+
+    def size(self, number: int) -> int:
+        """Offsets of a partition that can be read: records, and markers of transactions."""
+        span = self._spans["profiles", number]
+        return span.end - span.first
+
+    def whole(self, number: int) -> bool:
+        """Whether nothing of a partition has expired."""
+        return self._spans["profiles", number].first == 0
+
+    def profiles(self, number: int) -> Iterator[tuple[int, Record, int]]:
+        """(offset, record, broker's time in epoch ms) of what the judge of a partition has judged, in log order."""
+        partition = "profiles", number
+        for _, message in self._audit.read({partition: self._spans[partition]}):
+            place = Skip("profiles", number, message.offset())
+            if message.value() is not None and place not in self._skips:
+                yield message.offset(), self._read(place, message.value()), message.timestamp()[1]
+
+    def _read(self, place: Skip, value: bytes) -> Record:
+        try:
+            return read(value)
+        except FormatError as error:
+            raise FormatError(f"{place_of(self.settings, *place)} holds no record of ours: {error}") from error
+
+    @property
+    def alerts_whole(self) -> bool:
+        """Whether no alert has expired."""
+        return all(span.first == 0 for span in self._told.values())
+
+    def alerts(self) -> Iterator[Alert]:
+        """Alert records as they were published, partition by partition."""
+        for _, message in self._audit.read(self._told):
+            yield msgspec.json.decode(message.value(), type=Alert)
+
+    @cached_property
+    def notices(self) -> list[bytes]:
+        """The records of `baselines`: edges, and the baselines in force."""
+        return list(tail(self.settings, "baselines", follow=False))

@@ -1,0 +1,1 @@
+"""A worker, from its start to its end, and what is checked before."""

@@ -1,0 +1,70 @@
+"""`stream-monitor check`: everything that is wrong, in one go."""
+
+from __future__ import annotations
+
+import yaml
+
+from stream_monitor.config.settings import Settings
+from stream_monitor.describe.key_placement import problem
+from stream_monitor.errors import StreamMonitorError
+from stream_monitor.judge.detection.limits import parse_limit
+from stream_monitor.kafka.topics import inspect
+from stream_monitor.profiles.measures import feature_measure
+from stream_monitor.service.key_sampler import sample
+from stream_monitor.telemetry import http_server as server
+
+
+def check(settings: Settings) -> tuple[str, list[str], list[str]]:
+    """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics; what to know)."""
+    problems = settings_problems(settings)
+    notes: list[str] = []
+    try:
+        report = inspect(settings)
+        problems += report.problems
+        placed, latest = sample(settings)
+        misplaced = problem(placed, settings.topics.partitioner, report.rekey)
+        problems += [misplaced] if misplaced else []
+        notes += latest.notes(_limited(settings))
+    except StreamMonitorError as error:
+        problems.append(str(error))
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems, notes
+
+
+def _limited(settings: Settings) -> list[tuple[str, str]]:
+    """(text, measure) of the limits that can be read."""
+    found = []
+    for text in settings.detection.limits:
+        try:
+            found.append((text, parse_limit(text).measure))
+        except StreamMonitorError:  # told among the problems
+            continue
+    return found
+
+
+def settings_problems(settings: Settings) -> list[str]:
+    """What is wrong with the settings and can be told without a broker; `run` demands that there is nothing."""
+    return limit_problems(settings) + server.problems(settings.http)
+
+
+def misplaced_keys(settings: Settings, rekey: bool) -> str | None:
+    """What is wrong with where the latest keys of the input topics lie: labels would miss their predictions."""
+    return problem(sample(settings)[0], settings.topics.partitioner, rekey)
+
+
+def limit_problems(settings: Settings) -> list[str]:
+    """Limits that cannot be read, and those that can never be broken because privacy hides their measure."""
+    problems: list[str] = []
+    hashed, dropped = (set(map(feature_measure, names)) for names in (settings.privacy.hash, settings.privacy.drop))
+    for text in settings.detection.limits:
+        try:
+            limit = parse_limit(text)
+        except StreamMonitorError as error:
+            problems.append(str(error))
+            continue
+        if limit.measure in dropped:
+            problems.append(f"detection.limits: {text!r} watches what privacy.drop leaves out")
+        elif limit.measure in hashed and limit.statistic not in ("n", "missing"):
+            problems.append(
+                f"detection.limits: {text!r} watches numbers that privacy.hash hashes; n and missing remain"
+            )
+    return problems

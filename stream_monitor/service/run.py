@@ -1,0 +1,270 @@
+"""The composition root: settings to stages, stages to loops, loops to processes."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+
+from stream_monitor.config.settings import ROLES_IN, Settings
+from stream_monitor.describe.rekey import TARGET, Rekey
+from stream_monitor.describe.stage import Describe
+from stream_monitor.errors import BrokerError, SettingsError, StreamMonitorError
+from stream_monitor.judge.stage import Judge
+from stream_monitor.kafka.confluent import KafkaClient
+from stream_monitor.kafka.interface import Client
+from stream_monitor.kafka.loop import Loop, Report
+from stream_monitor.kafka.mock_broker import EmbeddedBroker
+from stream_monitor.kafka.skips import parse_skips
+from stream_monitor.kafka.topics import create, ready
+from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.service.check import misplaced_keys, settings_problems
+from stream_monitor.service.supervisor import (
+    AGAIN,
+    CRASHED,
+    REFUSED,
+    StopSignal,
+    Worker,
+    begin,
+    end_with_parent,
+    leave,
+    stop_workers,
+    supervise,
+)
+from stream_monitor.service.warm_up import warm_up
+from stream_monitor.stages.topology import Layout
+from stream_monitor.telemetry import log_output as logs
+from stream_monitor.telemetry.http_server import serve
+from stream_monitor.telemetry.liveness import Health
+from stream_monitor.telemetry.metrics import Telemetry
+from stream_monitor.telemetry.ports import address, listen
+
+__all__ = ["STAGES", "Worker", "run", "run_stage", "start_workers", "stop_workers"]
+
+log = logging.getLogger(__name__)
+
+STAGES = ("describe", "judge")
+ROLES = ("describe", "judge", "rekey")
+"""All stages, in the order of their HTTP ports."""
+
+
+def describe_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
+    """The describe stage on a client."""
+    knowledge = Knowledge()
+    loop = Loop(client, Describe(settings, layout, knowledge), ROLES_IN, settings, clock, layout.consent)
+    loop.on_table = knowledge.learn
+    return loop
+
+
+def judge_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
+    """The judge stage on a client."""
+    return Loop(client, Judge(settings, layout.profiles, layout.health), ["profiles"], settings, clock, layout.consent)
+
+
+def rekey_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
+    """The rekey stage on a client."""
+    return Loop(client, Rekey(), list(TARGET), settings, clock, layout.consent)
+
+
+LOOPS = {"describe": describe_loop, "judge": judge_loop, "rekey": rekey_loop}
+
+
+def stages_of(layout: Layout) -> tuple[str, ...]:
+    """The stages that an app with these topics consists of."""
+    return ("rekey", *STAGES) if layout.rekey else STAGES
+
+
+def run_stage(
+    settings: Settings,
+    layout: Layout,
+    role: str,
+    worker: int,
+    listener: socket.socket | None = None,
+    supervised: bool = False,
+) -> int:
+    """One worker of one stage in this process, until SIGTERM or SIGINT; returns the exit code.
+
+    0 after an orderly stop, 1 after a loud one. For a supervisor: `AGAIN` and `CRASHED` where another start may help.
+    """
+    logs.configure(settings.log, role, worker)
+    faulthandler.register(signal.SIGUSR1)  # kill -USR1 shows where a worker hangs
+    stop = StopSignal()
+    if supervised:
+        end_with_parent()
+    if role == "describe" and layout.rekey:
+        settings = settings.behind_rekey()
+    try:
+        _work(settings, layout, role, worker, listener, stop)
+    except StreamMonitorError as error:
+        log.error("%s", error)
+        return AGAIN if supervised and isinstance(error, BrokerError) else REFUSED
+    except Exception:  # whatever it is, it is told, and the worker ends
+        log.exception("an error of our own ends this worker")
+        return CRASHED if supervised else REFUSED
+    log.info("stopped", extra={"role": role, "worker": worker})
+    return 0
+
+
+def _work(
+    settings: Settings, layout: Layout, role: str, worker: int, listener: socket.socket | None, stop: StopSignal
+) -> None:
+    """Serve the endpoints first, join the group last; and leave it on every way out."""
+    health = Health(time.monotonic)
+    if listener is not None:
+        serve(settings.http, listener, health, role)
+    if role == "describe":  # for judges too: what it compiles is kept on disk, and of a judge no event waits
+        warm_up()
+    if stop.is_set():
+        return
+    with closing(KafkaClient(settings, role)) as client:
+        loop = LOOPS[role](client, settings, layout, time.monotonic)
+        loop.on_commit = tell_once(loop, Telemetry().observe(loop))
+        health.follow(loop)
+        tune_collector()
+        log.info("running", extra={"pid": os.getpid(), "transactional_id": client.transactional_id})
+        loop.run(stop.is_set)
+
+
+def tell_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report], None]:
+    """A listener for commits that also warns, once, of a problem which the stage has seen."""
+    told: list[str] = []
+
+    def also_warn(report: Report) -> None:
+        listen(report)
+        problem = loop.stage.vitals().problem
+        if problem is not None and not told:
+            told.append(problem)
+            log.warning("%s", problem)
+
+    return also_warn
+
+
+def _offset(role: str, worker: int, layout: Layout) -> int:
+    """Each process of one command serves its own port."""
+    return len(stages_of(layout)) * worker + ROLES.index(role)
+
+
+def tune_collector() -> None:
+    """Fewer, later passes of the garbage collector: hot objects have no cycles, and a pass walks a whole commit."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+def start_workers(settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> list[Worker]:
+    """Start processes, of which each serves its own port.
+
+    The settings, and the secrets among them, go to a worker through a pipe: its command line does not show them.
+    """
+    return _Command(settings, layout, roles, workers).start()
+
+
+class _Command:
+    """The workers of one command, and the ports that they keep when one of them is started again."""
+
+    def __init__(self, settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> None:
+        self.settings, self.layout = settings, layout
+        self.names = [(role, number) for number in range(workers) for role in roles]
+        self._ports: dict[tuple[str, int], socket.socket] = {}
+        if settings.http.enabled:
+            found = listen(settings.http, [_offset(role, number, layout) for role, number in self.names])
+            self._ports = dict(zip(self.names, found, strict=True))
+
+    def run_here(self) -> int:
+        """The only worker, in this process."""
+        ((role, number),) = self.names
+        self._tell()
+        return run_stage(self.settings, self.layout, role, number, self._ports.get((role, number)))
+
+    def start(self) -> list[Worker]:
+        """All of them, each in a process."""
+        return [Worker(role, number, self._begin(role, number, self.layout)) for role, number in self.names]
+
+    def supervise(self) -> int:
+        """Start all, and keep them running until a signal."""
+        stop = StopSignal()
+        self._tell()
+        return supervise(self.start(), self._begin_again, stop.is_set)
+
+    def _begin(self, role: str, number: int, layout: Layout) -> BaseProcess:
+        listener = self._ports.get((role, number))
+        return begin(f"{role}-{number}", _worker_main, self.settings, layout, role, number, listener)
+
+    def _begin_again(self, worker: Worker) -> BaseProcess:
+        """What a person accepted was for the start that saw it."""
+        layout = replace(self.layout, accept_repartition=False, accept_new_topics=False)
+        return self._begin(worker.role, worker.number, layout)
+
+    def _tell(self) -> None:
+        """Where events go in, and where to look."""
+        settings = self.settings
+        log.info("send events to the topic %s on %s", settings.topic("predictions"), settings.kafka.bootstrap_servers)
+        read = [role for role in ROLES_IN if role != "predictions"]
+        log.info("also read: %s", ", ".join(map(settings.topic, read)))
+        for (role, number), listener in self._ports.items():
+            log.info("metrics of %s-%d at %s/metrics", role, number, address(settings.http, listener))
+
+
+def _worker_main(
+    settings: Settings, layout: Layout, role: str, number: int, listener: socket.socket | None = None
+) -> None:
+    leave(run_stage(settings, layout, role, number, listener, supervised=True))
+
+
+def run(
+    settings: Settings,
+    role: str | None,
+    workers: int,
+    embedded: bool = False,
+    accept_repartition: bool = False,
+    accept_new_topics: bool = False,
+    skip: Sequence[str] = (),
+) -> int:
+    """Run a stage, or all (None), until a signal, or until a worker cannot go on.
+
+    Everything that can be wrong with settings, ports and topics is found before anything joins a group.
+    """
+    if wrong := settings_problems(settings):
+        raise SettingsError("\n".join(wrong))
+    logs.configure(settings.log, logs.COMMAND, 0)
+    try:
+        if embedded:
+            with EmbeddedBroker() as broker:
+                log.warning("an embedded broker, to try things out; it keeps little: %s", broker.bootstrap)
+                settings = broker.reached_by(settings)
+                return _run(settings, broker.layout(settings), role, workers)
+        skips = parse_skips(settings, skip)
+        layout = _ready(settings, accept_repartition)
+        layout = replace(layout, accept_new_topics=accept_new_topics, skips=skips)
+        if misplaced := misplaced_keys(settings, layout.rekey):
+            log.warning("%s", misplaced)
+        return _run(settings, layout, role, workers)
+    except SettingsError:
+        raise
+    except StreamMonitorError as error:
+        log.error("%s", error)
+        return REFUSED
+
+
+def _ready(settings: Settings, accept_repartition: bool) -> Layout:
+    """Topics that can be worked with, made where they are missing."""
+    if settings.topics.create and (made := create(settings)):
+        log.info("topics made: %s", ", ".join(made))
+    given = settings.model_copy(update={"topics": settings.topics.model_copy(update={"create": False})})
+    return ready(given, accept_repartition)
+
+
+def _run(settings: Settings, layout: Layout, role: str | None, workers: int) -> int:
+    if role == "rekey" and not layout.rekey:
+        raise SettingsError("there is nothing to rekey: set join.rekey if labels or feedback are not keyed by id")
+    if role in STAGES and layout.rekey:
+        log.warning("labels come through the rekey stage here: it must run somewhere, too (run --role rekey)")
+    command = _Command(settings, layout, stages_of(layout) if role is None else (role,), workers)
+    return command.run_here() if len(command.names) == 1 else command.supervise()

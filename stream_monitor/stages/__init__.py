@@ -1,0 +1,1 @@
+"""The contract between stages and whatever drives them."""

@@ -1,0 +1,202 @@
+"""/metrics, /healthz and /readyz of one worker.
+
+Beyond loopback the port is served with a token and TLS, or by a word of the settings that something else guards it.
+The newest connection is always served: above the bound the oldest is cut, so nobody who holds connections open can
+hide a worker from its supervisor.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import socket
+import ssl
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from stream_monitor.config.settings import HttpSettings
+from stream_monitor.errors import SettingsError
+from stream_monitor.telemetry.liveness import Watched
+from stream_monitor.telemetry.metrics import exposed
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS = 32
+"""Connections at once."""
+IDLE_S = 10.0
+"""A connection that says nothing this long is cut."""
+TELL_AGAIN_S = 10.0
+MOST_DIGITS = 18
+"""Of a number in a request: more than any log has records."""
+
+
+def problems(settings: HttpSettings) -> list[str]:
+    """What is wrong with where and how the endpoints are to be served."""
+    if not settings.enabled:
+        return []
+    found = []
+    lacking = [
+        name for name, value in (("token", settings.token), ("tls_certificate", settings.tls_certificate)) if not value
+    ]
+    if lacking and not settings.open and not _is_loopback(settings.host):
+        missing = " and ".join(f"http.{name}" for name in lacking)
+        found.append(
+            f"http.host {settings.host!r} is open to other machines: set {missing}, or `http.open: true` if something "
+            "else guards the port (docs/security.md)"
+        )
+    try:
+        _tls(settings)
+    except SettingsError as error:
+        found.append(str(error))
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
+
+
+def _tls(settings: HttpSettings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # An encrypted key fails with this password; without one OpenSSL would ask for it on the terminal.
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "is the key encrypted?"
+        files = " and ".join(name for name in (settings.tls_certificate, settings.tls_key) if name)
+        raise SettingsError(f"http: no TLS with {files}: {reason}") from error
+    return context
+
+
+class Server(ThreadingHTTPServer):
+    """A thread a connection, the newest of them; a handshake in its own thread, so that a slow one delays nobody."""
+
+    daemon_threads = True
+
+    def __init__(self, listener: socket.socket, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None):
+        self._tls = tls
+        self._open: list[Any] = []
+        self._lock = threading.Lock()
+        self._told = -TELL_AGAIN_S
+        super().__init__(listener.getsockname()[:2], handler, bind_and_activate=False)
+        self.socket.close()  # the one that the base class has made
+        self.socket = listener
+
+    def get_request(self) -> tuple[Any, Any]:
+        """A connection, not yet shaken hands with."""
+        connection, address = super().get_request()
+        connection.settimeout(IDLE_S)
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._open.append(connection)
+            if len(self._open) > CONNECTIONS:
+                self._cut(self._open.pop(0))
+        return connection, address
+
+    @staticmethod
+    def _cut(connection: Any) -> None:
+        """Wake the thread of a connection, which then closes it; past the TLS layer, which is that thread's."""
+        try:
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        except OSError as error:  # the other side was faster
+            log.debug("a connection was gone before it was cut: %s", error)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Shake hands, and answer."""
+        if self._tls is not None:
+            request.do_handshake()
+        super().finish_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection; under the lock, so that its number is not cut when another one has it already."""
+        with self._lock:
+            if request in self._open:
+                self._open.remove(request)
+            super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Scanners and cut connections are daily business: a line, not a traceback, and not one for each."""
+        now = time.monotonic()
+        if now - self._told >= TELL_AGAIN_S:
+            self._told = now
+            log.warning("http: a request of %s failed: %s", client_address[0], sys.exc_info()[1])
+
+
+def serve(settings: HttpSettings, listener: socket.socket, worker: Watched, role: str) -> Server:
+    """Serve in a thread on a listening socket (`ports`); SettingsError when the certificate cannot be had."""
+    server = Server(listener, _handler(worker, settings, role), _tls(settings))
+    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+    return server
+
+
+def _admitted(authorization: str, settings: HttpSettings) -> bool:
+    """Compared in constant time: how long it takes says nothing of how much of the token is right."""
+    if settings.token is None:
+        return True
+    scheme, _, given = authorization.partition(" ")
+    expected = settings.token.get_secret_value().encode()
+    return hmac.compare_digest(given.strip().encode("utf-8", "replace"), expected) and scheme.lower() == "bearer"
+
+
+def liveness(worker: Watched) -> tuple[int, str]:
+    """(HTTP status, text) of `/healthz`: 503 asks whoever watches the worker to end it."""
+    reason = worker.hung()
+    return (200, "ok\n") if reason is None else (503, f"{reason}\n")
+
+
+def readiness(worker: Watched, path: str) -> tuple[int, str]:
+    """(HTTP status, text) of `/readyz`; `?max_lag=N` demands that the worker has caught up to N records, too."""
+    most = parse_qs(urlsplit(path).query).get("max_lag", [""])[0]
+    if most and not (most.isdecimal() and len(most) <= MOST_DIGITS):
+        return 400, f"max_lag is a number of records, of at most {MOST_DIGITS} digits\n"
+    reason = worker.hung() or worker.unready(int(most) if most else None)
+    return (200, "ready\n") if reason is None else (503, f"{reason}\n")
+
+
+def _handler(worker: Watched, settings: HttpSettings, role: str) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            match self.path.partition("?")[0]:
+                case "/metrics" if not _admitted(self.headers.get("Authorization", ""), settings):
+                    self._answer(401, b"a bearer token is needed\n", "text/plain")
+                case "/metrics":
+                    self._answer(200, exposed(role), CONTENT_TYPE_LATEST)
+                case "/healthz":
+                    status, told = liveness(worker)
+                    self._answer(status, told.encode(), "text/plain")
+                case "/readyz":
+                    status, told = readiness(worker, self.path)
+                    self._answer(status, told.encode(), "text/plain")
+                case _:
+                    self._answer(404, b"/metrics, /healthz, /readyz\n", "text/plain")
+
+        def _answer(self, status: int, body: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            if status == 401:
+                self.send_header("WWW-Authenticate", 'Bearer realm="metrics"')
+            self.end_headers()
+            self.wfile.write(body)
+
+        def version_string(self) -> str:
+            """Without the versions of Python and its server."""
+            return "stream-monitor"
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Scrapes are not worth a line."""
+
+    return Handler

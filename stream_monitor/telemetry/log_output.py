@@ -1,0 +1,106 @@
+"""Log lines: JSON for programs, with whatever a call gives as `extra` (topic, partition, role …); text for people.
+
+Texts of strangers are made harmless in both wherever a terminal shows them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+import orjson
+
+from stream_monitor.config.settings import LogSettings
+from stream_monitor.terminal import Piece, Screen, dim
+from stream_monitor.terminal.texts import safe_json
+
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+_STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; for a terminal, without what in a stranger's text would steer it."""
+
+    def __init__(self, role: str, worker: int, terminal: bool = False) -> None:
+        super().__init__()
+        self._role, self._worker, self._terminal = role, worker, terminal
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render a record."""
+        line = {
+            "ts": int(record.created * 1000),
+            "level": record.levelname.lower(),
+            "role": self._role,
+            "worker": self._worker,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {key: value for key, value in record.__dict__.items() if key not in _OWN}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return safe_json(_dumped(line)) if self._terminal else _dumped(line)
+
+
+def _dumped(line: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(line, default=str).decode()
+    except orjson.JSONEncodeError:  # half a character, or a number beyond 64 bits
+        return json.dumps(line, default=str)
+
+
+class TextHandler(logging.Handler):
+    """Lines for a person: the time (UTC), who speaks, and what it says."""
+
+    def __init__(self, speaker: str) -> None:
+        super().__init__()
+        self._speaker = speaker
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, a line of its text a line."""
+        screen = Screen(stderr=True)  # whatever stands there now
+        try:
+            told = record.getMessage()
+            if record.exc_info:
+                told += "\n" + logging.Formatter().formatException(record.exc_info)
+            level = (
+                [Piece(f"{record.levelname.lower()}: ", _STYLES[record.levelno])] if record.levelno in _STYLES else []
+            )
+            at = time.strftime("%H:%M:%S", time.gmtime(record.created))
+            first, *more = told.split("\n")
+            screen.line(dim(f"{at}Z {self._speaker:<10} "), *level, first)
+            for line in more:
+                screen.line(f"  {line}")
+        except Exception:  # a log line must not end the work: `logging` shows on stderr what is wrong with it
+            self.handleError(record)
+
+
+def configure(settings: LogSettings, role: str, worker: int) -> None:
+    """Send all logs of this process to stderr, in the format of the settings."""
+    terminal = sys.stderr.isatty()
+    handler: logging.Handler
+    if settings.format == "text" or (settings.format == "auto" and terminal):
+        handler = TextHandler(role if role == COMMAND else f"{role}-{worker}")
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonFormatter(role, worker, terminal))
+    _install(handler, logging.INFO)
+
+
+def configure_command() -> None:
+    """Warnings of a command that a person runs, as text; on a terminal also why nothing happens for a while."""
+    _install(TextHandler(COMMAND), logging.WARNING)
+    if sys.stderr.isatty():
+        logging.getLogger("stream_monitor.kernels.numba_backend").setLevel(logging.INFO)
+
+
+def _install(handler: logging.Handler, level: int) -> None:
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+
+
+COMMAND = "command"
+"""Who speaks where it is no worker: the process that a person, or a supervisor, has started."""

@@ -1,0 +1,227 @@
+"""What the input says: counts, joins and dead letters by the rules of docs/architecture.md, in plain Python."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from stream_monitor.config.settings import Settings
+from stream_monitor.describe.decode.columns import segment_of
+from stream_monitor.events.contracts import Feedback, Label, Prediction
+from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
+from stream_monitor.profiles import measures
+
+ALL = "all"
+Cell = tuple[str, str, str, int]
+"""Model, version, segment, and the start of a pane or of a grain of performance windows (epoch ms)."""
+
+_FUTURE = "future"
+_BEFORE_2000 = "before_2000"
+
+
+@dataclass(slots=True)
+class Counts:
+    """Predictions of a cell."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    late: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.accepted + self.duplicates + self.late
+
+
+@dataclass(slots=True)
+class Values:
+    """A measure of accepted predictions in a cell: how many values, and what its numbers come to."""
+
+    n: int = 0
+    numbers: int = 0
+    total: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+
+    def add(self, value: Any) -> None:
+        """One JSON value more; null, arrays and objects are none."""
+        if isinstance(value, str | bool):
+            self.n += 1
+        elif isinstance(value, int | float):
+            self.n += 1
+            self.numbers += 1
+            self.total += value
+            self.low, self.high = min(self.low, value), max(self.high, value)
+
+    def merge(self, other: Values) -> None:
+        """Those of another cell as well."""
+        self.n += other.n
+        self.numbers += other.numbers
+        self.total += other.total
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
+
+@dataclass(slots=True)
+class Performance:
+    """Outcomes of a cell."""
+
+    labelled: int = 0
+    n: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    total: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    pairs: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, name: str, value: float | None, sign: int = 1) -> None:
+        """One value of a measure more, or with sign -1 one less."""
+        if value is not None:
+            self.n[name] += sign
+            self.total[name] += sign * value
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A prediction that was accepted, and what has come for it."""
+
+    model: str
+    version: str
+    ts: int
+    answer: Any
+    segments: list[str]
+    label: Any = None
+    labeler: str | None = None
+    labelled: bool = False
+    signals: set[str] = field(default_factory=set)
+
+
+class Truth:
+    """Fed with the input in log order, partition by partition: all predictions of one first, then labels, feedback."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._privacy = settings.privacy.rules()
+        self.traffic: dict[Cell, Counts] = defaultdict(Counts)
+        self.values: dict[Cell, dict[str, Values]] = defaultdict(lambda: defaultdict(Values))
+        """By measure: features, the prediction and its latency."""
+        self.performance: dict[Cell, Performance] = defaultdict(Performance)
+        self.rejected: dict[tuple[str, int, int], str] = {}
+        """Reason by topic, partition and offset."""
+        self.watermarks: dict[int, int] = {}
+        """Input watermark of each partition that had a prediction."""
+        self.events: dict[str, int] = defaultdict(int)
+        self._largest: dict[int, int] = {}
+        self._waiting: dict[tuple[int, str], list[Waiting]] = defaultdict(list)
+
+    def feed(self, role: str, partition: int, offset: int, arrived: int, value: bytes | None) -> None:
+        """Take in a record that the broker got at `arrived` (epoch ms)."""
+        self.events[role] += 1
+        event = self._admissible(role, arrived, value)
+        match event:
+            case Reject():
+                self.rejected[self.settings.topic(role), partition, offset] = event.reason
+            case Prediction():
+                self._prediction(event, partition)
+            case Label():
+                self._label(event, partition, arrived if event.ts is None else event.ts)
+            case Feedback():
+                self._feedback(event, partition)
+
+    def _admissible(self, role: str, arrived: int, value: bytes | None) -> Event | Reject:
+        event = decode(role, value)
+        if not isinstance(event, Reject) and event.ts is not None:
+            if event.ts < EARLIEST:
+                return Reject(_BEFORE_2000, "")
+            if event.ts > arrived + self.settings.time.max_skew:
+                return Reject(_FUTURE, "")
+        return event
+
+    def _prediction(self, event: Prediction, partition: int) -> None:
+        rules = self.settings.time
+        before = self._largest.get(partition)
+        self._largest[partition] = max(event.ts, before if before is not None else event.ts)
+        self.watermarks[partition] = self._largest[partition] - rules.allowed_lateness
+        late = before is not None and event.ts < before - rules.allowed_lateness
+        known = self._waiting[partition, event.id]
+        horizon = self.settings.join.label_horizon
+        oldest = -math.inf if before is None else before - rules.allowed_lateness - horizon
+        duplicate = any((w.model, w.version) == (event.model, event.version) and w.ts >= oldest for w in known)
+        found = [segment_of(spec, event.tags, event.features, self._privacy) for spec in self.settings.segments]
+        segments = [ALL, *(segment for segment in found if segment is not None)]
+        at = before if late and before is not None else event.ts
+        kind: Literal["duplicates", "late", "accepted"]
+        kind = "duplicates" if duplicate else "late" if late else "accepted"
+        for segment in segments:
+            counts = self.traffic[event.model, event.version, segment, at - at % rules.pane]
+            setattr(counts, kind, getattr(counts, kind) + 1)
+            if kind == "accepted":
+                values = self.values[event.model, event.version, segment, at - at % rules.pane]
+                for feature, value in event.features.items():
+                    if feature not in self._privacy.dropped:
+                        values[measures.feature_measure(feature)].add(self._privacy.hide(feature, value))
+                values[measures.PREDICTION].add(event.prediction)
+                values[measures.LATENCY].add(event.latency_ms)
+        if not duplicate:
+            known.append(Waiting(event.model, event.version, event.ts, _value(event.prediction), segments))
+
+    def _joined(self, partition: int, event: Label | Feedback, ts: int) -> list[Waiting]:
+        rules = self.settings.join
+        return [
+            waiting
+            for waiting in self._waiting.get((partition, event.id), ())
+            if -rules.early_horizon <= ts - waiting.ts <= rules.label_horizon and event.model in (None, waiting.model)
+        ]
+
+    def _cells(self, waiting: Waiting) -> list[Performance]:
+        start = waiting.ts - waiting.ts % self.settings.join.grain
+        return [self.performance[waiting.model, waiting.version, segment, start] for segment in waiting.segments]
+
+    def _label(self, event: Label, partition: int, ts: int) -> None:
+        label = _value(event.label)
+        for waiting in self._joined(partition, event, ts):
+            cells = self._cells(waiting)
+            known, equal = waiting.labelled, waiting.label == label
+            if known and None not in (event.labeler, waiting.labeler) and event.labeler != waiting.labeler:
+                for cell in cells:
+                    cell.add("label_disagreement", float(not equal))
+                continue
+            if known and equal:
+                continue
+            for cell in cells:
+                if known:
+                    _judge(cell, waiting.answer, waiting.label, -1)
+                _judge(cell, waiting.answer, label, 1)
+                cell.labelled += not known
+            waiting.label, waiting.labeler, waiting.labelled = label, event.labeler, True
+
+    def _feedback(self, event: Feedback, partition: int) -> None:
+        for waiting in self._joined(partition, event, event.ts):
+            for signal, value in event.signals.items():
+                name = measures.bounded(signal)
+                if name not in waiting.signals:
+                    waiting.signals.add(name)
+                    for cell in self._cells(waiting):
+                        cell.add(f"signal.{name}", value)
+
+
+def _value(value: Any) -> Any:
+    """A class as text, a number as float; anything else is no answer."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return measures.bounded(value)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _judge(cell: Performance, answer: Any, label: Any, sign: int) -> None:
+    """Hold an answer against its label: classes with classes, numbers with numbers."""
+    if isinstance(label, str):
+        cell.add("label", {"true": 1.0, "false": 0.0}.get(label), sign)
+        if isinstance(answer, str):
+            cell.add("error", float(answer != label), sign)
+            cell.pairs[answer, label] += sign
+        return
+    cell.add("label", label, sign)
+    if isinstance(answer, float):
+        gap = answer - label
+        cell.add("absolute_error", abs(gap), sign)
+        cell.add("squared_error", gap * gap, sign)

@@ -1,0 +1,88 @@
+"""What the topics of an app say."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import msgspec
+
+from stream_monitor.errors import FormatError
+from stream_monitor.events.contracts import Alert, DeadLetter, Metric
+from stream_monitor.profiles.delta import Delta
+from stream_monitor.profiles.records import DeltaRecord, PerformanceDelta, read
+from stream_monitor.verify.expected import Cell, Counts, Performance
+
+MetricKey = tuple[str, str, str, int, int, str, int]
+"""Model, version, segment, start and end of the window, kind, part."""
+
+_metric, _alert = msgspec.json.Decoder(Metric), msgspec.json.Decoder(Alert)
+_letter = msgspec.json.Decoder(DeadLetter)
+
+
+class Told:
+    """Fed with the output in log order, of each topic by itself."""
+
+    def __init__(self) -> None:
+        self.traffic: dict[Cell, Counts] = defaultdict(Counts)
+        self.performance: dict[Cell, Performance] = defaultdict(Performance)
+        self.metrics: dict[MetricKey, list[Metric]] = defaultdict(list)
+        self.alerts: dict[tuple[str, str, int], int] = defaultdict(int)
+        """How often by id, status and revision."""
+        self.letters: dict[tuple[str, int, int], list[str]] = defaultdict(list)
+        """Reasons by topic, partition and offset."""
+        self.foreign: list[str] = []
+        """What lies on `profiles` and is not ours."""
+        self.sums: list[DeadLetter] = []
+        """Those that stand for several events."""
+
+    def feed(self, role: str, value: bytes) -> bool:
+        """Take in a record of `profiles`, `metrics`, `alerts` or `dead-letters`; whether the judge must count it."""
+        match role:
+            case "profiles":
+                try:
+                    record = read(value)
+                except FormatError as error:
+                    self.foreign.append(f"a record of profiles cannot be read: {error}")
+                    return False
+                if isinstance(record, DeltaRecord):
+                    for delta in record.deltas:
+                        self._traffic(delta)
+                    for outcome in record.performance:
+                        self._performance(outcome)
+                    return True
+            case "metrics":
+                metric = _metric.decode(value)
+                key = (metric.model, metric.version, metric.segment, metric.window_start, metric.window_end)
+                self.metrics[*key, metric.kind, metric.part].append(metric)
+            case "alerts":
+                alert = _alert.decode(value)
+                self.alerts[alert.id, alert.status, alert.revision] += 1
+            case "dead-letters":
+                letter = _letter.decode(value)
+                if letter.last_offset is not None:
+                    self.sums.append(letter)
+                    return False
+                self.letters[letter.topic, letter.partition, letter.offset].append(letter.reason)
+        return False
+
+    def _traffic(self, delta: Delta) -> None:
+        if delta.lane != "input":
+            return
+        cells = zip(delta.version, delta.segment, delta.pane.tolist(), delta.counts.tolist(), strict=True)
+        for version, segment, pane, (accepted, duplicates, late) in cells:
+            counts = self.traffic[delta.model, version, segment, pane]
+            counts.accepted += accepted
+            counts.duplicates += duplicates
+            counts.late += late
+
+    def _performance(self, delta: PerformanceDelta) -> None:
+        starts = zip(delta.version, delta.segment, delta.window.tolist(), strict=True)
+        cells = [self.performance[delta.model, version, segment, start] for version, segment, start in starts]
+        for cell, labelled in zip(cells, delta.labelled.tolist(), strict=True):
+            cell.labelled += labelled
+        rows = zip(delta.cell.tolist(), delta.name.tolist(), delta.n.tolist(), delta.total.tolist(), strict=True)
+        for at, name, n, total in rows:
+            cells[at].n[delta.names[name]] += n
+            cells[at].total[delta.names[name]] += total
+        for at, pair, n in zip(delta.pair_cell.tolist(), delta.pair.tolist(), delta.pair_n.tolist(), strict=True):
+            cells[at].pairs[delta.pairs[pair]] += n

@@ -1,0 +1,1 @@
+"""How our own records are written: MessagePack with arrays."""
