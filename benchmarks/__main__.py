@@ -18,9 +18,9 @@ from typing import Any
 
 from benchmarks.events import make_events
 from stream_monitor.config.settings import parse
-from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.topics import ready
+from stream_monitor.kafka.writer import EventWriter
 
 QUIX_PYTHON = ".venv-quix/bin/python"
 CONTENDERS = ("describe", "orjson", "river", "quix")
@@ -41,7 +41,7 @@ def run_one(name: str, bootstrap: str, app: str, count: int) -> dict[str, Any]:
 def fill(bootstrap: str, app: str, count: int, models: int) -> None:
     rules = parse({"app": app, "kafka": {"bootstrap_servers": bootstrap}, "topics": {"partitions": 4}})
     ready(rules)
-    feed = Feed(rules)
+    feed = EventWriter(rules)
     for key, value in make_events(count, models):
         feed.send("predictions", key, value)
     feed.flush()

@@ -21,10 +21,10 @@ import orjson
 
 from benchmarks.soak import Windows
 from stream_monitor.config.settings import Settings, parse
-from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.topic_reader import Audit
 from stream_monitor.kafka.topics import ready
+from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service.run import STAGES, Worker, start_workers, stop_workers
 
 BOUND_MB = 600
@@ -47,7 +47,7 @@ def rules_for(bootstrap: str) -> Settings:
 
 def fill(rules: Settings, events: int) -> None:
     """Put all events on their topics before a worker starts."""
-    rng, feed, first = random.Random(1), Feed(rules), int(time.time() * 1000) - events - HOUR - 60_000
+    rng, feed, first = random.Random(1), EventWriter(rules), int(time.time() * 1000) - events - HOUR - 60_000
     bodies = [
         orjson.dumps({
             "features": {f"n{i}": round(rng.gauss(50, 9), 3) for i in range(NUMBERS)}

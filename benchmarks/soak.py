@@ -19,10 +19,10 @@ from typing import Any
 
 from benchmarks.plot import lines
 from stream_monitor.config.settings import Settings, parse
-from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.topics import ready
+from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service.run import STAGES, Worker, start_workers, stop_workers
 
 SAMPLE_S = 10.0
@@ -44,7 +44,7 @@ class Producer(threading.Thread):
 
     def __init__(self, rules: Settings, rate: int) -> None:
         super().__init__(daemon=True)
-        self.feed, self.rate, self.sent, self.stopping = Feed(rules), rate, 0, threading.Event()
+        self.feed, self.rate, self.sent, self.stopping = EventWriter(rules), rate, 0, threading.Event()
 
     def run(self) -> None:
         rng, started = random.Random(1), time.monotonic()

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from stream_monitor.config.settings import Settings, parse
-from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.topic_reader import Audit
 from stream_monitor.kafka.topics import ready
+from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service.run import start_workers, stop_workers
 
 LABELS = 1_000
@@ -43,7 +43,7 @@ def seconds_until_read(audit: Audit, role: str) -> float:
 
 
 def takeover(rules: Settings, pending: int) -> dict[str, Any]:
-    layout, feed, audit = ready(rules), Feed(rules), Audit(rules)
+    layout, feed, audit = ready(rules), EventWriter(rules), Audit(rules)
     describes = start_workers(rules, layout, ["describe"], 2)
     judges = start_workers(rules, layout, ["judge"], 1)
     try:

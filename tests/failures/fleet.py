@@ -17,11 +17,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stream_monitor.demo.producer import Feed
-
 from stream_monitor.config.settings import Settings, parse
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.topics import ready
+from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service.run import stages_of
 from stream_monitor.stages.topology import Layout
 from stream_monitor.verify.run import Report, verify
@@ -165,7 +164,7 @@ class Traffic:
     """Seeded events of all kinds: duplicates, late ones, dead letters; labels early, corrected, contradicting."""
 
     def __init__(self, rules: Settings, seed: int) -> None:
-        self.feed, self.rng, self.sent = Feed(rules), random.Random(seed), 0
+        self.feed, self.rng, self.sent = EventWriter(rules), random.Random(seed), 0
         self._next = 0
 
     def send(self, count: int) -> None:

@@ -8,8 +8,8 @@ import uuid
 import pytest
 
 from stream_monitor.config.settings import parse
-from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.topics import create
+from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service.check import check
 
 pytestmark = pytest.mark.kafka
@@ -24,7 +24,7 @@ def test_rankings_and_limits_on_what_never_comes_are_notes_and_no_problems(kafka
         }
     )
     create(settings)
-    feed = Feed(settings)
+    feed = EventWriter(settings)
     for at in range(200):
         event = {"id": f"e{at}", "ts": 1, "features": {"amount": 1}, "prediction": ["a", "b"]}
         feed.send("predictions", f"e{at}", json.dumps(event).encode())

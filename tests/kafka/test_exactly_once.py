@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from stream_monitor.demo.producer import Feed
 
 from stream_monitor.config.settings import Settings, parse
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.topics import create, inspect, ready
+from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service import run as app
 from stream_monitor.stages.topology import Layout
 from tests.patience import PATIENCE_S
@@ -93,7 +93,7 @@ def replace(rules: Settings, layout: Layout, workers: list[app.Worker], at: int)
 def test_a_run_without_settings_counts_what_a_plain_producer_sends(kafka: str, count: int) -> None:
     rules = settings_for(kafka)
     layout = ready(rules)
-    watcher, feed = Watcher(rules), Feed(rules)
+    watcher, feed = Watcher(rules), EventWriter(rules)
     with workers_of(rules, layout, 1):
         for i in range(count):
             event = {"id": f"{i}", "ts": int(time.time() * 1000), "features": {"x": i % 7}, "prediction": True}
@@ -108,7 +108,7 @@ def test_a_run_without_settings_counts_what_a_plain_producer_sends(kafka: str, c
 def test_workers_killed_at_any_moment_lose_nothing_and_double_nothing(kafka: str, count: int, kills: int) -> None:
     rules = settings_for(kafka)
     layout = ready(rules)
-    watcher, feed, rng = Watcher(rules), Feed(rules), random.Random(5)
+    watcher, feed, rng = Watcher(rules), EventWriter(rules), random.Random(5)
     with workers_of(rules, layout, 2) as workers:
         for i in range(count):
             ts = int(time.time() * 1000)
@@ -134,7 +134,7 @@ def test_workers_killed_at_any_moment_lose_nothing_and_double_nothing(kafka: str
 def test_a_restart_goes_on_from_snapshots_and_change_logs(kafka: str) -> None:
     rules = settings_for(kafka, baseline={"first": 500})
     layout = ready(rules)
-    watcher, feed = Watcher(rules), Feed(rules)
+    watcher, feed = Watcher(rules), EventWriter(rules)
     for start in (0, 3_000, 6_000):
         with workers_of(rules, layout, 1):
             for i in range(start, start + 3_000):

@@ -19,9 +19,9 @@ import typer
 
 from stream_monitor.cli.main import app as command_line
 from stream_monitor.config.settings import Settings
-from stream_monitor.demo.producer import Feed
 from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.topics import ready
+from stream_monitor.kafka.writer import EventWriter
 from tests.hostile_names import NAMES, SURROGATE, TOO_LONG
 from tests.kafka.test_exactly_once import workers_of
 from tests.kafka.test_same_result import CLOSING, by_replay, read_until, rules_for
@@ -112,7 +112,7 @@ def stage(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     rules, events = rules_for(kafka, 1), hostile_events()
     layout, expected = ready(rules), by_replay(events, rules, [])
     assert {alert["model"] for alert in expected.alerts.values()} == set(NAMES.values())
-    feed = Feed(rules)
+    feed = EventWriter(rules)
     for event in events:
         feed.send(event.role, event.id, event.raw)
     feed.flush()

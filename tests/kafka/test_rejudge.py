@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from stream_monitor.cli.main import app as command_line
 from stream_monitor.config.settings import ROLES, Settings
-from stream_monitor.demo.producer import Feed
 from stream_monitor.errors import SettingsError, StreamMonitorError, TopicsError
 from stream_monitor.kafka.client_config import admin
 from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.topic_reader import Audit
 from stream_monitor.kafka.topics import ready
+from stream_monitor.kafka.writer import EventWriter
 from tests.kafka.test_exactly_once import workers_of
 from tests.kafka.test_same_result import by_replay, events_of_a_day, read_until, rules_for
 from tests.schedules import rounded
@@ -34,7 +34,7 @@ def judged(kafka: str) -> Iterator[Settings]:
     # commands read it between two commits, on a slow machine too
     rules = rules.model_copy(update={"commit": rules.commit.model_copy(update={"interval": 2_000})})
     layout, expected = ready(rules), by_replay(events, rules, [])
-    feed = Feed(rules)
+    feed = EventWriter(rules)
     for event in events:
         feed.send(event.role, event.id, event.raw)
     feed.flush()
@@ -137,7 +137,7 @@ def stopped(kafka: str) -> Settings:
     """An app over one partition that has judged a day, and runs no more."""
     rules, events = rules_for(kafka, 1), events_of_a_day(1)
     layout, expected = ready(rules), by_replay(events, rules, [])
-    feed = Feed(rules)
+    feed = EventWriter(rules)
     for event in events:
         feed.send(event.role, event.id, event.raw)
     feed.flush()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stream_monitor.demo.producer import Feed
 from typer.testing import CliRunner
 
 from stream_monitor.baseline.build import build
@@ -21,6 +20,7 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.kafka.tail import Tail, tail
 from stream_monitor.kafka.topics import inspect, ready
+from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.profiles.bin_catalog import EdgesRecord, read_notice
 from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.replay import Replay
@@ -122,7 +122,7 @@ def test_live_finds_what_a_replay_finds(
     assert expected.alerts and len(expected.metrics) > 100
     if pinned:
         pin(rules, pinned)
-    feed = Feed(rules)
+    feed = EventWriter(rules)
     for event in events:
         feed.send(event.role, event.id, event.raw)
     feed.flush()
@@ -139,7 +139,7 @@ def test_baselines_are_reset_from_the_command_line_and_live_finds_what_a_replay_
     rules, events, at = rules_for(kafka, 2), events_of_a_day(2), T0 + 200_000
     config, run = tmp_path / "settings.yaml", CliRunner().invoke
     config.write_text(rules.model_dump_json())
-    layout, feed = ready(rules), Feed(rules)
+    layout, feed = ready(rules), EventWriter(rules)
     resets = [ResetRecord("m0", since=at), ResetRecord("m1", "amount", since=at)]
     expected = by_replay(events, rules, [], resets)
     assert any("was reset" in alert.get("reason", "") for alert in expected.alerts.values())
@@ -188,7 +188,7 @@ def test_a_replay_of_the_topics_finds_what_a_replay_of_files_finds(kafka: str, t
     config, out = tmp_path / "settings.yaml", tmp_path / "out.ndjson"
     config.write_text(rules.model_dump_json())
     ready(rules)
-    feed = Feed(rules)
+    feed = EventWriter(rules)
     for event in events:
         feed.send(event.role, event.id, event.raw)
     feed.flush()
@@ -223,7 +223,7 @@ def test_a_baseline_is_built_pinned_and_shown_from_the_command_line(kafka: str, 
     assert run(command_line, ["baseline", "show", "-c", str(config)]).exit_code != 0
     pinned = run(command_line, ["baseline", "build", "--from", str(source), "-c", str(config)])
     assert pinned.exit_code == 0, pinned.output
-    feed = Feed(rules)
+    feed = EventWriter(rules)
     for event in shop(9, 200, 1):
         feed.send(event.role, event.id, event.raw)
     feed.flush()
@@ -244,7 +244,7 @@ def test_a_baseline_of_the_topics_is_that_of_a_file_of_the_same_events(kafka: st
     config, out = tmp_path / "settings.yaml", tmp_path / "topics.json"
     config.write_text(rules.model_dump_json())
     ready(rules)
-    feed = Feed(rules)
+    feed = EventWriter(rules)
     for event in events:
         feed.send(event.role, event.id, event.raw)
     feed.flush()

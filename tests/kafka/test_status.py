@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from stream_monitor.demo.producer import Feed
 from typer.testing import CliRunner
 
 from stream_monitor.cli.main import app as command_line
@@ -18,6 +17,7 @@ from stream_monitor.errors import TopicsError
 from stream_monitor.kafka.client_config import admin
 from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.topics import create, inspect, ready
+from stream_monitor.kafka.writer import EventWriter
 from tests.kafka.test_exactly_once import workers_of
 from tests.kafka.test_same_result import by_replay, events_of_a_day, read_until, rules_for
 from tests.patience import PATIENCE_S
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kafka
 
 
 def send(rules: Settings, events: list[Event]) -> None:
-    feed = Feed(rules)
+    feed = EventWriter(rules)
     for event in events:
         feed.send(event.role, event.id, event.raw)
     feed.flush()
