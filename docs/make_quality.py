@@ -22,7 +22,7 @@ HEAD = """# Detection quality, measured
 
 Made by `make evaluate ARGS="--json figures.json"`, which takes three quarters of an hour of one core, and
 `python docs/make_quality.py figures.json`. Each cell has seeds of its own and can be repeated alone.
-[detection.md](detection.md) says how the detectors work, what they assume, and on which other seeds and changes the
+[detection](detection/README.md) says how the detectors work, what they assume, and on which other seeds and changes the
 constants were chosen.
 
 In what follows "lower" is a 95 % limit, and a mark counts as kept where the limits allow it.
