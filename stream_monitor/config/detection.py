@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from math import inf
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -106,18 +107,56 @@ def _installed(names: tuple[SequentialName, ...]) -> tuple[SequentialName, ...]:
     return names
 
 
-TESTS: dict[str, float] = {
-    "psi": inf, "ks": 1, "js": 1, "hellinger": 1, "l_infinity": 1, "wasserstein": inf, "chi2": inf, "missing": 1,
-    "new_categories": 1, "type_change": 1, "volume": inf, "domain_classifier": 0.5, "mmd": 2**0.5, "pca_error": 0.5,
-}  # fmt: skip
-"""Tests that have a tolerance, and the largest effect that there is."""
+class WindowTest(NamedTuple):
+    """A test of a window against its baseline, as the settings know it."""
+
+    tolerance: float
+    """The effect that is still no drift, in the test's own unit."""
+    largest: float
+    """The largest effect that there is."""
+    kinds: tuple[Literal["numeric", "categorical", "joint", "quality", "volume"], ...]
+    """What it may be chosen for; quality and volume are always judged."""
+    widths: bool = False
+    """It looks at the widths of bins."""
+
+
+WINDOW_TESTS = {
+    "psi": WindowTest(0.1, inf, ("numeric", "categorical")),
+    "ks": WindowTest(0.1, 1, ("numeric",)),
+    "js": WindowTest(0.1, 1, ("numeric", "categorical")),
+    "hellinger": WindowTest(0.1, 1, ("numeric", "categorical")),
+    "l_infinity": WindowTest(0.1, 1, ("categorical",)),
+    "wasserstein": WindowTest(0.1, inf, ("numeric",), widths=True),
+    "chi2": WindowTest(0.3, inf, ("categorical",)),
+    "missing": WindowTest(0.02, 1, ("quality",)),
+    "new_categories": WindowTest(0.01, 1, ("quality",)),
+    "type_change": WindowTest(0.01, 1, ("quality",)),
+    "volume": WindowTest(2.0, inf, ("volume",)),
+    "domain_classifier": WindowTest(0.1, 0.5, ("joint",)),
+    "mmd": WindowTest(0.05, 2**0.5, ("joint",)),
+    "pca_error": WindowTest(0.1, 0.5, ("joint",)),
+}
+"""By name. A test of one measure is the function `test` of the module `detect.windows.<name>`."""
+
+
+def _chosen_for(kind: str) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """Refuse tests that are none of a kind of measures."""
+    names = [name for name, test in WINDOW_TESTS.items() if kind in test.kinds]
+
+    def checked(chosen: tuple[str, ...]) -> tuple[str, ...]:
+        for name in chosen:
+            if name not in names:
+                raise ValueError(f"there is no {kind} test {name!r}; {meant(name, names, f'{kind} tests')}")
+        return chosen
+
+    return checked
 
 
 def _tolerable(tolerance: dict[str, float]) -> dict[str, float]:
     for name, value in tolerance.items():
-        if name not in TESTS:
-            raise ValueError(f"there is no test {name!r}; {meant(name, TESTS, 'tests')}")
-        if value > (most := TESTS[name]):
+        if name not in WINDOW_TESTS:
+            raise ValueError(f"there is no test {name!r}; {meant(name, WINDOW_TESTS, 'tests')}")
+        if value > (most := WINDOW_TESTS[name].largest):
             raise ValueError(f"{name} is at most {most:.3g}, so {value:g} is never reached: {most:.3g} switches it off")
         if name == "volume" and value < 1:
             raise ValueError(f"volume is a factor, at least 1, and not {value:g}: 2 tolerates half to double the count")
@@ -130,9 +169,9 @@ Sequentials = Annotated[tuple[SequentialName, ...], AfterValidator(_installed)]
 class DetectionSettings(Section):
     """What rings, and when; a judge reads these from its own topic, so that a replay judges alike."""
 
-    numeric: tuple[Literal["psi", "ks", "js", "hellinger", "wasserstein"], ...] = ("psi", "ks")
-    categorical: tuple[Literal["psi", "js", "hellinger", "l_infinity", "chi2"], ...] = ("psi",)
-    joint: tuple[Literal["domain_classifier", "mmd", "pca_error"], ...] = Field(
+    numeric: Annotated[tuple[str, ...], AfterValidator(_chosen_for("numeric"))] = ("psi", "ks")
+    categorical: Annotated[tuple[str, ...], AfterValidator(_chosen_for("categorical"))] = ("psi",)
+    joint: Annotated[tuple[str, ...], AfterValidator(_chosen_for("joint"))] = Field(
         ("domain_classifier", "mmd", "pca_error"), description="tests of rows, where `sample.rows` brings any"
     )
     input: Sequentials = Field((), description="sequential detectors of what predictions say")

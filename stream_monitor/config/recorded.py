@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from stream_monitor.config.detection import TESTS
+from stream_monitor.config.detection import WINDOW_TESTS
 from stream_monitor.config.settings import Settings, explain, parse
 from stream_monitor.errors import SettingsError
 
@@ -70,9 +70,9 @@ def _as_obeyed(raw: dict[str, Any]) -> list[str]:
     if not isinstance(tolerance, dict):
         return []
     numbers = {name: value for name, value in tolerance.items() if isinstance(value, int | float)}
-    gone = [name for name in tolerance if name not in TESTS or (name == "volume" and numbers.get(name, 1) < 1)]
+    gone = [name for name in tolerance if name not in WINDOW_TESTS or (name == "volume" and numbers.get(name, 1) < 1)]
     told = [f"detection.tolerance.{name}: {tolerance.pop(name)}" for name in gone]
-    tolerance |= {name: min(value, TESTS[name]) for name, value in numbers.items() if name in tolerance}
+    tolerance |= {name: min(value, WINDOW_TESTS[name].largest) for name, value in numbers.items() if name in tolerance}
     return told
 
 

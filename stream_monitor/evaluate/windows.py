@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from stream_monitor.detect.windows.tests import TESTS, TOLERANCE, Compared, discoveries, share
+from stream_monitor.detect.windows.binned import Compared
+from stream_monitor.detect.windows.shares import share
+from stream_monitor.detect.windows.tests import TESTS, TOLERANCE, discoveries
 from stream_monitor.evaluate.streams import Rng, seeded
 from stream_monitor.types import F64, I64
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from stream_monitor.config.detection import TESTS
+from stream_monitor.config.detection import WINDOW_TESTS
 from stream_monitor.config.durations import format_duration, ms
 from stream_monitor.config.recorded import in_force, judged_text
 from stream_monitor.config.settings import load, parse
-from stream_monitor.detect.windows.tests import TOLERANCE
 from stream_monitor.errors import SettingsError
 
 
@@ -45,7 +44,16 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key() -> None:
 def test_a_tolerance_is_of_a_test_and_a_number(tolerance: dict[str, float], why: str) -> None:
     with pytest.raises(SettingsError, match=why):
         parse({"detection": {"tolerance": tolerance}})
-    assert set(TESTS) == set(TOLERANCE)
+
+
+def test_a_test_is_chosen_for_measures_that_it_is_for() -> None:
+    with pytest.raises(SettingsError, match="there is no categorical test 'ks'"):
+        parse({"detection": {"categorical": ["ks"]}})
+    with pytest.raises(SettingsError, match="there is no numeric test 'wasserstien'; did you mean"):
+        parse({"detection": {"numeric": ["psi", "wasserstien"]}})
+    for kind in ("numeric", "categorical", "joint"):
+        names = [name for name, test in WINDOW_TESTS.items() if kind in test.kinds]
+        assert parse({"detection": {kind: names}}).detection.model_dump()[kind] == tuple(names)
 
 
 @pytest.mark.parametrize("key", ["page_hinkley_threshold", "page_hinkley_delta", "e_sr_arl0"])

@@ -9,7 +9,8 @@ from scipy import stats
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.config.durations import per_ms
 from stream_monitor.detect.false_alarm_budget import LANES, MOST, sequential_ms, window_level
-from stream_monitor.detect.windows.tests import TESTS, Compared, discoveries
+from stream_monitor.detect.windows.binned import Compared
+from stream_monitor.detect.windows.tests import TESTS, discoveries
 from stream_monitor.profiles.bins import BINS
 
 MINUTE, WEEK = 60_000, 7 * 86_400_000

@@ -15,7 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_monitor.cli.main import app
-from stream_monitor.detect.windows.tests import TESTS, TOLERANCE, Compared
+from stream_monitor.detect.windows.binned import Compared
+from stream_monitor.detect.windows.tests import TESTS, TOLERANCE
 from stream_monitor.errors import FormatError, StreamMonitorError
 from stream_monitor.evaluate import protocol
 from stream_monitor.evaluate import windows as window_cells

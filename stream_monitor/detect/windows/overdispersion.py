@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from stream_monitor.baselines.baseline import PaneCounts
-from stream_monitor.detect.windows.tests import GROUPS, groups_of
+from stream_monitor.detect.windows.binned import GROUPS, groups_of
 from stream_monitor.profiles.bins import BINS
 from stream_monitor.types import F64, I64, Bool
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from stream_monitor.baselines.baseline import Baseline, category_counts
-from stream_monitor.detect.windows.tests import GROUPS
+from stream_monitor.detect.windows.binned import GROUPS
 from stream_monitor.events.contracts import Attribution, Moved, SegmentPart
 from stream_monitor.judge.detection.window_evaluation import Bench, Subject
 from stream_monitor.judge.panes.windows import Window

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stream_monitor.baselines.baseline import Baseline, moved_of
-from stream_monitor.detect.windows.tests import shift
+from stream_monitor.detect.windows.binned import shift
 from stream_monitor.profiles.integers import are_whole, whole
 from stream_monitor.profiles.numeric_table import quantile
 from stream_monitor.types import F64, I64

@@ -12,8 +12,10 @@ import numpy as np
 from stream_monitor.baselines.baseline import Baseline, Baselines, category_counts
 from stream_monitor.baselines.recent import Merged
 from stream_monitor.config.detection import DetectionSettings
-from stream_monitor.detect.windows import tests
+from stream_monitor.detect.windows.binned import Compared
 from stream_monitor.detect.windows.overdispersion import Dispersion, Key, Lesson, Told
+from stream_monitor.detect.windows.shares import share
+from stream_monitor.detect.windows.tests import ON_WIDTHS, TESTS, TOLERANCE, discoveries
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.baselines.recent import other_values
 from stream_monitor.judge.detection.evidence import categorical_evidence, direction_of, numeric_evidence
@@ -192,16 +194,16 @@ def run_tests(trials: Sequence[Trial], settings: DetectionSettings) -> None:
 def _measure_distances(subjects: Sequence[Subject], names: Sequence[str], settings: DetectionSettings) -> None:
     """Of measures whose windows scatter more the p-values are those of as many fewer values."""
     base, now = (np.stack([getattr(s, name) for s in subjects]) for name in ("base", "now"))
-    wide = not tests.ON_WIDTHS.isdisjoint(names)
+    wide = not ON_WIDTHS.isdisjoint(names)
     widths = np.stack([s.widths for s in subjects]) if wide else np.broadcast_to(0.0, base.shape)
     factor = np.array([[s.factor] for s in subjects])
     more = np.flatnonzero(factor > 1)
-    fewer = tests.Compared(base[more] / factor[more], now[more] / factor[more], widths[more])
+    fewer = Compared(base[more] / factor[more], now[more] / factor[more], widths[more])
     for name in names:
-        tested = tests.TESTS[name](tests.Compared(base, now, widths), tolerance(settings, name))
+        tested = TESTS[name](Compared(base, now, widths), tolerance(settings, name))
         p_values = tested.p
         if len(more):
-            p_values[more] = tests.TESTS[name](fewer, tolerance(settings, name)).p
+            p_values[more] = TESTS[name](fewer, tolerance(settings, name)).p
         for subject, score, p in zip(subjects, tested.score.tolist(), p_values.tolist(), strict=True):
             subject.scores[name], subject.p[name] = score, p
 
@@ -209,7 +211,7 @@ def _measure_distances(subjects: Sequence[Subject], names: Sequence[str], settin
 def _measure_shares(test: str, rows: Sequence[tuple[Subject, Shares, float]], settings: DetectionSettings) -> None:
     a, m, b, n = np.array([counted for _, counted, _ in rows]).T
     factors = np.array([factor for *_, factor in rows])
-    p_values = tests.share((a / factors, m / factors), (b / factors, n / factors), tolerance(settings, test)).p
+    p_values = share((a / factors, m / factors), (b / factors, n / factors), tolerance(settings, test)).p
     scores = b / np.maximum(n, 1) - a / np.maximum(m, 1)
     for (subject, *_), score, p in zip(rows, scores.tolist(), p_values.tolist(), strict=True):
         subject.scores[test], subject.p[test] = score, p
@@ -217,7 +219,7 @@ def _measure_shares(test: str, rows: Sequence[tuple[Subject, Shares, float]], se
 
 def tolerance(settings: DetectionSettings, test: str) -> float:
     """The effect that is still no drift."""
-    return settings.tolerance.get(test, tests.TOLERANCE[test])
+    return settings.tolerance.get(test, TOLERANCE[test])
 
 
 def _shares_of(window: Window, subject: Subject, numbers: Numbered) -> Iterator[tuple[str, Shares]]:
@@ -244,7 +246,7 @@ def control(subjects: Sequence[Subject], settings: DetectionSettings, level: flo
             families[kind].append((subject, names))
     everything = [(kind, subject, names) for kind, family in families.items() for subject, names in family]
     p = np.array([min(s.p[name] for name in names) * len(names) for _, s, names in everything])
-    rejected = tests.discoveries(p, level)
+    rejected = discoveries(p, level)
     return [
         Verdict(s.group, s.measure, kind, _findings(s, names, settings, level) if hit else [], not hit and at <= CLEAN)
         for (kind, s, names), hit, at in zip(everything, rejected.tolist(), p.tolist(), strict=True)

@@ -6,7 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_monitor.detect.windows.tests import TESTS, Compared, share
+from stream_monitor.detect.windows.binned import Compared
+from stream_monitor.detect.windows.shares import share
+from stream_monitor.detect.windows.tests import TESTS
 from stream_monitor.profiles.bins import BINS
 
 EDGE = st.sampled_from([0, 1, 2, 9, 10**6])

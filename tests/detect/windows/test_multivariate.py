@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from stream_monitor.baselines.sampled_rows import ALL_HASHES, Rows
+from stream_monitor.detect.windows.binned import Compared
 from stream_monitor.detect.windows.multivariate import TESTS, Matrix, domain_classifier, matrix_of, tail_of_weighted
 from stream_monitor.detect.windows.tests import TESTS as OF_MEASURES
-from stream_monitor.detect.windows.tests import TOLERANCE, Compared
+from stream_monitor.detect.windows.tests import TOLERANCE
 from stream_monitor.types import F64
 
 Draw = Callable[[np.random.Generator, int], F64]

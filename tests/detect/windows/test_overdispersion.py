@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from stream_monitor.baselines.baseline import PaneCounts
+from stream_monitor.detect.windows.binned import Compared
 from stream_monitor.detect.windows.overdispersion import LAGS, Dispersion, Key, Lesson, Told, learn
-from stream_monitor.detect.windows.tests import TESTS, Compared
+from stream_monitor.detect.windows.tests import TESTS
 from stream_monitor.profiles.bins import BINS
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 

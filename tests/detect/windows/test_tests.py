@@ -11,18 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from stream_monitor.detect.windows import tests as window_tests
-from stream_monitor.detect.windows.tests import (
-    GROUPS,
-    ON_WIDTHS,
-    TESTS,
-    TOLERANCE,
-    Compared,
-    coarse,
-    discoveries,
-    share,
-    shift,
-)
+from stream_monitor.detect.windows.binned import GROUPS, Compared, coarse, noncentral_tail, shift
+from stream_monitor.detect.windows.shares import share
+from stream_monitor.detect.windows.tests import ON_WIDTHS, TESTS, TOLERANCE, discoveries
 from stream_monitor.profiles.bins import BINS, bin_values, make_edges
 from stream_monitor.types import F64, I64
 
@@ -213,7 +204,7 @@ def test_the_normal_approximation_takes_over_without_a_jump() -> None:
     degrees = np.array([GROUPS - 1])
     for factor in (0.95, 1.0, 1.05, 1.1):
         exact, normal = (
-            window_tests._noncentral(np.array([factor * centre]), centre, np.ones(1), degrees)[0]
+            noncentral_tail(np.array([factor * centre]), centre, np.ones(1), degrees)[0]
             for centre in (999.999, 1_000.001)
         )
         assert exact == pytest.approx(normal, abs=0.02)
@@ -355,7 +346,7 @@ def test_noncentral_tails_are_right_within_a_few_percent(degrees: int, centre: f
     """Against the mixture of central χ² with Poisson weights, in logarithms."""
     sigmas = np.array([-3.0, -1e-9, 0.0, 1e-9, 1.0, 3.0, 6.0, 9.0, 12.0])
     x = np.maximum(degrees + centre + sigmas * np.sqrt(2 * (degrees + 2 * centre)), 0.0)
-    found = window_tests._noncentral(x, centre, np.ones(len(x)), np.full(len(x), degrees))
+    found = noncentral_tail(x, centre, np.ones(len(x)), np.full(len(x), degrees))
     j = np.arange(int(centre / 2 + 30 * np.sqrt(centre / 2 + 1) + 200))
     for p, at in zip(found.tolist(), x.tolist(), strict=True):
         exact = math.exp(special.logsumexp(stats.poisson.logpmf(j, centre / 2) + stats.chi2.logsf(at, degrees + 2 * j)))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stream_monitor.detect.windows import tests as window_tests
-from stream_monitor.detect.windows.tests import TESTS, Compared
+from stream_monitor.detect.windows import wasserstein
+from stream_monitor.detect.windows.binned import Compared
+from stream_monitor.detect.windows.tests import TESTS
 from stream_monitor.profiles.bins import BINS, bin_values, make_edges
 
 TAILS = {
@@ -41,5 +42,5 @@ def test_the_variance_of_both_samples_is_that_of_their_values() -> None:
     borders = make_edges(values).borders
     counts, widths = np.bincount(bin_values(borders, values), minlength=BINS)[None], np.zeros((1, BINS))
     widths[0, 1 : len(borders)] = np.diff(borders)
-    found = window_tests._spread(Compared(counts // 2, counts - counts // 2, widths))
+    found = wasserstein._spread(Compared(counts // 2, counts - counts // 2, widths))
     assert found[0] == pytest.approx(values.var(), rel=0.01)
