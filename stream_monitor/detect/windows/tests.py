@@ -41,6 +41,10 @@ TOLERANCE = {
 """Effects that are still no drift; each in its test's own unit."""
 
 
+Counts = I64 | F64
+"""Whole, or divided by how much more they scatter."""
+
+
 class Tested(NamedTuple):
     """Scores in the test's unit, and p-values of "the effect is at most the tolerance"."""
 
@@ -51,8 +55,8 @@ class Tested(NamedTuple):
 class Compared(NamedTuple):
     """What a test may look at."""
 
-    base: I64
-    now: I64
+    base: Counts
+    now: Counts
     widths: F64
     """(R, B): width of each bin in baseline standard deviations; 0 for categories, and where no test asks for it."""
 
@@ -217,7 +221,7 @@ ON_WIDTHS = frozenset({"wasserstein"})
 """Tests that look at the widths of bins."""
 
 
-def share(base: tuple[I64, I64], now: tuple[I64, I64], tolerance: float) -> Tested:
+def share(base: tuple[Counts, Counts], now: tuple[Counts, Counts], tolerance: float) -> Tested:
     """Two shares, each (hits, of how many) (R,); p that they differ by more, either way.
 
     The signed root of the likelihood ratio between any two shares and the likeliest that differ by the tolerance, with
@@ -237,7 +241,7 @@ def share(base: tuple[I64, I64], now: tuple[I64, I64], tolerance: float) -> Test
     return Tested(raw, np.minimum(1.0, 2 * special.ndtr(-root)))
 
 
-def _nearest(base: tuple[F64, I64], now: tuple[F64, I64], gap: F64) -> F64:
+def _nearest(base: tuple[F64, Counts], now: tuple[F64, Counts], gap: F64) -> F64:
     """The share p for which p and p + gap are likeliest, given (share, of how many) each; by bisection."""
     (p, m), (q, n) = base, now
     low, high = np.maximum(0.0, -gap), np.minimum(1.0, 1.0 - gap)
@@ -255,7 +259,7 @@ def _divergence(p: F64, q: F64) -> F64:
     return np.asarray(special.rel_entr(p, q) + special.rel_entr(1 - p, 1 - q))
 
 
-def shift(base: I64, now: I64) -> F64:
+def shift(base: Counts, now: Counts) -> F64:
     """P(now > baseline) - P(now < baseline), from -1 to 1: which way the values moved (Mann-Whitney)."""
     p, q = base / np.maximum(base.sum(axis=1), 1)[:, None], now / np.maximum(now.sum(axis=1), 1)[:, None]
     below = np.cumsum(p, axis=1) - p
@@ -263,7 +267,7 @@ def shift(base: I64, now: I64) -> F64:
     return np.asarray((q * (below - above)).sum(axis=1))
 
 
-def coarse(base: I64, now: I64) -> tuple[F64, F64, I64]:
+def coarse(base: Counts, now: Counts) -> tuple[F64, F64, I64]:
     """Counts merged into groups of nearly equal baseline mass (R, GROUPS), and the degrees of freedom (R,)."""
     n, m = now.sum(axis=1), base.sum(axis=1)
     wanted = np.clip(np.minimum(n, m) // 10, 2, GROUPS).astype(np.int64)
@@ -275,7 +279,7 @@ def coarse(base: I64, now: I64) -> tuple[F64, F64, I64]:
     return merged, current, np.maximum((merged + current > 0).sum(axis=1) - 1, 1)
 
 
-def groups_of(base: F64 | I64, wanted: I64) -> I64:
+def groups_of(base: Counts, wanted: I64) -> I64:
     """(R, B) of each bin its group, of `wanted` (R,) groups of nearly equal mass of `base`."""
     middle = (np.cumsum(base, axis=1) - base / 2) / np.maximum(base.sum(axis=1), 1)[:, None]
     return np.asarray(np.minimum((middle * wanted[:, None]).astype(np.int64), (wanted - 1)[:, None]))
@@ -305,7 +309,7 @@ def _scale(data: Compared) -> F64:
     return np.asarray(1 / np.maximum(n, 1) + 1 / np.maximum(m, 1))
 
 
-def _cdf(counts: I64) -> F64:
+def _cdf(counts: Counts) -> F64:
     return np.asarray(np.cumsum(counts, axis=1) / np.maximum(counts.sum(axis=1), 1)[:, None])
 
 
