@@ -17,12 +17,13 @@ def make_events(count: int, models: int = 1, seed: int = 1) -> list[tuple[str, b
     start = int(time.time() * 1000) - count // PER_MS
     names = [f"feature_{i:02}" for i in range(15)]
     levels = {f"category_{i}": [f"level-{i}-{k:02}" for k in range(20)] for i in range(5)}
-    events = []
+    events: list[tuple[str, bytes]] = []
     for i in range(count):
         features: dict[str, object] = {name: round(rng.gauss(10, 3), 6) for name in names}
         features |= {name: rng.choice(values) for name, values in levels.items()}
+        id_ = f"{rng.getrandbits(64):016x}"
         event = {
-            "id": f"{rng.getrandbits(64):016x}",
+            "id": id_,
             "model": f"model-{i % models}",
             "version": "1",
             "ts": start + i // PER_MS,
@@ -31,5 +32,5 @@ def make_events(count: int, models: int = 1, seed: int = 1) -> list[tuple[str, b
             "probabilities": round(rng.random(), 4),
             "latency_ms": round(rng.expovariate(0.05), 2),
         }
-        events.append((event["id"], encode(event)))
+        events.append((id_, encode(event)))
     return events

@@ -58,7 +58,9 @@ class _Run:
 
     def hear(self, records: list[bytes], watermark: int) -> float:
         """Seconds that these records took, and the watermark after them."""
-        records.append(write(WatermarkRecord(1, [PartitionTime(0, *[watermark] * 4, False, False)])))
+        records.append(
+            write(WatermarkRecord(1, [PartitionTime(0, watermark, watermark, watermark, watermark, False, False)]))
+        )
         started = time.perf_counter()
         while records:
             lines = [Line(value, self._offset + i, START) for i, value in enumerate(records)]

@@ -121,7 +121,7 @@ def _log(rng: np.random.Generator, rows: int) -> dict[str, float]:
         store.add_predictions(predictions(rng, start, BATCH), np.full(BATCH, start))
         payloads += timed(lambda: store.changes(book), write)
         store.settle()
-    timed(lambda: make_store().restore(payloads, book), read)
+    timed(lambda: make_store().restore(enumerate(payloads), book), read)
     return {
         "log_write_ns": sum(write) / rows * 1e9, "log_bytes": sum(map(len, payloads)) / rows,
         "restore_ns": sum(read) / rows * 1e9,

@@ -6,7 +6,7 @@ import json
 import random
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from stream_monitor.baselines.pinned import PinnedBaseline
@@ -15,7 +15,7 @@ from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
 from stream_monitor.kafka.interface import Aborted, Batch
 from stream_monitor.kafka.loop import Loop
-from stream_monitor.profiles.records import ResetRecord, write
+from stream_monitor.profiles.records import PinRecord, ResetRecord, write
 from stream_monitor.replay import Replay
 from stream_monitor.service.run import describe_loop, judge_loop
 from stream_monitor.stages.contract import Output, PartitionStatus
@@ -54,6 +54,13 @@ def result_of(metrics: list[bytes], alerts: list[bytes]) -> Result:
     return last, found
 
 
+def controls(pinned: Sequence[PinnedBaseline], resets: Sequence[ResetRecord]) -> Iterator[PinRecord | ResetRecord]:
+    """What people tell the judge, as records."""
+    for baseline in pinned:
+        yield from baseline.records()
+    yield from resets
+
+
 def by_replay(
     events: list[Event],
     rules: Settings,
@@ -61,7 +68,7 @@ def by_replay(
     resets: Sequence[ResetRecord] = (),
 ) -> Result:
     """A replay has no schedule, so it runs once for all the schedules that are held against it."""
-    told = [write(record) for record in (*(record for baseline in pinned for record in baseline.records()), *resets)]
+    told = [write(record) for record in controls(pinned, resets)]
     key = rules.model_dump_json(), tuple(events), tuple(told)
     if key not in _replayed:
         _replayed[key] = _replay(events, rules, pinned, resets)
@@ -85,6 +92,12 @@ def _replay(
     run.feed((event.role, event.raw) for event in events)
     run.finish()
     return result_of(out["metrics"], out["alerts"])
+
+
+def die(loop: Loop) -> None:
+    """The worker of a loop is killed."""
+    assert isinstance(loop.client, MemoryClient)
+    loop.client.die()
 
 
 class EndingLoop(Loop):
@@ -148,7 +161,7 @@ class Cluster:
             raise
         except BrokerError:
             self.loops[role].remove(loop)
-            loop.client.die()
+            die(loop)
             self.start(role)
 
     def drain(self) -> None:
@@ -188,7 +201,7 @@ def by_cluster(
     partitions, workers = shape
     cluster = Cluster(rules, partitions, seed, crashes, Hasty if at_once else MemoryClient)
     rng = cluster.rng
-    for record in [*(record for baseline in pinned for record in baseline.records()), *resets]:
+    for record in controls(pinned, resets):
         cluster.broker.append("profiles", write(record), number=partition_of(record.model, partitions))
     for role in ("describe", "judge") * workers:
         cluster.start(role)

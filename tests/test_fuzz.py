@@ -20,7 +20,7 @@ Mutate = Callable[[random.Random, bytes], bytes]
 
 def event_of(role: str, rng: random.Random, i: int) -> bytes:
     key = {"id": f"e{rng.randrange(40)}", "ts": T0 + i * 20, "model": rng.choice(["a", "b"])}
-    bodies = {
+    bodies: dict[str, dict[str, object]] = {
         "predictions": {"features": {"x": rng.gauss(0, 1), "c": "é☃"[i % 2], "l": [1, 2]}, "prediction": i % 3 == 0},
         "labels": {"label": rng.choice([True, "x", 1.5]), "labeler": rng.choice([None, "l"])},
         "feedback": {"signals": {"click": 1, "redo": 0.5}},

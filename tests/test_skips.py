@@ -9,7 +9,7 @@ import pytest
 from stream_monitor.errors import FormatError, SettingsError
 from stream_monitor.kafka.skips import MOST, parse_skips, recorded, skips_of
 from stream_monitor.stages.contract import Position, Skip
-from tests.schedules import Cluster, by_replay, result_of
+from tests.schedules import Cluster, by_replay, die, result_of
 from tests.streams import shop
 from tests.upgrade.sample import feed, rules
 
@@ -17,7 +17,7 @@ from tests.upgrade.sample import feed, rules
 def start(cluster: Cluster, stage: str, *skips: Skip) -> None:
     """The worker of a stage dies if it runs, and another one comes."""
     for loop in cluster.loops[stage]:
-        loop.client.die()
+        die(loop)
     cluster.loops[stage].clear()
     layout, cluster.layout = cluster.layout, cluster.layout.__class__(2, 2, 2, skips=skips)
     cluster.start(stage)

@@ -98,6 +98,7 @@ def test_a_baseline_counts_every_value_of_the_file(tmp_path: Path) -> None:
     found = {(m.lane, m.segment, m.measure): m for m in baseline.measures}
     amount = found["input", "all", "amount"].baseline
     values = np.array([row["amount"] for row in table])
+    assert amount.counts is not None
     assert (amount.n, amount.events, int(amount.counts.sum())) == (ROWS, ROWS, ROWS)
     assert (amount.mean, amount.std) == pytest.approx((values.mean(), values.std()))
     present = [row for row in table if row["age"] is not None and row["country"] == "DE"]
@@ -161,7 +162,8 @@ def test_dates_and_missing_columns_are_understood(tmp_path: Path) -> None:
     number = {m.measure: m for m in built_of(path, model="m").measures}["zip"]
     name = {m.measure: m for m in built_of(path, model="m", text=("zip",)).measures}["zip"]
     assert number.borders is not None and number.baseline.categories is None
-    assert name.borders is None and set(name.baseline.categories) == {"10115", "10116", "10117"}
+    assert name.borders is None and name.baseline.categories is not None
+    assert set(name.baseline.categories) == {"10115", "10116", "10117"}
 
 
 def test_only_so_many_rows_are_read(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ class Range:
 
     def read(self) -> Iterator[list[Batch]]:
         for _ in range(10_000):
-            for part in [part for part in self.left if not self.left[part]]:
-                del self.left[part]
+            for empty in [part for part in self.left if not self.left[part]]:
+                del self.left[empty]
             if not self.left:
                 return
             part = next((part for part in self.left if part not in self.paused), None)

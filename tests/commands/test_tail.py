@@ -39,7 +39,7 @@ def of_partitions(records: list[dict[str, object]]) -> list[bytes]:
 def test_what_is_there_comes_in_order_of_time(run: Recorded) -> None:
     for records, kind in ((run.alerts, ALERTS), (run.metrics, METRICS)):
         values = of_partitions(records)
-        found = [kind.time(record) for record, _ in in_order(chosen(values, kind, Wanted(), SCREEN), kind, None)]  # type: ignore[arg-type, type-var]
+        found = [kind.time(record) for record, _ in in_order(chosen(values, kind, Wanted(), SCREEN), kind, None)]
         assert found == sorted(found) and len(found) == len(records) > 10
 
 

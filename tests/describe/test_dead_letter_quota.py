@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,9 +93,10 @@ def test_which_events_get_a_letter_does_not_depend_on_batches_commits_aborts_or_
     whole.step(len(lines))
     whole.commit()
     broken, rng = Worker(rules_for(), lines), random.Random(seed)
+    acts: list[Callable[[], None]] = [broken.commit, broken.commit, broken.restart, broken.abort, lambda: None]
     while broken.at < len(lines) or broken.committed["predictions", 0].offset < len(lines):
         broken.step(rng.randrange(1, 90))
-        rng.choice([broken.commit, broken.commit, broken.restart, broken.abort, lambda: None])()
+        rng.choice(acts)()
     assert broken.decided() == whole.decided()
     single, reasons = whole.decided()
     assert 30 < len(single) < 30 + 0.1 * len(lines)

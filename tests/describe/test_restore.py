@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from stream_monitor.describe.stage import Describe, Knowledge
+from stream_monitor.describe.stage import Describe
+from stream_monitor.profiles.bin_catalog import Knowledge
 from stream_monitor.profiles.records import DeltaRecord, read
 from stream_monitor.replay import Line
 from stream_monitor.stages.contract import Output, Partition, PartitionStatus, Position

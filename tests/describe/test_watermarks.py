@@ -21,7 +21,7 @@ RULES = quick_settings()
 LATENESS, HORIZON = RULES.time.allowed_lateness, RULES.join.label_horizon
 PARTS: list[Partition] = [("predictions", 0), ("labels", 0), ("feedback", 0)]
 READING, DONE = PartitionStatus(at_end=False, idle=False), PartitionStatus(at_end=True, idle=True)
-BODY = {"predictions": {"prediction": 1, "features": {}}, "labels": {"label": 1}}
+BODY: dict[str, dict[str, object]] = {"predictions": {"prediction": 1, "features": {}}, "labels": {"label": 1}}
 
 
 def started() -> Describe:

@@ -46,7 +46,7 @@ def test_the_parts_are_the_whole_when_everything_speaks() -> None:
     both = settings(input=["cusum"], outcome=["cusum", "adwin"], false_alarms="1 per week")
     rows = 2 * WEEK / sequential_ms(both)
     windows = sum(LANES * WEEK / size * window_level(both, size, 2) for size in (MINUTE, 60 * MINUTE))
-    assert (rows, windows) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert (rows, windows) == pytest.approx((0.5, 0.5))
     assert sequential_ms(settings()) == pytest.approx(2 * WEEK)
 
 

@@ -97,7 +97,7 @@ class FaultyProducer:
 
 def first_call(cls: type, name: str, before: Callable[[], None]) -> None:
     """Do something before the first call of a method."""
-    method, called = getattr(cls, name), []
+    method, called = getattr(cls, name), list[bool]()
 
     def wrapped(self: Any, *args: Any) -> Any:
         if not called:
@@ -120,7 +120,7 @@ def main() -> None:
     def fail() -> None:
         raise RestoreError("the fault of this test")
 
-    app.KafkaClient = FaultyClient  # type: ignore[misc]
+    vars(app)["KafkaClient"] = FaultyClient
     if fault.broken:
         first_call(stage, fault.broken, fail)
     if fault.slow:

@@ -104,12 +104,12 @@ def test_a_window_without_anything_says_so_once_and_a_model_that_is_forgotten_is
 
 def test_a_judge_whose_app_has_no_such_topic_writes_none() -> None:
     for health in (True, False):
-        judge, roles = Judge(quick_settings(), 1, health), set()
-        run = Replay(quick_settings(), lambda output: None)
+        judge, outputs = Judge(quick_settings(), 1, health), list[Output]()
+        run = Replay(quick_settings(), outputs.append)
         run.judge = judge
         judge.assign({("profiles", 0): Position(0, "")}, {})
-        run.publish = lambda output, roles=roles: roles.add(output.role)  # type: ignore[misc]
         run.feed((e.role, e.raw) for e in shop(3, 300))
         run.finish()
+        roles = {output.role for output in outputs}
         assert ("health" in roles) is health and "metrics" in roles
     assert Layout(1, 1, 1).health

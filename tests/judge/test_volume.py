@@ -22,7 +22,13 @@ def alerts_of(hours: list[int], window: str = "1h") -> list[dict[str, Any]]:
         for i in range(20):
             for model in ("m", "other") if hour in hours else ("other",):
                 ts = START + hour * HOUR + i * 60_000
-                event = {"id": f"{model}{hour}-{i}", "model": model, "ts": ts, "features": {}, "prediction": 1}
+                event = {
+                    "id": f"{model}{hour}-{i}",
+                    "model": model,
+                    "ts": ts,
+                    "features": dict[str, float](),
+                    "prediction": 1,
+                }
                 events.append(("predictions", json.dumps(event).encode()))
     found: list[dict[str, Any]] = []
 

@@ -144,7 +144,11 @@ def test_a_restart_goes_on_from_snapshots_and_change_logs(kafka: str) -> None:
                     feed.send("labels", f"{i - 3_000}", json.dumps({"id": f"{i - 3_000}", "label": False}).encode())
             feed.flush()
             end = start + 3_000
-            watcher.until(lambda end=end: watcher.total("count") >= end and watcher.labelled() >= end - 3_000)
+
+            def reached(end: int = end) -> bool:
+                return watcher.total("count") >= end and watcher.labelled() >= end - 3_000
+
+            watcher.until(reached)
     assert (watcher.total("count"), watcher.labelled()) == (9_000, 6_000)
 
 

@@ -128,12 +128,13 @@ def words_of(rules: Settings, events: list[Event], folder: Path) -> dict[str, st
         word: folder / f"{word.lower()}\x1b]8;;x\x07[{word}]\u202e" for word in ("WRONG", "BAD", "FIGURES", "EVENTS")
     }
     detection = rules.detection
-    for word, change in {
+    changes: dict[str, dict[str, object]] = {
         "CONFIG": {},
         "OTHER": {"segments": ()},
         "STRICT": {"detection": detection.model_copy(update={"tolerance": {"psi": 100.0}, "input": ()})},
         "LIMITS": {"detection": detection.model_copy(update={"limits": (f"{FEW}.nope > 1",)})},
-    }.items():
+    }
+    for word, change in changes.items():
         files[word] = folder / f"{word.lower()}.yaml"
         files[word].write_text(json.dumps(rules.model_copy(update=change).model_dump(mode="json")))
     files["WRONG"].write_text(json.dumps({ALL_IN_ONE: 1, "time": {"pane": ALL_IN_ONE}, "topics": {ALL_IN_ONE: 2}}))

@@ -64,8 +64,8 @@ def test_a_table_holds_what_plain_arithmetic_says(rows: list[Row]) -> None:
     for _, group, measure, its, counts in rows:
         if group >= 0:
             values[group, measure] += its
-            for at, n in counts.items():
-                bins[group, measure, at] += n
+            for place, n in counts.items():
+                bins[group, measure, place] += n
     for at in np.ndindex(GROUPS, MEASURES):
         x = np.array(values.get(at, []))
         assert table.n[at] == len(x)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 
 import pytest
 
@@ -11,7 +12,7 @@ from stream_monitor.service.event_survey import ENOUGH, Latest
 from tests.streams import T0, quick_settings
 
 
-def seen(*events: dict[str, object]) -> Latest:
+def seen(*events: Mapping[str, object]) -> Latest:
     latest = Latest()
     for event in events:
         latest.take(json.dumps(event).encode())

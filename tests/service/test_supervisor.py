@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from itertools import count
+from multiprocessing.process import BaseProcess
 
 import pytest
 
@@ -51,9 +52,9 @@ def test_a_worker_that_is_killed_is_started_again_and_that_is_said(told: pytest.
     process = begin("describe-0", time.sleep, 600)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    worker, again = Worker("describe", 0, process, since=0.0), []
+    worker, again = Worker("describe", 0, process, since=0.0), list[str]()
 
-    def start(dead: Worker) -> object:
+    def start(dead: Worker) -> BaseProcess:
         again.append(dead.name)
         return begin("describe-0", time.sleep, 600)
 
@@ -69,9 +70,9 @@ def test_a_worker_that_is_killed_is_started_again_and_that_is_said(told: pytest.
 def test_a_worker_that_dies_again_and_again_ends_all_after_pauses_that_double(
     told: pytest.LogCaptureFixture, code: int
 ) -> None:
-    worker, pauses = ended(code), []
+    worker, pauses = ended(code), list[int]()
 
-    def start(dead: Worker) -> object:
+    def start(dead: Worker) -> BaseProcess:
         assert dead.due is not None
         pauses.append(dead.deaths)
         return ended(code).process
@@ -94,7 +95,7 @@ def test_a_worker_that_lived_long_begins_a_new_row() -> None:
 def test_a_worker_that_cannot_go_on_ends_all_and_is_not_started_again(told: pytest.LogCaptureFixture) -> None:
     started: list[Worker] = []
 
-    def start(dead: Worker) -> object:
+    def start(dead: Worker) -> BaseProcess:
         started.append(dead)
         return dead.process
 

@@ -191,7 +191,7 @@ def test_certificate_and_key_may_be_one_file(tmp_path: Path) -> None:
 def test_who_holds_connections_open_hides_nothing(tmp_path: Path, tls: bool) -> None:
     files = certificate_of(tmp_path)
     trusting = ssl.create_default_context(cafile=str(files.certificate)) if tls else None
-    with serving(**({"tls_certificate": str(files.both)} if tls else {})) as port:
+    with serving(tls_certificate=str(files.both) if tls else None) as port:
         held = [socket.create_connection(("127.0.0.1", port)) for _ in range(server.CONNECTIONS)]
         assert get(port, "/healthz", trusting)[0] == 200
         held[0].settimeout(10)

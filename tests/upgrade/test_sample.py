@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from tests.schedules import by_replay, result_of
@@ -32,9 +35,9 @@ def test_workers_go_on_from_what_a_former_version_left(name: str) -> None:
     cluster.drain()
     metrics, alerts = ([value for _, value in cluster.broker.values(role)] for role in ("metrics", "alerts"))
     former = result_of(*(published(sample, role) for role in ("metrics", "alerts")))
-    for found, before, expected in zip(
-        result_of(metrics, alerts), former, by_replay(events, rules(), resets=[RESET]), strict=True
-    ):
+    results: list[Sequence[dict[Any, Any]]]
+    results = [result_of(metrics, alerts), former, by_replay(events, rules(), resets=[RESET])]
+    for found, before, expected in zip(*results, strict=True):
         assert found.keys() == expected.keys()
         new = {key for key, record in found.items() if before.get(key) != record}
         assert len(new) > 5 and {key: found[key] for key in new} == {key: expected[key] for key in new}

@@ -14,6 +14,9 @@ from scipy import special
 
 from stream_monitor.types import F64, I64
 
+Counts = I64 | F64
+"""(R, B) values in each bin; fractions where the values depend on each other."""
+
 GROUPS = 10
 SPARSE = 5
 """Expected values of a group below which steps of a single value are too coarse for a χ²."""
@@ -29,8 +32,8 @@ class Tested(NamedTuple):
 class Compared(NamedTuple):
     """What a test may look at."""
 
-    base: I64
-    now: I64
+    base: Counts
+    now: Counts
     widths: F64
     """(R, B): width of each bin in baseline standard deviations; 0 for categories, and where no test asks for it."""
 
@@ -39,7 +42,7 @@ Test = Callable[[Compared, float], Tested]
 """From what is compared, and the tolerance, to scores and p-values."""
 
 
-def shift(base: I64, now: I64) -> F64:
+def shift(base: Counts, now: Counts) -> F64:
     """P(now > baseline) - P(now < baseline), from -1 to 1: which way the values moved (Mann-Whitney)."""
     p, q = base / np.maximum(base.sum(axis=1), 1)[:, None], now / np.maximum(now.sum(axis=1), 1)[:, None]
     below = np.cumsum(p, axis=1) - p
@@ -47,7 +50,7 @@ def shift(base: I64, now: I64) -> F64:
     return np.asarray((q * (below - above)).sum(axis=1))
 
 
-def coarse(base: I64, now: I64) -> tuple[F64, F64, I64]:
+def coarse(base: Counts, now: Counts) -> tuple[F64, F64, I64]:
     """Counts merged into groups of nearly equal baseline mass (R, GROUPS), and the degrees of freedom (R,)."""
     n, m = now.sum(axis=1), base.sum(axis=1)
     wanted = np.clip(np.minimum(n, m) // 10, 2, GROUPS).astype(np.int64)
@@ -59,7 +62,7 @@ def coarse(base: I64, now: I64) -> tuple[F64, F64, I64]:
     return merged, current, np.maximum((merged + current > 0).sum(axis=1) - 1, 1)
 
 
-def groups_of(base: F64 | I64, wanted: I64) -> I64:
+def groups_of(base: Counts, wanted: I64) -> I64:
     """(R, B) of each bin its group, of `wanted` (R,) groups of nearly equal mass of `base`."""
     middle = (np.cumsum(base, axis=1) - base / 2) / np.maximum(base.sum(axis=1), 1)[:, None]
     return np.asarray(np.minimum((middle * wanted[:, None]).astype(np.int64), (wanted - 1)[:, None]))
@@ -91,7 +94,7 @@ def scale_of(data: Compared) -> F64:
     return np.asarray(1 / np.maximum(n, 1) + 1 / np.maximum(m, 1))
 
 
-def cdf_of(counts: I64) -> F64:
+def cdf_of(counts: Counts) -> F64:
     """(R, B) share of values up to each bin's upper border."""
     return np.asarray(np.cumsum(counts, axis=1) / np.maximum(counts.sum(axis=1), 1)[:, None])
 

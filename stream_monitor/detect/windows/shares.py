@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from stream_monitor.detect.windows.binned import Tested
-from stream_monitor.types import F64, I64
+from stream_monitor.detect.windows.binned import Counts, Tested
+from stream_monitor.types import F64
 
 
-def share(base: tuple[I64, I64], now: tuple[I64, I64], tolerance: float) -> Tested:
+def share(base: tuple[Counts, Counts], now: tuple[Counts, Counts], tolerance: float) -> Tested:
     """Two shares, each (hits, of how many) (R,); p that they differ by more, either way.
 
     The signed root of the likelihood ratio between any two shares and the likeliest that differ by the tolerance, with
@@ -29,7 +29,7 @@ def share(base: tuple[I64, I64], now: tuple[I64, I64], tolerance: float) -> Test
     return Tested(raw, np.minimum(1.0, 2 * special.ndtr(-root)))
 
 
-def _nearest(base: tuple[F64, I64], now: tuple[F64, I64], gap: F64) -> F64:
+def _nearest(base: tuple[F64, Counts], now: tuple[F64, Counts], gap: F64) -> F64:
     """The share p for which p and p + gap are likeliest, given (share, of how many) each; by bisection."""
     (p, m), (q, n) = base, now
     low, high = np.maximum(0.0, -gap), np.minimum(1.0, 1.0 - gap)

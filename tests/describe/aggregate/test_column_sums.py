@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,4 +79,5 @@ def test_borders_that_the_judge_sent_need_no_code_of_their_own() -> None:
     sent.flags.writeable = False
     for borders in (made.borders, sent):
         Borders.of([Edges(1, borders)])
-    assert len(_guide.signatures) == 1
+    guide: Any = _guide  # as numba has compiled it
+    assert len(guide.signatures) == 1

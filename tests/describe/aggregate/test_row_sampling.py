@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from stream_monitor.baselines.sampled_rows import ALL_HASHES, Rows, merge, of_cell
 from stream_monitor.config.settings import Settings
 from stream_monitor.describe.aggregate.row_sampling import MOST_FEATURES
-from stream_monitor.describe.stage import Describe, Knowledge
+from stream_monitor.describe.stage import Describe
 from stream_monitor.kernels.id_hash import hash_ids
+from stream_monitor.profiles.bin_catalog import Knowledge
 from stream_monitor.profiles.records import DeltaRecord, read
 from stream_monitor.replay import Line
 from stream_monitor.stages.contract import Output, Position
@@ -139,7 +140,7 @@ def test_private_features_are_tokens_or_not_there() -> None:
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 60), max_size=4))
 def test_a_row_keeps_its_first_features_by_name_however_events_are_batched(seed: int, batches: list[int]) -> None:
     rng = random.Random(seed)
-    events = []
+    events: list[dict[str, Any]] = []
     for i in range(80):
         names = rng.sample(range(400), rng.choice([3, 60, 300]))
         features = {f"f{n:03}": rng.choice([n + 0.5, f"t{n}"]) for n in names}

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_monitor.describe.aggregate import summarise as profiles
 from stream_monitor.describe.aggregate.delta_writer import Batch, pack_deltas
 from stream_monitor.describe.aggregate.grouping import ACCEPTED, DUPLICATE, LATE
 from stream_monitor.describe.aggregate.summarise import Cells, summarise
@@ -19,7 +18,7 @@ from stream_monitor.judge.panes import pane as panes
 from stream_monitor.judge.panes.merge_queue import Came, Held
 from stream_monitor.judge.panes.pane import Ids, Pane, Places
 from stream_monitor.profiles.bins import BINS, Edges, bin_values, make_edges
-from stream_monitor.profiles.categories import keep_order
+from stream_monitor.profiles.categories import NEW_CATEGORIES, UNKNOWN_CATEGORIES, keep_order
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
 from stream_monitor.profiles.known_bins import Known
 from stream_monitor.profiles.names import ALL
@@ -61,12 +60,12 @@ class Table:
         for name in ("known", "unknown"):
             self.numeric[name][rng.random(N) < 0.2] = np.nan
         self.categorical: dict[str, list[str | None]] = {
-            "country": rng.choice(["DE", "FR", "IT", None], N).tolist(),
+            "country": rng.choice(np.array(["DE", "FR", "IT", None]), N).tolist(),
             "rare": [f"r{x}" if x < 40 else None for x in rng.integers(0, 60, N)],
         }
         self.segments = {
-            ("a",): rng.choice(["a=1", "a=2", None], N).tolist(),
-            ("b",): rng.choice(["b=1", None], N).tolist(),
+            ("a",): rng.choice(np.array(["a=1", "a=2", None]), N).tolist(),
+            ("b",): rng.choice(np.array(["b=1", None]), N).tolist(),
         }
 
     def batch(self, rows: I64) -> Batch:
@@ -269,8 +268,8 @@ def test_models_that_share_their_columns_have_the_deltas_of_each_alone() -> None
     for name, part in zip(names, parts, strict=True):
         part.columns.models = Coded.one(name, N)
     known = {"aware": KNOWN, "empty": Known({"far": EDGES}), "late": KNOWN}
-    together = Batch("input", merge([part.columns for part in parts]), *map(np.concatenate, zip(
-        *[(part.pane, part.status) for part in parts], strict=True)))  # fmt: skip
+    pane, status = np.concatenate([part.pane for part in parts]), np.concatenate([part.status for part in parts])
+    together = Batch("input", merge([part.columns for part in parts]), pane, status)
 
     def deltas(batch: Batch) -> list[tuple[str, bytes]]:
         return list(pack_deltas(batch, lambda model: known.get(model, Known())))
@@ -315,7 +314,7 @@ def test_the_same_categories_are_kept_whatever_the_order_and_the_batches(rng: An
     names = [f"n{i}" for i in range(400)]
     column = [*names, *names[:100], *known, "k1", "k1"]
     rng.shuffle(column)
-    new = [names[i] for i in keep_order(names, frozenset())[: profiles.NEW_CATEGORIES]]
+    new = [names[i] for i in keep_order(names, frozenset())[:NEW_CATEGORIES]]
     expected = {name: column.count(name) for name in [*known, *new]}
     assert kept(column, known) == expected
     if aware:  # in two batches: the union of what each keeps holds all that is kept of both, exactly counted
@@ -328,15 +327,15 @@ def test_the_same_categories_are_kept_whatever_the_order_and_the_batches(rng: An
 
 
 def test_a_worker_that_knows_no_baseline_keeps_more_and_the_same_ones() -> None:
-    names = [f"n{i}" for i in range(profiles.UNKNOWN_CATEGORIES + 500)]
+    names = [f"n{i}" for i in range(UNKNOWN_CATEGORIES + 500)]
     found = kept(names, None)
-    assert len(found) == profiles.UNKNOWN_CATEGORIES
+    assert len(found) == UNKNOWN_CATEGORIES
     assert found == kept(names[::-1], None)
-    assert found.keys() == {names[i] for i in keep_order(names, frozenset())[: profiles.UNKNOWN_CATEGORIES]}
+    assert found.keys() == {names[i] for i in keep_order(names, frozenset())[:UNKNOWN_CATEGORIES]}
 
 
 def test_every_cell_has_its_own_bound() -> None:
-    cap = profiles.NEW_CATEGORIES
+    cap = NEW_CATEGORIES
     names = [f"n{i}" for i in range(2 * cap)]
     column: list[str | None] = [*names, *names[: cap // 2], "k", *[None] * 10]
     cell = np.repeat([0, 3], [len(names), len(column) - len(names)])

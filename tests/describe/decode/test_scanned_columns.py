@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from stream_monitor.baselines.sampled_rows import merge
 from stream_monitor.describe.decode import scanned_columns as tape
 from stream_monitor.describe.decode import symbol_tables as scan_tables
-from stream_monitor.describe.stage import Describe, Knowledge
+from stream_monitor.describe.stage import Describe
 from stream_monitor.events.contracts import Prediction
 from stream_monitor.events.privacy import Privacy
 from stream_monitor.kernels import json_scanner as scan
+from stream_monitor.profiles.bin_catalog import Knowledge
 from stream_monitor.profiles.records import DeltaRecord, read
 from stream_monitor.replay import Line
 from stream_monitor.stages.contract import Position
@@ -194,7 +195,7 @@ def scanned(reel: tape.Reel, lines: list[bytes]) -> list[bool]:
     ends = np.cumsum([0, *map(len, lines)])
     upto, rows = reel.scan(np.frombuffer(b"".join(lines) + bytes(scan.PADDING), np.uint8), ends, 0)
     assert upto == len(lines)
-    return rows.fast.tolist()
+    return [bool(fast) for fast in rows.fast]
 
 
 def test_steady_events_are_scanned_and_odd_ones_are_not() -> None:

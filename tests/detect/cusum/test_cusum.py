@@ -102,7 +102,7 @@ class Runs:
 
 
 def panes_of(values: F64, pane: int) -> F64:
-    return values[: len(values) // pane * pane].reshape(-1, pane, values.shape[1]).sum(axis=1)
+    return np.asarray(values[: len(values) // pane * pane].reshape(-1, pane, values.shape[1]).sum(axis=1))
 
 
 def bytes_of(cusums: Cusums, rows: I64) -> bytes:

@@ -14,7 +14,7 @@ def sup(before: tuple[float, float], now: tuple[float, float], odds: float) -> f
         p = 1 / (1 + np.exp(-logit))
         q = odds * p / (1 - p + odds * p)
         terms = [(n - k) * np.log1p(-rate) + k * np.log(rate) for (n, k), rate in ((before, p), (now, q))]
-        return -sum(terms)
+        return -float(sum(terms))
 
     return -float(optimize.minimize_scalar(minus, bounds=(-15, 15), method="bounded", options={"xatol": 1e-10}).fun)
 

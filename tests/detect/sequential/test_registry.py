@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from river import drift
+from river import base, drift
 
 from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.config.detection import DetectionSettings
@@ -23,7 +23,7 @@ PANE = 32
 
 def steps(rng: np.random.Generator) -> F64:
     """Normals whose mean jumps up and down, by much and by little."""
-    return rng.normal(size=N) + np.repeat([0, 1, 1.2, -3, 0, 0.1, 0.1, 5], N // 8)
+    return np.asarray(rng.normal(size=N) + np.repeat([0, 1, 1.2, -3, 0, 0.1, 0.1, 5], N // 8))
 
 
 def coin(rng: np.random.Generator) -> F64:
@@ -72,7 +72,7 @@ def rings(detector: Sequential, values: F64, pane: int = 1) -> dict[int, Change]
     return found
 
 
-def river_rings(detector: drift.ADWIN | drift.PageHinkley, values: F64) -> list[int]:
+def river_rings(detector: base.DriftDetector, values: F64) -> list[int]:
     found = []
     for i, x in enumerate(values.tolist()):
         detector.update(x)

@@ -63,7 +63,8 @@ def levels(n: int, seed: int) -> F64:
     """Values whose mean and spread move, many of them equal."""
     rng = np.random.default_rng([n, seed, 1])
     parts = rng.choice([0.0, 0.5, 2.0, -1.0], (2, n // 250))
-    return np.round(rng.normal(size=n) * np.repeat(1 + np.abs(parts[0]), 250) + np.repeat(parts[1], 250), 1)
+    values = rng.normal(size=n) * np.repeat(1 + np.abs(parts[0]), 250) + np.repeat(parts[1], 250)
+    return np.asarray(np.round(values, 1))
 
 
 def stream(name: str, n: int, seed: int = 0) -> F64:

@@ -58,7 +58,7 @@ def pair(rho: float, others: int = 0) -> Draw:
 
 def odd(rng: np.random.Generator, n: int) -> F64:
     """Heavy tails, ties, gaps, and a constant."""
-    x = rng.standard_cauchy((n, 4)) * np.array([1e300, 1.0, 1.0, 0.0])
+    x: F64 = rng.standard_cauchy((n, 4)) * np.array([1e300, 1.0, 1.0, 0.0])
     x[:, 1] = np.round(x[:, 1])
     x[rng.random((n, 4)) < 0.1] = np.nan
     return x
@@ -133,7 +133,7 @@ def test_the_tail_of_a_weighted_sum_is_that_of_chi_squares_where_weights_are_equ
 
 
 def test_the_tail_of_a_weighted_sum_is_that_of_draws() -> None:
-    weights = 0.5 ** np.arange(12)
+    weights: F64 = 0.5 ** np.arange(12.0)
     drawn = (np.random.default_rng(1).chisquare(1, (200_000, 12)) * weights).sum(axis=1)
     for x in (1.0, 3.0, 8.0):
         assert tail_of_weighted(weights, x) == pytest.approx(float(np.mean(drawn >= x)), rel=0.05)

@@ -18,7 +18,7 @@ from stream_monitor.baselines.pinned import PinnedBaseline, PinnedMeasure
 from stream_monitor.baselines.sampled_rows import Embedded
 from stream_monitor.config.settings import Settings
 from stream_monitor.describe.decode.embeddings import as_sent
-from stream_monitor.describe.stage import Describe, Knowledge
+from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import SettingsError
 from stream_monitor.judge.baselines.centroids import Centroid, embedded
 from stream_monitor.judge.detection.multivariate import of_pane
@@ -26,6 +26,7 @@ from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.panes.admission import admit_groups, groups_of
 from stream_monitor.judge.panes.pane import Ids, Places, split
 from stream_monitor.judge.timelines.state import LaneState
+from stream_monitor.profiles.bin_catalog import Knowledge
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.records import MAX_RECORD_BYTES, DeltaRecord, ResetRecord, read
 from stream_monitor.rejudge.log_replay import Terms

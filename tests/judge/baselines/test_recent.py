@@ -11,11 +11,12 @@ import pytest
 
 from stream_monitor.baseline.build import build
 from stream_monitor.baselines.pinned import PinnedBaseline
+from stream_monitor.config.durations import DAY
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import SettingsError
 from stream_monitor.replay import replay
 from stream_monitor.stages.contract import Output
-from tests.streams import DAY, MONDAY, T0, Event, mornings, quick_settings
+from tests.streams import MONDAY, T0, Event, mornings, quick_settings
 
 WINDOWS = {"min_count": 20, "input": [], "outcome": [], "cooldown": "1s"}
 
@@ -104,7 +105,7 @@ def open_days(records: list[Any], measure: str, end: int) -> float:
     """For how many days alerts of a measure were open."""
     mine = [a for a in records if a["measure"] == measure]
     ends = {a["id"]: a["ts"] for a in mine if a["status"] == "resolved"}
-    return sum(ends.get(a["id"], end) - a["opened_ts"] for a in mine if a["status"] == "open") / DAY
+    return float(sum(ends.get(a["id"], end) - a["opened_ts"] for a in mine if a["status"] == "open")) / DAY
 
 
 def test_hours_that_differ_are_in_alert_by_first_values_and_by_the_week_only_when_they_change() -> None:

@@ -32,12 +32,12 @@ from tests.streams import T0, quick_settings
 RNG = np.random.default_rng(20)
 SAMPLES: dict[str, tuple[F64, F64]] = {
     "always 0": (np.zeros(500), np.zeros(300)),
-    "mostly 0": (RNG.random(500) < 0.1, RNG.random(300) < 0.6),
-    "ratings": (RNG.integers(1, 6, 500), RNG.integers(3, 6, 300)),
-    "counts": (RNG.poisson(40, 500), RNG.poisson(60, 300)),
+    "mostly 0": ((RNG.random(500) < 0.1).astype(float), (RNG.random(300) < 0.6).astype(float)),
+    "ratings": (RNG.integers(1, 6, 500).astype(float), RNG.integers(3, 6, 300).astype(float)),
+    "counts": (RNG.poisson(40, 500).astype(float), RNG.poisson(60, 300).astype(float)),
     "normal": (RNG.normal(0, 1, 500), RNG.normal(1, 1, 300)),
     "far away": (RNG.lognormal(3, 1, 500), 500 * RNG.lognormal(3, 1, 300)),
-}  # type: ignore[dict-item]
+}
 
 
 def counted(values: F64, borders: F64) -> I64:

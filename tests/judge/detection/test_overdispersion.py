@@ -65,7 +65,7 @@ def test_what_is_known_does_not_depend_on_batches(batch: int) -> None:
 def test_the_windows_of_a_baseline_are_those_that_would_have_been_judged() -> None:
     rng, filling = np.random.default_rng(1), Filling()
     names = [f"c{i}" for i in range(200)]  # more than a baseline names, so that there is a rest
-    windows = []
+    windows: list[dict[str, int]] = []
     for pane in range(0, 60_000, 500):
         drawn = rng.integers(0, 1 + rng.integers(1, 200), 50)
         values, counts = np.unique(drawn, return_counts=True)
@@ -81,8 +81,8 @@ def test_the_windows_of_a_baseline_are_those_that_would_have_been_judged() -> No
     begun, added = Dispersion(), Dispersion()
     begun.begin([(0, "m", "")], base, filling.category_windows(1_000, baseline), (1_000, 30))
     no = np.zeros(1, np.bool_)
-    for counts in windows[-33:-1]:
-        now = category_counts(baseline, counts, 104)[1]
+    for window in windows[-33:-1]:
+        now = category_counts(baseline, window, 104)[1]
         added.add([(0, "m", "")], Told(base[None], now[None], no, no))
     assert begun.n[0, 0] == added.n[0, 0] == 31 and begun.mean.tolist() == added.mean.tolist()
     assert filling.category_windows(5_000, baseline).starts.tolist() == []

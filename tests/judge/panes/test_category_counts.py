@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.errors import FormatError
@@ -15,6 +15,7 @@ from stream_monitor.judge.panes.category_counts import Counted, add_counted, tog
 from stream_monitor.profiles.delta import CategoricalRows
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
+Row = tuple[tuple[int, str], dict[str, int]]
 ROWS = st.lists(
     st.tuples(
         st.tuples(st.integers(0, 2), st.sampled_from(["c", "d", "é"])),
@@ -24,7 +25,7 @@ ROWS = st.lists(
 )
 
 
-def counted(rows: list[tuple[tuple[int, str], dict[str, int]]]) -> tuple[CategoricalRows, list[tuple[int, str]]]:
+def counted(rows: list[Row]) -> tuple[CategoricalRows, list[tuple[int, str]]]:
     """A table of these rows as it is read, and the key of each row."""
     sizes = [len(counts) for _, counts in rows]
     categories = [name for _, counts in rows for name in counts]
@@ -38,8 +39,9 @@ def counted(rows: list[tuple[tuple[int, str], dict[str, int]]]) -> tuple[Categor
 
 
 @pytest.mark.parametrize("dense", [0, 64])
+@settings(deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=4), st.integers(0, 5))
-def test_many_tables_at_once_are_row_by_row(dense: int, parts: list, cut: int) -> None:
+def test_many_tables_at_once_are_row_by_row(dense: int, parts: list[list[Row]], cut: int) -> None:
     """Each table in two pieces, of which rows of group 0 are left out."""
     tables, rows = [], []
     for at, told in enumerate(parts):

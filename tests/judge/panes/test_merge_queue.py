@@ -47,6 +47,7 @@ from stream_monitor.profiles.names import ALL
 from stream_monitor.profiles.records import (
     DeltaRecord,
     PartitionTime,
+    Record,
     ResetRecord,
     SettingsRecord,
     WatermarkRecord,
@@ -79,8 +80,8 @@ def deltas_of(rng: np.random.Generator, panes: list[int]) -> list[Delta]:
         np.arange(n),
         Coded.of(rng.choice(["1", "2"], n).tolist()),
         {"x": x, "z": rng.normal(0, 3, n)} if rng.random() < 0.8 else {"x": x},
-        {"c": Coded.of(rng.choice(["a", "b", "c", "d", None], n).tolist())},
-        {("s",): Coded.of(rng.choice(["s=1", None], n).tolist())},
+        {"c": Coded.of(rng.choice(np.array(["a", "b", "c", "d", None]), n).tolist())},
+        {("s",): Coded.of(rng.choice(np.array(["s=1", None]), n).tolist())},
     )
     batch = Batch("input", columns, np.repeat(np.array(panes, np.int64), 6), np.full(n, ACCEPTED))
     return [unpack(raw, Delta) for _, raw in pack_deltas(batch, lambda _: KNOWN)]
@@ -116,8 +117,7 @@ def plain(window: Window) -> bytes:
     table = window.numbers
     rows = [
         (at, *(np.asarray(getattr(table, name)[at]).tolist() for name in ("n", "mean", "m2", "low", "high", "counts")))
-        for at in np.argwhere(table.n > 0).tolist()
-        for at in [tuple(at)]
+        for at in map(tuple, np.argwhere(table.n > 0).tolist())
     ]
     categories = [(key, n, sorted(counts.items())) for key, (n, counts) in sorted(window.categories.items())]
     return msgspec.msgpack.encode((window.start, window.size, window.counts.tolist(), rows, categories))
@@ -196,7 +196,7 @@ def test_a_delta_whose_arrays_do_not_fit_is_a_format_error() -> None:
             came(**{name: column})
 
 
-def counted(records: list[Any]) -> dict[tuple[int, int], int]:
+def counted(records: list[Record]) -> dict[tuple[int, int], int]:
     """Events of each final window of a partition's judge that hears these records, by its start and end."""
     judge, found = PartitionJudge(0, RULES, PartitionState(), {}), dict[tuple[int, int], int]()
     for record in records:
@@ -213,7 +213,7 @@ RULES = parse({"time": {"windows": ["1m"]}})
 def test_settings_that_change_while_panes_wait_lose_nothing() -> None:
     text = judged_text(RULES)
     other = judged_text(parse({"time": {"windows": ["1m"]}, "detection": {"recovery": 9}}))
-    rng, records = np.random.default_rng(3), [SettingsRecord("a", text)]
+    rng, records = np.random.default_rng(3), list[Record]([SettingsRecord("a", text)])
     for second in range(150):
         records.append(DeltaRecord(deltas_of(rng, [second * 1_000])))
         now = second * 1_000
@@ -287,7 +287,9 @@ def log_of(seed: int) -> tuple[Any, list[tuple[bytes, int]]]:
     return rules, [(write(record), arrived) for record, arrived in run.log]
 
 
-def judged(log: tuple[Any, list[tuple[bytes, int]]], between: Callable[[PartitionJudge, int], PartitionJudge]) -> list:
+def judged(
+    log: tuple[Any, list[tuple[bytes, int]]], between: Callable[[PartitionJudge, int], PartitionJudge]
+) -> list[bytes]:
     """All that a judge says of a log, with something done to it before each record."""
     rules, records = log
     judge, found = PartitionJudge(0, rules, PartitionState(), {}), list[bytes]()

@@ -20,7 +20,8 @@ from stream_monitor.detect.windows.volume import VolumeRange
 from stream_monitor.errors import SettingsError
 from stream_monitor.judge.detection.sequential import SequentialRules
 from stream_monitor.judge.panes.windows import Window
-from stream_monitor.judge.timelines.timeline import Emptied, Finished, Lane, LaneRules, LaneState
+from stream_monitor.judge.timelines.state import LaneRules, LaneState
+from stream_monitor.judge.timelines.timeline import Emptied, Finished, Lane
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
 from stream_monitor.profiles.names import END
 from stream_monitor.replay import replay
