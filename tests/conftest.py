@@ -4,9 +4,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.local import LocalKafka, class_path, java_binary
+
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")  # no test depends on the machine's pace
 
 LONGEST = "test_promise.py", "failures", "kafka", "test_evaluate.py"
 
