@@ -22,7 +22,7 @@ import orjson
 from benchmarks.soak import Windows
 from stream_monitor.config.settings import Settings, parse
 from stream_monitor.kafka.local import LocalKafka
-from stream_monitor.kafka.topic_reader import Audit
+from stream_monitor.kafka.topic_reader import TopicReader
 from stream_monitor.kafka.topics import ready
 from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service.run import STAGES, Worker, start_workers, stop_workers
@@ -94,7 +94,7 @@ def busy(count: int) -> Iterator[None]:
 
 def read_all(rules: Settings) -> bool:
     """Whether describe has read all labels, and the judge all profiles but the latest."""
-    audit = Audit(rules)
+    audit = TopicReader(rules)
     labels, profiles = audit.partitions("labels"), audit.partitions("profiles")
     unread = [span.end - audit.committed("describe", labels).get(p, 0) for p, span in audit.spans(labels).items()]
     waiting = [span.end - audit.committed("judge", profiles).get(p, 0) for p, span in audit.spans(profiles).items()]
@@ -104,13 +104,13 @@ def read_all(rules: Settings) -> bool:
 def catch_up(folder: Path, events: int, loops: int) -> dict[str, Any]:
     with LocalKafka(folder) as broker:
         rules = rules_for(broker.bootstrap)
-        layout = ready(rules)
+        topology = ready(rules)
         started = time.monotonic()
         fill(rules, events)
         print(f"filled in {time.monotonic() - started:.0f} s", flush=True)
         with busy(loops):
             started = time.monotonic()
-            workers = start_workers(rules, layout, STAGES, 1)
+            workers = start_workers(rules, topology, STAGES, 1)
             windows, peaks, counted = Windows(rules), dict[str, float](), 0
             try:
                 while not (counted >= events and read_all(rules)) and time.monotonic() - started < PATIENCE_S:

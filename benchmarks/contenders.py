@@ -26,15 +26,15 @@ def describe(rules: Settings, count: int) -> dict[str, Any]:
     from stream_monitor.kafka.topics import ready
     from stream_monitor.service.run import describe_loop, judge_loop, tune_collector
 
-    layout = ready(rules)
+    topology = ready(rules)
     name = f"{rules.app}-{uuid.uuid4().hex[:6]}"
     kept = {role: rules.topic(role) for role in ("predictions", "labels", "feedback", "observations")}
     own = parse({
         "app": name, "kafka": {"bootstrap_servers": rules.kafka.bootstrap_servers}, "baseline": {"first": 500},
         "time": {"allowed_lateness": "1s", "max_skew": "1s"}, "topics": {"partitions": 4, "names": kept},
     })  # fmt: skip
-    layout = ready(own)
-    loop: Any = describe_loop(KafkaClient(own, "describe"), own, layout, time.monotonic)
+    topology = ready(own)
+    loop: Any = describe_loop(KafkaClient(own, "describe"), own, topology, time.monotonic)
     seen, commits = 0, list[tuple[int, float]]()
 
     def listen(report: Any) -> None:
@@ -44,14 +44,14 @@ def describe(rules: Settings, count: int) -> dict[str, Any]:
 
     loop.on_commit = listen
     judge_client = KafkaClient(own, "judge")
-    warm: Any = judge_loop(judge_client, own, layout, time.monotonic)
+    warm: Any = judge_loop(judge_client, own, topology, time.monotonic)
     # The first third is not timed: there the judge learns the edges, which any run older than a minute has.
     while seen < count // 3:
         loop.tick(0.05)
     while not warm.ready or any(lag > 0 for lag in lags(warm).values()):
         warm.tick(0.1)
     warm.commit()
-    while not heard(loop.stage.knowledge, warm.stage):
+    while not heard(loop.stage.catalog, warm.stage):
         for value in loop.client.table("baselines"):
             loop.on_table(value)
     tune_collector()
@@ -64,13 +64,13 @@ def describe(rules: Settings, count: int) -> dict[str, Any]:
     return {"events_per_s": (last - first) / (ended - started)}
 
 
-def heard(knowledge: Any, judge: Any) -> bool:
+def heard(catalog: Any, judge: Any) -> bool:
     """Whether describe knows the edges of all models, which the judge has made."""
-    models = [model for seat in judge.seats.values() for model in seat.judge.models.values()]
-    edges = {model.state.model: model.lanes["input"].state.edges.keys() for model in models}
+    models = [model for assignment in judge.assignments.values() for model in assignment.judge.models.values()]
+    edges = {model.state.model: model.timelines["input"].state.edges.keys() for model in models}
     if not edges or not all(edges.values()):
         raise SystemExit("the untimed part is too short: the judge has no edges of some model yet; raise --events")
-    return all(known <= knowledge.of(name, "input").edges.keys() for name, known in edges.items())
+    return all(known <= catalog.of(name, "input").edges.keys() for name, known in edges.items())
 
 
 def lags(loop: Any) -> dict[Any, int]:

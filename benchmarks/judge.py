@@ -12,8 +12,8 @@ from stream_monitor.describe.aggregate.delta_writer import Batch, pack_deltas, p
 from stream_monitor.describe.aggregate.grouping import ACCEPTED
 from stream_monitor.describe.decode.columns import Coded, Columns
 from stream_monitor.judge.stage import Judge
-from stream_monitor.profiles.bin_catalog import Knowledge
-from stream_monitor.profiles.records import PartitionTime, WatermarkRecord, write
+from stream_monitor.profiles.bin_catalog import BinCatalog
+from stream_monitor.profiles.records import PartitionTime, WatermarkRecord, write_record
 from stream_monitor.replay import Line
 from stream_monitor.service.run import tune_collector
 from stream_monitor.stages.contract import Position
@@ -27,17 +27,17 @@ FEW, PARTS, SPAN, FEW_EVENTS = 2, 6, 200, 3
 """Two models whose past is judged again: deltas of 200 panes each from six workers, three events a pane in each."""
 
 
-def deltas(rng: np.random.Generator, second: int, knowledge: Knowledge) -> list[bytes]:
+def deltas(rng: np.random.Generator, second: int, catalog: BinCatalog) -> list[bytes]:
     """One pane of a second of every model."""
     packed: list[bytes] = []
     pane = np.full(EVENTS, START + second * 1_000)
     for model in range(MODELS):
-        packed += _delta(rng, f"model-{model}", pane, (NUMBERS, CATEGORIES), knowledge)
+        packed += _delta(rng, f"model-{model}", pane, (NUMBERS, CATEGORIES), catalog)
     return packed
 
 
 def _delta(
-    rng: np.random.Generator, name: str, pane: I64, measures: tuple[int, int], knowledge: Knowledge
+    rng: np.random.Generator, name: str, pane: I64, measures: tuple[int, int], catalog: BinCatalog
 ) -> list[bytes]:
     """Events of a model in these panes, with so many numbers and categories."""
     events, levels = len(pane), [f"level-{k}" for k in range(20)]
@@ -45,7 +45,7 @@ def _delta(
     columns.numeric = {f"n{i}": rng.normal(10, 3, events) for i in range(measures[0])}
     columns.categorical = {f"c{i}": Coded(rng.integers(0, 20, events), levels) for i in range(measures[1])}
     batch = Batch("input", columns, pane, np.full(events, ACCEPTED))
-    return [raw for _, raw in pack_deltas(batch, lambda model: knowledge.of(model, "input"))]
+    return [raw for _, raw in pack_deltas(batch, lambda model: catalog.of(model, "input"))]
 
 
 class _Run:
@@ -53,22 +53,24 @@ class _Run:
 
     def __init__(self, sections: dict[str, object]) -> None:
         tune_collector()  # as a worker does
-        self.judge, self.knowledge, self._offset = Judge(parse(sections), 1), Knowledge(), 0
+        self.judge, self.catalog, self._offset = Judge(parse(sections), 1), BinCatalog(), 0
         self.judge.assign({("profiles", 0): Position(0, "")}, {})
 
     def hear(self, records: list[bytes], watermark: int) -> float:
         """Seconds that these records took, and the watermark after them."""
         records.append(
-            write(WatermarkRecord(1, [PartitionTime(0, watermark, watermark, watermark, watermark, False, False)]))
+            write_record(
+                WatermarkRecord(1, [PartitionTime(0, watermark, watermark, watermark, watermark, False, False)])
+            )
         )
         started = time.perf_counter()
         while records:
             lines = [Line(value, self._offset + i, START) for i, value in enumerate(records)]
-            self.judge.step("profiles", lines)
+            self.judge.process("profiles", lines)
             self._offset, records = self._offset + len(lines), []
             for output in self.judge.flush({}):
                 if output.role == "baselines":
-                    self.knowledge.learn(output.value)
+                    self.catalog.apply(output.value)
                 elif output.role == "profiles":
                     records.append(output.value)
             self.judge.committed()
@@ -83,7 +85,7 @@ def measure_panes_per_s(seconds: int = 180, warm: int = 60, sequential: Sequence
     rng, run = np.random.default_rng(1), _Run({"baseline": {"first": 1_000}, "detection": {"input": sequential}})
     spent = 0.0
     for second in range(seconds):
-        took = run.hear(pack_records(deltas(rng, second, run.knowledge)), START + second * 1_000)
+        took = run.hear(pack_records(deltas(rng, second, run.catalog)), START + second * 1_000)
         spent += took if second >= warm else 0.0
     return (seconds - warm) * MODELS * (NUMBERS + CATEGORIES) / spent
 
@@ -98,7 +100,7 @@ def again_measure_panes_per_s(rounds: int = 25, warm: int = 10, sequential: Sequ
             record
             for _ in range(PARTS)
             for model in range(FEW)
-            for record in pack_records(_delta(rng, f"model-{model}", pane, (4, 2), run.knowledge))
+            for record in pack_records(_delta(rng, f"model-{model}", pane, (4, 2), run.catalog))
         ]
         took = run.hear(records, START + (at + 1) * SPAN * 1_000)
         spent += took if at >= warm else 0.0

@@ -24,10 +24,10 @@ from benchmarks.soak import Producer
 from stream_monitor.config.settings import Settings, parse
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.local import LocalKafka
-from stream_monitor.kafka.topic_reader import Audit
+from stream_monitor.kafka.topic_reader import TopicReader
 from stream_monitor.kafka.topics import ready
 from stream_monitor.service.run import STAGES, Worker, start_workers, stop_workers
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 
 BOUND_S = 15.0
 SHOWN_S = 5.0
@@ -53,7 +53,7 @@ def produce(rules: Settings, rate: int) -> None:
     Producer(rules, rate).run()
 
 
-def committed(audit: Audit, role: str) -> int:
+def committed(audit: TopicReader, role: str) -> int:
     """Asked again where a busy broker does not tell: this measures workers."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
@@ -65,7 +65,7 @@ def committed(audit: Audit, role: str) -> int:
             time.sleep(0.5)
 
 
-def await_work(audit: Audit, role: str, worker: Worker) -> None:
+def await_work(audit: TopicReader, role: str, worker: Worker) -> None:
     """Until the worker has committed something of its own."""
     before, deadline = committed(audit, role), time.monotonic() + PATIENCE_S
     while committed(audit, role) <= before:
@@ -87,9 +87,9 @@ def seconds_to_stop(worker: Worker) -> float:
     return time.monotonic() - started
 
 
-def measure(rules: Settings, layout: Layout, stops: int) -> dict[str, list[float]]:
-    audit, rng = Audit(rules), random.Random(1)
-    running = {worker.role: worker for worker in start_workers(rules, layout, STAGES, 1)}
+def measure(rules: Settings, topology: Topology, stops: int) -> dict[str, list[float]]:
+    audit, rng = TopicReader(rules), random.Random(1)
+    running = {worker.role: worker for worker in start_workers(rules, topology, STAGES, 1)}
     took: dict[str, list[float]] = {role: [] for role in STAGES}
     try:
         for _ in range(stops):
@@ -98,7 +98,7 @@ def measure(rules: Settings, layout: Layout, stops: int) -> dict[str, list[float
                 time.sleep(rng.random() * 2)  # at any moment between two commits
                 took[role].append(seconds_to_stop(running[role]))
                 print(f"{time.time():.1f} {role}: {took[role][-1]:.1f} s", flush=True)
-                (running[role],) = start_workers(rules, layout, [role], 1)
+                (running[role],) = start_workers(rules, topology, [role], 1)
     finally:
         stop_workers(list(running.values()))
     return took
@@ -112,14 +112,14 @@ def told(role: str, took: Sequence[float]) -> str:
 
 def under_load(options: argparse.Namespace, bootstrap: str) -> dict[str, list[float]]:
     rules = rules_for(bootstrap)
-    layout = ready(rules)
+    topology = ready(rules)
     context = multiprocessing.get_context("spawn")
     load = [context.Process(target=spin) for _ in range(options.busy)]
     load.append(context.Process(target=produce, args=(rules, options.rate)))
     for process in load:
         process.start()
     try:
-        return measure(rules, layout, options.stops)
+        return measure(rules, topology, options.stops)
     finally:
         for process in load:
             process.kill()

@@ -17,7 +17,7 @@ from typing import Any
 
 from stream_monitor.config.settings import Settings, parse
 from stream_monitor.kafka.local import LocalKafka
-from stream_monitor.kafka.topic_reader import Audit
+from stream_monitor.kafka.topic_reader import TopicReader
 from stream_monitor.kafka.topics import ready
 from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service.run import start_workers, stop_workers
@@ -26,14 +26,14 @@ LABELS = 1_000
 PATIENCE_S = 300.0
 
 
-def lag(audit: Audit, role: str) -> int:
+def lag(audit: TopicReader, role: str) -> int:
     """Records of a topic that describe has not committed."""
     parts = audit.partitions(role)
     spans, committed = audit.spans(parts), audit.committed("describe", parts)
     return sum(span.end - committed.get(part, span.first) for part, span in spans.items())
 
 
-def seconds_until_read(audit: Audit, role: str) -> float:
+def seconds_until_read(audit: TopicReader, role: str) -> float:
     started = time.monotonic()
     while lag(audit, role):
         if time.monotonic() - started > PATIENCE_S:
@@ -43,9 +43,9 @@ def seconds_until_read(audit: Audit, role: str) -> float:
 
 
 def takeover(rules: Settings, pending: int) -> dict[str, Any]:
-    layout, feed, audit = ready(rules), EventWriter(rules), Audit(rules)
-    describes = start_workers(rules, layout, ["describe"], 2)
-    judges = start_workers(rules, layout, ["judge"], 1)
+    topology, feed, audit = ready(rules), EventWriter(rules), TopicReader(rules)
+    describes = start_workers(rules, topology, ["describe"], 2)
+    judges = start_workers(rules, topology, ["judge"], 1)
     try:
         for i in range(pending):
             event = {"id": f"{i}", "ts": int(time.time() * 1000), "features": {"x": i % 97}, "prediction": i % 2 == 0}

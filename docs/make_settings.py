@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from stream_monitor.config.durations import Duration, Pace, format_duration
+from stream_monitor.config.durations import Duration, WindowSpec, format_duration
 from stream_monitor.config.settings import Settings
 
 HEAD = """# Settings
@@ -34,7 +34,7 @@ def shown(field: Any) -> str:
     default = field.get_default(call_default_factory=True)
     if Duration.__metadata__[1] in field.metadata:  # type: ignore[attr-defined]
         return format_duration(default)
-    if isinstance(default, tuple) and default and isinstance(default[0], Pace):
+    if isinstance(default, tuple) and default and isinstance(default[0], WindowSpec):
         return ", ".join(map(str, default))
     if (
         isinstance(default, tuple)

@@ -23,7 +23,7 @@ MOST = 20
 """Names that a message lists."""
 
 
-def meant(name: str, known: Collection[str], what: str) -> str:
+def suggest(name: str, known: Collection[str], what: str) -> str:
     """The end of a message about a name that is not there: the nearest that is, or those there are, called `what`."""
     if near := get_close_matches(name, known, 1, 0.5):
         return f"did you mean {near[0]!r}?"

@@ -20,11 +20,11 @@ def made_private(folder: Path, mode: int = 0o700) -> Path:
     whole.mkdir(mode=mode, exist_ok=True)
     real = whole.resolve(strict=True)  # a link that somebody changes later leads nobody astray
     for place in (whole, *reversed(real.parents), real):
-        _demand_private(place, place == real)
+        _require_private(place, place == real)
     return real
 
 
-def _demand_private(place: Path, last: bool) -> None:
+def _require_private(place: Path, last: bool) -> None:
     told = os.lstat(place)
     if told.st_uid not in (0, os.geteuid()):
         raise PermissionError(f"{place} belongs to user {told.st_uid}, not to us")

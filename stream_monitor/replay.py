@@ -19,13 +19,13 @@ from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.stage import Describe
 from stream_monitor.judge.stage import Judge
-from stream_monitor.profiles.bin_catalog import Knowledge
-from stream_monitor.profiles.records import ResetRecord, write
+from stream_monitor.profiles.bin_catalog import BinCatalog
+from stream_monitor.profiles.records import ResetRecord, write_record
 from stream_monitor.stages.contract import Message, Output, Partition, PartitionStatus, Position
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 
 BATCH = 20_000
-ONE = Layout(1, 1, 1)
+ONE = Topology(1, 1, 1)
 
 
 class Line(NamedTuple):
@@ -84,13 +84,13 @@ class Driver:
     With a layout it takes messages of a range of topics, else lines of files, merged by time.
     """
 
-    def __init__(self, settings: Settings, knowledge: Knowledge, layout: Layout | None = None) -> None:
-        self._abreast = layout is None
-        layout = layout or ONE
-        self.describe = Describe(settings, layout, knowledge)
+    def __init__(self, settings: Settings, catalog: BinCatalog, topology: Topology | None = None) -> None:
+        self._merged_by_time = topology is None
+        topology = topology or ONE
+        self.describe = Describe(settings, topology, catalog)
         self.started = int(time.time() * 1000)
         self.events = 0
-        counts = {role: layout.observations if role == "observations" else layout.inputs for role in ROLES_IN}
+        counts = {role: topology.observations if role == "observations" else topology.inputs for role in ROLES_IN}
         self.parts: list[Partition] = [(role, number) for role, count in counts.items() for number in range(count)]
         self._offsets: dict[str, int] = defaultdict(int)
         self.describe.assign({part: Position(0, "") for part in self.parts}, {})
@@ -106,7 +106,7 @@ class Driver:
 
     def take(self, role: str, messages: Sequence[Message]) -> None:
         """Take in messages of one topic."""
-        self.describe.step(role, messages)
+        self.describe.process(role, messages)
         self.events += len(messages)
 
     def commit(self, ended: Collection[Partition]) -> list[Output]:
@@ -116,13 +116,14 @@ class Driver:
         self.describe.committed()
         return outputs
 
-    def ahead(self, ended: Collection[Partition]) -> set[Partition]:
+    def partitions_to_pause(self, ended: Collection[Partition]) -> set[Partition]:
         """Partitions that should wait for slower ones."""
-        return self.describe.ahead(self._status(ended))
+        return self.describe.partitions_to_pause(self._status(ended))
 
     def _status(self, ended: Collection[Partition]) -> dict[Partition, PartitionStatus]:
         return {
-            part: PartitionStatus(part in ended, False, part in ended, abreast=self._abreast) for part in self.parts
+            part: PartitionStatus(part in ended, False, part in ended, merged_by_time=self._merged_by_time)
+            for part in self.parts
         }
 
 
@@ -134,11 +135,11 @@ class Replay:
         settings: Settings,
         publish: Callable[[Output], None],
         pinned: Iterable[PinnedBaseline] = (),
-        layout: Layout | None = None,
+        topology: Topology | None = None,
     ) -> None:
         self.publish = publish
-        self.knowledge = Knowledge()
-        self.driver = Driver(settings, self.knowledge, layout)
+        self.catalog = BinCatalog()
+        self.driver = Driver(settings, self.catalog, topology)
         self.judge = Judge(settings, 1)
         self._profiles = 0
         self.judge.assign({("profiles", 0): Position(0, "")}, {})
@@ -148,12 +149,12 @@ class Replay:
     def pin(self, baseline: PinnedBaseline) -> None:
         """Put a baseline in force from the first pane not yet closed."""
         for record in baseline.records():
-            self._judge(write(record))
+            self._judge(write_record(record))
         self._pass_on()
 
     def reset(self, record: ResetRecord) -> None:
         """Forget baselines."""
-        self._judge(write(record))
+        self._judge(write_record(record))
         self._pass_on()
 
     def feed(self, lines: Iterable[tuple[str, bytes]]) -> None:
@@ -175,7 +176,7 @@ class Replay:
         self._pass_on()
 
     def _judge(self, value: bytes) -> None:
-        self.judge.step("profiles", [Line(value, self._profiles, self.driver.started)])
+        self.judge.process("profiles", [Line(value, self._profiles, self.driver.started)])
         self._profiles += 1
 
     def _pass_on(self) -> None:
@@ -183,7 +184,7 @@ class Replay:
             if output.role == "profiles":
                 self._judge(output.value)
             elif output.role == "baselines":
-                self.knowledge.learn(output.value)
+                self.catalog.apply(output.value)
                 self.publish(output)
             elif output.role != "state":
                 self.publish(output)

@@ -15,11 +15,11 @@ from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
 from stream_monitor.kafka.interface import Aborted, Batch
 from stream_monitor.kafka.loop import Loop
-from stream_monitor.profiles.records import PinRecord, ResetRecord, write
+from stream_monitor.profiles.records import PinRecord, ResetRecord, write_record
 from stream_monitor.replay import Replay
 from stream_monitor.service.run import describe_loop, judge_loop
 from stream_monitor.stages.contract import Output, PartitionStatus
-from stream_monitor.stages.topology import Layout, partition_of
+from stream_monitor.stages.topology import Topology, partition_of
 from tests.streams import Event
 
 ROUNDS = 60
@@ -68,7 +68,7 @@ def by_replay(
     resets: Sequence[ResetRecord] = (),
 ) -> Result:
     """A replay has no schedule, so it runs once for all the schedules that are held against it."""
-    told = [write(record) for record in controls(pinned, resets)]
+    told = [write_record(record) for record in controls(pinned, resets)]
     key = rules.model_dump_json(), tuple(events), tuple(told)
     if key not in _replayed:
         _replayed[key] = _replay(events, rules, pinned, resets)
@@ -135,7 +135,7 @@ class Cluster:
         self.now = 1_800_000_000_000
         counts = dict.fromkeys((*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT, *ROLES_OPTIONAL), partitions)
         self.broker = MemoryBroker(counts, lambda: self.now)
-        self.layout = Layout(partitions, partitions, partitions)
+        self.topology = Topology(partitions, partitions, partitions)
         self.loops: dict[str, list[Loop]] = {"describe": [], "judge": []}
 
     def crash(self, step: str) -> None:
@@ -145,7 +145,7 @@ class Cluster:
     def start(self, role: str) -> None:
         client = self.client_type(self.broker, role, self.crash)
         make = {"describe": describe_loop, "judge": judge_loop}[role]
-        loop = make(client, self.rules, self.layout, lambda: self.now / 1000)
+        loop = make(client, self.rules, self.topology, lambda: self.now / 1000)
         if role == "describe":
             loop.__class__ = EndingLoop
         self.loops[role].append(loop)
@@ -202,7 +202,7 @@ def by_cluster(
     cluster = Cluster(rules, partitions, seed, crashes, Hasty if at_once else MemoryClient)
     rng = cluster.rng
     for record in controls(pinned, resets):
-        cluster.broker.append("profiles", write(record), number=partition_of(record.model, partitions))
+        cluster.broker.append("profiles", write_record(record), number=partition_of(record.model, partitions))
     for role in ("describe", "judge") * workers:
         cluster.start(role)
     queues: dict[tuple[str, int], list[Event]] = defaultdict(list)

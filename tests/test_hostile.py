@@ -108,7 +108,7 @@ def test_a_flood_of_models_is_bounded_and_still_counted() -> None:
     metrics = [json.loads(value) for value in out["metrics"]]
     assert sum(m["count"] for m in metrics if m["kind"] == "traffic") == 3_000
     assert len({m["model"] for m in metrics}) == 51
-    assert len(run.judge.seats[0].judge.models) <= 51
+    assert len(run.judge.assignments[0].judge.models) <= 51
 
 
 def test_numbers_at_the_end_of_the_floats_do_not_stop_anything() -> None:

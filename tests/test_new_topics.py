@@ -8,7 +8,7 @@ import pytest
 
 from stream_monitor.errors import RestoreError
 from stream_monitor.judge.stage import Judge
-from stream_monitor.profiles.bin_catalog import Knowledge, ProgressRecord, notice_output
+from stream_monitor.profiles.bin_catalog import BinCatalog, ProgressRecord, notice_output
 from tests.schedules import Cluster, die
 from tests.streams import T0, shop
 from tests.upgrade.sample import feed, load, restore, rules
@@ -32,9 +32,9 @@ def running() -> Cluster:
 def restarted(cluster: Cluster, stage: str, accept: bool = False) -> Cluster:
     """The worker of a stage dies, and another one comes."""
     die(cluster.loops[stage].pop())
-    layout, cluster.layout = cluster.layout, cluster.layout.__class__(2, 2, 2, accept_new_topics=accept)
+    topology, cluster.topology = cluster.topology, cluster.topology.__class__(2, 2, 2, accept_new_topics=accept)
     cluster.start(stage)
-    cluster.layout = layout
+    cluster.topology = topology
     return cluster
 
 
@@ -182,14 +182,14 @@ def test_a_judge_whose_offsets_went_with_the_topic_knows_by_its_snapshots_that_i
     for number in range(2):
         judge_of(cluster).snapshot(number)
     cluster.loops["judge"][0].commit()
-    models = len(judge_of(cluster).seats[0].judge.models)
+    models = len(judge_of(cluster).assignments[0].judge.models)
     cluster.broker.make_anew("profiles")
     cluster.broker.group("judge").offsets.clear()
     restarted(cluster, "judge")
     assert "offset is gone" in str(cluster.loops["judge"][0].failure)
     restarted(cluster, "judge", accept=True)
     loop = cluster.loops["judge"][0]
-    assert loop.failure is None and len(judge_of(cluster).seats[0].judge.models) == models > 0
+    assert loop.failure is None and len(judge_of(cluster).assignments[0].judge.models) == models > 0
     loop.commit()
     restarted(cluster, "judge")
     assert cluster.loops["judge"][0].failure is None
@@ -218,7 +218,7 @@ def test_a_snapshot_is_missed_although_a_foreign_record_lies_on_its_topic() -> N
 
 def test_a_judge_that_comes_back_tells_whether_workers_must_wait() -> None:
     """What it told last lies on a compacted topic, and it may hold less by now."""
-    cluster, knowledge = running(), Knowledge()
+    cluster, catalog = running(), BinCatalog()
     for number in range(2):
         told = ProgressRecord(T0, number, wait=True)
         cluster.broker.append("baselines", notice_output(told)[1], told.key(), 0)
@@ -227,5 +227,5 @@ def test_a_judge_that_comes_back_tells_whether_workers_must_wait() -> None:
         cluster.loops["judge"][0].tick(0)
         cluster.loops["judge"][0].commit()
     for _, value in cluster.broker.values("baselines"):
-        knowledge.learn(value)
-    assert not knowledge.wait
+        catalog.apply(value)
+    assert not catalog.wait

@@ -19,9 +19,9 @@ def start(cluster: Cluster, stage: str, *skips: Skip) -> None:
     for loop in cluster.loops[stage]:
         die(loop)
     cluster.loops[stage].clear()
-    layout, cluster.layout = cluster.layout, cluster.layout.__class__(2, 2, 2, skips=skips)
+    topology, cluster.topology = cluster.topology, cluster.topology.__class__(2, 2, 2, skips=skips)
     cluster.start(stage)
-    cluster.layout = layout
+    cluster.topology = topology
 
 
 def foreign(cluster: Cluster, role: str, number: int) -> Skip:

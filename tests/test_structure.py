@@ -13,10 +13,10 @@ from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import SettingsError
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import PartitionState
-from stream_monitor.profiles.bin_catalog import Knowledge
-from stream_monitor.profiles.records import DeltaRecord, read, write
+from stream_monitor.profiles.bin_catalog import BinCatalog
+from stream_monitor.profiles.records import DeltaRecord, read_record, write_record
 from stream_monitor.stages.contract import Position
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from tests.judge.logs import recorded
 from tests.schedules import Cluster
 from tests.streams import quick_settings, shop
@@ -31,7 +31,7 @@ OTHERS: list[dict[str, Any]] = [
 
 def committed(settings: Settings) -> dict[tuple[str, int], Position]:
     """What a describe worker with these settings commits."""
-    stage = Describe(settings, Layout(1, 1, 1), Knowledge())
+    stage = Describe(settings, Topology(1, 1, 1), BinCatalog())
     parts = [("predictions", 0), ("labels", 0), ("feedback", 0), ("observations", 0)]
     stage.assign({part: Position(0, "") for part in parts}, {})
     list(stage.flush({}))
@@ -42,22 +42,22 @@ def committed(settings: Settings) -> dict[tuple[str, int], Position]:
 def test_a_describe_worker_of_another_structure_is_refused_by_what_the_app_committed(other: dict[str, Any]) -> None:
     offsets = committed(quick_settings())
     assert offsets.keys() >= {("predictions", 0), ("labels", 0)}
-    Describe(quick_settings(), Layout(1, 1, 1), Knowledge()).assign(offsets, {})
+    Describe(quick_settings(), Topology(1, 1, 1), BinCatalog()).assign(offsets, {})
     for part, position in offsets.items():
         with pytest.raises(SettingsError, match="another app name"):
-            Describe(quick_settings(**other), Layout(1, 1, 1), Knowledge()).assign({part: position}, {})
+            Describe(quick_settings(**other), Topology(1, 1, 1), BinCatalog()).assign({part: position}, {})
 
 
 def test_embeddings_of_another_width_are_refused_and_new_ones_are_not() -> None:
-    offsets, layout = committed(quick_settings(embeddings={"v": 4})), Layout(1, 1, 1)
-    Describe(quick_settings(embeddings={"v": 4, "w": 8}), layout, Knowledge()).assign(offsets, {})
-    Describe(quick_settings(), layout, Knowledge()).assign(offsets, {})
+    offsets, topology = committed(quick_settings(embeddings={"v": 4})), Topology(1, 1, 1)
+    Describe(quick_settings(embeddings={"v": 4, "w": 8}), topology, BinCatalog()).assign(offsets, {})
+    Describe(quick_settings(), topology, BinCatalog()).assign(offsets, {})
     with pytest.raises(SettingsError, match=r"embeddings\.v has 8 numbers here and 4"):
-        Describe(quick_settings(embeddings={"v": 8}), layout, Knowledge()).assign(offsets, {})
+        Describe(quick_settings(embeddings={"v": 8}), topology, BinCatalog()).assign(offsets, {})
 
 
 def said(judge: PartitionJudge, records: list[Any]) -> list[bytes]:
-    return [msgspec.json.encode(s, enc_hook=repr) for record in records for s in judge.hear(record, 0)]
+    return [msgspec.json.encode(s, enc_hook=repr) for record in records for s in judge.process(record, 0)]
 
 
 @pytest.mark.parametrize("other", [*OTHERS, {"embeddings": {"v": 8}}])
@@ -78,7 +78,7 @@ def test_a_delta_without_its_structure_counts_as_the_apps() -> None:
     log = [record for record, _ in recorded(own, [(e.role, e.raw) for e in shop(3, 300)]).log]
     former = [msgspec.structs.replace(r, structure="", widths={}) if isinstance(r, DeltaRecord) else r for r in log]
     first, second = (PartitionJudge(0, own, PartitionState(), {}) for _ in range(2))
-    assert said(first, [read(write(r)) for r in former]) == said(second, log)
+    assert said(first, [read_record(write_record(r)) for r in former]) == said(second, log)
 
 
 def test_a_worker_of_another_structure_joins_a_running_app_and_stops_before_it_publishes() -> None:

@@ -12,17 +12,17 @@ from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.baselines.pinned import PinnedBaseline, PinnedMeasure
 from stream_monitor.baselines.sampled_rows import WINDOW_ROWS
 from stream_monitor.config.detection import BaselineSettings, SampleSettings, TimeSettings
-from stream_monitor.config.durations import Pace, ms
+from stream_monitor.config.durations import WindowSpec, ms
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import TableError
 from stream_monitor.events.files import SUFFIXES, read_table
 from stream_monitor.events.rejects import Rejects
 from stream_monitor.judge.model import ModelJudge
 from stream_monitor.judge.model_state import new_state
-from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.measures import JOINT
-from stream_monitor.profiles.names import ALL, END
-from stream_monitor.profiles.records import DeltaRecord, read
+from stream_monitor.profiles.names import ALL_SEGMENTS, END
+from stream_monitor.profiles.records import DeltaRecord, read_record
 from stream_monitor.replay import BATCH, Driver, read_files
 from stream_monitor.wire.msgpack_arrays import pack
 
@@ -98,7 +98,7 @@ class _Making:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.driver = Driver(settings, Knowledge())
+        self.driver = Driver(settings, BinCatalog())
         self.models: dict[str, ModelJudge] = {}
         self.embeddings: dict[str, Embeddings] = {}
         self.built = Built([])
@@ -112,7 +112,7 @@ class _Making:
             if output.role == "dead-letters":
                 self.built.rejects.take(output.value)
             elif output.role == "profiles":
-                record = read(output.value)
+                record = read_record(output.value)
                 if isinstance(record, DeltaRecord):
                     self._feed(record)
 
@@ -132,19 +132,19 @@ class _Making:
         """All that is normal of a model, or of that version, under this name."""
         judge = self.models[model]
         found = _measures(judge, name)
-        lane = judge.lanes["input"]
-        if (rows := lane.joint.made()) is not None:
-            baseline = Baseline(name, lane.state.closed, len(rows), {"other": len(rows)}, len(rows))
-            found.append(PinnedMeasure("input", ALL, JOINT, baseline, rows=pack(rows)))
+        timeline = judge.timelines["input"]
+        if (rows := timeline.joint.made()) is not None:
+            baseline = Baseline(name, timeline.state.closed_until, len(rows), {"other": len(rows)}, len(rows))
+            found.append(PinnedMeasure("input", ALL_SEGMENTS, JOINT, baseline, rows=pack(rows)))
             if version is None:  # a centroid is one for all versions
-                found.extend(self.embeddings[model].measures(rows, name, lane.rules.limits))
+                found.extend(self.embeddings[model].measures(rows, name, timeline.rules.limits))
         return found
 
 
 def _timeless(settings: Settings) -> Settings:
     """Settings under which a whole file is one pane and no value makes a baseline before all are there."""
     time = TimeSettings.model_construct(
-        **{**dict(settings.time), "pane": EVER, "windows": (Pace.tumbling(EVER),), "allowed_lateness": EVER}
+        **{**dict(settings.time), "pane": EVER, "windows": (WindowSpec.tumbling(EVER),), "allowed_lateness": EVER}
     )
     baseline = BaselineSettings.model_construct(first=2**62)
     sample = SampleSettings(rows=WINDOW_ROWS if settings.sample.rows else 0)
@@ -153,14 +153,14 @@ def _timeless(settings: Settings) -> Settings:
 
 def _measures(judge: ModelJudge, name: str) -> list[PinnedMeasure]:
     found: list[PinnedMeasure] = []
-    for lane in judge.lanes.values():
-        for _ in lane.advance(END):
+    for timeline in judge.timelines.values():
+        for _ in timeline.advance(END):
             pass
-        for _ in lane.normal.complete_all():
+        for _ in timeline.baseline_manager.complete_all():
             pass
-        for (segment, measure), baseline in sorted(lane.state.baselines.shared.items()):
+        for (segment, measure), baseline in sorted(timeline.state.baselines.shared.items()):
             baseline.name = name
-            edges = lane.state.edges.get(measure) if baseline.counts is not None else None
-            borders = edges.borders if edges is not None else None
-            found.append(PinnedMeasure(lane.state.name, segment, measure, baseline, borders))
+            edges = timeline.state.edges.get(measure) if baseline.counts is not None else None
+            borders = edges.edges if edges is not None else None
+            found.append(PinnedMeasure(timeline.state.name, segment, measure, baseline, borders))
     return found

@@ -8,7 +8,7 @@ from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import Settings
 from stream_monitor.kafka.topics import ready
 from stream_monitor.kafka.writer import write_records
-from stream_monitor.profiles.records import PinRecord, ResetRecord, write
+from stream_monitor.profiles.records import PinRecord, ResetRecord, write_record
 from stream_monitor.stages.topology import partition_of
 
 
@@ -33,5 +33,5 @@ def reset(settings: Settings, record: ResetRecord) -> int:
 
 def _write(settings: Settings, records: Sequence[PinRecord | ResetRecord], name: str, failure: str) -> None:
     partitions = ready(settings).profiles
-    placed = [(partition_of(record.model, partitions), write(record)) for record in records]
+    placed = [(partition_of(record.model, partitions), write_record(record)) for record in records]
     write_records(settings, "profiles", placed, name, failure)

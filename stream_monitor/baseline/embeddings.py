@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import xxhash
 
-from stream_monitor.baselines.baseline import Filling
+from stream_monitor.baselines.baseline import BaselineBuilder
 from stream_monitor.baselines.pinned import PinnedMeasure
 from stream_monitor.baselines.sampled_rows import BASELINE_ROWS, ENOUGH, Rows
 from stream_monitor.profiles.bins import make_edges
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.measures import distance_of
-from stream_monitor.profiles.names import ALL
+from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.types import F32, F64
 
 Sample = tuple[np.ndarray, F32]
@@ -50,10 +50,10 @@ class Embeddings:
             if n >= ENOUGH:
                 centroid, measure = vectors.mean(axis=0), distance_of(feature)
                 apart: F64 = np.linalg.norm(vectors - centroid, axis=1) * n / (n - 1)
-                edges, filling = make_edges(apart, limits.get(measure, ())), Filling(events=len(apart))
+                edges, filling = make_edges(apart, limits.get(measure, ())), BaselineBuilder(events=len(apart))
                 filling.add_only_values(0, [apart], len(apart))
                 baseline = filling.finish(name, 0, edges)
-                yield PinnedMeasure("input", ALL, measure, baseline, edges.borders, centroid=centroid)
+                yield PinnedMeasure("input", ALL_SEGMENTS, measure, baseline, edges.edges, centroid=centroid)
 
     def _settle(self, name: str) -> None:
         parts = [*self._waiting.pop(name, ())]

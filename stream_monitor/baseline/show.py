@@ -13,7 +13,7 @@ from stream_monitor.baselines.pinned import PinnedBaseline, PinnedMeasure
 from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, read_notice
 from stream_monitor.profiles.integers import are_whole, whole
 from stream_monitor.profiles.measures import JOINT, VOLUME, is_distance
-from stream_monitor.profiles.names import ALL, NEVER
+from stream_monitor.profiles.names import ALL_SEGMENTS, NEVER
 from stream_monitor.profiles.numeric_table import quantile
 from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.terminal import Column, Table, visible
@@ -26,22 +26,24 @@ NAMES, NAME = 3, 40
 """Categories that a row shows, and characters of each."""
 
 
-def in_force(notices: Iterable[bytes]) -> list[PinnedBaseline]:
+def active(notices: Iterable[bytes]) -> list[PinnedBaseline]:
     """The baselines that the `baselines` topic tells of, by model and version; the last record of a key counts."""
     edges: dict[tuple[str, str, str], np.ndarray] = {}
     found: dict[tuple[str, str | None], dict[tuple[str, str, str], PinnedMeasure]] = {}
     for raw in notices:
         notice = read_notice(raw)
         if isinstance(notice, EdgesRecord) and notice.borders is not None and not notice.former:
-            edges[notice.model, notice.lane, notice.measure] = notice.borders
+            edges[notice.model, notice.timeline, notice.measure] = notice.borders
         elif isinstance(notice, BaselineRecord):
-            key = notice.lane, notice.segment, notice.measure
+            key = notice.timeline, notice.segment, notice.measure
             if not notice.payload:  # it was reset
                 found.get((notice.model, notice.version), {}).pop(key, None)
                 continue
             baseline = unpack(notice.payload, Baseline)
-            borders = edges.get((notice.model, notice.lane, notice.measure)) if baseline.counts is not None else None
-            measure = PinnedMeasure(notice.lane, notice.segment, notice.measure, baseline, borders)
+            borders = (
+                edges.get((notice.model, notice.timeline, notice.measure)) if baseline.counts is not None else None
+            )
+            measure = PinnedMeasure(notice.timeline, notice.segment, notice.measure, baseline, borders)
             found.setdefault((notice.model, notice.version), {})[key] = measure
     return [
         PinnedBaseline(model, version, _name(measures.values()), [measures[key] for key in sorted(measures)])
@@ -73,13 +75,13 @@ class Making:
     since: int
 
 
-def in_the_making(notices: Iterable[bytes]) -> list[Making]:
+def in_progress(notices: Iterable[bytes]) -> list[Making]:
     """What the `baselines` topic says was reset, and has no baseline yet, by model."""
     found: dict[tuple[str, str, str, str], Making] = {}
     for raw in notices:
         notice = read_notice(raw)
         if isinstance(notice, BaselineRecord) and notice.version is None:
-            key = notice.model, notice.lane, notice.segment, notice.measure
+            key = notice.model, notice.timeline, notice.segment, notice.measure
             found.pop(key, None)
             if notice.since is not None:
                 found[key] = Making(notice.model, notice.segment, notice.measure, notice.since)
@@ -98,8 +100,8 @@ def tables_of(baseline: PinnedBaseline) -> Iterator[Table]:
     """
     of = f"{baseline.model} {baseline.version}" if baseline.version else f"{baseline.model}, all versions"
     title = f"{of}: baseline {baseline.name}"
-    lanes = ("input", "label", "feedback", "observation")
-    rows = sorted(baseline.measures, key=lambda m: (lanes.index(m.lane), m.segment != ALL, m.segment))
+    timelines = ("input", "label", "feedback", "observation")
+    rows = sorted(baseline.measures, key=lambda m: (timelines.index(m.timeline), m.segment != ALL_SEGMENTS, m.segment))
     numbers = [row for row in rows if row.baseline.counts is not None and row.borders is not None]
     if numbers:
         yield _table(title, ("mean ± std", "p50", "p99"), "distribution", numbers)
@@ -107,7 +109,7 @@ def tables_of(baseline: PinnedBaseline) -> Iterator[Table]:
         yield _table("" if numbers else title, (), "most frequent", categories)
 
 
-def list_of(baselines: Sequence[PinnedBaseline], kind: str, making: Sequence[Making] = ()) -> Table:
+def summary_table(baselines: Sequence[PinnedBaseline], kind: str, making: Sequence[Making] = ()) -> Table:
     """One row a model, version, segment and name of a baseline; `kind` is that of the settings.
 
     Those that were reset and are in the making come last.
@@ -122,7 +124,7 @@ def list_of(baselines: Sequence[PinnedBaseline], kind: str, making: Sequence[Mak
     names, figures = ("model", "version", "segment"), ("measures", "values")
     columns = [*map(Column, names), *(Column(heading, "figure") for heading in figures)]
     table = Table([*columns, Column("kind", "prose"), Column("since")])
-    for key in sorted(rows, key=lambda key: (*key[:2], key[2] != ALL, *key[2:])):
+    for key in sorted(rows, key=lambda key: (*key[:2], key[2] != ALL_SEGMENTS, *key[2:])):
         found, (*where, name) = rows[key], key
         told = name if recent is None or any(b.pinned for b in found) else f"{name}, {recent}"
         least, most = min(b.n for b in found), max(b.n for b in found)
@@ -150,7 +152,7 @@ def _table(title: str, figures: Sequence[str], last: str, rows: Sequence[PinnedM
     for row in rows:
         values, *cells = _cells(row)
         out = [f"{row.baseline.left_out:,}" if row.baseline.left_out else ""] if left_out else []
-        name = row.measure if row.segment == ALL else f"{row.measure} · {row.segment}"
+        name = row.measure if row.segment == ALL_SEGMENTS else f"{row.measure} · {row.segment}"
         table.row(name, values, *out, *cells)
     return table
 
@@ -159,7 +161,7 @@ def _cells(pinned: PinnedMeasure) -> list[str]:
     baseline = pinned.baseline
     values = sum(baseline.kinds.values())
     missing = ""
-    if pinned.lane == "input" and baseline.events and not is_distance(pinned.measure):  # these are of a sample
+    if pinned.timeline == "input" and baseline.events and not is_distance(pinned.measure):  # these are of a sample
         missing = f"{max(baseline.events - values, 0) / baseline.events:.1%}"
     if baseline.counts is None or pinned.borders is None:
         return [f"{baseline.n:,}", missing, "rows, features side by side" if pinned.rows else _names(baseline)]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from stream_monitor.profiles.bins import BINS, Edges, bin_values, make_edges
+from stream_monitor.profiles.bins import BINS, BinEdges, bin_values, make_edges
 from stream_monitor.profiles.categories import keep_order
 from stream_monitor.profiles.numeric_table import merge_moments
 from stream_monitor.types import F64, I64
@@ -59,7 +59,7 @@ class Baselines(msgspec.Struct):
     by_version: dict[tuple[str, str, str], Baseline] = {}
     """By (version, segment, measure)."""
 
-    def in_force(self, group: tuple[str, str], measure: str, start: int) -> Baseline | None:
+    def active_at(self, group: tuple[str, str], measure: str, start: int) -> Baseline | None:
         """The baseline of a (version, segment) that judges what begins at `start` (epoch ms)."""
         version, segment = group
         baseline = self.by_version.get((version, segment, measure)) or self.shared.get((segment, measure))
@@ -109,7 +109,7 @@ class WindowTally(msgspec.Struct):
     counts: dict[str, int] = {}
 
 
-class Filling(msgspec.Struct):
+class BaselineBuilder(msgspec.Struct):
     """A baseline in the making: at most the first N values and the rest of the pane that reaches them."""
 
     events: int = 0
@@ -189,18 +189,18 @@ class Filling(msgspec.Struct):
         """Whether most values are numbers."""
         return self.n >= self.categorical
 
-    def edges(self, limits: tuple[float, ...], ordinal: int = 1) -> Edges:
+    def edges(self, limits: tuple[float, ...], ordinal: int = 1) -> BinEdges:
         """Edges from the values that came so far."""
         return make_edges(np.concatenate(self.values), limits, ordinal)
 
-    def finish(self, name: str, since: int, edges: Edges | None) -> Baseline:
+    def finish(self, name: str, since: int, edges: BinEdges | None) -> Baseline:
         """The baseline, in force from `since` on; `edges` are the measure's, None when it is categorical."""
         kinds = {"numeric": self.n, "categorical": self.categorical, "other": self.other}
         baseline = Baseline(name, since, self.events, kinds, left_out=self.left_out)
         if self.numeric and self.n and edges is not None:
             baseline.n, baseline.mean, baseline.m2 = self.n, self.mean, self.m2
             baseline.low, baseline.high = self.low, self.high
-            baseline.counts = self._binned(edges.borders)
+            baseline.counts = self._binned(edges.edges)
         elif self.categorical:
             baseline.n = self.categorical
             baseline.categories = top_categories(self.categories)
@@ -237,7 +237,7 @@ class Filling(msgspec.Struct):
         return counts
 
 
-def rebinned(counts: I64, old: F64, new: F64, ends: tuple[float, float]) -> I64:
+def rebin(counts: I64, old: F64, new: F64, ends: tuple[float, float]) -> I64:
     """Counts on the borders `old` as counts on the borders `new`, spread evenly within each old bin.
 
     `ends` are the least and the largest value. The total is kept exactly.

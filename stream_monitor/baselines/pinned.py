@@ -15,8 +15,8 @@ from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.baselines.sampled_rows import Rows
 from stream_monitor.errors import FormatError
 from stream_monitor.profiles.bins import BINS
-from stream_monitor.profiles.measures import LARGEST, Lane, base_of, is_distance
-from stream_monitor.profiles.names import ALL
+from stream_monitor.profiles.measures import LARGEST, TimelineName, base_of, is_distance
+from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.profiles.records import MAX_RECORD_BYTES, PinRecord, ResetRecord
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
@@ -26,13 +26,13 @@ FORMAT = 1
 class PinnedMeasure(msgspec.Struct):
     """The baseline of a measure in a segment, with the borders that its counts are on (None: categorical)."""
 
-    lane: Lane
+    timeline: TimelineName = msgspec.field(name="lane")
     segment: str
     measure: str
     baseline: Baseline
     borders: np.ndarray | None = None
     rows: bytes = b""
-    """Of `joint(features)`: the packed `detect.rows.Rows`, or some of them."""
+    """Of `joint(features)`: the packed `baselines.sampled_rows.Rows`, or some of them."""
     centroid: np.ndarray | None = None
     """Of `distance(...)`: (length,) what the distances are to."""
 
@@ -135,7 +135,12 @@ def _sound(pinned: PinnedMeasure) -> bool:
     counts, borders, centroid = pinned.baseline.counts, pinned.borders, pinned.centroid
     if pinned.rows and not unpack(pinned.rows, Rows).sound:
         return False
-    distance = pinned.lane == "input" and pinned.segment == ALL and is_distance(pinned.measure) and counts is not None
+    distance = (
+        pinned.timeline == "input"
+        and pinned.segment == ALL_SEGMENTS
+        and is_distance(pinned.measure)
+        and counts is not None
+    )
     if centroid is not None and not (distance and len(centroid) and (np.abs(centroid) < LARGEST).all()):
         return False
     if counts is None or borders is None:

@@ -41,7 +41,7 @@ MOST = 2**32 - 1
 EMPTY = -1
 
 
-class Plan(msgspec.Struct, frozen=True):
+class SlicePlan(msgspec.Struct, frozen=True):
     """How slices are kept and merged; times in ms."""
 
     kind: Literal["rolling", "hour_of_week"]
@@ -57,19 +57,19 @@ class Plan(msgspec.Struct, frozen=True):
     span: int
 
 
-def plan_of(settings: BaselineSettings, pane: int) -> Plan | None:
+def plan_of(settings: BaselineSettings, pane: int) -> SlicePlan | None:
     """The plan of these settings, for panes of so many ms; None where only the first values count."""
     if settings.kind == "rolling":
         size = -(-settings.span // (SLICES * pane)) * pane
         keep = -(-settings.span // size)
         depth = keep - (-settings.gap // size) + 1
-        return Plan("rolling", size, 1, depth, keep, settings.gap, settings.first, settings.span)
+        return SlicePlan("rolling", size, 1, depth, keep, settings.gap, settings.first, settings.span)
     if settings.kind == "hour_of_week":
-        return Plan("hour_of_week", HOUR, HOURS, WEEKS, WEEKS, 0, LEAST_VALUES, 0)
+        return SlicePlan("hour_of_week", HOUR, HOURS, WEEKS, WEEKS, 0, LEAST_VALUES, 0)
     return None
 
 
-class Slice(msgspec.Struct):
+class BaselineSlice(msgspec.Struct):
     """One (version, segment, measure) in one slice, on the baseline's bins as sparse counts."""
 
     version: str
@@ -87,7 +87,7 @@ class Slice(msgspec.Struct):
     """Values of another kind than the baseline's."""
 
 
-class Merged(NamedTuple):
+class MergedBaseline(NamedTuple):
     """A baseline that was made of a history."""
 
     baseline: Baseline
@@ -99,7 +99,7 @@ class Merged(NamedTuple):
     """Of how many slices each hour of it was merged."""
 
 
-class History(msgspec.Struct):
+class SliceHistory(msgspec.Struct):
     """The slices of a (segment, measure) that were taken in. L lines, D slices a line so far, G groups."""
 
     to: np.ndarray
@@ -120,7 +120,7 @@ class History(msgspec.Struct):
     """Start of the first slice that was taken in, epoch ms; `EMPTY` before."""
 
     @classmethod
-    def of(cls, plan: Plan, first: Baseline) -> History:
+    def of(cls, plan: SlicePlan, first: Baseline) -> SliceHistory:
         """An empty history, on groups of the bins of the measure's first baseline."""
         base = first.counts if first.counts is not None else np.ones(BINS, np.int64)
         to = np.arange(BINS)
@@ -133,11 +133,11 @@ class History(msgspec.Struct):
         counts = np.zeros((*shape, len(ends) + 2), np.uint32)
         return cls(to, ends, weights, stamp, counts, np.zeros((*shape, 2)), begun=EMPTY)
 
-    def taken(self, plan: Plan, start: int) -> int:
+    def slice_count(self, plan: SlicePlan, start: int) -> int:
         """How many slices the line of a slice that starts at `start` has."""
         return int((self.stamp[line_of(plan, start)] != EMPTY).sum())
 
-    def take(self, plan: Plan, start: int, came: Slice) -> None:
+    def add(self, plan: SlicePlan, start: int, came: BaselineSlice) -> None:
         """Take a slice in; another version's of the same time is merged with it."""
         line = line_of(plan, start)
         self.begun = start if self.begun == EMPTY else self.begun
@@ -156,7 +156,7 @@ class History(msgspec.Struct):
     def _grouped(self, at: I64, n: I64) -> I64:
         return np.asarray(np.bincount(self.to[at], n, BINS)[self.ends].astype(np.int64))
 
-    def _place(self, plan: Plan, line: int) -> int:
+    def _place(self, plan: SlicePlan, line: int) -> int:
         """Of a line the place for a new slice: a free one, one that is made, or that of the oldest slice."""
         free = np.flatnonzero(self.stamp[line] == EMPTY)
         if len(free):
@@ -172,7 +172,7 @@ class History(msgspec.Struct):
 
     # --- baselines ---
 
-    def judging(self, plan: Plan, first: Baseline, start: int, size: int) -> Merged | None:
+    def baseline_for(self, plan: SlicePlan, first: Baseline, start: int, size: int) -> MergedBaseline | None:
         """What judges a window of `size` ms that begins at `start`; None: the first values do."""
         for chosen in choices(plan, self.stamp, self.begun, (start, size)):
             found = self._merge(first, chosen)
@@ -183,7 +183,7 @@ class History(msgspec.Struct):
                 return found
         return None
 
-    def _merge(self, first: Baseline, chosen: Chosen) -> Merged | None:
+    def _merge(self, first: Baseline, chosen: Chosen) -> MergedBaseline | None:
         """The chosen slices together; None when they hold too few values."""
         name, lines, hours, meant = chosen
         counts = self.counts[lines][meant].astype(np.int64)
@@ -199,7 +199,7 @@ class History(msgspec.Struct):
             mean, m2 = self.moments[lines][meant].T
             baseline.mean = float((sizes * mean).sum() / n)
             baseline.m2 = float((m2 + sizes * (mean - baseline.mean) ** 2).sum())
-        return Merged(baseline, fine, self.to, max(len(counts) // hours, 1))
+        return MergedBaseline(baseline, fine, self.to, max(len(counts) // hours, 1))
 
     def _baseline(self, first: Baseline, name: str, fine: I64, told: I64) -> Baseline:
         events, other = (int(x) for x in told)
@@ -214,7 +214,7 @@ class History(msgspec.Struct):
             baseline.rest = first.rest
         return baseline
 
-    def expected(self, found: Merged, scores: F64) -> float:
+    def expected_score(self, found: MergedBaseline, scores: F64) -> float:
         """Mean score of a value of a baseline made of this history; `scores` (BINS,) are those of each bin."""
         of_group = np.bincount(self.to, self.weights * scores, BINS)
         return float((found.counts * of_group).sum() / found.baseline.n)
@@ -231,7 +231,7 @@ class Chosen(NamedTuple):
     """(lines, slices) which slices of these lines."""
 
 
-def choices(plan: Plan, stamp: I64, begun: int, span: tuple[int, int]) -> Iterator[Chosen]:
+def choices(plan: SlicePlan, stamp: I64, begun: int, span: tuple[int, int]) -> Iterator[Chosen]:
     """Slices that may judge a window (start, size), best first; the first choice that holds enough does.
 
     `stamp` are the starts of all slices, (lines, slices), `begun` is that of the first ever.
@@ -255,7 +255,7 @@ def choices(plan: Plan, stamp: I64, begun: int, span: tuple[int, int]) -> Iterat
     yield _of_day(plan, stamp, begun, (hours, start))
 
 
-def _of_day(plan: Plan, stamp: I64, begun: int, window: tuple[range, int]) -> Chosen:
+def _of_day(plan: SlicePlan, stamp: I64, begun: int, window: tuple[range, int]) -> Chosen:
     """The same hours of all days; of a window of several hours those of whole days, lest some hours weigh more."""
     hours, start = window
     of_day = sorted({hour % 24 for hour in hours})
@@ -265,7 +265,7 @@ def _of_day(plan: Plan, stamp: I64, begun: int, window: tuple[range, int]) -> Ch
     return Chosen("hour-of-day", lines, len(of_day), _newest(plan, stamp[lines], (plan.keep, since, start)))
 
 
-def _newest(plan: Plan, stamp: I64, wanted: tuple[int, int, int]) -> Bool:
+def _newest(plan: SlicePlan, stamp: I64, wanted: tuple[int, int, int]) -> Bool:
     """Which slices of lines are the newest (how many, since when, that end by when)."""
     keep, since, until = wanted
     there = (stamp != EMPTY) & (stamp >= since) & (stamp + plan.slice <= until)
@@ -273,7 +273,7 @@ def _newest(plan: Plan, stamp: I64, wanted: tuple[int, int, int]) -> Bool:
     return np.asarray(there & (younger < keep))
 
 
-def weight_of(found: Merged) -> float:
+def weight_of(found: MergedBaseline) -> float:
     """As how many values one counts whose expected score comes from so few slices like its own.
 
     w slices miss the mean of another one by a w-th of the variance of its sum: a value that counts as w / (w + 1) of
@@ -308,6 +308,6 @@ def category_groups() -> I64:
     return np.asarray(np.where((bins >= NAMED) & (bins < BINS - 1), BINS - 2, bins))
 
 
-def line_of(plan: Plan, start: int) -> int:
+def line_of(plan: SlicePlan, start: int) -> int:
     """The line of a slice that starts at `start` (epoch ms)."""
     return start // plan.slice % plan.lines

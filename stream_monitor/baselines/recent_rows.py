@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from stream_monitor.baselines.recent import EMPTY, Plan, choices, line_of
+from stream_monitor.baselines.recent import EMPTY, SlicePlan, choices, line_of
 from stream_monitor.baselines.sampled_rows import BASELINE_ROWS, ENOUGH, Rows, merge
 from stream_monitor.types import I64
 
@@ -49,18 +49,18 @@ class RowsHistory(msgspec.Struct):
     begun: int = EMPTY
     """Start of the first slice that was taken in, epoch ms; `EMPTY` before."""
 
-    def taken(self, plan: Plan, start: int) -> int:
+    def slice_count(self, plan: SlicePlan, start: int) -> int:
         """How many slices the line of a slice that starts at `start` has."""
         return len(self.lines.get(line_of(plan, start), ()))
 
-    def take(self, plan: Plan, start: int, parts: Sequence[Rows]) -> None:
+    def add(self, plan: SlicePlan, start: int, parts: Sequence[Rows]) -> None:
         """Take a slice in, later than all of its line: the rows of one or more versions."""
         self.begun = start if self.begun == EMPTY else self.begun
         kept = self.lines.setdefault(line_of(plan, start), [])
         kept.append(SampledSlice(start, merge(parts, SLICE_ROWS[plan.kind])))
         del kept[: -plan.depth]
 
-    def judging(self, plan: Plan, span: tuple[int, int]) -> MergedRows | None:
+    def baseline_for(self, plan: SlicePlan, span: tuple[int, int]) -> MergedRows | None:
         """What judges a window (start, size); None: the first rows do.
 
         A rolling baseline judges from 500 rows on, or `baseline.first` where that is less, or when all of its slices
@@ -78,7 +78,7 @@ class RowsHistory(msgspec.Struct):
                 return MergedRows(name, min(one.start for one in chosen), rows)
         return None
 
-    def _stamp(self, plan: Plan) -> I64:
+    def _stamp(self, plan: SlicePlan) -> I64:
         """(lines, slices) start of each slice, `EMPTY` where there is none."""
         stamp = np.full((plan.lines, plan.depth), EMPTY, np.int64)
         for line, kept in self.lines.items():

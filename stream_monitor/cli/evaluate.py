@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_monitor.cli.options import demand_apart, written
+from stream_monitor.cli.options import output_option, require_distinct_paths
 from stream_monitor.terminal import Screen
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def evaluate(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="processes, of up to 1.2 GB each; by default as many as cores, at most 8")
     ] = None,
-    json_file: Annotated[Path | None, written("write the figures here", "--json")] = None,
-    plot: Annotated[Path | None, written("draw delay against false alarms here (SVG)")] = None,
+    json_file: Annotated[Path | None, output_option("write the figures here", "--json")] = None,
+    plot: Annotated[Path | None, output_option("draw delay against false alarms here (SVG)")] = None,
 ) -> None:
     """Measure detection quality: false alarms without change, delays, labelled streams, window tests.
 
@@ -47,7 +47,7 @@ def evaluate(
         raise typer.BadParameter(f"no section {', '.join(sorted(unknown))}; sections are {', '.join(SECTIONS)}")
     if plot is not None and (file is not None or (only and "delay" not in only)):
         raise typer.BadParameter("--plot draws delays, which are not asked for")
-    demand_apart(json_file, filter(None, [file]))
+    require_distinct_paths(json_file, filter(None, [file]))
     results: Results = {}
     plan, screen = Plan(quick, seeds, tuple(only or ()), file), Screen(stderr=True)
     with screen.progress("measuring", None, "share", brief=True) as bar:

@@ -16,7 +16,7 @@ from stream_monitor import __version__
 from stream_monitor.cli import rejudge, reset, tail
 from stream_monitor.cli.evaluate import evaluate
 from stream_monitor.cli.failure import CommandLine, fail
-from stream_monitor.cli.options import Config, demand_apart, span, timed, written
+from stream_monitor.cli.options import Config, output_option, require_distinct_paths, time_option, time_range
 from stream_monitor.cli.status import status
 from stream_monitor.config.settings import load
 from stream_monitor.errors import BrokerError, StreamMonitorError
@@ -146,7 +146,7 @@ def run(
 
 @app.command()
 def demo(
-    report: Annotated[Path | None, written("Write what was found when as JSON.")] = None,
+    report: Annotated[Path | None, output_option("Write what was found when as JSON.")] = None,
     speed: Annotated[float, typer.Option(min=0, help="Days of flights a second; 0: as fast as it goes.")] = 0,
 ) -> None:
     """A year of real flights through the whole product, on an embedded broker.
@@ -234,7 +234,7 @@ def replay(
     ] = None,
     config: Config = None,
     out: Annotated[
-        Path | None, written("Write alerts and metrics here, one JSON a line; default: standard output.")
+        Path | None, output_option("Write alerts and metrics here, one JSON a line; default: standard output.")
     ] = None,
     baseline: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Judge by this file of `baseline build --out`.")
@@ -245,11 +245,13 @@ def replay(
     ] = False,
     since: Annotated[
         datetime | None,
-        timed(
+        time_option(
             "With --topics: records that Kafka got at or after this: 2026-11-01 (UTC), or 1h: so long ago.", "--from"
         ),
     ] = None,
-    until: Annotated[datetime | None, timed("With --topics: records that Kafka got before this, UTC.", "--to")] = None,
+    until: Annotated[
+        datetime | None, time_option("With --topics: records that Kafka got before this, UTC.", "--to")
+    ] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="With --topics: write to APP.replay.alerts, .metrics and .dead-letters.")
     ] = False,
@@ -261,14 +263,19 @@ def replay(
     Examples: `stream-monitor replay predictions.ndjson labels.ndjson --out result.ndjson`;
     `stream-monitor replay --topics --from 2026-11-01 --config other.yaml --out what-if.ndjson`
     """
-    from stream_monitor.commands.replay import Wanted, run
+    from stream_monitor.commands.replay import ReplayOptions, run
 
     if bool(files) == topics:
         raise typer.BadParameter("name files, or --topics")
     if not topics and (since or until or publish):
         raise typer.BadParameter("--from, --to and --publish go with --topics")
-    demand_apart(out, [*(files or []), *filter(None, [baseline])])
-    run(load(config), Wanted(files or [], baseline, out, *span(since, until), publish), Screen(), Screen(stderr=True))
+    require_distinct_paths(out, [*(files or []), *filter(None, [baseline])])
+    run(
+        load(config),
+        ReplayOptions(files or [], baseline, out, *time_range(since, until), publish),
+        Screen(),
+        Screen(stderr=True),
+    )
 
 
 app.command()(status)
@@ -307,11 +314,11 @@ def baseline_build(
     topics: Annotated[bool, typer.Option("--topics", help="Read the app's input topics, no files.")] = False,
     since: Annotated[
         datetime | None,
-        timed("With --topics: records that Kafka got at or after this: 2026-11-01 (UTC), or 7d: so long ago."),
+        time_option("With --topics: records that Kafka got at or after this: 2026-11-01 (UTC), or 7d: so long ago."),
     ] = None,
-    until: Annotated[datetime | None, timed("With --topics: records that Kafka got before this, UTC.")] = None,
+    until: Annotated[datetime | None, time_option("With --topics: records that Kafka got before this, UTC.")] = None,
     config: Config = None,
-    out: Annotated[Path | None, written("Write the baseline to this file instead of pinning it.")] = None,
+    out: Annotated[Path | None, output_option("Write the baseline to this file instead of pinning it.")] = None,
     name: Annotated[
         str | None, typer.Option(help="How metrics call it; default: `pinned-` and the name of the file or the app.")
     ] = None,
@@ -334,15 +341,15 @@ def baseline_build(
     `baseline pin june.json` or `replay july.ndjson --baseline june.json`;
     `stream-monitor baseline build --topics --since 2026-06-01 --until 2026-07-01`.
     """
-    from stream_monitor.commands.baseline import Source, make
+    from stream_monitor.commands.baseline import Source, write_baselines
 
     if bool(source) == topics:
         raise typer.BadParameter("name files with --from, or --topics")
     if not topics and (since or until):
         raise typer.BadParameter("--since and --until go with --topics")
-    demand_apart(out, source or [])
-    make(load(config), Source(source or [], out, name, (model, version), text or [], limit, span(since, until)),
-         Screen(stderr=True))  # fmt: skip
+    require_distinct_paths(out, source or [])
+    rows = Source(source or [], out, name, (model, version), text or [], limit, time_range(since, until))
+    write_baselines(load(config), rows, Screen(stderr=True))
 
 
 @baseline_app.command("pin")
@@ -364,9 +371,9 @@ baseline_app.command("reset")(reset.reset)
 @baseline_app.command("list")
 def baseline_list(config: Config = None) -> None:
     """List the baselines in force: model, version, segment, how many measures, kind, and since when."""
-    from stream_monitor.commands.baseline import listing
+    from stream_monitor.commands.baseline import list_baselines
 
-    raise typer.Exit(listing(load(config), Screen()))
+    raise typer.Exit(list_baselines(load(config), Screen()))
 
 
 @baseline_app.command("show")

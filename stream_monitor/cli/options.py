@@ -42,18 +42,20 @@ def moment(text: str) -> datetime:
         raise typer.BadParameter(f"{text!r} {told}") from None
 
 
-def timed(help: str, *names: str) -> Any:
+def time_option(help: str, *names: str) -> Any:
     """The option of a time."""
     return typer.Option(*names, help=help, parser=moment, metavar="TIME")
 
 
 Since = Annotated[
     datetime | None,
-    timed("Only what is of this event time or later: 2026-11-01, 2026-11-01T06:00:00 (UTC), or 1h for the last hour."),
+    time_option(
+        "Only what is of this event time or later: 2026-11-01, 2026-11-01T06:00:00 (UTC), or 1h for the last hour."
+    ),
 ]
 
 
-def _demand_place(path: Path | None) -> Path | None:
+def _require_place(path: Path | None) -> Path | None:
     """What cannot be written is told before the work, not after it."""
     if path is not None and path.is_dir():
         raise typer.BadParameter(f"{path} is a directory")
@@ -62,12 +64,12 @@ def _demand_place(path: Path | None) -> Path | None:
     return path
 
 
-def written(help: str, *names: str) -> Any:
+def output_option(help: str, *names: str) -> Any:
     """The option of a file that a command writes."""
-    return typer.Option(*names, help=help, callback=_demand_place)
+    return typer.Option(*names, help=help, callback=_require_place)
 
 
-def demand_apart(out: Path | None, read: Iterable[Path]) -> None:
+def require_distinct_paths(out: Path | None, read: Iterable[Path]) -> None:
     """BadParameter when what is written would take the place of what is read."""
     if out is not None and any(out.exists() and out.samefile(file) for file in read):
         raise typer.BadParameter(f"would write over {out}, which is to be read")
@@ -83,7 +85,7 @@ def millis(moment: datetime | None) -> int | None:
     return told
 
 
-def span(since: datetime | None, until: datetime | None) -> tuple[int | None, int | None]:
+def time_range(since: datetime | None, until: datetime | None) -> tuple[int | None, int | None]:
     """Both in epoch ms; BadParameter where the end is not after the beginning."""
     first, last = millis(since), millis(until)
     if first is not None and last is not None and last <= first:

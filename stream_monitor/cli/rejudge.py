@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stream_monitor.cli.options import Config, demand_apart, span, timed, written
+from stream_monitor.cli.options import Config, output_option, require_distinct_paths, time_option, time_range
 from stream_monitor.config.settings import load
 from stream_monitor.terminal import Screen
 
@@ -17,15 +17,17 @@ def rejudge(
     config: Config = None,
     since: Annotated[
         datetime | None,
-        timed("Compare what opened at or after this, event time: 2026-11-01 (UTC), or 7d: so long ago."),
+        time_option("Compare what opened at or after this, event time: 2026-11-01 (UTC), or 7d: so long ago."),
     ] = None,
-    until: Annotated[datetime | None, timed("Compare what opened before this, event time, UTC.")] = None,
+    until: Annotated[datetime | None, time_option("Compare what opened before this, event time, UTC.")] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Judge by this file of `baseline build --out` from the start."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
-    out: Annotated[Path | None, written("Write the alerts and metrics that would be here, one JSON a line.")] = None,
+    out: Annotated[
+        Path | None, output_option("Write the alerts and metrics that would be here, one JSON a line.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="List every alert, not the first 20 of a kind.")] = False,
 ) -> None:
     """What would have rung with other settings, or another baseline: judged from the retained profiles alone.
@@ -35,13 +37,13 @@ def rejudge(
 
     Example: `stream-monitor rejudge --config stricter.yaml --since 2026-11-01`
     """
-    from stream_monitor.commands.rejudge import Wanted, run
+    from stream_monitor.commands.rejudge import RejudgeOptions, run
     from stream_monitor.rejudge.comparison import Scope
 
-    demand_apart(out, filter(None, [baseline, config]))
-    first, last = span(since, until)
+    require_distinct_paths(out, filter(None, [baseline, config]))
+    first, last = time_range(since, until)
     scope = Scope(model, -(2**63) if first is None else first, 2**63 if last is None else last)
-    run(load(config), Wanted(scope, baseline, out, every), Screen(), Screen(stderr=True))
+    run(load(config), RejudgeOptions(scope, baseline, out, every), Screen(), Screen(stderr=True))
 
 
 def explain(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stream_monitor.cli.options import Config, millis, timed
+from stream_monitor.cli.options import Config, millis, time_option
 from stream_monitor.config.settings import load
 from stream_monitor.terminal import Screen
 
@@ -22,7 +22,7 @@ def reset(
     ] = None,
     since: Annotated[
         datetime | None,
-        timed("From the slice of event time (UTC) on that begins then; default: the next one.", "--from"),
+        time_option("From the slice of event time (UTC) on that begins then; default: the next one.", "--from"),
     ] = None,
 ) -> None:
     """Learn anew what is normal, after a change that is here to stay: a new feature pipeline, another unit.

@@ -19,9 +19,9 @@ def alerts(
 
     Example: `stream-monitor alerts tail --model fraud --since 1d --no-follow`
     """
-    from stream_monitor.commands.tail import ALERTS, Wanted, run
+    from stream_monitor.commands.tail import ALERTS, TailOptions, run
 
-    run(load(config), ALERTS, Wanted(model, millis(since), last, follow, as_json), Screen(), Screen(stderr=True))
+    run(load(config), ALERTS, TailOptions(model, millis(since), last, follow, as_json), Screen(), Screen(stderr=True))
 
 
 def metrics(
@@ -39,6 +39,6 @@ def metrics(
 
     Example: `stream-monitor metrics tail --model fraud --last 20 --no-follow`
     """
-    from stream_monitor.commands.tail import METRICS, Wanted, run
+    from stream_monitor.commands.tail import METRICS, TailOptions, run
 
-    run(load(config), METRICS, Wanted(model, millis(since), last, follow, as_json), Screen(), Screen(stderr=True))
+    run(load(config), METRICS, TailOptions(model, millis(since), last, follow, as_json), Screen(), Screen(stderr=True))

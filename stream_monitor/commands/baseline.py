@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stream_monitor.baseline import control_records as pins
 from stream_monitor.baseline.build import build, read_events
-from stream_monitor.baseline.show import in_force, in_the_making, list_of, measures_of, tables_of
+from stream_monitor.baseline.show import active, in_progress, measures_of, summary_table, tables_of
 from stream_monitor.baselines.pinned import PinnedBaseline, read_file, write_file
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError
@@ -40,7 +40,7 @@ class Source:
     """With topics: records that Kafka got from the first on and before the second, epoch ms."""
 
 
-def make(settings: Settings, source: Source, screen: Screen) -> None:
+def write_baselines(settings: Settings, source: Source, screen: Screen) -> None:
     """Make a baseline of files or topics, and write it or pin it."""
     called = source.name or (f"pinned-{source.files[0].stem}" if source.files else f"pinned-{settings.app}")
     built = build(settings, (_of_files if source.files else _of_topics)(settings, source, screen), called,
@@ -93,7 +93,7 @@ def show(settings: Settings, file: Path | None, only: tuple[str | None, str | No
         StreamMonitorError: there are some, but none of these.
     """
     model, measure = only
-    baselines = read_file(file) if file else in_force(tail(settings, "baselines", follow=False))
+    baselines = read_file(file) if file else active(tail(settings, "baselines", follow=False))
     for baseline in baselines:
         baseline.measures = [m for m in baseline.measures if measure in (None, m.measure)]
     shown = [b for b in baselines if model in (None, b.model) and b.measures]
@@ -108,12 +108,12 @@ def show(settings: Settings, file: Path | None, only: tuple[str | None, str | No
     return _found(bool(shown))
 
 
-def listing(settings: Settings, screen: Screen) -> int:
+def list_baselines(settings: Settings, screen: Screen) -> int:
     """List the baselines in force; 1 where there are none."""
     notices = list(tail(settings, "baselines", follow=False))
-    baselines, making = in_force(notices), in_the_making(notices)
+    baselines, making = active(notices), in_progress(notices)
     if baselines or making:
-        screen.table(list_of(baselines, settings.baseline.kind, making))
+        screen.table(summary_table(baselines, settings.baseline.kind, making))
     return _found(bool(baselines or making))
 
 

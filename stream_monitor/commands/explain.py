@@ -12,7 +12,7 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, Moved
 from stream_monitor.judge.alerts.lifecycle import apart
 from stream_monitor.rejudge.explain import Explanation, Series, explain, find
-from stream_monitor.rejudge.retained_log import Retained
+from stream_monitor.rejudge.retained_log import RetainedLog
 from stream_monitor.terminal import Cell, Column, Line, Screen, Table, bold, coloured, dim
 from stream_monitor.terminal.charts import BARS, COLOURS, bars, picture, thinned
 from stream_monitor.timestamps import to_the_second
@@ -23,7 +23,7 @@ OTHERS = 10
 
 def run(settings: Settings, wanted: str, as_json: bool, screen: Screen) -> None:
     """Find an alert, judge the profiles of its model again, and print what led to it."""
-    retained = Retained(settings)
+    retained = RetainedLog(settings)
     published = find(list(retained.alerts()), wanted)
     number = retained.partition_of(published[0].model)
     terms = terms_of(settings, retained, number, None, obey_log=True)

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import msgspec
 
-from stream_monitor.baseline.show import in_force
+from stream_monitor.baseline.show import active
 from stream_monitor.baselines.pinned import PinnedBaseline, read_file
 from stream_monitor.config.settings import Settings
-from stream_monitor.errors import StreamMonitorError, meant
+from stream_monitor.errors import StreamMonitorError, suggest
 from stream_monitor.events.contracts import Alert
-from stream_monitor.judge.model import Said
-from stream_monitor.profiles.bin_catalog import Knowledge
-from stream_monitor.profiles.names import FLEET, NEVER
+from stream_monitor.judge.model import JudgeOutput
+from stream_monitor.profiles.bin_catalog import BinCatalog
+from stream_monitor.profiles.names import ALL_MODELS, NEVER
 from stream_monitor.profiles.records import DeltaRecord, Record
 from stream_monitor.rejudge.comparison import Comparison, Scope
-from stream_monitor.rejudge.log_replay import Log, Terms, judge_again
-from stream_monitor.rejudge.retained_log import Retained
+from stream_monitor.rejudge.log_replay import Log, RejudgeTerms, judge_again
+from stream_monitor.rejudge.retained_log import RetainedLog
 from stream_monitor.terminal import Bar, Column, Screen, Table, coloured, dim
 from stream_monitor.timestamps import to_the_second, when
 
@@ -29,7 +29,7 @@ SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RejudgeOptions:
     """The command's arguments."""
 
     scope: Scope
@@ -38,46 +38,46 @@ class Wanted:
     every: bool = False
 
 
-def run(settings: Settings, wanted: Wanted, out: Screen, err: Screen) -> None:
+def run(settings: Settings, wanted: RejudgeOptions, out: Screen, err: Screen) -> None:
     """Judge again, print the difference, and say what could not be known.
 
     Raises:
         StreamMonitorError: the profiles hold nothing of the model, or of the time.
     """
     pinned = read_file(wanted.baseline, settings.embeddings) if wanted.baseline else None
-    retained = Retained(settings)
+    retained = RetainedLog(settings)
     found, begins, ends, said_any = Comparison(), dict[int, int](), NEVER, False
     numbers = _partitions(wanted.scope.model, retained)
     size = sum(map(retained.size, numbers))
     with _writer(wanted) as write, err.progress("profiles", size, brief=True) as bar:
         for number in numbers:
             again = judge_again(terms_of(settings, retained, number, pinned), number)
-            for said in again.hear(_log(retained, number, bar)):
-                if wanted.scope.holds(said):
+            for said in again.process(_log(retained, number, bar)):
+                if wanted.scope.contains(said):
                     said_any = True
                     write(said)
                     if isinstance(said, Alert):
-                        found.would_be(said)
+                        found.add_rejudged(said)
             begins[number] = -(2**63) if retained.whole(number) else again.begins
             ends = max(ends, again.last)
-    told = (alert for alert in retained.alerts() if wanted.scope.holds(alert))
-    found.was(told, lambda model: begins.get(retained.partition_of(model), -(2**63)))
-    if not (said_any or found.then or found.before):  # a table of zeros would look like silence
+    told = (alert for alert in retained.alerts() if wanted.scope.contains(alert))
+    found.add_published(told, lambda model: begins.get(retained.partition_of(model), -(2**63)))
+    if not (said_any or found.then or found.not_comparable):  # a table of zeros would look like silence
         last = "hold no events yet" if ends == NEVER else f"end with the pane of {to_the_second(ends)}"
         raise StreamMonitorError(f"nothing was judged in that time, and nothing would be: the profiles {last}")
     _print(found, wanted.every, out)
     _warn(retained, begins, found, err)
 
 
-def _partitions(model: str | None, retained: Retained) -> list[int]:
+def _partitions(model: str | None, retained: RetainedLog) -> list[int]:
     """The partitions that tell of a model; refused is one of which nothing is there, before anything is judged."""
     if model is None:
         return retained.numbers
-    number, with_baseline = retained.partition_of(model), {baseline.model for baseline in in_force(retained.notices)}
-    there = model == FLEET or model in with_baseline
+    number, with_baseline = retained.partition_of(model), {baseline.model for baseline in active(retained.notices)}
+    there = model == ALL_MODELS or model in with_baseline
     if there or any(_names(record, model) for _, record, _ in retained.profiles(number)):
         return [number]
-    hint = meant(model, sorted(with_baseline), "models with a baseline")
+    hint = suggest(model, sorted(with_baseline), "models with a baseline")
     raise StreamMonitorError(f"the profiles hold nothing of a model {model!r}; {hint}")
 
 
@@ -86,23 +86,23 @@ def _names(record: Record, model: str) -> bool:
 
 
 def terms_of(
-    settings: Settings, retained: Retained, number: int, pinned: list[PinnedBaseline] | None, obey_log: bool = False
-) -> Terms:
+    settings: Settings, retained: RetainedLog, number: int, pinned: list[PinnedBaseline] | None, obey_log: bool = False
+) -> RejudgeTerms:
     """How a partition is judged again; the baselines in force stand in for a beginning that has expired."""
     notices = retained.notices
-    knowledge = Knowledge()
+    catalog = BinCatalog()
     for notice in notices:
-        knowledge.learn(notice)
+        catalog.apply(notice)
     whole = retained.whole(number)
     if pinned is not None:
         chosen = pinned
     else:
-        chosen = [] if whole else in_force(notices)
+        chosen = [] if whole else active(notices)
     mine = [baseline for baseline in chosen if retained.partition_of(baseline.model) == number]
-    return Terms(settings, obey_log, whole, mine, pinned is None, knowledge)
+    return RejudgeTerms(settings, obey_log, whole, mine, pinned is None, catalog)
 
 
-def _log(retained: Retained, number: int, bar: Bar) -> Log:
+def _log(retained: RetainedLog, number: int, bar: Bar) -> Log:
     at = None
     for offset, record, arrived in retained.profiles(number):
         bar.advance(1 if at is None else offset - at)
@@ -111,13 +111,13 @@ def _log(retained: Retained, number: int, bar: Bar) -> Log:
 
 
 @contextmanager
-def _writer(wanted: Wanted) -> Iterator[Callable[[Said], None]]:
+def _writer(wanted: RejudgeOptions) -> Iterator[Callable[[JudgeOutput], None]]:
     if wanted.out is None:
         yield lambda said: None
         return
     with wanted.out.open("w", encoding="utf-8") as file:
 
-        def write(said: Said) -> None:
+        def write(said: JudgeOutput) -> None:
             topic = "alerts" if isinstance(said, Alert) else "metrics"
             file.write(f'{{"topic":"{topic}","value":{msgspec.json.encode(said).decode()}}}\n')
 
@@ -135,8 +135,8 @@ def _print(found: Comparison, every: bool, out: Screen) -> None:
     table.rule()
     table.row("all", "", *_figures(total[0], total[1], total[2]))
     out.table(table)
-    _list(out, "only then", found.only_then, every)
-    _list(out, "only now", found.only_now, every)
+    _list(out, "only then", found.disappeared, every)
+    _list(out, "only now", found.appeared, every)
     _list(out, "in both, but with other updates, severity or end", found.changed, every)
 
 
@@ -155,7 +155,7 @@ def _list(out: Screen, title: str, alerts: list[Alert], every: bool) -> None:
         out.line(f"  and {len(alerts) - SHOWN:,} more; --all prints them")
 
 
-def _warn(retained: Retained, begins: dict[int, int], found: Comparison, err: Screen) -> None:
+def _warn(retained: RetainedLog, begins: dict[int, int], found: Comparison, err: Screen) -> None:
     cut = sorted(number for number in begins if not retained.whole(number))
     if cut:
         told = ", ".join(map(str, cut))
@@ -163,7 +163,8 @@ def _warn(retained: Retained, begins: dict[int, int], found: Comparison, err: Sc
             coloured(f"the oldest profiles of partition {told} have expired", "yellow"),
             ": judged from what is left, by the "
             "baselines that are in force now; detectors of single panes and ranges of volume begin anew, so alerts "
-            f"may differ for that reason alone. {len(found.before):,} alerts opened before, and are not compared",
+            f"may differ for that reason alone. {len(found.not_comparable):,} alerts opened before, "
+            "and are not compared",
         )
     if not retained.alerts_whole:
         err.prose(

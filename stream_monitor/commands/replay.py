@@ -15,14 +15,14 @@ from stream_monitor.kafka.range_reader import REPLAYED, ReplayTopics, TopicRange
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.replay import BATCH, Replay, read_files, replay
 from stream_monitor.stages.contract import Output
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from stream_monitor.terminal import Screen
 
 Publish = Callable[[Output], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReplayOptions:
     """The command's arguments; no files mean topics."""
 
     files: list[Path]
@@ -34,7 +34,7 @@ class Wanted:
 
 
 @dataclass
-class Tally:
+class ReplayOutputs:
     """Counts what goes by, and passes on what users read."""
 
     target: Publish
@@ -49,11 +49,11 @@ class Tally:
             self.target(output)
 
 
-def run(settings: Settings, wanted: Wanted, out: Screen, err: Screen) -> None:
+def run(settings: Settings, wanted: ReplayOptions, out: Screen, err: Screen) -> None:
     """Replay, and say what came of it."""
     pinned = read_file(wanted.baseline, settings.embeddings) if wanted.baseline else []
     with _target(settings, wanted, out) as target:
-        tally = Tally(target)
+        tally = ReplayOutputs(target)
         if wanted.files:
             events = _files(settings, wanted.files, tally, pinned, err)
         else:
@@ -67,7 +67,7 @@ def run(settings: Settings, wanted: Wanted, out: Screen, err: Screen) -> None:
 
 
 @contextmanager
-def _target(settings: Settings, wanted: Wanted, out: Screen) -> Iterator[Publish]:
+def _target(settings: Settings, wanted: ReplayOptions, out: Screen) -> Iterator[Publish]:
     with ExitStack() as stack:
         if wanted.publish and wanted.out is None:
             topics = ReplayTopics(settings)
@@ -97,15 +97,17 @@ def _files(settings: Settings, files: list[Path], publish: Publish, pinned: list
         return replay(settings, events, publish, pinned).driver.events
 
 
-def _topics(settings: Settings, wanted: Wanted, publish: Publish, pinned: list[PinnedBaseline], err: Screen) -> int:
+def _topics(
+    settings: Settings, wanted: ReplayOptions, publish: Publish, pinned: list[PinnedBaseline], err: Screen
+) -> int:
     report = inspect(settings)
     if report.missing:
         raise TopicsError(f"missing topics: {', '.join(map(settings.topic, report.missing))}")
     if report.rekey:
         settings = settings.behind_rekey()
     source = TopicRange(settings, wanted.since, wanted.until)
-    layout = Layout(report.partitions["predictions"], report.partitions["observations"], 1)
-    made = Replay(settings, publish, pinned, layout)
+    topology = Topology(report.partitions["predictions"], report.partitions["observations"], 1)
+    made = Replay(settings, publish, pinned, topology)
     try:
         with err.progress("replay", source.total) as bar:
             for _ in follow(source, made):
@@ -125,7 +127,7 @@ def follow(source: TopicRange, made: Replay) -> Iterator[None]:
         # one that has ended holds the others back no longer
         if waiting >= BATCH or len(source.ended) > ended or not any(messages for _, messages in batches):
             made.commit(source.ended)
-            source.pause(made.driver.ahead(source.ended))
+            source.pause(made.driver.partitions_to_pause(source.ended))
             waiting, ended = 0, len(source.ended)
         yield
     made.finish()

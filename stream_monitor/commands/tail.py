@@ -28,7 +28,7 @@ Record = TypeVar("Record", Alert, Metric)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TailOptions:
     """The commands' arguments; `since` is event time in epoch ms."""
 
     model: str | None = None
@@ -48,7 +48,7 @@ class Kind(Generic[Record]):
     line: Callable[[Record, Settings], Line]
 
 
-def run(settings: Settings, kind: Kind[Record], wanted: Wanted, out: Screen, err: Screen) -> None:
+def run(settings: Settings, kind: Kind[Record], wanted: TailOptions, out: Screen, err: Screen) -> None:
     """Print what is there in order of event time, and then what comes, as lines or as JSON."""
     with closing(Tail(settings, [kind.role])) as reader:
         _print(in_order(chosen(reader.backlog(), kind, wanted, err), kind, wanted.last), settings, kind, wanted, out)
@@ -57,7 +57,7 @@ def run(settings: Settings, kind: Kind[Record], wanted: Wanted, out: Screen, err
 
 
 def _print(
-    records: Iterable[tuple[Record, bytes]], settings: Settings, kind: Kind[Record], wanted: Wanted, out: Screen
+    records: Iterable[tuple[Record, bytes]], settings: Settings, kind: Kind[Record], wanted: TailOptions, out: Screen
 ) -> None:
     for record, raw in records:
         if wanted.as_json:
@@ -66,7 +66,9 @@ def _print(
             out.draw(kind.line(record, settings))
 
 
-def chosen(values: Iterable[bytes], kind: Kind[Record], wanted: Wanted, err: Screen) -> Iterator[tuple[Record, bytes]]:
+def chosen(
+    values: Iterable[bytes], kind: Kind[Record], wanted: TailOptions, err: Screen
+) -> Iterator[tuple[Record, bytes]]:
     """The records that are asked for, and their bytes; one that is not ours is named and left out."""
     decoder = msgspec.json.Decoder(kind.record)
     for raw in values:

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from stream_monitor.config.durations import Duration, Pace, Rate, WindowPace, format_duration, ms
-from stream_monitor.errors import meant
+from stream_monitor.config.durations import Duration, Rate, WindowPace, WindowSpec, format_duration, ms
+from stream_monitor.errors import suggest
 
 MOST_SLIDES = 288
 """Slides of a window: so many parts of it are kept at most. 288 are a day by five minutes."""
@@ -27,7 +27,7 @@ class TimeSettings(Section):
 
     pane: Duration = Field(ms("1s"), description="smallest slice of event time; fixed for an app")
     windows: tuple[WindowPace, ...] = Field(
-        (Pace.tumbling(ms("1m")),),
+        (WindowSpec.tumbling(ms("1m")),),
         description="windows that are judged and published: `1h` tumbling, `1h/5m` sliding (the last hour, every five "
         "minutes); fixed for an app",
     )
@@ -50,7 +50,7 @@ class TimeSettings(Section):
             raise ValueError("max_skew must not be above allowed_lateness, or one bad clock makes good events late")
         return self
 
-    def _check(self, window: Pace) -> None:
+    def _check(self, window: WindowSpec) -> None:
         size, slide, pane = (format_duration(x) for x in (*window, self.pane))
         if window.size <= 0 or window.size % self.pane:
             raise ValueError(f"window {size} is no multiple of {pane}")
@@ -146,7 +146,7 @@ def _chosen_for(kind: str) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
     def checked(chosen: tuple[str, ...]) -> tuple[str, ...]:
         for name in chosen:
             if name not in names:
-                raise ValueError(f"there is no {kind} test {name!r}; {meant(name, names, f'{kind} tests')}")
+                raise ValueError(f"there is no {kind} test {name!r}; {suggest(name, names, f'{kind} tests')}")
         return chosen
 
     return checked
@@ -155,7 +155,7 @@ def _chosen_for(kind: str) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
 def _tolerable(tolerance: dict[str, float]) -> dict[str, float]:
     for name, value in tolerance.items():
         if name not in WINDOW_TESTS:
-            raise ValueError(f"there is no test {name!r}; {meant(name, WINDOW_TESTS, 'tests')}")
+            raise ValueError(f"there is no test {name!r}; {suggest(name, WINDOW_TESTS, 'tests')}")
         if value > (most := WINDOW_TESTS[name].largest):
             raise ValueError(f"{name} is at most {most:.3g}, so {value:g} is never reached: {most:.3g} switches it off")
         if name == "volume" and value < 1:

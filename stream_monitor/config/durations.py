@@ -40,14 +40,14 @@ Duration = Annotated[
 ]
 
 
-class Pace(NamedTuple):
+class WindowSpec(NamedTuple):
     """Windows of `size` ms, one of which ends every `slide` ms; a tumbling window slides by its size."""
 
     size: int
     slide: int
 
     @classmethod
-    def tumbling(cls, size: int) -> Pace:
+    def tumbling(cls, size: int) -> WindowSpec:
         """Windows that lie side by side."""
         return cls(size, size)
 
@@ -55,14 +55,14 @@ class Pace(NamedTuple):
         return format_duration(self.size) + ("" if self.slide == self.size else f"/{format_duration(self.slide)}")
 
 
-def _pace(value: Any) -> Pace:
-    if isinstance(value, Pace):
+def _pace(value: Any) -> WindowSpec:
+    if isinstance(value, WindowSpec):
         return value
     size, slash, slide = str(value).partition("/")
-    return Pace(ms(size), ms(slide)) if slash else Pace.tumbling(ms(size))
+    return WindowSpec(ms(size), ms(slide)) if slash else WindowSpec.tumbling(ms(size))
 
 
-WindowPace = Annotated[Pace, PlainValidator(_pace), PlainSerializer(str, return_type=str)]
+WindowPace = Annotated[WindowSpec, PlainValidator(_pace), PlainSerializer(str, return_type=str)]
 """`SIZE`, a tumbling window, or `SIZE/SLIDE`, a sliding one."""
 
 _PERIODS = {"hour": 3_600_000, "day": 86_400_000, "week": 7 * 86_400_000, "month": 30 * 86_400_000}

@@ -24,7 +24,7 @@ def judged_text(settings: Settings) -> str:
     return orjson.dumps(settings.model_dump(mode="json", include=JUDGED), option=orjson.OPT_SORT_KEYS).decode()
 
 
-def in_force(base: Settings, text: str) -> Settings:
+def applied(base: Settings, text: str) -> Settings:
     """The settings with the judged sections that the log says; SettingsError when the structure differs.
 
     What this version does not know, or refuses, counts as unset, and is logged.

@@ -26,8 +26,8 @@ from pydantic import (
 from stream_monitor.config import secrets, variables, yaml_text
 from stream_monitor.config.detection import BaselineSettings, DetectionSettings, SampleSettings, Section, TimeSettings
 from stream_monitor.config.durations import HOUR, Duration, format_duration, ms
-from stream_monitor.errors import SettingsError, meant
-from stream_monitor.events.dead_letters import Kept, LetterWriter
+from stream_monitor.errors import SettingsError, suggest
+from stream_monitor.events.dead_letters import DeadLetterEncoder, Kept
 from stream_monitor.events.privacy import Privacy
 
 
@@ -279,10 +279,10 @@ class Settings(Section):
             )
         return self
 
-    def letters(self) -> LetterWriter:
+    def letters(self) -> DeadLetterEncoder:
         """What writes dead letters by these settings."""
         privacy = self.privacy.rules()
-        return LetterWriter(self.dead_letters.raw or ("redacted" if privacy else "full"), privacy)
+        return DeadLetterEncoder(self.dead_letters.raw or ("redacted" if privacy else "full"), privacy)
 
     def topic(self, role: str) -> str:
         """The name of the topic with this role."""
@@ -345,7 +345,7 @@ def explain(problem: Any) -> str:
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     known = _keys_at(problem["loc"][:-1])
-    return f"{where}: unknown key; {meant(str(problem['loc'][-1]), known, 'known keys')}"
+    return f"{where}: unknown key; {suggest(str(problem['loc'][-1]), known, 'known keys')}"
 
 
 def _as_list(problem: Any) -> str:

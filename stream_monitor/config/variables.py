@@ -28,7 +28,7 @@ def override(raw: dict[str, Any], environ: Mapping[str, str], known: Iterable[tu
     for name in sorted(environ):  # so that a whole section comes before its keys
         if not name.startswith("STREAM_MONITOR_") or name in _OWN:
             continue
-        _demand_underscores(name, environ[name], names)
+        _require_underscores(name, environ[name], names)
         if not name.startswith(PREFIX):
             continue
         *sections, key = name.removeprefix(PREFIX).lower().split("__")
@@ -53,7 +53,7 @@ def _section(raw: dict[str, Any], sections: Sequence[str], name: str) -> dict[st
     return place
 
 
-def _demand_underscores(name: str, value: str, names: Mapping[str, tuple[str, ...]]) -> None:
+def _require_underscores(name: str, value: str, names: Mapping[str, tuple[str, ...]]) -> None:
     """SettingsError for the name of a setting with other underscores; a warning for one that resembles it.
 
     A Kubernetes service named `stream-monitor-…` puts addresses into variables that look alike: these are left alone.

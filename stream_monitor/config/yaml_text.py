@@ -37,7 +37,7 @@ def read(text: str, source: str) -> Any:
         raise SettingsError(f"{source} is no YAML: {_told(error, text)}") from None
     except ValueError as error:  # what looks like a number or a date and is none
         raise SettingsError(f"{source} is no YAML: a number or date cannot be read; put texts in quotes") from error
-    _demand_numbers(read, source)
+    _require_numbers(read, source)
     return read
 
 
@@ -86,7 +86,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _demand_numbers(read: Any, source: str) -> None:
+def _require_numbers(read: Any, source: str) -> None:
     """SettingsError for a whole number that JSON could not hold; aliases are looked at once."""
     waiting: list[tuple[Any, str]] = [(read, "")]
     seen: set[int] = set()

@@ -12,7 +12,7 @@ import msgspec
 from stream_monitor.config.settings import Settings, parse
 from stream_monitor.demo import flights
 from stream_monitor.errors import StreamMonitorError
-from stream_monitor.kafka.mock_broker import EmbeddedBroker
+from stream_monitor.kafka.mock_broker import MockBroker
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service import run as app
@@ -43,9 +43,9 @@ def settings() -> Settings:
 class Show:
     """Feeds, reads what comes out, draws."""
 
-    def __init__(self, broker: EmbeddedBroker, speed: float) -> None:
+    def __init__(self, broker: MockBroker, speed: float) -> None:
         self.settings = broker.reached_by(settings())
-        self.layout = broker.layout(self.settings)
+        self.topology = broker.topology(self.settings)
         self.speed = speed
         self.screen = Screen()
         self.feed = EventWriter(self.settings)
@@ -59,7 +59,7 @@ class Show:
     def run(self) -> float:
         """The whole year; returns the seconds it took."""
         started = time.monotonic()
-        workers = app.start_workers(self.settings, self.layout, app.STAGES, 1)
+        workers = app.start_workers(self.settings, self.topology, app.STAGES, 1)
         try:
             with self.screen.progress("learning on January", 334, "time") as bar:
                 for day, events in _by_day(flights.events()):
@@ -158,7 +158,7 @@ def summary(alerts: list[dict[str, Any]]) -> Table:
 
 def show(report: Path | None, speed: float) -> int:
     """Run the demo; exit code 1 when the incident was not found."""
-    with EmbeddedBroker() as broker:
+    with MockBroker() as broker:
         demo = Show(broker, speed)
         seconds = demo.run()
     demo.screen.table(summary(demo.alerts))

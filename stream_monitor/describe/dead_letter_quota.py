@@ -20,7 +20,7 @@ from stream_monitor.events.decode import Reject
 from stream_monitor.stages.contract import Message, Output, Partition
 
 
-class Allowance(msgspec.Struct, array_like=True):
+class Quota(msgspec.Struct, array_like=True):
     """How many dead letters a topic partition may still have at an offset."""
 
     left: float
@@ -36,7 +36,7 @@ class Allowance(msgspec.Struct, array_like=True):
 
 
 @dataclass(slots=True)
-class Sum:
+class RejectSummary:
     """Events of one topic partition and reason that got no letter of their own since the last commit."""
 
     first: int
@@ -51,28 +51,28 @@ class Overlay:
 
     letters: list[Output] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    sums: dict[tuple[str, int, str], Sum] = field(default_factory=dict)
+    sums: dict[tuple[str, int, str], RejectSummary] = field(default_factory=dict)
 
 
-class Rejected:
+class DeadLetterQuota:
     """The events that a worker could not count."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._writer = settings.letters()
-        self._allowances: dict[Partition, Allowance] = {}
+        self._allowances: dict[Partition, Quota] = {}
         self._overlay = Overlay()
 
-    def restore(self, partition: Partition, allowance: Allowance | None) -> None:
+    def restore(self, partition: Partition, allowance: Quota | None) -> None:
         """Own a topic partition; None: it never had a dead letter."""
         if allowance is not None:
             self._allowances[partition] = allowance
 
-    def allowance(self, partition: Partition) -> Allowance | None:
+    def allowance(self, partition: Partition) -> Quota | None:
         """What a commit keeps of a topic partition."""
         return self._allowances.get(partition)
 
-    def drop(self, partitions: Sequence[Partition]) -> None:
+    def revoke(self, partitions: Sequence[Partition]) -> None:
         """Forget topic partitions."""
         for partition in partitions:
             self._allowances.pop(partition, None)
@@ -84,7 +84,7 @@ class Rejected:
     def add(self, reject: Reject, role: str, message: Message) -> None:
         """Take in an event; QuarantineError where the settings stop at too many."""
         partition, offset, rules = (role, message.partition()), message.offset(), self.settings.dead_letters
-        allowance = self._allowances.setdefault(partition, Allowance(float(rules.burst), offset))
+        allowance = self._allowances.setdefault(partition, Quota(float(rules.burst), offset))
         topic = self.settings.topic(role)
         allowed = allowance.take(offset, rules)
         if not allowed and rules.above == "stop":
@@ -99,7 +99,7 @@ class Rejected:
             value = self._writer.write(reject, message.value(), topic, partition[1], offset)
             self._overlay.letters.append(Output("dead-letters", value, f"{topic}/{partition[1]}/{offset}".encode()))
             return
-        known = self._overlay.sums.setdefault((*partition, reject.reason), Sum(offset, offset))
+        known = self._overlay.sums.setdefault((*partition, reject.reason), RejectSummary(offset, offset))
         known.last = offset
         known.count += 1
         known.length += len(message.value() or b"")

@@ -48,14 +48,14 @@ PARTITIONERS: dict[str, Callable[[bytes, int], int]] = {
 
 
 @dataclass(slots=True)
-class Placed:
+class KeyPlacement:
     """Keys of one topic that were looked at."""
 
     keys: int = 0
     fits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTITIONERS, 0))
     """By partitioner: those that lie where it would put them."""
 
-    def look(self, messages: Sequence[Message], count: int) -> None:
+    def observe(self, messages: Sequence[Message], count: int) -> None:
         """Look at the first of these, of a topic with `count` partitions."""
         for message in messages[:SAMPLE]:
             key = message.key() or b""
@@ -78,7 +78,7 @@ def _too_many(misplaced: int, keys: int) -> bool:
     return misplaced > 0 and float(betainc(misplaced, keys - misplaced + 1, TOLERATED)) < LEVEL
 
 
-def problem(seen: Mapping[str, Placed], configured: str, rekey: bool) -> str | None:
+def placement_problem(seen: Mapping[str, KeyPlacement], configured: str, rekey: bool) -> str | None:
     """What to tell a user of the topics' keys, by role; None when all is well or too little was seen."""
     found = {role: placed.partitioners for role, placed in seen.items() if placed.keys >= ENOUGH}
     if rekey:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from stream_monitor.config.settings import Settings
-from stream_monitor.describe.dead_letter_quota import Allowance
+from stream_monitor.describe.dead_letter_quota import Quota
 from stream_monitor.errors import FormatError, RestoreError, SettingsError
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.stages.contract import Position
@@ -20,13 +20,13 @@ class OffsetMetadata(msgspec.Struct, omit_defaults=True):
     low: int | None = None
     n: int = 0
     v: int = 1
-    dead: Allowance | None = None
+    dead: Quota | None = None
     structure: str = ""
     """`Settings.profile_structure`; a former version tells none."""
     widths: dict[str, int] = {}
     """Of embeddings, by name; of at most `WIDTHS`, for an offset holds 4 KB."""
 
-    def demand_partitions(self, role: str, expected: int, accept_repartition: bool) -> None:
+    def require_partitions(self, role: str, expected: int, accept_repartition: bool) -> None:
         """RestoreError where the topic had another number of partitions."""
         if self.n != expected and not accept_repartition:
             raise RestoreError(
@@ -35,7 +35,7 @@ class OffsetMetadata(msgspec.Struct, omit_defaults=True):
                 "have moved; or choose another app name to begin anew."
             )
 
-    def demand_structure(self, settings: Settings) -> None:
+    def require_structure(self, settings: Settings) -> None:
         """SettingsError where the app's profiles are made of other panes, segments or grains, or of other vectors."""
         app, widths = settings.app, settings.embeddings
         if self.structure not in ("", settings.profile_structure()):

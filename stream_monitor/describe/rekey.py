@@ -10,8 +10,16 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from stream_monitor.stages.contract import Logs, Message, Output, Partition, PartitionStatus, Plain, Position
-from stream_monitor.stages.statistics import Vitals
+from stream_monitor.stages.contract import (
+    ChangeLogs,
+    Message,
+    OffsetsOnly,
+    Output,
+    Partition,
+    PartitionStatus,
+    Position,
+)
+from stream_monitor.stages.statistics import StageStatistics
 
 TARGET = {"labels": "labels-by-id", "feedback": "feedback-by-id"}
 """The role that each role's records go to."""
@@ -25,7 +33,7 @@ _decoder = msgspec.json.Decoder(_Id)
 _METADATA = '{"v":1}'
 
 
-class Rekey(Plain):
+class Rekey(OffsetsOnly):
     """Implements `stages.Stage` for labels and feedback; remembers nothing."""
 
     changelog = ""
@@ -34,34 +42,34 @@ class Rekey(Plain):
 
     def __init__(self) -> None:
         self._outputs: list[Output] = []
-        self.held = 0
+        self.buffered_bytes = 0
         self._next: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
 
-    def log_start(self, partition: Partition, position: Position) -> int | None:
+    def restore_offset(self, partition: Partition, position: Position) -> int | None:
         """There is nothing to restore."""
         return None
 
-    def assign(self, positions: dict[Partition, Position], logs: Logs) -> dict[Partition, int]:
+    def assign(self, positions: dict[Partition, Position], logs: ChangeLogs) -> dict[Partition, int]:
         """Own these partitions."""
         starts = {partition: position.offset for partition, position in positions.items()}
         self._next |= starts
         self._saved |= {partition: position.offset for partition, position in positions.items() if position.metadata}
         return starts
 
-    def drop(self, partitions: Sequence[Partition]) -> None:
+    def revoke(self, partitions: Sequence[Partition]) -> None:
         """Forget partitions that another worker owns now."""
         for partition in partitions:
             self._next.pop(partition, None)
             self._saved.pop(partition, None)
         if not self._next:
-            self._outputs, self.held = [], 0
+            self._outputs, self.buffered_bytes = [], 0
 
-    def step(self, role: str, messages: Sequence[Message]) -> None:
+    def process(self, role: str, messages: Sequence[Message]) -> None:
         """Pass records on under their ids."""
         for message in messages:
             value = message.value() or b""
-            self.held += len(value)
+            self.buffered_bytes += len(value)
             self._outputs.append(Output(TARGET[role], value, id_of(value), timestamp=message.timestamp()[1]))
             self._next[role, message.partition()] = message.offset() + 1
 
@@ -79,14 +87,14 @@ class Rekey(Plain):
 
     def committed(self) -> None:
         """Start from zero."""
-        self._outputs, self.held = [], 0
+        self._outputs, self.buffered_bytes = [], 0
         self._saved = dict(self._next)
 
-    def vitals(self) -> Vitals:
+    def stats(self) -> StageStatistics:
         """It has none of its own."""
-        return Vitals()
+        return StageStatistics()
 
-    def ahead(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
+    def partitions_to_pause(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
         """It waits for nobody."""
         return set()
 

@@ -17,56 +17,66 @@ import numpy as np
 from stream_monitor.config.settings import Settings
 from stream_monitor.describe.aggregate.delta_writer import Batch, batches, pack_deltas, pack_records
 from stream_monitor.describe.aggregate.grouping import ACCEPTED, DUPLICATE, LATE
-from stream_monitor.describe.aggregate.row_sampling import Sampling
-from stream_monitor.describe.dead_letter_quota import Rejected
+from stream_monitor.describe.aggregate.row_sampling import SampleSpec
+from stream_monitor.describe.dead_letter_quota import DeadLetterQuota
 from stream_monitor.describe.decode import columns as build
 from stream_monitor.describe.decode.columns import Columns, merge
-from stream_monitor.describe.decode.prediction_buffer import Intake
-from stream_monitor.describe.decode.scanned_columns import Reel
+from stream_monitor.describe.decode.prediction_buffer import PredictionBuffer
+from stream_monitor.describe.decode.scanned_columns import PredictionScanner
 from stream_monitor.describe.join.joiner import Joiner
-from stream_monitor.describe.key_placement import Placed, problem
+from stream_monitor.describe.key_placement import KeyPlacement, placement_problem
 from stream_monitor.describe.offset_metadata import WIDTHS, OffsetMetadata, read_metadata
 from stream_monitor.describe.watermarks import PartitionClock, TopicClock
 from stream_monitor.errors import RestoreError
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
-from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.names import END, NEVER
-from stream_monitor.profiles.records import ObservationTime, PartitionTime, WatermarkRecord, write
-from stream_monitor.stages.contract import Logs, Message, Output, Partition, PartitionStatus, Plain, Position
-from stream_monitor.stages.statistics import DescribeVitals
-from stream_monitor.stages.topology import Layout, partition_of
+from stream_monitor.profiles.records import ObservationTime, PartitionTime, WatermarkRecord, write_record
+from stream_monitor.stages.contract import (
+    ChangeLogs,
+    Message,
+    OffsetsOnly,
+    Output,
+    Partition,
+    PartitionStatus,
+    Position,
+)
+from stream_monitor.stages.statistics import DescribeStatistics
+from stream_monitor.stages.topology import Topology, partition_of
 from stream_monitor.types import I64
 
 _partition = methodcaller("partition")
 JOINED_ROLES = ("predictions", "labels", "feedback")
 
 
-class Describe(Plain):
+class Describe(OffsetsOnly):
     """Implements `stages.Stage` for the input topics."""
 
-    def __init__(self, settings: Settings, layout: Layout, knowledge: Knowledge) -> None:
-        self.settings, self.layout, self.knowledge = settings, layout, knowledge
+    def __init__(self, settings: Settings, topology: Topology, catalog: BinCatalog) -> None:
+        self.settings, self.topology, self.catalog = settings, topology, catalog
         self.clocks: dict[int, PartitionClock] = {}
         self.observation_clocks: dict[int, TopicClock] = {}
         self.joiner = Joiner(settings)
         self._structure = settings.profile_structure()
         self.next_offset: dict[Partition, int] = {}
         self._saved: dict[Partition, int] = {}
-        self._reel = Reel(settings.segments, settings.privacy.rules(), settings.embeddings, settings.sample.rows > 0)
-        self._rejected = Rejected(settings)
-        self._placed_keys = {role: Placed() for role in JOINED_ROLES}
-        self._vitals = DescribeVitals()
+        self._scanner = PredictionScanner(
+            settings.segments, settings.privacy.rules(), settings.embeddings, settings.sample.rows > 0
+        )
+        self._rejected = DeadLetterQuota(settings)
+        self._placed_keys = {role: KeyPlacement() for role in JOINED_ROLES}
+        self._stats = DescribeStatistics()
         self._reset_overlay()
 
     def _reset_overlay(self) -> None:
-        self._intake = Intake(self._reel, self.settings.time.max_skew)
+        self._intake = PredictionBuffer(self._scanner, self.settings.time.max_skew)
         self._others = 0
         self._late, self._duplicates = Counter[str](), Counter[str]()
         self._observed: list[tuple[I64, I64, list[Columns]]] = []
         self._rejected.forget()
 
     @property
-    def held(self) -> int:
+    def buffered_bytes(self) -> int:
         """Bytes of events taken in since the last commit."""
         return self._intake.bytes + self._others
 
@@ -76,13 +86,13 @@ class Describe(Plain):
     keyed = False
     stands_on = ("predictions", "labels", "feedback", "observations", "pending", "profiles")
 
-    def log_start(self, partition: Partition, position: Position) -> int | None:
+    def restore_offset(self, partition: Partition, position: Position) -> int | None:
         """Where the oldest row that still waited at the last commit lies in the change log; -1 before the first."""
         if partition[0] != "predictions":
             return None
         return self._metadata(*partition, position).low if position.metadata else -1
 
-    def assign(self, positions: dict[Partition, Position], logs: Logs) -> dict[Partition, int]:
+    def assign(self, positions: dict[Partition, Position], logs: ChangeLogs) -> dict[Partition, int]:
         """Own these partitions; RestoreError when what a commit left is not ours or of another layout."""
         for (role, number), position in sorted(positions.items(), key=lambda item: item[0][0] != "predictions"):
             metadata = self._metadata(role, number, position)
@@ -105,12 +115,12 @@ class Describe(Plain):
     def _metadata(self, role: str, number: int, position: Position) -> OffsetMetadata:
         metadata = read_metadata(f"{role}/{number}", position)
         if position.metadata:
-            metadata.demand_partitions(role, self._expected(role), self.layout.accept_repartition)
-            metadata.demand_structure(self.settings)
+            metadata.require_partitions(role, self._expected(role), self.topology.accept_repartition)
+            metadata.require_structure(self.settings)
         return metadata
 
     def _expected(self, role: str) -> int:
-        return self.layout.observations if role == "observations" else self.layout.inputs
+        return self.topology.observations if role == "observations" else self.topology.inputs
 
     def _clock(self, role: str, number: int, create: bool = False) -> TopicClock:
         if role == "observations":
@@ -119,9 +129,9 @@ class Describe(Plain):
         chosen: TopicClock = getattr(clock, role)
         return chosen
 
-    def drop(self, partitions: Sequence[Partition]) -> None:
+    def revoke(self, partitions: Sequence[Partition]) -> None:
         """Forget partitions that another worker owns now."""
-        self._rejected.drop(partitions)
+        self._rejected.revoke(partitions)
         for role, number in partitions:
             self.next_offset.pop((role, number), None)
             self._saved.pop((role, number), None)
@@ -129,26 +139,26 @@ class Describe(Plain):
                 self.observation_clocks.pop(number, None)
             elif role == "predictions":
                 self.clocks.pop(number, None)
-                self.joiner.drop(number)
+                self.joiner.revoke(number)
         if not self.next_offset:
             self._reset_overlay()
 
     # --- events ---
 
-    def step(self, role: str, messages: Sequence[Message]) -> None:
+    def process(self, role: str, messages: Sequence[Message]) -> None:
         """Decode a batch of one topic."""
-        if self.layout.inputs > 1 and role in self._placed_keys:
-            self._placed_keys[role].look(messages, self.layout.inputs)
+        if self.topology.inputs > 1 and role in self._placed_keys:
+            self._placed_keys[role].observe(messages, self.topology.inputs)
         if role == "predictions":
             self._intake.take(messages, self._admit_predictions, self._decode_prediction)
         else:
-            self._step_others(role, messages)
+            self._process_others(role, messages)
         partitions = list(map(_partition, messages))
         last = dict(zip(partitions, range(len(partitions)), strict=True))
         for number, at in last.items():
             self.next_offset[role, number] = messages[at].offset() + 1
 
-    def _step_others(self, role: str, messages: Sequence[Message]) -> None:
+    def _process_others(self, role: str, messages: Sequence[Message]) -> None:
         self._others += sum(len(message.value() or b"") for message in messages)
         kept: list[Event] = []
         where: list[tuple[int, int]] = []
@@ -257,15 +267,15 @@ class Describe(Plain):
             for record in pack_records(*parts, self._structure, self.settings.embeddings):
                 yield Output("profiles", record, partition=target)
         if watermarks := self._watermarks(ended):
-            for target in range(self.layout.profiles):
+            for target in range(self.topology.profiles):
                 yield Output("profiles", watermarks, partition=target)
 
     def _pack(self, batch: Batch, by_target: dict[int, list[bytes]]) -> None:
-        for model, packed in pack_deltas(batch, lambda model: self.knowledge.of(model, batch.lane)):
+        for model, packed in pack_deltas(batch, lambda model: self.catalog.of(model, batch.timeline)):
             by_target[self._target(model)].append(packed)
 
     def _target(self, model: str) -> int:
-        return partition_of(model, self.layout.profiles)
+        return partition_of(model, self.topology.profiles)
 
     def _traffic(self) -> list[Batch]:
         made: list[Batch] = []
@@ -279,7 +289,7 @@ class Describe(Plain):
             status[self.joiner.predictions((partition, ts, before), ids, parts)] = DUPLICATE
             self._count("predictions", status)
             panes = self._pane(np.where(late, before, ts)), status
-            made += batches("input", parts, panes, Sampling(ids[:, 0], most) if most else None)
+            made += batches("input", parts, panes, SampleSpec(ids[:, 0], most) if most else None)
         if self._observed:
             ts, before = (np.concatenate([seen[i] for seen in self._observed]) for i in (0, 1))
             by_model: dict[str, list[Columns]] = defaultdict(list)
@@ -324,7 +334,7 @@ class Describe(Plain):
             observations.append(ObservationTime(number, watermark, seen.largest, seen.idle, end))
         if not partitions and not observations:
             return None
-        return write(WatermarkRecord(self.layout.inputs, partitions, observations, self.layout.observations))
+        return write_record(WatermarkRecord(self.topology.inputs, partitions, observations, self.topology.observations))
 
     def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
         """Committed offsets and their metadata."""
@@ -350,7 +360,7 @@ class Describe(Plain):
         """Start from zero."""
         rejects, summed = self._rejected.counted()
         partitioner = self.settings.topics.partitioner
-        self._vitals = DescribeVitals(
+        self._stats = DescribeStatistics(
             rejects=rejects,
             summed=summed,
             late=dict(self._late),
@@ -359,26 +369,26 @@ class Describe(Plain):
             overflow=self.joiner.overflow,
             pending=sum(len(store) for store in self.joiner.stores.values()),
             misplaced_keys={role: placed.misplaced(partitioner) for role, placed in self._placed_keys.items()},
-            problem=problem(self._placed_keys, partitioner, self.layout.rekey),
+            problem=placement_problem(self._placed_keys, partitioner, self.topology.rekey),
         )
         self.joiner.committed()
         self._saved = dict(self.next_offset)
         self._reset_overlay()
 
-    def vitals(self) -> DescribeVitals:
+    def stats(self) -> DescribeStatistics:
         """Rejects of the last commit, and how much waits for labels."""
-        return self._vitals
+        return self._stats
 
-    def ahead(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
+    def partitions_to_pause(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
         """Partitions that have run further than `align` ahead of the slowest that still has something to read.
 
         Here or at any other worker: of those the judge tells, and what it tells is at most an eighth of `align` old.
         Where a judge says that it holds too much, none runs ahead further than what it tells is old.
         """
         behind = [self._clock(*p).largest for p, told in status.items() if not told.at_end and p in self.next_offset]
-        progress, slack = self.knowledge.progress, self.settings.time.allowed_lateness + self.settings.align // 8
-        align = 0 if self.knowledge.wait else self.settings.align
-        limit = min(behind, default=END) + (slack if self.knowledge.wait else align)
+        progress, slack = self.catalog.progress, self.settings.time.allowed_lateness + self.settings.align // 8
+        align = 0 if self.catalog.wait else self.settings.align
+        limit = min(behind, default=END) + (slack if self.catalog.wait else align)
         joined = limit if progress is None else min(limit, progress + slack + align)
         # the progress is that of predictions: observations go on where these have fallen silent
         return {p for p in self.next_offset if self._clock(*p).largest > (limit if p[0] == "observations" else joined)}

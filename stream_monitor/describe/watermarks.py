@@ -22,7 +22,7 @@ class TopicClock:
     largest: int = NEVER
     at_end: bool = False
     idle: bool = False
-    abreast: bool = False
+    merged_by_time: bool = False
     read_for: int = NEVER
     """All that was in the log when this was the largest prediction time has been read."""
     goal: tuple[int, int] | None = None
@@ -30,7 +30,7 @@ class TopicClock:
 
     def learn(self, told: PartitionStatus, predicted: int) -> None:
         """Take in what the driver says; the predictions that have been read go up to `predicted`."""
-        self.at_end, self.idle, self.abreast = told.at_end, told.idle, told.abreast
+        self.at_end, self.idle, self.merged_by_time = told.at_end, told.idle, told.merged_by_time
         if told.at_end:
             self.read_for, self.goal = predicted, None
         elif told.end is not None:
@@ -72,5 +72,5 @@ class PartitionClock:
         inputs = self.input(lateness_ms)
         if items.largest == NEVER and items.at_end:
             return inputs
-        known = inputs if items.abreast else items.read_for - lateness_ms
+        known = inputs if items.merged_by_time else items.read_for - lateness_ms
         return max(NEVER, min(inputs, max(items.watermark(lateness_ms), known - horizon_ms)))

@@ -1,8 +1,9 @@
 """How many false alarms a model may give, divided among its detectors. Event time, milliseconds.
 
 Half of `detection.false_alarms` is for sequential detectors: an equal part for every setting (`input`, `outcome`) that
-names `cusum`, divided among the rows there are (see `judge.sequential`). The other half is for window tests: an equal
-part for every window size and lane, of which a window takes the worth of the time until the next (`window_level`).
+names `cusum`, divided among the rows there are (see `judge.detection.sequential`). The other half is for window tests:
+an equal part for every window size and timeline. A window takes of it what falls to the time until the next window
+(`window_level`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from stream_monitor.config.durations import per_ms
 
 SEQUENTIAL = 0.5
 WINDOWS = 0.5
-LANES = 4
+TIMELINES = 4
 """Clocks of a model whose windows are judged: input, label, feedback, observation."""
 MOST = 0.05
 """No window is judged at a higher level, however rare windows are."""
@@ -35,4 +36,4 @@ def window_level(settings: DetectionSettings, slide: int, sizes: int) -> float:
     """
     if settings.false_discovery_rate is not None:
         return settings.false_discovery_rate
-    return min(WINDOWS * per_ms(settings.false_alarms) * slide / (sizes * LANES), MOST)
+    return min(WINDOWS * per_ms(settings.false_alarms) * slide / (sizes * TIMELINES), MOST)

@@ -37,7 +37,7 @@ def _e_sr(arl0: float, first: int) -> Update:
     return update
 
 
-class Contender(NamedTuple):
+class Competitor(NamedTuple):
     """How one is made; whether it takes zeros and ones only, and whether it is too slow for more than a few runs.
 
     `learns`: of so many first values it makes its baseline, in which it finds nothing.
@@ -74,29 +74,29 @@ def _always() -> Update:
     return update
 
 
-def contenders() -> dict[str, Contender]:
+def competitors() -> dict[str, Competitor]:
     """By name, how one is made. River's, by its defaults, are left out where it is not installed (extra `river`)."""
     settings = DetectionSettings()
     hinkley = settings.page_hinkley_threshold, settings.page_hinkley_delta
     table = {
-        "adwin": Contender(lambda: _ours(Adwin(settings.adwin_delta))),
-        "page_hinkley": Contender(lambda: _ours(PageHinkley(*hinkley))),
-        "e_sr": Contender(lambda: _e_sr(E_SR_ARL0, E_SR_FIRST), learns=E_SR_FIRST),
+        "adwin": Competitor(lambda: _ours(Adwin(settings.adwin_delta))),
+        "page_hinkley": Competitor(lambda: _ours(PageHinkley(*hinkley))),
+        "e_sr": Competitor(lambda: _e_sr(E_SR_ARL0, E_SR_FIRST), learns=E_SR_FIRST),
     }
     if find_spec("river"):
-        table["River ADWIN"] = Contender(lambda: _river(rivers("ADWIN")))
-        table["River ADWIN .05"] = Contender(lambda: _river(rivers("ADWIN", delta=0.05)))
-        table["River PageHinkley"] = Contender(lambda: _river(rivers("PageHinkley")))
-        table["River HDDM_A"] = Contender(lambda: _river(rivers("HDDMA")), rates=True)
-        table["River HDDM_A two-sided"] = Contender(lambda: _river(rivers("HDDMA", two_sided_test=True)), rates=True)
-        table["River HDDM_W"] = Contender(lambda: _river(rivers("HDDMW")), rates=True)
-        table["River DDM"] = Contender(lambda: _river(rivers("DDM")), rates=True)
-        table["River EDDM"] = Contender(lambda: _river(rivers("EDDM")), rates=True)
-        table["River FHDDM"] = Contender(_fhddm, rates=True)
-        table["River KSWIN"] = Contender(lambda: _river(rivers("KSWIN", seed=1)), slow=True)
+        table["River ADWIN"] = Competitor(lambda: _river(rivers("ADWIN")))
+        table["River ADWIN .05"] = Competitor(lambda: _river(rivers("ADWIN", delta=0.05)))
+        table["River PageHinkley"] = Competitor(lambda: _river(rivers("PageHinkley")))
+        table["River HDDM_A"] = Competitor(lambda: _river(rivers("HDDMA")), rates=True)
+        table["River HDDM_A two-sided"] = Competitor(lambda: _river(rivers("HDDMA", two_sided_test=True)), rates=True)
+        table["River HDDM_W"] = Competitor(lambda: _river(rivers("HDDMW")), rates=True)
+        table["River DDM"] = Competitor(lambda: _river(rivers("DDM")), rates=True)
+        table["River EDDM"] = Competitor(lambda: _river(rivers("EDDM")), rates=True)
+        table["River FHDDM"] = Competitor(_fhddm, rates=True)
+        table["River KSWIN"] = Competitor(lambda: _river(rivers("KSWIN", seed=1)), slow=True)
     return table
 
 
-def degenerate() -> dict[str, Contender]:
+def degenerate() -> dict[str, Competitor]:
     """What a score must not reward."""
-    return {"never": Contender(lambda: lambda value: False), "always (every 500)": Contender(_always)}
+    return {"never": Competitor(lambda: lambda value: False), "always (every 500)": Competitor(_always)}

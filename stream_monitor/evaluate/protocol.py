@@ -16,8 +16,8 @@ import numpy as np
 from scipy import stats
 
 from stream_monitor.evaluate import windows as window_cells
-from stream_monitor.evaluate.competitors import Contender, Update, contenders, degenerate
-from stream_monitor.evaluate.runs import Learned, OneByOne, SeasonLearned
+from stream_monitor.evaluate.competitors import Competitor, Update, competitors, degenerate
+from stream_monitor.evaluate.runs import LearnedRows, OneByOne, SeasonLearned
 from stream_monitor.evaluate.streams import NULL, STEPS, Rng, Step, daily_sine, errors, frozen_model, limit, seeded
 from stream_monitor.types import F64, Bool
 
@@ -99,7 +99,7 @@ def null(effort: Effort, seed: int) -> list[Task]:
 def _null(effort: Effort, seed: int, nominal: float, name: str, pane: int) -> list[Row]:
     rng = seeded(seed, "null", name, nominal, pane)
     source = NULL[name](rng, ROWS)
-    learned = Learned(source(2_000), nominal, pane)
+    learned = LearnedRows(source(2_000), nominal, pane)
     count = int(np.ceil(effort.null_runs * nominal / ROWS / 1_000)) * 1_000
     return [_null_row(name, pane, nominal, learned.false_alarms(source, count), ROWS * count)]
 
@@ -108,7 +108,7 @@ def _rare(effort: Effort, seed: int, nominal: float, rate: float, pane: int) -> 
     """Runs whose baselines hold few errors, and differ much for it; after an alarm each goes back to its own."""
     rng = seeded(seed, "rare", rate, nominal, pane)
     source = errors(rate)(rng, ROWS)
-    learned = Learned(source(10_000), nominal, pane)
+    learned = LearnedRows(source(10_000), nominal, pane)
     count = int(np.ceil(effort.null_runs * nominal / ROWS / 1_000)) * 1_000
     alarms = learned.false_alarms(source, count, keep=False)
     return [_null_row(f"errors {rate:g}, a baseline of 10,000".replace("0.", "."), pane, nominal, alarms, ROWS * count)]
@@ -138,7 +138,7 @@ def delay(effort: Effort, seed: int) -> list[Task]:
     befores = dict.fromkeys(step.before for step in STEPS)
     return [
         *(partial(_cusum, effort, seed, *cell) for cell in itertools.product(effort.baselines, befores)),
-        *(partial(_contender, effort, seed, name) for name in contenders()),
+        *(partial(_contender, effort, seed, name) for name in competitors()),
         _limits,
     ]
 
@@ -151,7 +151,7 @@ def _cusum(effort: Effort, seed: int, baseline: int, before: str) -> list[Row]:
 
 
 def _contender(effort: Effort, seed: int, name: str) -> list[Row]:
-    contender = contenders()[name]
+    contender = competitors()[name]
     runs, rows = effort.slow if contender.slow else effort.others, []
     for step in STEPS if runs else []:
         if step.rate is not None or not contender.rates:
@@ -171,10 +171,10 @@ def _false_rate(effort: Effort, seed: int, name: str, baseline: int) -> tuple[in
     return learned.false_alarms(source, count), float(ROWS * count)
 
 
-def _learned(rng: Rng, name: str, rows: int, baseline: int) -> Learned:
+def _learned(rng: Rng, name: str, rows: int, baseline: int) -> LearnedRows:
     if baseline < KNOWN:
-        return Learned(NULL[name](rng, rows)(baseline), ARL0)
-    return Learned(NULL[name](rng, rows)(2_000), ARL0, known=NULL[name](rng, 1)(baseline)[:, 0])
+        return LearnedRows(NULL[name](rng, rows)(baseline), ARL0)
+    return LearnedRows(NULL[name](rng, rows)(2_000), ARL0, known=NULL[name](rng, 1)(baseline)[:, 0])
 
 
 def _cusum_delays(effort: Effort, seed: int, step: Step, baseline: int) -> F64:
@@ -224,8 +224,8 @@ def labelled(effort: Effort, seed: int, own: Stream | None = None) -> list[Task]
     return [partial(_labelled, effort, seed, own, name) for name in _all_detectors()]
 
 
-def _all_detectors() -> dict[str, Contender]:
-    return {"cusum": Contender(lambda: OneByOne(ARL0, 500).update, learns=500)} | contenders() | degenerate()
+def _all_detectors() -> dict[str, Competitor]:
+    return {"cusum": Competitor(lambda: OneByOne(ARL0, 500).update, learns=500)} | competitors() | degenerate()
 
 
 def _labelled(effort: Effort, seed: int, own: Stream | None, name: str) -> list[Row]:

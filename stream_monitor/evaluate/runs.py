@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from stream_monitor.baselines.baseline import Baseline
-from stream_monitor.baselines.recent import History, Slice, plan_of, seasonal, weight_of
+from stream_monitor.baselines.recent import BaselineSlice, SliceHistory, plan_of, seasonal, weight_of
 from stream_monitor.config.detection import BaselineSettings
 from stream_monitor.config.durations import HOUR, WEEK
-from stream_monitor.detect.cusum.cusum import Baselines, Cusums, CusumState
+from stream_monitor.detect.cusum.cusum import Cusums, CusumState, CusumTraining
 from stream_monitor.detect.cusum.scores import scores_of
 from stream_monitor.evaluate.streams import Source
 from stream_monitor.profiles.bins import BINS, bin_values, make_edges
@@ -18,14 +18,14 @@ BLOCK = 1_000
 """Values of every run that are scored at a time."""
 
 
-class Learned:
+class LearnedRows:
     """R runs that have learned from n0 values each, (n0, R)."""
 
     def __init__(self, values: F64, arl0: float, pane: int = 1, known: F64 | None = None) -> None:
         """With `known` (K,) values tell all runs their distribution, and each run's own only how they depend."""
         rows = values.shape[1]
         told, of = (values, np.arange(rows)) if known is None else (known[:, None], np.zeros(rows, np.int64))
-        borders = [make_edges(column).borders for column in told.T]
+        borders = [make_edges(column).edges for column in told.T]
         binned = [bin_values(edges, column) for edges, column in zip(borders, told.T, strict=True)]
         counts = np.stack([np.bincount(at, minlength=BINS) for at in binned])[of]
         self.borders = [borders[i] for i in of]
@@ -34,7 +34,7 @@ class Learned:
         s = self._panes(self._scored(values))
         self.cusums = Cusums(CusumState.empty(rows))
         sizes = np.full(s.shape, float(pane))
-        self.cusums.learn(self.rows, Baselines(counts, self.scores, np.full(rows, arl0), sizes, s))
+        self.cusums.learn(self.rows, CusumTraining(counts, self.scores, np.full(rows, arl0), sizes, s))
 
     def _scored(self, values: F64) -> F64:
         scored = np.empty((values.shape[1], values.shape[0]))
@@ -76,7 +76,7 @@ class Learned:
         return found
 
 
-class SeasonLearned(Learned):
+class SeasonLearned(LearnedRows):
     """Runs that also know the hours of the week, by the histories of a judge."""
 
     def learn_hours(self, source: Source, per_hour: int, weeks: int) -> None:
@@ -84,20 +84,20 @@ class SeasonLearned(Learned):
         plan = plan_of(BaselineSettings(kind="hour_of_week"), HOUR)
         assert plan is not None
         firsts = [Baseline("first", 0, int(c.sum()), {}, int(c.sum()), counts=c) for c in self.counts]
-        histories = [History.of(plan, first) for first in firsts]
+        histories = [SliceHistory.of(plan, first) for first in firsts]
         for hour in range(weeks * WEEK // HOUR):
             values = source(per_hour)
             for r, borders in enumerate(self.borders):
                 at, n = np.unique(bin_values(borders, values[:, r]), return_counts=True)
                 history = histories[r]
-                history.take(plan, hour * HOUR, Slice("", "", "", at, n, 0.0, 0.0, (0.0, 0.0), per_hour, 0))
+                history.add(plan, hour * HOUR, BaselineSlice("", "", "", at, n, 0.0, 0.0, (0.0, 0.0), per_hour, 0))
         self.per_hour, end = per_hour, weeks * WEEK
         self.season = np.zeros((WEEK // HOUR, len(self.rows), 2))
         for hour in range(WEEK // HOUR):
             for r, (history, first) in enumerate(zip(histories, firsts, strict=True)):
-                found = history.judging(plan, first, end + hour * HOUR, HOUR)
+                found = history.baseline_for(plan, first, end + hour * HOUR, HOUR)
                 assert found is not None
-                self.season[hour, r] = history.expected(found, self.scores[r]), weight_of(found)
+                self.season[hour, r] = history.expected_score(found, self.scores[r]), weight_of(found)
 
     def false_alarms(self, source: Source, count: int, keep: bool = True) -> int:
         """As `Learned.false_alarms`, with every pane held against its hour."""
@@ -119,14 +119,14 @@ class OneByOne:
     def __init__(self, arl0: float, first: int) -> None:
         self.arl0, self.first = arl0, first
         self.waiting: list[float] = []
-        self.learned: Learned | None = None
+        self.learned: LearnedRows | None = None
 
     def update(self, value: float) -> bool:
         """Take in a value; whether it rings."""
         if self.learned is None:
             self.waiting.append(value)
             if len(self.waiting) == self.first:
-                self.learned, self.waiting = Learned(np.array(self.waiting)[:, None], self.arl0), []
+                self.learned, self.waiting = LearnedRows(np.array(self.waiting)[:, None], self.arl0), []
             return False
         score = self.learned.scores[0][bin_values(self.learned.borders[0], np.array([value]))]
         rang = len(self.learned.cusums.step(self.learned.rows, np.ones(1), score, score**2).row) > 0

@@ -17,7 +17,7 @@ Kept = Literal["full", "redacted", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class LetterWriter:
+class DeadLetterEncoder:
     """Writes dead letters; `kept` is what of the raw bytes goes into them."""
 
     kept: Kept

@@ -70,7 +70,7 @@ def _mapping(path: Path, number: int, event: Row, name: str) -> Row:
     return found
 
 
-def _demand_distinct(path: Path, header: Collection[str]) -> None:
+def _require_distinct(path: Path, header: Collection[str]) -> None:
     """TableError where two columns would be the same field, feature or tag: the last would win in silence."""
     seen: dict[str, str] = {}
     for name in header:
@@ -119,7 +119,7 @@ def _csv_rows(path: Path, text: Collection[str], limit: int) -> Iterable[Row]:
             table = [row for _, row in zip(range(limit), reader, strict=False) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path} is no CSV file in UTF-8: {error}") from error
-    _demand_distinct(path, header)
+    _require_distinct(path, header)
     for number, row in enumerate(table):
         if len(row) != len(header):
             raise TableError(f"{path}, row {number + 1} has {len(row)} values, the header has {len(header)}")
@@ -154,7 +154,7 @@ def _parquet_rows(path: Path, limit: int) -> Iterator[Row]:
         raise TableError(f"{path}: reading Parquet needs pyarrow; pip install 'stream-monitor[parquet]'") from None
     try:
         with parquet.ParquetFile(path) as file:
-            _demand_distinct(path, file.schema_arrow.names)
+            _require_distinct(path, file.schema_arrow.names)
             for batch in file.iter_batches(10_000):
                 for row in _to_the_microsecond(batch.slice(0, limit)).to_pylist():
                     yield {name: _plain(name, value) for name, value in row.items()}

@@ -9,22 +9,22 @@ import numpy as np
 import xxhash
 
 from stream_monitor.baselines.pinned import Pin
-from stream_monitor.config.recorded import in_force
+from stream_monitor.config.recorded import applied
 from stream_monitor.config.settings import Settings
-from stream_monitor.detect.cusum.bank import Grid, Step
-from stream_monitor.detect.windows.overdispersion import Lesson, learn
+from stream_monitor.detect.cusum.bank import CusumBank, PaneBatch
+from stream_monitor.detect.windows.overdispersion import DispersionUpdate, learn
 from stream_monitor.events.contracts import Finding
-from stream_monitor.judge.alerts.lifecycle import Cause, Moment
-from stream_monitor.judge.detection.window_evaluation import Trial, run_tests
+from stream_monitor.judge.alerts.lifecycle import AlertKey, EvidenceSpan
+from stream_monitor.judge.detection.window_evaluation import WindowEvaluation, run_tests
 from stream_monitor.judge.health import Gone, health_of_app
-from stream_monitor.judge.model import ModelJudge, Said, Task
+from stream_monitor.judge.model import BatchTask, JudgeOutput, ModelJudge
 from stream_monitor.judge.model_state import ModelState, new_state
 from stream_monitor.judge.panes.open_panes import OpenBytes, OpenPanes, bytes_of_delta, cut, merge
-from stream_monitor.judge.partition_state import Newcomer, PartitionState
-from stream_monitor.profiles.bin_catalog import Knowledge, Notice, ProgressRecord
-from stream_monitor.profiles.bins import Edges
+from stream_monitor.judge.partition_state import PartitionState, PendingModel
+from stream_monitor.profiles.bin_catalog import BinCatalog, CatalogRecord, ProgressRecord
+from stream_monitor.profiles.bins import BinEdges
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
-from stream_monitor.profiles.names import ALL, END, FLEET, NEVER, OTHER
+from stream_monitor.profiles.names import ALL_MODELS, ALL_SEGMENTS, END, NEVER, OTHER
 from stream_monitor.profiles.records import (
     DeltaRecord,
     PinRecord,
@@ -48,54 +48,54 @@ class PartitionJudge:
         self._refused = 0
         """Records that this process has left out."""
         self._structure = base.profile_structure()
-        self.settings = base if state.settings is None else in_force(base, state.settings.text)
-        self.grid, self.open_bytes = Grid(), OpenBytes()
+        self.settings = base if state.settings is None else applied(base, state.settings.text)
+        self.bank, self.open_bytes = CusumBank(), OpenBytes()
         self.most_open_bytes = OPEN_BYTES
         """Above it parts of open panes are merged, and then workers are asked to wait."""
         self._merged_bytes = 0
         """What was left when they were merged last."""
-        self.knowledge, self._from_start = Knowledge(), False
+        self.catalog, self._from_start = BinCatalog(), False
         self.models = {name: self.model_judge(model) for name, model in models.items()}
         self.count_open()
 
     def model_judge(self, state: ModelState) -> ModelJudge:
         """The behaviour around a model's state, by the settings in force."""
-        return ModelJudge(state, self.settings, self.grid, self.open_bytes)
+        return ModelJudge(state, self.settings, self.bank, self.open_bytes)
 
-    def know(self, knowledge: Knowledge, from_start: bool = False) -> None:
+    def use_known_edges(self, catalog: BinCatalog, from_start: bool = False) -> None:
         """Count on the edges that are known already, in place of making them: profiles may lie on them.
 
         `from_start`: of several the first, and the next after each reset; else those that are in force now.
         """
-        self.knowledge, self._from_start = knowledge, from_start
+        self.catalog, self._from_start = catalog, from_start
         for name, judge in self.models.items():
             self._with_edges(name, judge.state)
 
     def _with_edges(self, name: str, state: ModelState) -> ModelState:
-        for lane in state.lanes.values():
-            lane.again |= self.state.forgot
-            former = self.knowledge.former(name, lane.name)
-            for measure, edges in self.knowledge.of(name, lane.name).edges.items():
-                borders = {**former.get(measure, {}), edges.version: edges.borders}
-                if measure not in lane.edges:
+        for timeline in state.timelines.values():
+            timeline.edges_may_be_foreign |= self.state.has_forgotten_models
+            former = self.catalog.former(name, timeline.name)
+            for measure, edges in self.catalog.of(name, timeline.name).edges.items():
+                borders = {**former.get(measure, {}), edges.version: edges.edges}
+                if measure not in timeline.edges:
                     version = min(borders) if self._from_start else edges.version
-                    lane.edges[measure] = Edges(version, borders[version])
-                lane.again = True
-                borders.pop(lane.edges[measure].version, None)
+                    timeline.edges[measure] = BinEdges(version, borders[version])
+                timeline.edges_may_be_foreign = True
+                borders.pop(timeline.edges[measure].version, None)
                 if borders:
-                    lane.others[measure] = borders
+                    timeline.former_edges[measure] = borders
         return state
 
-    def hear(self, record: Record, arrived: int) -> Iterator[Said]:
+    def process(self, record: Record, arrived: int) -> Iterator[JudgeOutput]:
         """Take in one record that the broker got at `arrived` (epoch ms)."""
         match record:
             case DeltaRecord() if self._fits(record):
-                self.state.fresh = True
+                self.state.has_unpublished = True
                 self._feed(record)
             case DeltaRecord():
                 self._refuse(record)
             case SettingsRecord():
-                self._obey(record)
+                self._apply_settings(record)
                 yield from self._advance()
             case PinRecord():
                 yield from self._pin(record)
@@ -104,15 +104,15 @@ class PartitionJudge:
             case WatermarkRecord():
                 self.state.watermarks.update(record, arrived)
                 yield from self._advance()
-                yield from self._tell_progress(self._must_wait())
+                yield from self._publish_progress(self._must_wait())
                 yield from self._idle(arrived)
 
-    def _tell_progress(self, wait: bool) -> Iterator[Said]:
+    def _publish_progress(self, wait: bool) -> Iterator[JudgeOutput]:
         """One judge tells the workers how far the slowest partition has come, when it has come some way since.
 
         Each tells them when they must wait for the slowest partition, because it holds too much, and when no more.
         """
-        least = self.state.watermarks.of("input")
+        least = self.state.watermarks.for_timeline("input")
         some_way = self.number == 0 and least - self.state.told_progress >= self.settings.align // 8
         if NEVER < least < END and (some_way or wait != self.state.told_wait):
             self.state.told_progress, self.state.told_wait = least, wait
@@ -120,7 +120,7 @@ class PartitionJudge:
 
     def progress(self) -> Iterator[ProgressRecord]:
         """What workers are to know of how far all have come, once some has come anywhere."""
-        if (least := self.state.watermarks.of("input")) > NEVER:
+        if (least := self.state.watermarks.for_timeline("input")) > NEVER:
             yield ProgressRecord(min(least, END - 1), self.number, self.state.told_wait)
 
     def rest(self, unchanged: Iterable[str]) -> None:
@@ -130,7 +130,7 @@ class PartitionJudge:
         for name in unchanged:
             self.models[name].rest(self.state.watermarks)
 
-    def notices(self) -> Iterator[Notice]:
+    def notices(self) -> Iterator[CatalogRecord]:
         """All that describe and people were told, and that still holds."""
         for name in sorted(self.models):
             yield from self.models[name].notices()
@@ -141,26 +141,26 @@ class PartitionJudge:
     def open_panes(self) -> Iterator[OpenPanes]:
         """Of every lane of every model."""
         for judge in self.models.values():
-            for lane in judge.state.lanes.values():
-                if lane.open:
-                    yield lane.open
+            for timeline in judge.state.timelines.values():
+                if timeline.open_panes:
+                    yield timeline.open_panes
 
     def count_open(self) -> None:
         """Count anew how much is held."""
-        waiting = (delta for newcomer in self.state.newcomers.values() for delta in newcomer.deltas)
+        waiting = (delta for pending_model in self.state.pending_models.values() for delta in pending_model.deltas)
         self.open_bytes.count(self.open_panes(), waiting)
 
     def cut_open(self) -> None:
         """Keep no more of deltas than about what is open."""
         for judge in self.models.values():
-            if cut(lane.open for lane in judge.state.lanes.values()):
+            if cut(timeline.open_panes for timeline in judge.state.timelines.values()):
                 judge.changed = True
         self.count_open()
 
     def _merge_open(self) -> None:
         """Keep a part of each open pane; what was on a snapshot lies elsewhere then."""
         for judge in self.models.values():
-            if sum([merge(lane.open) for lane in judge.state.lanes.values()]):
+            if sum([merge(timeline.open_panes) for timeline in judge.state.timelines.values()]):
                 judge.changed = True
         self.count_open()
 
@@ -181,14 +181,14 @@ class PartitionJudge:
             if judge is not None:
                 judge.feed(delta)
             else:
-                self._newcomer(delta.model).deltas.append(delta)
+                self._pending_model(delta.model).deltas.append(delta)
                 self.open_bytes.nbytes += bytes_of_delta(delta)
         for outcome in record.performance:
             judge = self.models.get(outcome.model)
             if judge is not None:
                 judge.feed_performance(outcome)
             else:
-                self._newcomer(outcome.model).performance.append(outcome)
+                self._pending_model(outcome.model).performance.append(outcome)
 
     def _fits(self, record: DeltaRecord) -> bool:
         """Whether a record's profiles can be merged with those of the app; one that tells no structure is the app's."""
@@ -212,10 +212,10 @@ class PartitionJudge:
                 self.state.refused,
             )
 
-    def _newcomer(self, model: str) -> Newcomer:
-        return self.state.newcomers.setdefault(model, Newcomer())
+    def _pending_model(self, model: str) -> PendingModel:
+        return self.state.pending_models.setdefault(model, PendingModel())
 
-    def _pin(self, record: PinRecord) -> Iterator[Said]:
+    def _pin(self, record: PinRecord) -> Iterator[JudgeOutput]:
         key = record.model, record.version or ""
         pin = self.state.incoming.get(key)
         if pin is None or pin.digest != record.digest:
@@ -227,7 +227,7 @@ class PartitionJudge:
             if judge is not None:
                 yield from judge.pin(pin.version, pin.measures())
 
-    def _reset(self, record: ResetRecord) -> Iterator[Said]:
+    def _reset(self, record: ResetRecord) -> Iterator[JudgeOutput]:
         judge = self.models.get(record.model)
         if judge is None:
             kept = [r for r in self.state.resets.get(record.model, ()) if not r.same_scope(record)]
@@ -242,67 +242,67 @@ class PartitionJudge:
                     self.state.pins[key] = left
         yield from judge.reset(record)
 
-    def _obey(self, record: SettingsRecord) -> None:
+    def _apply_settings(self, record: SettingsRecord) -> None:
         self.state.settings = record
-        self.settings = in_force(self.base, record.text)
+        self.settings = applied(self.base, record.text)
         for judge in self.models.values():
-            judge.catch_up()
+            judge.flush_merges()
         self.models = {name: self.model_judge(judge.state) for name, judge in self.models.items()}
 
-    def _advance(self) -> Iterator[Said]:
+    def _advance(self) -> Iterator[JudgeOutput]:
         if self.state.settings is None:  # nothing may close before the log says by which rules
             return
         yield from self._admit()
         yield from self._close()
         yield from self._forget()
 
-    def _close(self) -> Iterator[Said]:
+    def _close(self) -> Iterator[JudgeOutput]:
         """All models side by side: what they wait for, panes of their detectors and tests, is done in one call."""
         live = [self.models[name].advance(self.state.watermarks) for name in sorted(self.models)]
         while live:
-            tasks: list[Task] = []
-            waiting: list[Iterator[Said | Task]] = []
+            tasks: list[BatchTask] = []
+            waiting: list[Iterator[JudgeOutput | BatchTask]] = []
             for model in live:
                 for said in model:
-                    if isinstance(said, Task):
+                    if isinstance(said, BatchTask):
                         tasks.append(said)
                         waiting.append(model)
                         break
                     yield said
-            if steps := [task for task in tasks if isinstance(task, Step)]:
-                self.grid.step(steps)
-            run_tests([task for task in tasks if isinstance(task, Trial)], self.settings.detection)
-            learn([task for task in tasks if isinstance(task, Lesson)])
+            if steps := [task for task in tasks if isinstance(task, PaneBatch)]:
+                self.bank.step(steps)
+            run_tests([task for task in tasks if isinstance(task, WindowEvaluation)], self.settings.detection)
+            learn([task for task in tasks if isinstance(task, DispersionUpdate)])
             live = waiting
 
     # --- which models are judged ---
 
-    def _admit(self) -> Iterator[Said]:
+    def _admit(self) -> Iterator[JudgeOutput]:
         """Newcomers whose first pane closes get a place: by pane, then by count, then by hash."""
-        watermark, pane = self.state.watermarks.of("input"), self.settings.time.pane
+        watermark, pane = self.state.watermarks.for_timeline("input"), self.settings.time.pane
         due = []
-        for name, newcomer in self.state.newcomers.items():
-            first = newcomer.first_pane()
+        for name, pending_model in self.state.pending_models.items():
+            first = pending_model.first_pane()
             if first + pane <= watermark:
-                due.append((first, -newcomer.events(first), xxhash.xxh3_64_intdigest(name.encode()), name))
+                due.append((first, -pending_model.events(first), xxhash.xxh3_64_intdigest(name.encode()), name))
         for *_, name in sorted(due):
-            newcomer = self.state.newcomers.pop(name)
-            self.open_bytes.nbytes -= sum(map(bytes_of_delta, newcomer.deltas))
+            pending_model = self.state.pending_models.pop(name)
+            self.open_bytes.nbytes -= sum(map(bytes_of_delta, pending_model.deltas))
             if len(self.models) < self.settings.caps.models or name == OTHER:
                 judge = self._judge_of(name)
                 yield from self._pinned(name, judge)
                 for reset in self.state.resets.pop(name, ()):
                     yield from self._reset(reset)
-                for delta in newcomer.deltas:
+                for delta in pending_model.deltas:
                     judge.feed(delta)
-                for outcome in newcomer.performance:
+                for outcome in pending_model.performance:
                     judge.feed_performance(outcome)
             else:
-                for delta in newcomer.deltas:
-                    if delta.lane == "input":
+                for delta in pending_model.deltas:
+                    if delta.timeline == "input":
                         self._judge_of(OTHER).feed(counts_only(delta))
 
-    def _pinned(self, name: str, judge: ModelJudge) -> Iterator[Said]:
+    def _pinned(self, name: str, judge: ModelJudge) -> Iterator[JudgeOutput]:
         for (model, _), pin in sorted(self.state.pins.items()):  # the shared baseline, version "", comes first
             if model == name:
                 yield from judge.pin(pin.version, pin.measures())
@@ -313,8 +313,8 @@ class PartitionJudge:
             judge = self.models[name] = self.model_judge(self._with_edges(name, new_state(name, self.settings)))
         return judge
 
-    def _forget(self) -> Iterator[Said]:
-        watermark = self.state.watermarks.of("input")
+    def _forget(self) -> Iterator[JudgeOutput]:
+        watermark = self.state.watermarks.for_timeline("input")
         edge = watermark - self.settings.caps.model_ttl
         quiet = [name for name, judge in self.models.items() if NEVER < judge.state.last_event < edge]
         for name in sorted(name for name in quiet if not self.models[name].state.waiting):
@@ -323,31 +323,31 @@ class PartitionJudge:
                 yield from judge.end()
             judge.release()
             yield Gone(name)
-            self.state.forgot = True
+            self.state.has_forgotten_models = True
 
     # --- nothing comes ---
 
-    def _idle(self, arrived: int) -> Iterator[Said]:
+    def _idle(self, arrived: int) -> Iterator[JudgeOutput]:
         marks = self.state.watermarks
-        if marks.all_idle and self.state.fresh and self.state.settings is not None:
-            self.state.fresh = False
+        if marks.all_idle and self.state.has_unpublished and self.state.settings is not None:
+            self.state.has_unpublished = False
             for name in sorted(self.models):
                 yield from self.models[name].preview(marks)
-            yield from self._preview_newcomers()
+            yield from self._preview_pending_models()
         if self.number == 0 and self.state.settings is not None:
             yield from self._silence(arrived)
 
-    def _preview_newcomers(self) -> Iterator[Said]:
-        for name in sorted(self.state.newcomers):
+    def _preview_pending_models(self) -> Iterator[JudgeOutput]:
+        for name in sorted(self.state.pending_models):
             judge = ModelJudge(self._with_edges(name, new_state(name, self.settings)), self.settings)
             list(self._pinned(name, judge))
-            for delta in self.state.newcomers[name].deltas:
+            for delta in self.state.pending_models[name].deltas:
                 judge.feed(delta)
-            for outcome in self.state.newcomers[name].performance:
+            for outcome in self.state.pending_models[name].performance:
                 judge.feed_performance(outcome)
             yield from judge.preview(self.state.watermarks)
 
-    def _silence(self, arrived: int) -> Iterator[Said]:
+    def _silence(self, arrived: int) -> Iterator[JudgeOutput]:
         since = self.state.watermarks.idle_since
         silent = since is not None and arrived - since >= self.settings.time.silence_after
         largest = self.state.watermarks.largest
@@ -359,12 +359,12 @@ class PartitionJudge:
             threshold=float(self.settings.time.silence_after),
             direction="down",
         )
-        cause = Cause(FLEET, ALL, ALL, "volume", "silence")
+        cause = AlertKey(ALL_MODELS, ALL_SEGMENTS, ALL_SEGMENTS, "volume", "silence")
         if not silent and largest == self.state.alerts.opened(cause):  # a worker began anew, but nothing has come
             return
         settings = self.settings.detection.model_copy(update={"recovery": 1, "cooldown": 0})
-        alert = self.state.alerts.hear(
-            cause, "input", Moment(largest, largest, 0), [finding] if silent else [], settings
+        alert = self.state.alerts.observe(
+            cause, "input", EvidenceSpan(largest, largest, 0), [finding] if silent else [], settings
         )
         if alert is not None:
             yield alert
@@ -373,13 +373,13 @@ class PartitionJudge:
 
 def counts_only(delta: Delta) -> Delta:
     """A delta of a model above the cap: its events are counted under `__other__`, its measures are left out."""
-    kept = np.array([segment == ALL for segment in delta.segment], np.bool_)
+    kept = np.array([segment == ALL_SEGMENTS for segment in delta.segment], np.bool_)
     size = int(kept.sum())
     return Delta(
         OTHER,
-        delta.lane,
+        delta.timeline,
         [OTHER] * size,
-        [ALL] * size,
+        [ALL_SEGMENTS] * size,
         delta.pane[kept],
         delta.counts[kept],
         NumericRows.none(),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from stream_monitor.baselines.pinned import Pin
-from stream_monitor.judge.alerts.lifecycle import AlertBook
+from stream_monitor.judge.alerts.lifecycle import AlertLifecycle
 from stream_monitor.judge.panes.watermarks import Watermarks
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import PerformanceDelta, ResetRecord, SettingsRecord
 
 
-class Newcomer(msgspec.Struct):
+class PendingModel(msgspec.Struct):
     """A model that is not admitted yet: what came of it waits until its first pane closes."""
 
     deltas: list[Delta] = []
@@ -20,11 +20,11 @@ class Newcomer(msgspec.Struct):
 
     def first_pane(self) -> int:
         """Start of its oldest pane of traffic; far in the future when it has none."""
-        return min((int(d.pane.min()) for d in self.deltas if d.lane == "input" and len(d.pane)), default=2**62)
+        return min((int(d.pane.min()) for d in self.deltas if d.timeline == "input" and len(d.pane)), default=2**62)
 
     def events(self, pane: int) -> int:
         """Events in that pane."""
-        return sum(int(d.counts[d.pane == pane].sum()) for d in self.deltas if d.lane == "input")
+        return sum(int(d.counts[d.pane == pane].sum()) for d in self.deltas if d.timeline == "input")
 
 
 class PartitionState(msgspec.Struct):
@@ -32,15 +32,15 @@ class PartitionState(msgspec.Struct):
 
     settings: SettingsRecord | None = None
     watermarks: Watermarks = msgspec.field(default_factory=Watermarks)
-    newcomers: dict[str, Newcomer] = {}
+    pending_models: dict[str, PendingModel] = msgspec.field(name="newcomers", default_factory=dict)
     pins: dict[tuple[str, str], Pin] = {}
     """Pinned baselines by (model, version), kept for the day on which the model comes, or comes again."""
     incoming: dict[tuple[str, str], Pin] = {}
     """Those of which not all parts have come."""
     resets: dict[str, list[ResetRecord]] = {}
     """Of models that have not come yet; of one scope the last."""
-    alerts: AlertBook = msgspec.field(default_factory=AlertBook)
-    forgot: bool = False
+    alerts: AlertLifecycle = msgspec.field(default_factory=AlertLifecycle)
+    has_forgotten_models: bool = msgspec.field(name="forgot", default=False)
     """A model was forgotten: of one that comes, workers may know edges of before."""
     told_progress: int = NEVER
     """The watermark that describe was told last."""
@@ -50,5 +50,5 @@ class PartitionState(msgspec.Struct):
     """Of the embeddings of a name, as they came first."""
     refused: int = 0
     """Records of another structure, which are left out."""
-    fresh: bool = False
+    has_unpublished: bool = msgspec.field(name="fresh", default=False)
     """Something came since open windows were last shown."""

@@ -17,9 +17,9 @@ import msgspec
 from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.panes.open_panes import OpenPanes, cut, deltas_of
-from stream_monitor.judge.panes.pane import Part
+from stream_monitor.judge.panes.pane import PanePart
 from stream_monitor.judge.partition import PartitionJudge
-from stream_monitor.judge.partition_state import Newcomer, PartitionState
+from stream_monitor.judge.partition_state import PartitionState, PendingModel
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.records import MAX_RECORD_BYTES, PerformanceDelta
 from stream_monitor.wire.msgpack_arrays import pack, unpack
@@ -86,7 +86,7 @@ class SnapshotHead(msgspec.Struct):
     """By model."""
     deltas: dict[int, Written] = {}
     """By number."""
-    newcomers: dict[str, WaitingModel] = {}
+    pending_models: dict[str, WaitingModel] = msgspec.field(name="newcomers", default_factory=dict)
     source: str = ""
     """The id of the topic that it is of."""
 
@@ -139,7 +139,9 @@ class Snapshots:
         self._any = True
         judge.cut_open()
         live = deltas_of(judge.open_panes()) | {
-            id(delta): (delta, []) for newcomer in judge.state.newcomers.values() for delta in newcomer.deltas
+            id(delta): (delta, [])
+            for pending_model in judge.state.pending_models.values()
+            for delta in pending_model.deltas
         }
         yield from self._write_deltas([delta for delta, _ in live.values()], offset)
         for name in sorted(judge.models):
@@ -168,14 +170,14 @@ class Snapshots:
 
     def _model(self, state: ModelState) -> ModelSnapshot:
         found = {
-            name: {pane: [self._open_part(part) for part in parts] for pane, parts in lane.open.items()}
-            for name, lane in state.lanes.items()
-            if lane.open
+            name: {pane: [self._open_part(part) for part in parts] for pane, parts in timeline.open_panes.items()}
+            for name, timeline in state.timelines.items()
+            if timeline.open_panes
         }
-        bare = {name: msgspec.structs.replace(lane, open={}) for name, lane in state.lanes.items()}
-        return ModelSnapshot(msgspec.structs.replace(state, lanes=bare), found)
+        bare = {name: msgspec.structs.replace(timeline, open_panes={}) for name, timeline in state.timelines.items()}
+        return ModelSnapshot(msgspec.structs.replace(state, timelines=bare), found)
 
-    def _open_part(self, part: Part) -> OpenPart:
+    def _open_part(self, part: PanePart) -> OpenPart:
         return OpenPart(self._numbers[id(part.delta)], part.first, part.last, part.rows)
 
     def _write_model(self, name: str, payload: bytes, offset: int) -> Iterator[Record]:
@@ -186,16 +188,16 @@ class Snapshots:
         yield from (Record(_key(name, part), None) for part in range(len(records), former.parts))
 
     def _head(self, judge: PartitionJudge, source: str) -> SnapshotHead:
-        newcomers = {
-            name: WaitingModel([self._numbers[id(delta)] for delta in newcomer.deltas], newcomer.performance)
-            for name, newcomer in judge.state.newcomers.items()
+        pending_models = {
+            name: WaitingModel([self._numbers[id(delta)] for delta in pending_model.deltas], pending_model.performance)
+            for name, pending_model in judge.state.pending_models.items()
         }
         return SnapshotHead(
-            msgspec.structs.replace(judge.state, newcomers={}),
+            msgspec.structs.replace(judge.state, pending_models={}),
             sorted(judge.models),
             dict(self._models),
             {number: written for number, (_, written) in self._deltas.items()},
-            newcomers,
+            pending_models,
             source,
         )
 
@@ -230,7 +232,7 @@ class Snapshots:
         if head_part.v == OLDEST_FORMAT:
             models = {name: unpack(_joined(found, name, offset), ModelState, own=True) for name in head.models}
             for state in models.values():  # each part came with a whole delta of its own
-                cut(lane.open for lane in state.lanes.values())
+                cut(timeline.open_panes for timeline in state.timelines.values())
             snapshots = cls()
             snapshots._any = True
             return Restored(head.state, models, snapshots)
@@ -246,18 +248,18 @@ class Snapshots:
         for name in head.models:
             self._models[name] = Written(*head.written[name])
             snapshot = unpack(_joined(found, name, self._models[name].offset), ModelSnapshot, own=True)
-            for lane, panes in snapshot.open.items():
-                snapshot.state.lanes[lane].open = self._open_panes(panes)
+            for timeline, panes in snapshot.open.items():
+                snapshot.state.timelines[timeline].open_panes = self._open_panes(panes)
             models[name] = snapshot.state
-        for name, waiting in head.newcomers.items():
+        for name, waiting in head.pending_models.items():
             deltas = [self._deltas[number][0] for number in waiting.deltas]
-            head.state.newcomers[name] = Newcomer(deltas, waiting.performance)
+            head.state.pending_models[name] = PendingModel(deltas, waiting.performance)
         return Restored(head.state, models, self)
 
     def _open_panes(self, panes: Mapping[int, Sequence[OpenPart]]) -> OpenPanes:
         try:
             return {
-                pane: [Part(self._deltas[part.delta][0], part.first, part.last, part.rows) for part in parts]
+                pane: [PanePart(self._deltas[part.delta][0], part.first, part.last, part.rows) for part in parts]
                 for pane, parts in panes.items()
             }
         except KeyError as error:

@@ -14,14 +14,14 @@ from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.contracts import Alert, Health
 from stream_monitor.judge.health import Gone, key_of
 from stream_monitor.judge.metrics import window_metrics as metrics
-from stream_monitor.judge.model import Said
+from stream_monitor.judge.model import JudgeOutput
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.partition import OPEN_BYTES, PartitionJudge
 from stream_monitor.judge.snapshots import Restored, Snapshots, source_of
 from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, ProgressRecord, notice_output
-from stream_monitor.profiles.records import Record, SettingsRecord, read, write
-from stream_monitor.stages.contract import Logs, Message, Output, Partition, PartitionStatus, Position
-from stream_monitor.stages.statistics import JudgeVitals
+from stream_monitor.profiles.records import Record, SettingsRecord, read_record, write_record
+from stream_monitor.stages.contract import ChangeLogs, Message, Output, Partition, PartitionStatus, Position
+from stream_monitor.stages.statistics import JudgeStatistics
 
 METADATA_FORMAT = 1
 SNAPSHOT_BYTES = 64_000_000
@@ -37,7 +37,7 @@ class JudgeMetadata(msgspec.Struct):
     """A snapshot was written: `state` holds it."""
 
 
-class _Seat:
+class PartitionProgress:
     """One partition's judge, and where in the log it is."""
 
     def __init__(self, judge: PartitionJudge, snapshots: Snapshots, start: int, committed: int) -> None:
@@ -93,7 +93,7 @@ def _lost_labels(state: ModelState) -> int:
 
 
 def _after_idle(state: ModelState) -> int:
-    return sum(lane.after_idle for lane in state.lanes.values())
+    return sum(timeline.after_idle for timeline in state.timelines.values())
 
 
 class Judge:
@@ -101,14 +101,14 @@ class Judge:
 
     def __init__(self, settings: Settings, partitions: int, health: bool = True) -> None:
         self.settings, self.partitions, self._health = settings, partitions, health
-        self.seats: dict[int, _Seat] = {}
+        self.assignments: dict[int, PartitionProgress] = {}
         self._source = ""
         """The id of the topic `profiles`."""
         self._text = judged_text(settings)
         self._hash = hashlib.sha256(self._text.encode()).hexdigest()[:16]
         self._outputs: list[Output] = []
-        self.held = 0
-        self._vitals = JudgeVitals()
+        self.buffered_bytes = 0
+        self._stats = JudgeStatistics()
 
     @property
     def changelog(self) -> str:
@@ -118,7 +118,7 @@ class Judge:
     keyed = True
     stands_on = ("profiles", "state")
 
-    def log_start(self, partition: Partition, position: Position) -> int | None:
+    def restore_offset(self, partition: Partition, position: Position) -> int | None:
         """Snapshots are read from the beginning: the topic is compacted."""
         return -1
 
@@ -130,7 +130,7 @@ class Judge:
         """The topic that the newest snapshot is of."""
         return source_of(log)
 
-    def assign(self, positions: dict[Partition, Position], logs: Logs) -> dict[Partition, int]:
+    def assign(self, positions: dict[Partition, Position], logs: ChangeLogs) -> dict[Partition, int]:
         """Restore each partition from its snapshot; what follows it up to the committed offset is read silently."""
         starts: dict[Partition, int] = {}
         for (role, number), position in positions.items():
@@ -138,9 +138,9 @@ class Judge:
             low, restored = self._restore(number, position, log)
             judge = PartitionJudge(number, self.settings, restored.state, restored.models)
             judge.rest(restored.snapshots.unchanged(low))
-            self.seats[number] = seat = _Seat(judge, restored.snapshots, low, position.offset)
+            self.assignments[number] = assignment = PartitionProgress(judge, restored.snapshots, low, position.offset)
             if not position.metadata:
-                seat.saved_next = -1  # where reading begins is committed at once
+                assignment.saved_next = -1  # where reading begins is committed at once
                 if log:  # what was restored belongs to the new offset from now on
                     self.snapshot(number)
             starts[role, number] = low
@@ -148,8 +148,8 @@ class Judge:
         return starts
 
     def _share_memory(self) -> None:
-        for seat in self.seats.values():
-            seat.judge.most_open_bytes = OPEN_BYTES // len(self.seats)
+        for assignment in self.assignments.values():
+            assignment.judge.most_open_bytes = OPEN_BYTES // len(self.assignments)
 
     def _restore(self, number: int, position: Position, log: Sequence[tuple[int, bytes]]) -> tuple[int, Restored]:
         if not position.metadata:  # with a snapshot where `profiles` was made anew, and somebody said to go on
@@ -173,41 +173,41 @@ class Judge:
     def tell_again(self, role: str) -> None:
         """All that `baselines` held: without it describe would send values for ever."""
         if role == "baselines":
-            for seat in self.seats.values():
-                seat.notices_due = True
+            for assignment in self.assignments.values():
+                assignment.notices_due = True
 
-    def drop(self, partitions: Sequence[Partition]) -> None:
+    def revoke(self, partitions: Sequence[Partition]) -> None:
         """Forget partitions that another judge owns now."""
         for _, number in partitions:
-            self.seats.pop(number, None)
-        if not self.seats:
-            self._outputs, self.held = [], 0
+            self.assignments.pop(number, None)
+        if not self.assignments:
+            self._outputs, self.buffered_bytes = [], 0
         self._share_memory()
 
-    def step(self, role: str, messages: Sequence[Message]) -> None:
+    def process(self, role: str, messages: Sequence[Message]) -> None:
         """Take in records in log order."""
         for message in messages:
-            seat = self.seats.get(message.partition())
+            assignment = self.assignments.get(message.partition())
             value = message.value()
-            if seat is None or value is None:
+            if assignment is None or value is None:
                 continue
-            silent = message.offset() < seat.published_until
+            silent = message.offset() < assignment.published_until
             arrived = message.timestamp()[1]
-            if seat.snapshot_time is None:
-                seat.snapshot_time = arrived
+            if assignment.snapshot_time is None:
+                assignment.snapshot_time = arrived
             with np.errstate(over="ignore", invalid="ignore"):  # someone sent numbers near 1e308
-                for said in seat.judge.hear(self._read(message, value), arrived):
+                for said in assignment.judge.process(self._read(message, value), arrived):
                     if not silent:
-                        self._say(said)
-            seat.next = message.offset() + 1
-            seat.read_bytes += len(value)
-            self.held += len(value)
-            self._snapshot_if_due(message.partition(), seat, arrived)
+                        self._emit(said)
+            assignment.next = message.offset() + 1
+            assignment.read_bytes += len(value)
+            self.buffered_bytes += len(value)
+            self._snapshot_if_due(message.partition(), assignment, arrived)
 
     def _read(self, message: Message, value: bytes) -> Record:
         """A record; FormatError names where it lies and how to go on without it."""
         try:
-            return read(value)
+            return read_record(value)
         except FormatError as error:
             place = f"{self.settings.topic('profiles')}/{message.partition()}/{message.offset()}"
             raise FormatError(
@@ -215,7 +215,7 @@ class Judge:
                 f"{place}` leaves it out"
             ) from error
 
-    def _say(self, said: Said) -> None:
+    def _emit(self, said: JudgeOutput) -> None:
         if isinstance(said, Alert):
             self._outputs.append(Output("alerts", msgspec.json.encode(said), said.id.encode()))
         elif isinstance(said, Health):
@@ -234,79 +234,84 @@ class Judge:
     def flush(self, status: Mapping[Partition, PartitionStatus]) -> list[Output]:
         """What was said since the last commit; settings that the log does not know yet."""
         outputs = self._outputs
-        for number, seat in self.seats.items():
+        for number, assignment in self.assignments.items():
             told = status.get(("profiles", number))
             if told is not None and told.at_end:
-                seat.next = max(seat.next, told.position)  # past the markers of describe's transactions
-            known = seat.judge.state.settings
-            caught_up = seat.next >= seat.published_until
-            if caught_up and seat.notices_due:
-                seat.notices_due = False
-                for notice in seat.judge.notices():
-                    self._say(notice)
-            if caught_up and seat.progress_due:  # what was told last may be of a judge that held more, or less
-                seat.progress_due = False
-                for progress in seat.judge.progress():
-                    self._say(progress)
-            if caught_up and not seat.settings_sent and (known is None or known.hash != self._hash):
-                outputs.append(Output("profiles", write(SettingsRecord(self._hash, self._text)), partition=number))
-                seat.settings_sent = True
+                assignment.next = max(assignment.next, told.position)  # past the markers of describe's transactions
+            known = assignment.judge.state.settings
+            caught_up = assignment.next >= assignment.published_until
+            if caught_up and assignment.notices_due:
+                assignment.notices_due = False
+                for notice in assignment.judge.notices():
+                    self._emit(notice)
+            if caught_up and assignment.progress_due:  # what was told last may be of a judge that held more, or less
+                assignment.progress_due = False
+                for progress in assignment.judge.progress():
+                    self._emit(progress)
+            if caught_up and not assignment.settings_sent and (known is None or known.hash != self._hash):
+                outputs.append(
+                    Output("profiles", write_record(SettingsRecord(self._hash, self._text)), partition=number)
+                )
+                assignment.settings_sent = True
         return outputs
 
     def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
         """Offsets of partitions that moved, never below what was committed before."""
         moved: dict[Partition, Position] = {}
-        for number, seat in self.seats.items():
-            if seat.next > seat.saved_next or seat.snapshot != seat.saved_snapshot:
-                metadata = JudgeMetadata(seat.snapshot, self.partitions, saved=seat.snapshots.any)
+        for number, assignment in self.assignments.items():
+            if assignment.next > assignment.saved_next or assignment.snapshot != assignment.saved_snapshot:
+                metadata = JudgeMetadata(assignment.snapshot, self.partitions, saved=assignment.snapshots.any)
                 told = msgspec.json.encode(metadata).decode()
-                moved["profiles", number] = Position(max(seat.next, seat.published_until), told)
+                moved["profiles", number] = Position(max(assignment.next, assignment.published_until), told)
         return moved
 
     def committed(self) -> None:
         """Start from zero."""
-        self._outputs, self.held = [], 0
-        for seat in self.seats.values():
-            seat.saved_next, seat.saved_snapshot = max(seat.next, seat.saved_next), seat.snapshot
-        self._vitals = self._take_vitals()
+        self._outputs, self.buffered_bytes = [], 0
+        for assignment in self.assignments.values():
+            assignment.saved_next, assignment.saved_snapshot = (
+                max(assignment.next, assignment.saved_next),
+                assignment.snapshot,
+            )
+        self._stats = self._take_stats()
 
-    def vitals(self) -> JudgeVitals:
+    def stats(self) -> JudgeStatistics:
         """Models, open alerts, watermarks, and what was lost or had to wait."""
-        return self._vitals
+        return self._stats
 
-    def _take_vitals(self) -> JudgeVitals:
-        judges = {number: seat.judge for number, seat in self.seats.items()}
+    def _take_stats(self) -> JudgeStatistics:
+        judges = {number: assignment.judge for number, assignment in self.assignments.items()}
         models = [model for judge in judges.values() for model in judge.models.values()]
-        return JudgeVitals(
+        return JudgeStatistics(
             models=len(models),
             open_alerts=sum(model.state.alerts.open for model in models),
-            watermarks={number: judge.state.watermarks.of("input") for number, judge in judges.items()},
+            watermarks={number: judge.state.watermarks.for_timeline("input") for number, judge in judges.items()},
             open_bytes=sum(judge.open_bytes.nbytes for judge in judges.values()),
             waiting=sum(judge.state.told_wait for judge in judges.values()),
-            waits=sum(seat.new_wait() for seat in self.seats.values()),
-            refused_records=sum(seat.new_refused() for seat in self.seats.values()),
-            lost_labels=sum(seat.new_lost_labels() for seat in self.seats.values()),
-            after_idle=sum(seat.new_after_idle() for seat in self.seats.values()),
+            waits=sum(assignment.new_wait() for assignment in self.assignments.values()),
+            refused_records=sum(assignment.new_refused() for assignment in self.assignments.values()),
+            lost_labels=sum(assignment.new_lost_labels() for assignment in self.assignments.values()),
+            after_idle=sum(assignment.new_after_idle() for assignment in self.assignments.values()),
         )
 
-    def ahead(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
+    def partitions_to_pause(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
         """Judges wait for nobody."""
         return set()
 
     # --- snapshots ---
 
-    def _snapshot_if_due(self, number: int, seat: _Seat, arrived: int) -> None:
+    def _snapshot_if_due(self, number: int, assignment: PartitionProgress, arrived: int) -> None:
         interval = self.settings.commit.snapshot_interval
-        late = seat.snapshot_time is not None and arrived - seat.snapshot_time >= interval
-        if seat.next > seat.published_until and (late or seat.read_bytes >= SNAPSHOT_BYTES):
+        late = assignment.snapshot_time is not None and arrived - assignment.snapshot_time >= interval
+        if assignment.next > assignment.published_until and (late or assignment.read_bytes >= SNAPSHOT_BYTES):
             self.snapshot(number)
-            seat.snapshot_time, seat.read_bytes = arrived, 0
+            assignment.snapshot_time, assignment.read_bytes = arrived, 0
 
     def snapshot(self, number: int) -> None:
         """Write what has changed of a partition's state with the next commit."""
-        seat = self.seats[number]
+        assignment = self.assignments[number]
         self._outputs += [
             Output("state", record.value or b"", record.key, number, tombstone=record.value is None)
-            for record in seat.snapshots.write(seat.judge, seat.next, self._source)
+            for record in assignment.snapshots.write(assignment.judge, assignment.next, self._source)
         ]
-        seat.snapshot = seat.next
+        assignment.snapshot = assignment.next

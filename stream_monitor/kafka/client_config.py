@@ -60,7 +60,7 @@ class Reasons:
         self._down: float | None = None
         """When all brokers were found unreachable first."""
 
-    def hear(self, error: KafkaError) -> None:
+    def record(self, error: KafkaError) -> None:
         """The `error_cb` of a client; it must not raise, and is called over and over."""
         now, text = time.monotonic(), error.str()
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
@@ -108,7 +108,7 @@ def common(settings: Settings, name: str, reasons: Reasons | None = None) -> dic
     return {
         "bootstrap.servers": settings.kafka.bootstrap_servers,
         "client.id": f"{settings.app}-{name}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
-        "error_cb": (reasons or Reasons()).hear,
+        "error_cb": (reasons or Reasons()).record,
         "log_level": 0,
         **settings.kafka.client_options(),
     }

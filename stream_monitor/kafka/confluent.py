@@ -23,7 +23,7 @@ from stream_monitor.config.settings import ROLES, ROLES_OPTIONAL, ROLES_REKEYED,
 from stream_monitor.errors import BrokerError, CommitUnknown, RestoreError
 from stream_monitor.kafka.client_config import CALL_S, FETCH, PARTITIONER, Reasons, common, made
 from stream_monitor.kafka.interface import Aborted, Batch, Listener, OffsetsOf, TableRecord, Topic
-from stream_monitor.kafka.log_reader import Logs
+from stream_monitor.kafka.log_reader import LogReader
 from stream_monitor.kafka.worker_slots import take_slot
 from stream_monitor.stages.contract import Output, Partition, Position
 
@@ -56,7 +56,7 @@ class KafkaClient:
         self._written: set[str] = set()
         """Roles of the topics that this worker has written to."""
         self._reasons = Reasons()
-        self._logs = Logs(settings, role, self._reasons, self._end_lost)
+        self._logs = LogReader(settings, role, self._reasons, self._end_lost)
         self._producer = self._new_producer()
 
     # --- clients ---

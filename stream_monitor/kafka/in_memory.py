@@ -21,7 +21,7 @@ Crash = Callable[[str], None]
 """Called with the name of each step of a commit; raises to crash there."""
 
 
-class Record(NamedTuple):
+class MemoryRecord(NamedTuple):
     """A record in a log; has the shape of a confluent_kafka message."""
 
     raw: bytes | None
@@ -67,7 +67,9 @@ class MemoryBroker:
 
     def __init__(self, partitions: dict[str, int], clock: Callable[[], int]) -> None:
         self.partitions, self.clock = partitions, clock
-        self.logs: dict[Partition, list[Record]] = {(r, n): [] for r, count in partitions.items() for n in range(count)}
+        self.logs: dict[Partition, list[MemoryRecord]] = {
+            (r, n): [] for r, count in partitions.items() for n in range(count)
+        }
         self.groups: dict[str, Group] = {}
         self.open: set[int] = set()
         self.aborted: set[int] = set()
@@ -103,7 +105,7 @@ class MemoryBroker:
         if number is None:
             number = xxhash.xxh3_64_intdigest(key or b"") % self.partitions[role]
         log = self.logs[role, number]
-        log.append(Record(value, number, len(log), self.clock(), key, transaction, tombstone))
+        log.append(MemoryRecord(value, number, len(log), self.clock(), key, transaction, tombstone))
         return (role, number), len(log) - 1
 
     def begin(self) -> int:
@@ -120,9 +122,9 @@ class MemoryBroker:
         for role, number in set(touched):
             self._append(role, None, None, number, transaction)
 
-    def visible(self, partition: Partition, start: int, limit: int) -> tuple[list[Record], int]:
+    def visible(self, partition: Partition, start: int, limit: int) -> tuple[list[MemoryRecord], int]:
         """(committed records from `start`, next position): stops in front of an undecided transaction."""
-        found: list[Record] = []
+        found: list[MemoryRecord] = []
         at = start
         for record in self.logs[partition][start:]:
             if record.transaction in self.open or len(found) >= limit:

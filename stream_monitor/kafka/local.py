@@ -109,7 +109,7 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _demand_free(port: int) -> None:
+def _require_free(port: int) -> None:
     """A stranger that listens here would be taken for our broker."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
@@ -161,7 +161,7 @@ class LocalKafka:
 
     def start(self) -> LocalKafka:
         """Format on the first start, run, and return when clients can connect."""
-        _demand_free(self.port)
+        _require_free(self.port)
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "server.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in self._properties().items()))

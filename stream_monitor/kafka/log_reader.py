@@ -41,7 +41,7 @@ OPEN_S = 30.0
 T = TypeVar("T")
 
 
-class Logs:
+class LogReader:
     """Topics as a worker of one role reads them, each with a consumer of its own.
 
     `end_lost` is called with a partition on which a transaction stays open that may be one of ours.

@@ -39,7 +39,7 @@ POLL_S = 0.2
 MOST_ABORTS = 10
 """So many in a row are no accident: a person, or a supervisor's pause between starts, must help."""
 NO_CONSENT = Consent()
-UNTOLD = PartitionStatus(at_end=False, idle=False)
+UNKNOWN_STATUS = PartitionStatus(at_end=False, idle=False)
 """Of a partition whose client has taken messages that it has not handed out: its position is ahead of us."""
 
 
@@ -59,7 +59,7 @@ class Report:
     """Partitions whose state was read back."""
     aborted: bool = False
 
-    def counted(self, outputs: Iterable[Output]) -> Iterator[Output]:
+    def count_outputs(self, outputs: Iterable[Output]) -> Iterator[Output]:
         """The outputs as they go by."""
         for output in outputs:
             self.outputs[output.role] = self.outputs.get(output.role, 0) + 1
@@ -153,7 +153,7 @@ class Loop:
                 self._left_out = True
                 return
             piece = messages[start : start + self._piece]
-            self.stage.step(role, piece)
+            self.stage.process(role, piece)
             self._count += len(piece)
             self._report.messages[role] = self._report.messages.get(role, 0) + len(piece)
 
@@ -175,7 +175,7 @@ class Loop:
 
     def _due(self, now: float) -> bool:
         rules = self.settings.commit
-        full = self._count >= rules.events or self.stage.held >= rules.bytes
+        full = self._count >= rules.events or self.stage.buffered_bytes >= rules.bytes
         return bool(self.owned) and (full or (now - self._last_commit) * 1000 >= rules.interval)
 
     def commit(self, within: bool = False) -> None:
@@ -190,24 +190,24 @@ class Loop:
         if self.on_table is not None:
             for record in self.client.table(TOLD):
                 self._learn(record, self.on_table)
-        self.recovery.demand_same_topics()
-        status = dict.fromkeys(self.owned, UNTOLD) if within else self._status(started)
+        self.recovery.require_same_topics()
+        status = dict.fromkeys(self.owned, UNKNOWN_STATUS) if within else self._status(started)
         report, self._report = self._report, Report()
         self._come_back(self.settings.kafka.transaction_timeout / 1000)
         try:
-            self.client.transact(report.counted(self.stage.flush(status)), self._offsets)
+            self.client.transact(report.count_outputs(self.stage.flush(status)), self._offsets)
         except Aborted as aborted:
             report.aborted = True
             self._aborts += 1
             if self._aborts >= MOST_ABORTS:
                 raise BrokerError(f"{self._aborts} commits in a row were aborted, at last: {aborted}") from aborted
-            self._start_over()
+            self._restart_from_committed()
         else:
             self._aborts = 0
             self.recovery.committed()
             self.stage.committed()
             if not within:  # what is not known to be at its end looks as if it were far behind
-                self.client.pause(ahead := self.stage.ahead(status))
+                self.client.pause(ahead := self.stage.partitions_to_pause(status))
                 report.paused = len(ahead)
         self._count, self._last_commit = 0, self.clock()
         if not within:
@@ -251,15 +251,15 @@ class Loop:
             )
         return status
 
-    def _start_over(self, lost: Sequence[Partition] = ()) -> None:
+    def _restart_from_committed(self, lost: Sequence[Partition] = ()) -> None:
         """Back to the committed offsets by the way of a restart."""
         partitions = sorted(self.owned)
         self._stale.update(partitions)
-        self.stage.drop([*partitions, *lost])
+        self.stage.revoke([*partitions, *lost])
         if partitions:
             self.client.rewind(self._restore(partitions))
 
-    def unready(self, most: int | None = None) -> str | None:
+    def not_ready_reason(self, most: int | None = None) -> str | None:
         """Why this worker is not ready, or lags more than `most` records; None when it is. Called by other threads."""
         restored = self.client.restored
         if restored < 1:
@@ -283,7 +283,7 @@ class Loop:
             starts = self._restore(partitions)
             self.owned |= set(partitions)
             self._last_seen.update(dict.fromkeys(partitions, self.clock()))
-            log.info("assigned %s", _told(partitions))
+            log.info("assigned %s", _format_partitions(partitions))
             if not self.ready:
                 log.info("ready")
             self.ready, self.lag = True, None
@@ -307,8 +307,8 @@ class Loop:
         except StreamMonitorError as error:
             self.failure = error
         self._give_up(partitions)
-        self.stage.drop(partitions)
-        log.info("gave up %s", _told(partitions))
+        self.stage.revoke(partitions)
+        log.info("gave up %s", _format_partitions(partitions))
 
     def _give_up(self, partitions: Sequence[Partition]) -> None:
         """Others own these: neither a message nor an offset of them is ours any more."""
@@ -319,14 +319,14 @@ class Loop:
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Forget without a commit: what was taken in of all partitions since the last one is read again."""
         self._give_up(partitions)
-        log.warning("lost %s: the group went on without this worker", _told(partitions))
+        log.warning("lost %s: the group went on without this worker", _format_partitions(partitions))
         try:
-            self._start_over(partitions)
+            self._restart_from_committed(partitions)
         except StreamMonitorError as error:
             self.failure = error
 
 
-def _told(partitions: Iterable[Partition]) -> str:
+def _format_partitions(partitions: Iterable[Partition]) -> str:
     numbers: dict[str, list[int]] = defaultdict(list)
     for role, number in sorted(partitions):
         numbers[role].append(number)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from confluent_kafka import Producer
 
 from stream_monitor.config.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OUT, Settings
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 
 CALL_S = 10.0
 
 
-class EmbeddedBroker:
+class MockBroker:
     """Lives as long as this object; a context manager."""
 
     def __init__(self) -> None:
@@ -27,15 +27,15 @@ class EmbeddedBroker:
         kafka = settings.kafka.model_copy(update={"bootstrap_servers": self.bootstrap, "options": {}})
         return settings.model_copy(update={"kafka": kafka})
 
-    def layout(self, settings: Settings) -> Layout:
+    def topology(self, settings: Settings) -> Topology:
         """Topics appear on first use, all with the same partition count."""
         counts = {}
         for role in (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT):
             topic = settings.topic(role)
             counts[role] = len(self._owner.list_topics(topic, CALL_S).topics[topic].partitions)
-        return Layout(counts["predictions"], counts["observations"], counts["profiles"])
+        return Topology(counts["predictions"], counts["observations"], counts["profiles"])
 
-    def __enter__(self) -> EmbeddedBroker:
+    def __enter__(self) -> MockBroker:
         return self
 
     def __exit__(self, *_: object) -> None:

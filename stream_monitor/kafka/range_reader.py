@@ -14,7 +14,7 @@ from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.errors import BrokerError, TopicsError
 from stream_monitor.kafka.client_config import CALL_S, FETCH, PARTITIONER, common, made
 from stream_monitor.kafka.interface import Batch
-from stream_monitor.kafka.topic_reader import STUCK_S, Audit, Span
+from stream_monitor.kafka.topic_reader import STUCK_S, Span, TopicReader
 from stream_monitor.kafka.topics import create_plain
 from stream_monitor.stages.contract import Output, Partition
 
@@ -31,7 +31,7 @@ class TopicRange:
 
     def __init__(self, settings: Settings, since: int | None, until: int | None) -> None:
         self.settings = settings
-        audit = Audit(settings)
+        audit = TopicReader(settings)
         parts = [partition for role in ROLES_IN for partition in audit.partitions(role)]
         if not parts:
             raise TopicsError(f"there are no topics of the app {settings.app!r}")
@@ -50,7 +50,7 @@ class TopicRange:
         self._consumer.assign([self._tp(part, at) for part, at in self._at.items()])
 
     @staticmethod
-    def _cut(audit: Audit, parts: list[Partition], since: int | None, until: int | None) -> dict[Partition, Span]:
+    def _cut(audit: TopicReader, parts: list[Partition], since: int | None, until: int | None) -> dict[Partition, Span]:
         held = audit.spans(parts)
         firsts = audit.at_time(parts, since) if since is not None else {part: held[part].first for part in parts}
         ends = audit.at_time(parts, until) if until is not None else {part: held[part].end for part in parts}

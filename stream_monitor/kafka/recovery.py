@@ -51,7 +51,7 @@ class Recovery:
         logs = {}
         for partition, position in positions.items():
             alive()
-            start = self.stage.log_start(partition, position)
+            start = self.stage.restore_offset(partition, position)
             if start is not None:
                 logs[partition[1]] = self._read_log(partition, position, start)
         self.restores += len(logs)
@@ -98,7 +98,7 @@ class Recovery:
         """Find out what the topics are now; of each position the roles whose topics it does not stand on any more."""
         roles, former = (*self.stage.stands_on, TOLD), self._ids
         if self._topics:
-            self.demand_same_topics()
+            self.require_same_topics()
         self._topics = topics = self.client.topics(roles)
         self._ids = ids_in(self.settings, topics)
         self.stage.know_sources({role: topic.id for role, topic in topics.items() if topic.id is not None})
@@ -110,7 +110,7 @@ class Recovery:
                 self._unnamed[part] = position
         return gone
 
-    def demand_same_topics(self) -> None:
+    def require_same_topics(self) -> None:
         """RestoreError when a topic was made anew or got more partitions while this worker ran.
 
         Nothing that was read of another topic, or by a number that means another partition now, may be committed.

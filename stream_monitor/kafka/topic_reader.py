@@ -24,7 +24,7 @@ class Span(NamedTuple):
     end: int
 
 
-class Audit:
+class TopicReader:
     """An observer of an app, member of none of its groups."""
 
     def __init__(self, settings: Settings) -> None:

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 from stream_monitor.config.settings import ROLES, ROLES_OPTIONAL, ROLES_REKEYED, Settings
 from stream_monitor.errors import BrokerError, TopicsError
 from stream_monitor.kafka.client_config import CALL_S, admin, connected
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ def grow(settings: Settings) -> list[str]:
     return [settings.topic(role) for role in short]
 
 
-def ready(settings: Settings, accept_repartition: bool = False) -> Layout:
+def ready(settings: Settings, accept_repartition: bool = False) -> Topology:
     """Topics that can be worked with, made if the settings allow it; TopicsError with everything that is wrong."""
     if settings.topics.create:
         create(settings)
@@ -225,6 +225,6 @@ def ready(settings: Settings, accept_repartition: bool = False) -> Layout:
     health = "health" in counts
     if not health:
         log.warning("%s is missing, so `status` shows no models: `topics create` makes it", settings.topic("health"))
-    return Layout(
+    return Topology(
         counts["predictions"], counts["observations"], counts["profiles"], report.rekey, health, accept_repartition
     )

@@ -169,7 +169,7 @@ class KeptCode:
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """The machine code for these types; None when it must be compiled now."""
-        _demand_processor()
+        _require_processor()
         found = None if self._files is None else self._load(signature, target)
         if found is None:
             self._tell(signature)
@@ -221,7 +221,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @functools.cache
-def _demand_processor() -> None:
+def _require_processor() -> None:
     """SettingsError where NUMBA_CPU_FEATURES, which the image sets, promises what this processor has not."""
     promised = os.environ.get("NUMBA_CPU_FEATURES", "").split(",")
     lacking = [name[1:] for name in promised if name.startswith("+") and not get_host_cpu_features().get(name[1:])]

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 
-from stream_monitor.profiles.bins import Edges
-from stream_monitor.profiles.known_bins import Known
-from stream_monitor.profiles.measures import Lane
+from stream_monitor.profiles.bins import BinEdges
+from stream_monitor.profiles.known_bins import KnownBins
+from stream_monitor.profiles.measures import TimelineName
 from stream_monitor.types import F64
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
@@ -25,7 +25,7 @@ class EdgesRecord(msgspec.Struct, tag="edges"):
     """
 
     model: str
-    lane: Lane
+    timeline: TimelineName = msgspec.field(name="lane")
     measure: str
     version: int
     borders: np.ndarray | None = None
@@ -38,25 +38,25 @@ class EdgesRecord(msgspec.Struct, tag="edges"):
     def key(self) -> bytes:
         """The record's key on the topic."""
         kind = "c" if self.categories is not None else f"n{self.version}" if self.former else "n"
-        return "\x1f".join((self.model, self.lane, self.measure, kind)).encode()
+        return "\x1f".join((self.model, self.timeline, self.measure, kind)).encode()
 
 
 class BaselineRecord(msgspec.Struct, tag="baseline"):
     """A record of the same topic for people and programs: a baseline that came into force. Describe needs none."""
 
     model: str
-    lane: Lane
+    timeline: TimelineName = msgspec.field(name="lane")
     version: str | None
     segment: str
     measure: str
     payload: bytes
-    """The packed `detect.baselines.Baseline`; nothing when it was reset."""
+    """The packed `baselines.baseline.Baseline`; nothing when it was reset."""
     since: int | None = None
     """Of one that was reset: start of the pane (epoch ms) from which on it is made anew."""
 
     def key(self) -> bytes:
         """The record's key on the topic."""
-        return "\x1f".join((self.model, self.lane, self.measure, self.segment, self.version or "", "b")).encode()
+        return "\x1f".join((self.model, self.timeline, self.measure, self.segment, self.version or "", "b")).encode()
 
 
 class ProgressRecord(msgspec.Struct, tag="progress"):
@@ -77,26 +77,26 @@ class ProgressRecord(msgspec.Struct, tag="progress"):
         return f"\x1fprogress{self.partition or ''}".encode()
 
 
-Notice = EdgesRecord | BaselineRecord | ProgressRecord
+CatalogRecord = EdgesRecord | BaselineRecord | ProgressRecord
 
 
-def read_notice(value: bytes) -> Notice:
+def read_notice(value: bytes) -> CatalogRecord:
     """Decode a record of the `baselines` topic."""
-    notice: Notice = unpack(value, Notice)  # type: ignore[arg-type]
+    notice: CatalogRecord = unpack(value, CatalogRecord)  # type: ignore[arg-type]
     return notice
 
 
-class Knowledge:
+class BinCatalog:
     """A table of the `baselines` topic."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], Known] = {}
+        self._known: dict[tuple[str, str], KnownBins] = {}
         self._former: dict[tuple[str, str], dict[str, dict[int, F64]]] = {}
         self.progress: int | None = None
         """The least input watermark of the app, as last told."""
         self._waits: set[int] = set()
 
-    def learn(self, value: bytes) -> None:
+    def apply(self, value: bytes) -> None:
         """Take in a record of the `baselines` topic."""
         notice = read_notice(value)
         if isinstance(notice, EdgesRecord):
@@ -112,26 +112,26 @@ class Knowledge:
 
     def add(self, record: EdgesRecord) -> None:
         """Take in what the judge published."""
-        at = record.model, record.lane
-        known = self._known.setdefault(at, Known())
+        at = record.model, record.timeline
+        known = self._known.setdefault(at, KnownBins())
         if record.borders is not None and record.former:
             self._former.setdefault(at, {}).setdefault(record.measure, {})[record.version] = record.borders
         elif record.version == 0:
             known.drop_edges(record.measure)
         elif record.borders is not None:
-            known.add_edges(record.measure, Edges(record.version, record.borders), record.until)
+            known.add_edges(record.measure, BinEdges(record.version, record.borders), record.until)
         if record.categories is not None:
             known.categories[record.measure] = frozenset(record.categories)
 
-    def of(self, model: str, lane: Lane) -> Known:
+    def of(self, model: str, timeline: TimelineName) -> KnownBins:
         """What is known of a model's lane; empty for one never heard of."""
-        return self._known.get((model, lane)) or Known()
+        return self._known.get((model, timeline)) or KnownBins()
 
-    def former(self, model: str, lane: Lane) -> Mapping[str, Mapping[int, F64]]:
+    def former(self, model: str, timeline: TimelineName) -> Mapping[str, Mapping[int, F64]]:
         """Borders of edges that were in force, by measure and version."""
-        return self._former.get((model, lane), {})
+        return self._former.get((model, timeline), {})
 
 
-def notice_output(record: Notice) -> tuple[bytes, bytes]:
+def notice_output(record: CatalogRecord) -> tuple[bytes, bytes]:
     """(key, value) to publish."""
     return record.key(), pack(record)

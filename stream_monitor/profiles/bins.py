@@ -23,7 +23,7 @@ DIGEST = 2**40
 """A version is an ordinal times this, and a hash of the borders below it."""
 
 
-class Edges(msgspec.Struct, frozen=True):
+class BinEdges(msgspec.Struct, frozen=True):
     """Borders b_0 < … < b_k-1: bin i holds b_i-1 < x <= b_i, the last bin everything above b_k-1.
 
     `version` names the borders; later ones of a measure have a larger one. 0 in a delta means "no edges yet, here are
@@ -31,10 +31,10 @@ class Edges(msgspec.Struct, frozen=True):
     """
 
     version: int
-    borders: np.ndarray
+    edges: np.ndarray = msgspec.field(name="borders")
 
     @classmethod
-    def of(cls, borders: F64, ordinal: int = 1) -> Edges:
+    def of(cls, borders: F64, ordinal: int = 1) -> BinEdges:
         """Borders that are the first, second, … of their measure.
 
         A model that is forgotten and comes again counts from 1 again. The hash keeps its new edges from being taken for
@@ -55,7 +55,7 @@ def bin_values(borders: F64, values: F64) -> I64:
     return np.searchsorted(borders, values, side="left")
 
 
-def make_edges(values: F64, limits: Sequence[float] = (), ordinal: int = 1) -> Edges:
+def make_edges(values: F64, limits: Sequence[float] = (), ordinal: int = 1) -> BinEdges:
     """Edges from a baseline's values (finite, any order, at least one).
 
     About a hundred quantiles resolve the body; sixteen steps that double beyond either end keep a value that moves
@@ -70,4 +70,4 @@ def make_edges(values: F64, limits: Sequence[float] = (), ordinal: int = 1) -> E
     beyond = step * (2.0 ** np.arange(DOUBLINGS) - 0.5)
     borders = np.concatenate([low - beyond, body, high + beyond, np.asarray(limits[: BINS - 140], float)])
     borders = np.unique(borders)
-    return Edges.of(borders[np.isfinite(borders)], ordinal)
+    return BinEdges.of(borders[np.isfinite(borders)], ordinal)

@@ -62,7 +62,7 @@ class Delta(msgspec.Struct, omit_defaults=True):
     """One worker's share of the profiles of one model and lane: what came in since its last commit."""
 
     model: str
-    lane: str
+    timeline: str = msgspec.field(name="lane")
     version: list[str]
     segment: list[str]
     pane: np.ndarray

@@ -11,22 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_monitor.kernels.numba_backend import compiled, inlined
-from stream_monitor.profiles.bins import DOUBLINGS, Edges
+from stream_monitor.profiles.bins import DOUBLINGS, BinEdges
 from stream_monitor.types import F64, I64
 
 
-class Known:
+class KnownBins:
     """What describe has heard of a model's lane from the judge: edges and baseline categories by measure."""
 
     def __init__(
-        self, edges: Mapping[str, Edges] | None = None, categories: Mapping[str, frozenset[str]] | None = None
+        self, edges: Mapping[str, BinEdges] | None = None, categories: Mapping[str, frozenset[str]] | None = None
     ) -> None:
         self.edges, self.categories = dict(edges or {}), dict(categories or {})
-        self._borders: dict[tuple[str, ...], Borders] = {}
+        self._borders: dict[tuple[str, ...], EdgeTable] = {}
         self._until: dict[str, int] = {}
-        self._without: tuple[frozenset[str], Known] | None = None
+        self._without: tuple[frozenset[str], KnownBins] | None = None
 
-    def add_edges(self, measure: str, edges: Edges, until: int | None = None) -> None:
+    def add_edges(self, measure: str, edges: BinEdges, until: int | None = None) -> None:
         """Take in the edges of a measure; values are not to be counted on them from the pane `until` (its start) on."""
         self.edges[measure] = edges
         self._until.pop(measure, None)
@@ -42,23 +42,23 @@ class Known:
         self._borders.clear()
         self._without = None
 
-    def at(self, pane: int) -> Known:
+    def at(self, pane: int) -> KnownBins:
         """What is known of values up to the pane that starts at `pane`: not the edges that no longer hold there."""
         over = frozenset(measure for measure, until in self._until.items() if until <= pane)
         if not over:
             return self
         if self._without is None or self._without[0] != over:
             left = {measure: edges for measure, edges in self.edges.items() if measure not in over}
-            self._without = over, Known(left, self.categories)
+            self._without = over, KnownBins(left, self.categories)
         return self._without[1]
 
-    def borders(self, measures: tuple[str, ...]) -> Borders:
+    def borders(self, measures: tuple[str, ...]) -> EdgeTable:
         """The borders of these measures; kept, for most commits bring the same ones."""
         made = self._borders.get(measures)
         if made is None:
             if len(self._borders) >= KEPT_TABLES:
                 self._borders.clear()
-            made = self._borders[measures] = Borders.of([self.edges.get(name) for name in measures])
+            made = self._borders[measures] = EdgeTable.of([self.edges.get(name) for name in measures])
         return made
 
 
@@ -66,7 +66,7 @@ GUIDES = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Borders:
+class EdgeTable:
     """The borders of several measures end to end, with tables that say where in them to look for a value.
 
     Those of several models are end to end too, where all have the same measures.
@@ -79,9 +79,9 @@ class Borders:
     """(measures, GUIDES): for even steps over the body of the borders the first border to try."""
 
     @classmethod
-    def of(cls, edges: Sequence[Edges | None]) -> Borders:
+    def of(cls, edges: Sequence[BinEdges | None]) -> EdgeTable:
         """The borders of measures in this order, None for one without edges."""
-        each = [e.borders if e is not None else np.empty(0) for e in edges]
+        each = [e.edges if e is not None else np.empty(0) for e in edges]
         table = cls(
             np.concatenate([*each, np.empty(0)]),
             np.cumsum([0, *map(len, each)]),
@@ -93,7 +93,7 @@ class Borders:
         return table
 
     @classmethod
-    def chain(cls, models: Sequence[Borders]) -> Borders:
+    def chain(cls, models: Sequence[EdgeTable]) -> EdgeTable:
         """The borders of several models, in this order."""
         if len(models) == 1:
             return models[0]

@@ -11,7 +11,7 @@ import xxhash
 log = logging.getLogger(__name__)
 
 Group = Literal["input", "output", "outcome", "software", "human"]
-Lane = Literal["input", "label", "feedback", "observation"]
+TimelineName = Literal["input", "label", "feedback", "observation"]
 """A lane is a clock: measures of a lane close their panes on the same watermark."""
 
 PREDICTION: Final = "prediction"
@@ -35,7 +35,12 @@ _BUILT_IN: dict[str, Group] = {
     OVERRIDDEN: "human",
     VOLUME: "input",
 }
-_BY_LANE: dict[Lane, Group] = {"input": "input", "label": "outcome", "feedback": "human", "observation": "software"}
+_BY_TIMELINE: dict[TimelineName, Group] = {
+    "input": "input",
+    "label": "outcome",
+    "feedback": "human",
+    "observation": "software",
+}
 
 MAX_TEXT = 128
 """Characters of a category, name or segment value that are kept; a longer one keeps its start and its hash."""
@@ -46,9 +51,9 @@ def built_in() -> frozenset[str]:
     return frozenset(_BUILT_IN)
 
 
-def group_of(lane: Lane, measure: str) -> Group:
+def group_of(timeline: TimelineName, measure: str) -> Group:
     """The group a measure belongs to; features are `input`, outcomes of labels `outcome`, signals `human`."""
-    return _BUILT_IN.get(measure, "input") if lane == "input" else _BY_LANE[lane]
+    return _BUILT_IN.get(measure, "input") if timeline == "input" else _BY_TIMELINE[timeline]
 
 
 def feature_measure(feature: str) -> str:

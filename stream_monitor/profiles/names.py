@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-ALL = "all"
+ALL_SEGMENTS = "all"
 
 
-FLEET = "__all__"
+ALL_MODELS = "__all__"
 """The model of alerts that are about the whole app; the judge of the first partition tells them."""
 
 

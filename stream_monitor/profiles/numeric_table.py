@@ -15,7 +15,7 @@ from stream_monitor.profiles.bins import BINS
 from stream_monitor.types import F64, I64
 
 
-class Numbers(msgspec.Struct):
+class NumericTable(msgspec.Struct):
     """n, mean, centred sum of squares, minimum, maximum (G, M) and bin counts (G, M, BINS)."""
 
     n: np.ndarray
@@ -26,7 +26,7 @@ class Numbers(msgspec.Struct):
     counts: np.ndarray
 
     @classmethod
-    def empty(cls, groups: int, measures: int) -> Numbers:
+    def empty(cls, groups: int, measures: int) -> NumericTable:
         """A table of nothing."""
         shape = (groups, measures)
         return cls(
@@ -38,29 +38,29 @@ class Numbers(msgspec.Struct):
             np.zeros((*shape, BINS), np.int64),
         )
 
-    def grown(self, groups: int, measures: int) -> Numbers:
+    def grown(self, groups: int, measures: int) -> NumericTable:
         """The same table with room for at least this many groups and measures."""
         if groups <= self.n.shape[0] and measures <= self.n.shape[1]:
             return self
-        room = Numbers.empty(_room(groups, self.n.shape[0]), _room(measures, self.n.shape[1]))
+        room = NumericTable.empty(_room(groups, self.n.shape[0]), _room(measures, self.n.shape[1]))
         g, m = self.n.shape
         for name in self.__struct_fields__:
             getattr(room, name)[:g, :m] = getattr(self, name)
         return room
 
-    def add(self, stacked: Stacked) -> None:
+    def add(self, stacked: RowBatch) -> None:
         """Merge rows into the table, one after another: which of them came in one call does not show."""
-        self._demand_room(int(stacked.group.max(initial=-1)), int(stacked.measure.max(initial=-1)))
+        self._require_room(int(stacked.group.max(initial=-1)), int(stacked.measure.max(initial=-1)))
         _add_rows((stacked.group, stacked.measure, *stacked.moments), self._columns())
         _add_bins(stacked.bins, self.counts)
 
-    def merge(self, other: Numbers) -> None:
+    def merge(self, other: NumericTable) -> None:
         """Merge another table, of no more groups and measures; it stays as it is."""
-        other._demand_room(-1, -1)
-        self._demand_room(other.n.shape[0] - 1, other.n.shape[1] - 1)
+        other._require_room(-1, -1)
+        self._require_room(other.n.shape[0] - 1, other.n.shape[1] - 1)
         _add_table(other._columns(), other.counts, self._columns(), self.counts)
 
-    def _demand_room(self, group: int, measure: int) -> None:
+    def _require_room(self, group: int, measure: int) -> None:
         """FormatError unless all arrays reach that far: a table may have been read, and compiled code does not look."""
         shapes = {column.shape for column in self._columns()} | {self.counts.shape[:2]}
         fits = len(shapes) == 1 and self.counts.shape[2:] == (BINS,)
@@ -72,7 +72,7 @@ class Numbers(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Stacked:
+class RowBatch:
     """Rows of many panes, R in all, in the order in which they are to be merged; all arrays are of 64 bits."""
 
     group: I64
@@ -87,7 +87,7 @@ class Stacked:
     """
 
     @classmethod
-    def of(cls, rows: tuple[I64, I64, I64], moments: tuple[I64, F64, F64, F64, F64], bins: SparseBins) -> Stacked:
+    def of(cls, rows: tuple[I64, I64, I64], moments: tuple[I64, F64, F64, F64, F64], bins: SparseBins) -> RowBatch:
         """Of rows (pane, group, measure); those of one pane, group and measure become one.
 
         FormatError when a row has bins that are not there.
@@ -102,7 +102,7 @@ class Stacked:
         if (key[1:] > key[:-1]).all():
             return cls(group, measure, moments, (group, measure, *bins))
         keys, chosen, row, times = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
-        pooled = pool(row, len(keys), moments)
+        pooled = pool_moments(row, len(keys), moments)
         several = times > 1  # of one row alone not even the last digit depends on what came with it
         n, mean, m2, low, high = (
             np.where(several, ours, own[chosen]) for ours, own in zip(pooled, moments, strict=True)
@@ -114,7 +114,7 @@ SparseBins = tuple[I64, I64, I64, I64]
 """Of rows: first and last of their bins; of bins: place and count."""
 
 
-def pool(row: I64, rows: int, columns: Sequence[np.ndarray]) -> tuple[I64, F64, F64, F64, F64]:
+def pool_moments(row: I64, rows: int, columns: Sequence[np.ndarray]) -> tuple[I64, F64, F64, F64, F64]:
     """Moments of samples, sample i in row[i] of `rows`, put together; of a constant they are exactly its own."""
     n, mean, m2, low, high = columns
     total = np.bincount(row, n, rows)
@@ -177,7 +177,7 @@ def _room(wanted: int, have: int) -> int:
     return have if wanted <= have else max(wanted, 2 * have)
 
 
-class NumberRows(msgspec.Struct):
+class PaneRows(msgspec.Struct):
     """Rows of a pane: measure `measure[r]` of group `group[r]`, distinct and ascending by both.
 
     Sparse bins as in `profiles`; counts and bins are of any integer type.
@@ -196,7 +196,7 @@ class NumberRows(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Loose:
+class UnsortedRows:
     """Rows in any order, some of which may be of one group and measure."""
 
     group: I64
@@ -211,7 +211,7 @@ class Loose:
     bin_n: I64
 
     @classmethod
-    def of(cls, parts: Sequence[Loose]) -> Loose:
+    def of(cls, parts: Sequence[UnsortedRows]) -> UnsortedRows:
         """Those of several, one after the other."""
         bases = np.cumsum([0, *(len(part.bin_at) for part in parts[:-1])])
         first, last = (
@@ -223,7 +223,7 @@ class Loose:
         )
         return cls(group, measure, np.concatenate([part.moments for part in parts], axis=1), first, last, at, n)
 
-    def merged(self, measures: int) -> NumberRows:
+    def merged(self, measures: int) -> PaneRows:
         """Each group and measure once, of `measures` there are; what came first is added first.
 
         FormatError when a row has bins that are not there: compiled code does not look.
@@ -242,7 +242,7 @@ class Loose:
         made = _pool_rows((order, key[order]), source, (chosen, moments, ptr, bins), np.zeros(BINS, np.int64))
         chosen, (n, mean, m2, low, high), bins = chosen[:made], moments[:, :made], bins[:, : ptr[made]]
         rows = self.group[chosen], self.measure[chosen], n.astype(np.int64), mean, m2, low, high
-        return NumberRows(*rows, ptr[: made + 1], *bins)
+        return PaneRows(*rows, ptr[: made + 1], *bins)
 
 
 @compiled

@@ -115,7 +115,7 @@ class PinRecord(msgspec.Struct, tag="pin"):
     part: int
     parts: int
     payload: bytes
-    """Packed list of `detect.pinned.PinnedMeasure`."""
+    """Packed list of `baselines.pinned.PinnedMeasure`."""
     v: int = FORMAT
 
 
@@ -150,7 +150,7 @@ class ResetRecord(msgspec.Struct, tag="reset"):
 Record = DeltaRecord | WatermarkRecord | SettingsRecord | PinRecord | ResetRecord
 
 
-def read(value: bytes) -> Record:
+def read_record(value: bytes) -> Record:
     """Decode a record; FormatError when it is of a newer format or none of ours."""
     record: Record = unpack(value, Record)  # type: ignore[arg-type]
     if not OLDEST_FORMAT <= record.v <= FORMAT:
@@ -174,6 +174,6 @@ def profile_schema() -> dict[str, Any]:
     return msgspec.json.schema(DeltaRecord, schema_hook=array)
 
 
-def write(record: Record) -> bytes:
+def write_record(record: Record) -> bytes:
     """Encode a record."""
     return pack(record)

@@ -10,7 +10,7 @@ from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.rekey import TARGET
 from stream_monitor.errors import FormatError, TopicsError
 from stream_monitor.events.contracts import Health
-from stream_monitor.kafka.topic_reader import Audit, Span
+from stream_monitor.kafka.topic_reader import Span, TopicReader
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.stages.contract import Partition
 
@@ -61,8 +61,8 @@ class StatusReader:
         self.settings = settings
         rekey = inspect(settings).rekey
         self._stages = {stage: roles for stage, roles in READ_BY.items() if rekey or stage != "rekey"}
-        self._audit = Audit(settings)
-        self._behind = Audit(settings.behind_rekey()) if rekey else self._audit
+        self._audit = TopicReader(settings)
+        self._behind = TopicReader(settings.behind_rekey()) if rekey else self._audit
         self._partitions = self._audit.partitions("health")
         if not self._partitions:
             raise TopicsError(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from stream_monitor.events.contracts import Alert, Metric
-from stream_monitor.judge.model import Said
+from stream_monitor.judge.model import JudgeOutput
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Scope:
     since: int = -(2**63)
     until: int = 2**63
 
-    def holds(self, said: Said) -> bool:
+    def contains(self, said: JudgeOutput) -> bool:
         """Whether an alert or a metric belongs to it; nothing else does."""
         if not isinstance(said, Alert | Metric):
             return False
@@ -44,28 +44,28 @@ class Comparison:
 
     then: dict[str, list[Alert]] = field(default_factory=lambda: defaultdict(list))
     now: dict[str, list[Alert]] = field(default_factory=lambda: defaultdict(list))
-    before: set[str] = field(default_factory=set)
+    not_comparable: set[str] = field(default_factory=set)
     """Alerts that opened before the retained profiles begin: nobody can say what they would be."""
 
-    def was(self, alerts: Iterable[Alert], begins: Callable[[str], int]) -> None:
+    def add_published(self, alerts: Iterable[Alert], begins: Callable[[str], int]) -> None:
         """Take in published records; `begins` says from when on (epoch ms) the profiles of a model are there."""
         for alert in alerts:
             if alert.opened_ts < begins(alert.model):
-                self.before.add(alert.id)
+                self.not_comparable.add(alert.id)
             else:
                 self.then[alert.id].append(alert)
 
-    def would_be(self, alert: Alert) -> None:
+    def add_rejudged(self, alert: Alert) -> None:
         """Take in a record of the new life."""
         self.now[alert.id].append(alert)
 
     @property
-    def only_then(self) -> list[Alert]:
+    def disappeared(self) -> list[Alert]:
         """First records of the alerts that would not be, by time."""
         return _first(self.then[key] for key in self.then.keys() - self.now.keys())
 
     @property
-    def only_now(self) -> list[Alert]:
+    def appeared(self) -> list[Alert]:
         """First records of the alerts that were not, by time."""
         return _first(self.now[key] for key in self.now.keys() - self.then.keys())
 

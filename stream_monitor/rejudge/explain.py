@@ -13,26 +13,26 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from stream_monitor.config.durations import Pace
+from stream_monitor.config.durations import WindowSpec
 from stream_monitor.config.settings import Settings
-from stream_monitor.detect.cusum.bank import Grid
-from stream_monitor.detect.sequential.registry import CUSUM, DETECTORS
+from stream_monitor.detect.cusum.bank import CusumBank
+from stream_monitor.detect.sequential.registry import CUSUM, SEQUENTIAL_DETECTORS
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.contracts import Alert
-from stream_monitor.judge.alerts.lifecycle import Cause
+from stream_monitor.judge.alerts.lifecycle import AlertKey
 from stream_monitor.judge.detection.window_evaluation import QUALITY_TESTS, run_tests, tolerance
 from stream_monitor.judge.metrics.window_metrics import summarise
-from stream_monitor.judge.model import ModelJudge, Said, Task
+from stream_monitor.judge.model import BatchTask, JudgeOutput, ModelJudge
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import PartitionState
-from stream_monitor.judge.timelines.timeline import Emptied, Lane, Rang
+from stream_monitor.judge.timelines.timeline import ChangeDetected, Timeline, WindowEmpty
 from stream_monitor.profiles.measures import LATENCY, VOLUME
-from stream_monitor.profiles.measures import Lane as LaneName
+from stream_monitor.profiles.measures import TimelineName as TimelineName
 from stream_monitor.profiles.names import END
-from stream_monitor.rejudge.log_replay import Again, Log, Terms
+from stream_monitor.rejudge.log_replay import Log, LogReplay, RejudgeTerms
 from stream_monitor.timestamps import when
 
 BEFORE, AFTER = 30, 10
@@ -71,13 +71,13 @@ class Explanation(msgspec.Struct):
 
 
 @dataclass
-class Sight:
+class TraceTarget:
     """What is looked at: a cause, from one event time to another, at windows of one size."""
 
-    cause: Cause
+    cause: AlertKey
     first: int
     last: int
-    pace: Pace
+    spec: WindowSpec
     series: dict[tuple[str, int], Series] = field(default_factory=dict)
     pane: int | None = None
     """End of the pane after which the CUSUM is to be looked at."""
@@ -85,93 +85,93 @@ class Sight:
     def add(self, detector: str, size: int, point: Point) -> None:
         """Keep a point that lies in the time looked at; the later one of a detector and a moment counts."""
         if self.first <= point.ts <= self.last:
-            slide = self.pace.slide if size else 0
+            slide = self.spec.slide if size else 0
             points = self.series.setdefault((detector, size), Series(detector, size, slide=slide)).points
             if points and points[-1].ts == point.ts:
                 points.pop()
             points.append(point)
 
-    def group(self, lane: Lane) -> int | None:
+    def group(self, timeline: Timeline) -> int | None:
         """The number of the cause's version and segment in a lane."""
-        return lane.state.ids.groups.get((self.cause.version, self.cause.segment))
+        return timeline.state.ids.groups.get((self.cause.version, self.cause.segment))
 
 
-class Witness(ModelJudge):
+class TracingModelJudge(ModelJudge):
     """A model's judge that shows what it looks at."""
 
-    def __init__(self, state: ModelState, settings: Settings, grid: Grid, sight: Sight) -> None:
-        super().__init__(state, settings, grid)
-        self.sight, self._grid = sight, grid
+    def __init__(self, state: ModelState, settings: Settings, bank: CusumBank, target: TraceTarget) -> None:
+        super().__init__(state, settings, bank)
+        self.target, self._bank = target, bank
 
-    def _hear(self, happening: Any) -> Iterator[Said | Task]:
-        sight = self.sight
-        match happening:
-            case Rang(lane=lane, pane=pane, found=found) if found.finding is not None:
-                if (found.group, found.measure) == (sight.group(lane), sight.cause.measure):
+    def _process(self, event: Any) -> Iterator[JudgeOutput | BatchTask]:
+        target = self.target
+        match event:
+            case ChangeDetected(timeline=timeline, pane=pane, found=found) if found.finding is not None:
+                if (found.group, found.measure) == (target.group(timeline), target.cause.measure):
                     end = pane + self.settings.time.pane
                     finding = found.finding
-                    sight.add(finding.detector, PANES, Point(end, finding.score, finding.threshold))
-            case Emptied(start=start, size=size) if sight.cause.measure == VOLUME and size == sight.pace.size:
-                sight.add(VOLUME, size, Point(start + size, 0.0, None))
-        yield from super()._hear(happening)
+                    target.add(finding.detector, PANES, Point(end, finding.score, finding.threshold))
+            case WindowEmpty(start=start, size=size) if target.cause.measure == VOLUME and size == target.spec.size:
+                target.add(VOLUME, size, Point(start + size, 0.0, None))
+        yield from super()._process(event)
 
-    def _closed(self, lane: Lane, pane: Pane) -> None:
-        self._look(lane, pane.start + self.settings.time.pane)
-        super()._closed(lane, pane)
+    def _closed(self, timeline: Timeline, pane: Pane) -> None:
+        self._look(timeline, pane.start + self.settings.time.pane)
+        super()._closed(timeline, pane)
 
-    def _look(self, lane: Lane, end: int) -> None:
+    def _look(self, timeline: Timeline, end: int) -> None:
         """The CUSUM after the pane before the one that ends at `end`; where it rang, what was said then stays."""
-        sight, group = self.sight, self.sight.group(lane)
-        row = None if group is None else lane.state.sequential.rows.get((group, sight.cause.measure))
-        if row is None or sight.cause.kind != "drift":
+        target, group = self.target, self.target.group(timeline)
+        row = None if group is None else timeline.state.sequential.rows.get((group, target.cause.measure))
+        if row is None or target.cause.kind != "drift":
             return
-        before, sight.pane = sight.pane, end
-        known = sight.series.get((CUSUM, PANES))
+        before, target.pane = target.pane, end
+        known = target.series.get((CUSUM, PANES))
         if before is not None and (known is None or not known.points or known.points[-1].ts < before):
-            score, threshold = (float(x[0]) for x in self._grid.standing(np.array([row])))
+            score, threshold = (float(x[0]) for x in self._bank.standing(np.array([row])))
             if np.isfinite(threshold):
-                sight.add(CUSUM, PANES, Point(before, score, threshold))
+                target.add(CUSUM, PANES, Point(before, score, threshold))
 
-    def _judge(self, lane: Lane, window: Window) -> Iterator[Said | Task]:
-        sight, group = self.sight, self.sight.group(lane)
-        if window.size == sight.pace.size and group is not None and sight.first <= window.end <= sight.last:
-            for detector, score, threshold in self._seen(lane, window, group):
-                sight.add(detector, window.size, Point(window.end, score, threshold))
-        yield from super()._judge(lane, window)
+    def _judge(self, timeline: Timeline, window: Window) -> Iterator[JudgeOutput | BatchTask]:
+        target, group = self.target, self.target.group(timeline)
+        if window.size == target.spec.size and group is not None and target.first <= window.end <= target.last:
+            for detector, score, threshold in self._seen(timeline, window, group):
+                target.add(detector, window.size, Point(window.end, score, threshold))
+        yield from super()._judge(timeline, window)
 
-    def _seen(self, lane: Lane, window: Window, group: int) -> Iterator[tuple[str, float, float | None]]:
+    def _seen(self, timeline: Timeline, window: Window, group: int) -> Iterator[tuple[str, float, float | None]]:
         """(detector, score, threshold) of a finished window, of the detectors that this kind of alert comes from."""
-        measure, kind = self.sight.cause.measure, self.sight.cause.kind
+        measure, kind = self.target.cause.measure, self.target.cause.kind
         if kind == "limit":
-            summary = summarise(lane, window, group, {}).get(measure)
+            summary = summarise(timeline, window, group, {}).get(measure)
             for limit in self.limits:
                 value = None if summary is None else getattr(summary, limit.statistic)
                 if limit.measure == measure and value is not None:
                     yield limit.text, float(value), limit.value
         elif measure == VOLUME:
-            if lane.state.name == "input" and group < len(window.counts):
+            if timeline.state.name == "input" and group < len(window.counts):
                 yield VOLUME, float(window.counts[group, 0]), None
         else:
-            trial = self._trial(lane, window)
-            run_tests([trial], self.settings.detection)
-            for subject in trial.judged:
-                if (subject.group, subject.measure) == (group, measure):
-                    for test, score in subject.scores.items():
+            evaluation = self._evaluate_window(timeline, window)
+            run_tests([evaluation], self.settings.detection)
+            for comparison in evaluation.judged:
+                if (comparison.group, comparison.measure) == (group, measure):
+                    for test, score in comparison.scores.items():
                         if (test in QUALITY_TESTS) == (kind == "quality"):
                             yield test, score, tolerance(self.settings.detection, test)
 
 
-class WitnessedPartition(PartitionJudge):
+class TracingPartitionJudge(PartitionJudge):
     """A partition's judge with a witness for one model."""
 
-    def __init__(self, number: int, base: Settings, sight: Sight) -> None:
-        self.sight = sight
+    def __init__(self, number: int, base: Settings, target: TraceTarget) -> None:
+        self.target = target
         super().__init__(number, base, PartitionState(), {})
 
     def model_judge(self, state: ModelState) -> ModelJudge:
         """A witness where it is looked at."""
-        if state.model == self.sight.cause.model:
-            return Witness(state, self.settings, self.grid, self.sight)
+        if state.model == self.target.cause.model:
+            return TracingModelJudge(state, self.settings, self.bank, self.target)
         return super().model_judge(state)
 
 
@@ -192,75 +192,75 @@ def find(alerts: Sequence[Alert], wanted: str) -> list[Alert]:
     return sorted((alert for alert in alerts if alert.id in found), key=lambda alert: (alert.ts, alert.revision))
 
 
-def explain(terms: Terms, number: int, log: Log, published: Sequence[Alert]) -> Explanation:
+def explain(terms: RejudgeTerms, number: int, log: Log, published: Sequence[Alert]) -> Explanation:
     """An alert, rebuilt from the log of its partition up to some windows past its last published record.
 
     Raises:
         StreamMonitorError: the log does not lead to it, because what led to it has expired.
     """
-    sight = _sight(published, terms.settings)
-    again = Again(terms, WitnessedPartition(number, terms.settings, sight))
+    target = _target_of(published, terms.settings)
+    again = LogReplay(terms, TracingPartitionJudge(number, terms.settings, target))
     wanted = {(alert.status, alert.revision) for alert in published}
     records, others = list[Alert](), list[Alert]()
-    for said in again.hear(_until(again, log, _lanes_of(published), sight.last)):
+    for said in again.process(_until(again, log, _timelines_of(published), target.last)):
         if isinstance(said, Alert) and said.id == published[0].id:
             records.append(said)
         elif isinstance(said, Alert) and said.status == "open" and said.model == published[0].model:
-            if sight.first <= said.opened_ts <= sight.last:
+            if target.first <= said.opened_ts <= target.last:
                 others.append(said)
     if not any(alert.status == "open" for alert in records):
         raise StreamMonitorError(_missing(published[0], terms, again.begins))
     exact = {(alert.status, alert.revision) for alert in records} == wanted
-    return Explanation(records, exact, list(sight.series.values()), others)
+    return Explanation(records, exact, list(target.series.values()), others)
 
 
-def _sight(published: Sequence[Alert], settings: Settings) -> Sight:
+def _target_of(published: Sequence[Alert], settings: Settings) -> TraceTarget:
     first = published[0]
     opened = first.opened_ts
     opening, windows = _opening(first, settings), sorted(settings.time.windows)
-    pace = opening or windows[0]
-    step = settings.time.pane if opening is None and first.status == "open" else pace.slide
+    spec = opening or windows[0]
+    step = settings.time.pane if opening is None and first.status == "open" else spec.slide
     began = [f.change_ts for alert in published[:1] for f in alert.findings if f.change_ts is not None]
     begins = min([opened, *began])
     span = max(BEFORE * step, opened - begins)
     last = max(alert.ts for alert in published)
-    cause = Cause(first.model, first.version, first.segment, first.measure, first.kind)
-    return Sight(cause, begins - span, last + AFTER * step, pace)
+    cause = AlertKey(first.model, first.version, first.segment, first.measure, first.kind)
+    return TraceTarget(cause, begins - span, last + AFTER * step, spec)
 
 
-def _opening(first: Alert, settings: Settings) -> Pace | None:
+def _opening(first: Alert, settings: Settings) -> WindowSpec | None:
     """The windows one of which opened an alert; None of a detector of panes, and where the opening has expired.
 
     It is the shortest one that reaches back to the opening: a window that began before the alert that ended last on the
     same cause opens one where that ended.
     """
-    if first.status != "open" or all(f.detector in (CUSUM, *DETECTORS) for f in first.findings):
+    if first.status != "open" or all(f.detector in (CUSUM, *SEQUENTIAL_DETECTORS) for f in first.findings):
         return None
     reach = first.ts - first.opened_ts
-    return next((pace for pace in sorted(settings.time.windows) if pace.size >= reach), None)
+    return next((spec for spec in sorted(settings.time.windows) if spec.size >= reach), None)
 
 
-def _lanes_of(published: Sequence[Alert]) -> set[LaneName]:
+def _timelines_of(published: Sequence[Alert]) -> set[TimelineName]:
     """The lanes whose clocks an alert goes by."""
-    alert, lanes = published[0], set[LaneName]()
+    alert, timelines = published[0], set[TimelineName]()
     if alert.group == "outcome" or any(record.status == "outcome" for record in published):
-        lanes.add("label")
+        timelines.add("label")
     if alert.measure.startswith("signal."):
-        lanes.add("feedback")
+        timelines.add("feedback")
     if alert.group == "software" and alert.measure != LATENCY:
-        lanes.add("observation")
-    return lanes or {"input"}
+        timelines.add("observation")
+    return timelines or {"input"}
 
 
-def _until(again: Again, log: Log, lanes: set[LaneName], last: int) -> Log:
+def _until(again: LogReplay, log: Log, timelines: set[TimelineName], last: int) -> Log:
     """The log, as long as one of the lanes has not gone past `last`."""
     for entry in log:
         yield entry
-        if all(again.judge.state.watermarks.of(lane) > last for lane in lanes):
+        if all(again.judge.state.watermarks.for_timeline(timeline) > last for timeline in timelines):
             return
 
 
-def _missing(alert: Alert, terms: Terms, begins: int) -> str:
+def _missing(alert: Alert, terms: RejudgeTerms, begins: int) -> str:
     if not terms.whole and begins > alert.opened_ts:
         left = "none are left" if begins == END else f"the oldest that are left are of {when(begins)}"
         opened = when(alert.opened_ts)

@@ -13,16 +13,16 @@ from stream_monitor.errors import BrokerError, FormatError, TopicsError
 from stream_monitor.events.contracts import Alert
 from stream_monitor.kafka.skips import place_of, skips_of
 from stream_monitor.kafka.tail import tail
-from stream_monitor.kafka.topic_reader import Audit, Span
-from stream_monitor.profiles.names import FLEET
-from stream_monitor.profiles.records import Record, read
+from stream_monitor.kafka.topic_reader import Span, TopicReader
+from stream_monitor.profiles.names import ALL_MODELS
+from stream_monitor.profiles.records import Record, read_record
 from stream_monitor.stages.contract import Partition, Skip
 from stream_monitor.stages.topology import partition_of
 
 PATIENCE_S = 60.0
 
 
-class Retained:
+class RetainedLog:
     """Profiles up to where the judges have come, and exactly the alerts that they had published by then.
 
     Raises:
@@ -32,7 +32,7 @@ class Retained:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._audit = Audit(settings)
+        self._audit = TopicReader(settings)
         self._profiles = self._audit.partitions("profiles")
         self._alerts = self._audit.partitions("alerts")
         if not self._profiles or not self._alerts:
@@ -62,7 +62,7 @@ class Retained:
 
     def partition_of(self, model: str) -> int:
         """The partition of `profiles` in which a model is judged; the first tells of the whole app."""
-        return 0 if model == FLEET else partition_of(model, len(self._profiles))
+        return 0 if model == ALL_MODELS else partition_of(model, len(self._profiles))
 
     def size(self, number: int) -> int:
         """Offsets of a partition that can be read: records, and markers of transactions."""
@@ -83,7 +83,7 @@ class Retained:
 
     def _read(self, place: Skip, value: bytes) -> Record:
         try:
-            return read(value)
+            return read_record(value)
         except FormatError as error:
             raise FormatError(f"{place_of(self.settings, *place)} holds no record of ours: {error}") from error
 

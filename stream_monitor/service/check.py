@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 
 from stream_monitor.config.settings import Settings
-from stream_monitor.describe.key_placement import problem
+from stream_monitor.describe.key_placement import placement_problem
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.judge.detection.limits import parse_limit
 from stream_monitor.kafka.topics import inspect
@@ -22,7 +22,7 @@ def check(settings: Settings) -> tuple[str, list[str], list[str]]:
         report = inspect(settings)
         problems += report.problems
         placed, latest = sample(settings)
-        misplaced = problem(placed, settings.topics.partitioner, report.rekey)
+        misplaced = placement_problem(placed, settings.topics.partitioner, report.rekey)
         problems += [misplaced] if misplaced else []
         notes += latest.notes(_limited(settings))
     except StreamMonitorError as error:
@@ -48,7 +48,7 @@ def settings_problems(settings: Settings) -> list[str]:
 
 def misplaced_keys(settings: Settings, rekey: bool) -> str | None:
     """What is wrong with where the latest keys of the input topics lie: labels would miss their predictions."""
-    return problem(sample(settings)[0], settings.topics.partitioner, rekey)
+    return placement_problem(sample(settings)[0], settings.topics.partitioner, rekey)
 
 
 def limit_problems(settings: Settings) -> list[str]:

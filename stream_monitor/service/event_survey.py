@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from stream_monitor.describe.join.outcomes import ABSOLUTE_ERROR, DISAGREEMENT, ERROR, SQUARED_ERROR
-from stream_monitor.errors import meant
+from stream_monitor.errors import suggest
 from stream_monitor.profiles.measures import LABEL, PREDICTION, UNMEASURED, base_of, built_in, feature_measure
 
 ENOUGH = 100
@@ -29,7 +29,7 @@ _decode = msgspec.json.Decoder(_Seen).decode
 
 
 @dataclass(slots=True)
-class Latest:
+class EventSurvey:
     """What was seen of the latest events of all topics."""
 
     events: int = 0
@@ -59,4 +59,4 @@ class Latest:
         for text, measure in limited if self.events >= ENOUGH else ():
             if measure not in self.names and base_of(measure) not in self.names:
                 told = f"detection.limits: {text!r} watches {measure!r}, which none of the latest events has"
-                yield f"{told}; {meant(measure, sorted(self.names), 'measures')}"
+                yield f"{told}; {suggest(measure, sorted(self.names), 'measures')}"

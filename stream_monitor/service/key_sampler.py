@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from stream_monitor.config.settings import ROLES_IN, Settings
-from stream_monitor.describe.key_placement import Placed
-from stream_monitor.kafka.topic_reader import Audit, Span
+from stream_monitor.describe.key_placement import KeyPlacement
+from stream_monitor.kafka.topic_reader import Span, TopicReader
 from stream_monitor.kafka.topics import JOINED
-from stream_monitor.service.event_survey import Latest
+from stream_monitor.service.event_survey import EventSurvey
 
 LATEST = 500
 """Records of each partition."""
 
 
-def sample(settings: Settings) -> tuple[dict[str, Placed], Latest]:
+def sample(settings: Settings) -> tuple[dict[str, KeyPlacement], EventSurvey]:
     """The latest keys by role, none of a topic with one partition, where every key is in its place; and the events."""
-    audit = Audit(settings)
+    audit = TopicReader(settings)
     parts = {role: audit.partitions(role) for role in ROLES_IN}
-    seen = {role: Placed() for role in JOINED if len(parts[role]) > 1}
+    seen = {role: KeyPlacement() for role in JOINED if len(parts[role]) > 1}
     spans = audit.spans([partition for found in parts.values() for partition in found])
     ends = {p: Span(max(span.first, span.end - LATEST), span.end) for p, span in spans.items()}
-    latest = Latest()
+    latest = EventSurvey()
     for role, message in audit.read(ends):
         latest.take(message.value())
         if role in seen:
-            seen[role].look([message], len(parts[role]))
+            seen[role].observe([message], len(parts[role]))
     return seen, latest

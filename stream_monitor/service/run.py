@@ -22,10 +22,10 @@ from stream_monitor.judge.stage import Judge
 from stream_monitor.kafka.confluent import KafkaClient
 from stream_monitor.kafka.interface import Client
 from stream_monitor.kafka.loop import Loop, Report
-from stream_monitor.kafka.mock_broker import EmbeddedBroker
+from stream_monitor.kafka.mock_broker import MockBroker
 from stream_monitor.kafka.skips import parse_skips
 from stream_monitor.kafka.topics import create, ready
-from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.service.check import misplaced_keys, settings_problems
 from stream_monitor.service.supervisor import (
     AGAIN,
@@ -40,7 +40,7 @@ from stream_monitor.service.supervisor import (
     supervise,
 )
 from stream_monitor.service.warm_up import warm_up
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from stream_monitor.telemetry import log_output as logs
 from stream_monitor.telemetry.http_server import serve
 from stream_monitor.telemetry.liveness import Health
@@ -52,39 +52,41 @@ __all__ = ["STAGES", "Worker", "run", "run_stage", "start_workers", "stop_worker
 log = logging.getLogger(__name__)
 
 STAGES = ("describe", "judge")
-ROLES = ("describe", "judge", "rekey")
+STAGE_NAMES = ("describe", "judge", "rekey")
 """All stages, in the order of their HTTP ports."""
 
 
-def describe_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
+def describe_loop(client: Client, settings: Settings, topology: Topology, clock: Callable[[], float]) -> Loop:
     """The describe stage on a client."""
-    knowledge = Knowledge()
-    loop = Loop(client, Describe(settings, layout, knowledge), ROLES_IN, settings, clock, layout.consent)
-    loop.on_table = knowledge.learn
+    catalog = BinCatalog()
+    loop = Loop(client, Describe(settings, topology, catalog), ROLES_IN, settings, clock, topology.consent)
+    loop.on_table = catalog.apply
     return loop
 
 
-def judge_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
+def judge_loop(client: Client, settings: Settings, topology: Topology, clock: Callable[[], float]) -> Loop:
     """The judge stage on a client."""
-    return Loop(client, Judge(settings, layout.profiles, layout.health), ["profiles"], settings, clock, layout.consent)
+    return Loop(
+        client, Judge(settings, topology.profiles, topology.health), ["profiles"], settings, clock, topology.consent
+    )
 
 
-def rekey_loop(client: Client, settings: Settings, layout: Layout, clock: Callable[[], float]) -> Loop:
+def rekey_loop(client: Client, settings: Settings, topology: Topology, clock: Callable[[], float]) -> Loop:
     """The rekey stage on a client."""
-    return Loop(client, Rekey(), list(TARGET), settings, clock, layout.consent)
+    return Loop(client, Rekey(), list(TARGET), settings, clock, topology.consent)
 
 
 LOOPS = {"describe": describe_loop, "judge": judge_loop, "rekey": rekey_loop}
 
 
-def stages_of(layout: Layout) -> tuple[str, ...]:
+def stages_of(topology: Topology) -> tuple[str, ...]:
     """The stages that an app with these topics consists of."""
-    return ("rekey", *STAGES) if layout.rekey else STAGES
+    return ("rekey", *STAGES) if topology.rekey else STAGES
 
 
 def run_stage(
     settings: Settings,
-    layout: Layout,
+    topology: Topology,
     role: str,
     worker: int,
     listener: socket.socket | None = None,
@@ -99,10 +101,10 @@ def run_stage(
     stop = StopSignal()
     if supervised:
         end_with_parent()
-    if role == "describe" and layout.rekey:
+    if role == "describe" and topology.rekey:
         settings = settings.behind_rekey()
     try:
-        _work(settings, layout, role, worker, listener, stop)
+        _work(settings, topology, role, worker, listener, stop)
     except StreamMonitorError as error:
         log.error("%s", error)
         return AGAIN if supervised and isinstance(error, BrokerError) else REFUSED
@@ -114,7 +116,7 @@ def run_stage(
 
 
 def _work(
-    settings: Settings, layout: Layout, role: str, worker: int, listener: socket.socket | None, stop: StopSignal
+    settings: Settings, topology: Topology, role: str, worker: int, listener: socket.socket | None, stop: StopSignal
 ) -> None:
     """Serve the endpoints first, join the group last; and leave it on every way out."""
     health = Health(time.monotonic)
@@ -125,21 +127,21 @@ def _work(
     if stop.is_set():
         return
     with closing(KafkaClient(settings, role)) as client:
-        loop = LOOPS[role](client, settings, layout, time.monotonic)
-        loop.on_commit = tell_once(loop, Telemetry().observe(loop))
+        loop = LOOPS[role](client, settings, topology, time.monotonic)
+        loop.on_commit = warn_once(loop, Telemetry().observe(loop))
         health.follow(loop)
         tune_collector()
         log.info("running", extra={"pid": os.getpid(), "transactional_id": client.transactional_id})
         loop.run(stop.is_set)
 
 
-def tell_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report], None]:
+def warn_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report], None]:
     """A listener for commits that also warns, once, of a problem which the stage has seen."""
     told: list[str] = []
 
     def also_warn(report: Report) -> None:
         listen(report)
-        problem = loop.stage.vitals().problem
+        problem = loop.stage.stats().problem
         if problem is not None and not told:
             told.append(problem)
             log.warning("%s", problem)
@@ -147,9 +149,9 @@ def tell_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report]
     return also_warn
 
 
-def _offset(role: str, worker: int, layout: Layout) -> int:
+def _offset(role: str, worker: int, topology: Topology) -> int:
     """Each process of one command serves its own port."""
-    return len(stages_of(layout)) * worker + ROLES.index(role)
+    return len(stages_of(topology)) * worker + STAGE_NAMES.index(role)
 
 
 def tune_collector() -> None:
@@ -158,34 +160,34 @@ def tune_collector() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def start_workers(settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> list[Worker]:
+def start_workers(settings: Settings, topology: Topology, roles: Sequence[str], workers: int) -> list[Worker]:
     """Start processes, of which each serves its own port.
 
     The settings, and the secrets among them, go to a worker through a pipe: its command line does not show them.
     """
-    return _Command(settings, layout, roles, workers).start()
+    return _Command(settings, topology, roles, workers).start()
 
 
 class _Command:
     """The workers of one command, and the ports that they keep when one of them is started again."""
 
-    def __init__(self, settings: Settings, layout: Layout, roles: Sequence[str], workers: int) -> None:
-        self.settings, self.layout = settings, layout
+    def __init__(self, settings: Settings, topology: Topology, roles: Sequence[str], workers: int) -> None:
+        self.settings, self.topology = settings, topology
         self.names = [(role, number) for number in range(workers) for role in roles]
         self._ports: dict[tuple[str, int], socket.socket] = {}
         if settings.http.enabled:
-            found = listen(settings.http, [_offset(role, number, layout) for role, number in self.names])
+            found = listen(settings.http, [_offset(role, number, topology) for role, number in self.names])
             self._ports = dict(zip(self.names, found, strict=True))
 
     def run_here(self) -> int:
         """The only worker, in this process."""
         ((role, number),) = self.names
         self._tell()
-        return run_stage(self.settings, self.layout, role, number, self._ports.get((role, number)))
+        return run_stage(self.settings, self.topology, role, number, self._ports.get((role, number)))
 
     def start(self) -> list[Worker]:
         """All of them, each in a process."""
-        return [Worker(role, number, self._begin(role, number, self.layout)) for role, number in self.names]
+        return [Worker(role, number, self._begin(role, number, self.topology)) for role, number in self.names]
 
     def supervise(self) -> int:
         """Start all, and keep them running until a signal."""
@@ -193,14 +195,14 @@ class _Command:
         self._tell()
         return supervise(self.start(), self._begin_again, stop.is_set)
 
-    def _begin(self, role: str, number: int, layout: Layout) -> BaseProcess:
+    def _begin(self, role: str, number: int, topology: Topology) -> BaseProcess:
         listener = self._ports.get((role, number))
-        return begin(f"{role}-{number}", _worker_main, self.settings, layout, role, number, listener)
+        return begin(f"{role}-{number}", _worker_main, self.settings, topology, role, number, listener)
 
     def _begin_again(self, worker: Worker) -> BaseProcess:
         """What a person accepted was for the start that saw it."""
-        layout = replace(self.layout, accept_repartition=False, accept_new_topics=False)
-        return self._begin(worker.role, worker.number, layout)
+        topology = replace(self.topology, accept_repartition=False, accept_new_topics=False)
+        return self._begin(worker.role, worker.number, topology)
 
     def _tell(self) -> None:
         """Where events go in, and where to look."""
@@ -213,9 +215,9 @@ class _Command:
 
 
 def _worker_main(
-    settings: Settings, layout: Layout, role: str, number: int, listener: socket.socket | None = None
+    settings: Settings, topology: Topology, role: str, number: int, listener: socket.socket | None = None
 ) -> None:
-    leave(run_stage(settings, layout, role, number, listener, supervised=True))
+    leave(run_stage(settings, topology, role, number, listener, supervised=True))
 
 
 def run(
@@ -236,16 +238,16 @@ def run(
     logs.configure(settings.log, logs.COMMAND, 0)
     try:
         if embedded:
-            with EmbeddedBroker() as broker:
+            with MockBroker() as broker:
                 log.warning("an embedded broker, to try things out; it keeps little: %s", broker.bootstrap)
                 settings = broker.reached_by(settings)
-                return _run(settings, broker.layout(settings), role, workers)
+                return _run(settings, broker.topology(settings), role, workers)
         skips = parse_skips(settings, skip)
-        layout = _ready(settings, accept_repartition)
-        layout = replace(layout, accept_new_topics=accept_new_topics, skips=skips)
-        if misplaced := misplaced_keys(settings, layout.rekey):
+        topology = _ready(settings, accept_repartition)
+        topology = replace(topology, accept_new_topics=accept_new_topics, skips=skips)
+        if misplaced := misplaced_keys(settings, topology.rekey):
             log.warning("%s", misplaced)
-        return _run(settings, layout, role, workers)
+        return _run(settings, topology, role, workers)
     except SettingsError:
         raise
     except StreamMonitorError as error:
@@ -253,7 +255,7 @@ def run(
         return REFUSED
 
 
-def _ready(settings: Settings, accept_repartition: bool) -> Layout:
+def _ready(settings: Settings, accept_repartition: bool) -> Topology:
     """Topics that can be worked with, made where they are missing."""
     if settings.topics.create and (made := create(settings)):
         log.info("topics made: %s", ", ".join(made))
@@ -261,10 +263,10 @@ def _ready(settings: Settings, accept_repartition: bool) -> Layout:
     return ready(given, accept_repartition)
 
 
-def _run(settings: Settings, layout: Layout, role: str | None, workers: int) -> int:
-    if role == "rekey" and not layout.rekey:
+def _run(settings: Settings, topology: Topology, role: str | None, workers: int) -> int:
+    if role == "rekey" and not topology.rekey:
         raise SettingsError("there is nothing to rekey: set join.rekey if labels or feedback are not keyed by id")
-    if role in STAGES and layout.rekey:
+    if role in STAGES and topology.rekey:
         log.warning("labels come through the rekey stage here: it must run somewhere, too (run --role rekey)")
-    command = _Command(settings, layout, stages_of(layout) if role is None else (role,), workers)
+    command = _Command(settings, topology, stages_of(topology) if role is None else (role,), workers)
     return command.run_here() if len(command.names) == 1 else command.supervise()

@@ -22,7 +22,7 @@ LEAST_SPACE = 2_000_000_000
 """Bytes of address space: a worker of two cores maps 1.7 GB, most of it stacks of threads that it never touches."""
 
 
-def demand_space(least: int = LEAST_SPACE) -> None:
+def require_space(least: int = LEAST_SPACE) -> None:
     """SettingsError where a limit of the address space would end the worker in the middle of something."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < least:
@@ -35,7 +35,7 @@ def demand_space(least: int = LEAST_SPACE) -> None:
 
 def warm_up() -> None:
     """Describe and judge some events of two models, before and after their edges are known, in windows that slide."""
-    demand_space()
+    require_space()
     started = time.monotonic()
     sections = {
         "baseline": {"first": 100},

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from stream_monitor.stages.statistics import Vitals
+from stream_monitor.stages.statistics import StageStatistics
 
 Partition = tuple[str, int]
 """(topic role, partition number); a role such as `predictions` stands for the topic's name."""
 
 
-Logs = dict[int, list[tuple[int, bytes]]]
+ChangeLogs = dict[int, list[tuple[int, bytes]]]
 """(offset, value) of the records of a change log (`pending` or `state`) by partition number, in log order."""
 
 
@@ -90,11 +90,11 @@ class PartitionStatus(NamedTuple):
     """Where reading goes on, past markers of transactions."""
     end: int | None = None
     """Where the log ends now; None: not known."""
-    abreast: bool = False
+    merged_by_time: bool = False
     """All partitions are fed as one stream in the order of time: nothing older than what came is left to read."""
 
 
-class Plain:
+class OffsetsOnly:
     """What most stages do when they hear of topics: nothing, for the loop keeps the ids with their offsets."""
 
     def know_sources(self, ids: dict[str, str]) -> None:
@@ -112,7 +112,7 @@ class Stage(Protocol):
     """A pure stage."""
 
     @property
-    def held(self) -> int:
+    def buffered_bytes(self) -> int:
         """Bytes of the records taken in since the last commit."""
 
     @property
@@ -136,16 +136,16 @@ class Stage(Protocol):
     def tell_again(self, role: str) -> None:
         """A topic was made anew that the stage has told things, and need not stop at: tell them again."""
 
-    def log_start(self, partition: Partition, position: Position) -> int | None:
+    def restore_offset(self, partition: Partition, position: Position) -> int | None:
         """The offset of the change log from which a restore reads; None when there is nothing to restore."""
 
-    def assign(self, positions: dict[Partition, Position], logs: Logs) -> dict[Partition, int]:
+    def assign(self, positions: dict[Partition, Position], logs: ChangeLogs) -> dict[Partition, int]:
         """Own these topic partitions; `logs` are their change logs. Returns the offsets from which to read."""
 
-    def drop(self, partitions: Sequence[Partition]) -> None:
+    def revoke(self, partitions: Sequence[Partition]) -> None:
         """Forget these topic partitions; with the last of them all that is not committed."""
 
-    def step(self, role: str, messages: Sequence[Message]) -> None:
+    def process(self, role: str, messages: Sequence[Message]) -> None:
         """Take in messages of one topic."""
 
     def flush(self, status: dict[Partition, PartitionStatus]) -> Iterable[Output]:
@@ -157,8 +157,8 @@ class Stage(Protocol):
     def committed(self) -> None:
         """The last flush is committed."""
 
-    def vitals(self) -> Vitals:
+    def stats(self) -> StageStatistics:
         """What telemetry shows of the stage, as of the last commit."""
 
-    def ahead(self, status: dict[Partition, PartitionStatus]) -> set[Partition]:
+    def partitions_to_pause(self, status: dict[Partition, PartitionStatus]) -> set[Partition]:
         """Partitions to pause until slower ones have caught up."""

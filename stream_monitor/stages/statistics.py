@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class StageStatistics:
     """Of a stage that has none of its own, as rekey."""
 
     problem: str | None = None
@@ -18,7 +18,7 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
-class DescribeVitals(Vitals):
+class DescribeStatistics(StageStatistics):
     """Of describe."""
 
     rejects: Mapping[str, int] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class DescribeVitals(Vitals):
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeVitals(Vitals):
+class JudgeStatistics(StageStatistics):
     """Of judge."""
 
     models: int = 0

@@ -14,7 +14,7 @@ from stream_monitor.stages.contract import (
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Topology:
     """Partition counts that describe must know."""
 
     inputs: int

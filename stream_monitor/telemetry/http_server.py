@@ -162,7 +162,7 @@ def readiness(worker: Watched, path: str) -> tuple[int, str]:
     most = parse_qs(urlsplit(path).query).get("max_lag", [""])[0]
     if most and not (most.isdecimal() and len(most) <= MOST_DIGITS):
         return 400, f"max_lag is a number of records, of at most {MOST_DIGITS} digits\n"
-    reason = worker.hung() or worker.unready(int(most) if most else None)
+    reason = worker.hung() or worker.not_ready_reason(int(most) if most else None)
     return (200, "ready\n") if reason is None else (503, f"{reason}\n")
 
 

@@ -12,7 +12,7 @@ STARTING_S = 600.0
 class Watched(Protocol):
     """What the endpoints ask."""
 
-    def unready(self, most: int | None = None) -> str | None:
+    def not_ready_reason(self, most: int | None = None) -> str | None:
         """Why it is not ready, or lags more than `most` records; None when it is."""
 
     def hung(self) -> str | None:
@@ -30,9 +30,9 @@ class Health:
         """There is a loop from now on."""
         self._loop = loop
 
-    def unready(self, most: int | None = None) -> str | None:
+    def not_ready_reason(self, most: int | None = None) -> str | None:
         """Why the worker is not ready, or lags more than `most` records; None when it is."""
-        return "starting" if self._loop is None else self._loop.unready(most)
+        return "starting" if self._loop is None else self._loop.not_ready_reason(most)
 
     def hung(self) -> str | None:
         """Why the worker is taken to hang; None while it is alive."""

@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from stream_monitor import __version__
-from stream_monitor.stages.statistics import DescribeVitals, JudgeVitals, Vitals
+from stream_monitor.stages.statistics import DescribeStatistics, JudgeStatistics, StageStatistics
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -155,43 +155,43 @@ class Telemetry:
             self.memory.set(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
             if not report.aborted:  # else the vitals are those of the commit before, which are counted
                 self.last_commit.set_to_current_time()
-                self._show(loop.stage.vitals())
+                self._show(loop.stage.stats())
 
         return listen
 
-    def _show(self, vitals: Vitals) -> None:
-        match vitals:
-            case DescribeVitals():
-                self._show_events(vitals)
-            case JudgeVitals():
-                self._show_judges(vitals)
+    def _show(self, stats: StageStatistics) -> None:
+        match stats:
+            case DescribeStatistics():
+                self._show_events(stats)
+            case JudgeStatistics():
+                self._show_judges(stats)
 
-    def _show_events(self, vitals: DescribeVitals) -> None:
+    def _show_events(self, stats: DescribeStatistics) -> None:
         for counter, by_label in (
-            (self.rejects, vitals.rejects), (self.late, vitals.late), (self.duplicates, vitals.duplicates)
+            (self.rejects, stats.rejects), (self.late, stats.late), (self.duplicates, stats.duplicates)
         ):  # fmt: skip
             for label, count in by_label.items():
                 counter.labels(label).inc(count)
-        for topic, count in vitals.misplaced_keys.items():
+        for topic, count in stats.misplaced_keys.items():
             self.misplaced.labels(topic).set(count)
-        self.summed.inc(vitals.summed)
-        self.evicted.inc(vitals.evicted)
-        self.former_evicted.value += vitals.evicted
-        self.overflow.inc(vitals.overflow)
-        self.pending.set(vitals.pending)
+        self.summed.inc(stats.summed)
+        self.evicted.inc(stats.evicted)
+        self.former_evicted.value += stats.evicted
+        self.overflow.inc(stats.overflow)
+        self.pending.set(stats.pending)
 
-    def _show_judges(self, vitals: JudgeVitals) -> None:
+    def _show_judges(self, stats: JudgeStatistics) -> None:
         self.watermark.clear()  # of partitions that another worker owns now
-        for partition, watermark in vitals.watermarks.items():
+        for partition, watermark in stats.watermarks.items():
             self.watermark.labels(str(partition)).set(watermark)
-        self.models.set(vitals.models)
-        self.open_alerts.set(vitals.open_alerts)
-        self.open_bytes.set(vitals.open_bytes)
-        self.waiting.set(vitals.waiting)
-        self.waits.inc(vitals.waits)
-        self.refused.inc(vitals.refused_records)
-        self.lost_labels.inc(vitals.lost_labels)
-        self.after_idle.inc(vitals.after_idle)
+        self.models.set(stats.models)
+        self.open_alerts.set(stats.open_alerts)
+        self.open_bytes.set(stats.open_bytes)
+        self.waiting.set(stats.waiting)
+        self.waits.inc(stats.waits)
+        self.refused.inc(stats.refused_records)
+        self.lost_labels.inc(stats.lost_labels)
+        self.after_idle.inc(stats.after_idle)
 
     def _count(self, report: Committed) -> None:
         for role, count in report.messages.items():

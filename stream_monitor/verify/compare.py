@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from stream_monitor.config.durations import Pace
+from stream_monitor.config.durations import WindowSpec
 from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import DeadLetter, Metric
 from stream_monitor.profiles.names import OTHER
 from stream_monitor.timestamps import to_the_second
-from stream_monitor.verify.expected import ALL, Cell, Counts, Performance, Truth, Values
-from stream_monitor.verify.published import Told
+from stream_monitor.verify.expected import ALL, Cell, Counts, Expected, Performance, Values
+from stream_monitor.verify.published import Published
 
 DIGITS = 1e-9
 """Sums depend on the order of adding; everything else is exact."""
@@ -22,7 +22,7 @@ T = TypeVar("T")
 Window = tuple[str, str, str, int, int]
 
 
-def compare(settings: Settings, truth: Truth, told: Told, settled: bool) -> Iterator[str]:
+def compare(settings: Settings, truth: Expected, told: Published, settled: bool) -> Iterator[str]:
     """One line for each thing that is missing, extra, doubled or wrong.
 
     `settled`: nothing comes any more and all partitions are idle, so open windows must be right too.
@@ -35,7 +35,7 @@ def compare(settings: Settings, truth: Truth, told: Told, settled: bool) -> Iter
     yield from _windows(settings, truth, told, settled)
 
 
-def _folded(told: Told) -> bool:
+def _folded(told: Published) -> bool:
     """Whether there were more models or versions than an app describes, so that some count under `__other__`."""
     return any(OTHER in cell[:2] for cell in told.traffic) or any(OTHER in key[:2] for key in told.metrics)
 
@@ -45,7 +45,7 @@ def _name(cell: tuple[str, str, str, int] | Window) -> str:
     return f"{model} {version} {segment} {to_the_second(start)}"
 
 
-def _dead_letters(truth: Truth, told: Told) -> Iterator[str]:
+def _dead_letters(truth: Expected, told: Published) -> Iterator[str]:
     summed: set[tuple[str, int, int]] = set()
     for letter in told.sums:
         place = f"{letter.topic}/{letter.partition}/{letter.offset} to {letter.last_offset}"
@@ -61,7 +61,7 @@ def _dead_letters(truth: Truth, told: Told) -> Iterator[str]:
             yield f"dead letters of {topic}/{partition}/{offset}: {reasons or 'none'}, expected {wanted or 'none'}"
 
 
-def _summed(truth: Truth, letter: DeadLetter) -> set[tuple[str, int, int]]:
+def _summed(truth: Expected, letter: DeadLetter) -> set[tuple[str, int, int]]:
     """The events that a letter for several may stand for."""
     offsets = range(letter.offset, (letter.last_offset or letter.offset) + 1)
     places = ((letter.topic, letter.partition, offset) for offset in offsets)
@@ -76,7 +76,7 @@ def _differing(
     )
 
 
-def _traffic(truth: Truth, told: Told) -> Iterator[str]:
+def _traffic(truth: Expected, told: Published) -> Iterator[str]:
     """Deltas: added up they are the input."""
     wanted, found = truth.traffic, told.traffic
     if any(OTHER in cell[:2] for cell in found):
@@ -96,7 +96,7 @@ def _by_pane(cells: Mapping[Cell, Counts]) -> dict[Cell, Counts]:
     return summed
 
 
-def _performance(truth: Truth, told: Told) -> Iterator[str]:
+def _performance(truth: Expected, told: Published) -> Iterator[str]:
     """Outcome deltas: added up they are the joins."""
     for cell in _differing(truth.performance, told.performance, Performance(), _same_performance):
         wanted, found = (side.get(cell, Performance()) for side in (truth.performance, told.performance))
@@ -124,7 +124,7 @@ def _close(a: float, b: float, scale: float) -> bool:
     return math.isclose(a, b, rel_tol=DIGITS, abs_tol=DIGITS * max(scale, 1.0))
 
 
-def _doubles(told: Told) -> Iterator[str]:
+def _doubles(told: Published) -> Iterator[str]:
     for (alert, status, revision), times in sorted(told.alerts.items()):
         if times > 1:
             yield f"alert {alert} {status} revision {revision} is there {times} times"
@@ -139,7 +139,7 @@ def _doubles(told: Told) -> Iterator[str]:
 # --- windows ---
 
 
-def _windows(settings: Settings, truth: Truth, told: Told, settled: bool) -> Iterator[str]:
+def _windows(settings: Settings, truth: Expected, told: Published, settled: bool) -> Iterator[str]:
     """Metrics: each final window is the sum of its panes, and no window that must be closed is missing."""
     last = {key[:5]: records[-1] for key, records in told.metrics.items() if key[5] == "traffic" and key[6] == 1}
     parts: dict[Window, list[Metric]] = defaultdict(list)
@@ -167,7 +167,7 @@ def _windows(settings: Settings, truth: Truth, told: Told, settled: bool) -> Ite
             yield from _window(_name(window), counts, values, parts[window], settings.caps.measures)
 
 
-def _sum_up(truth: Truth, paces: Iterable[Pace]) -> dict[Window, tuple[Counts, dict[str, Values]]]:
+def _sum_up(truth: Expected, paces: Iterable[WindowSpec]) -> dict[Window, tuple[Counts, dict[str, Values]]]:
     windows: dict[Window, tuple[Counts, dict[str, Values]]] = defaultdict(lambda: (Counts(), defaultdict(Values)))
     for size, slide in paces:
         for (*cell, pane), counts in truth.traffic.items():
@@ -207,7 +207,7 @@ def _same_numbers(total: float | None, low: float | None, high: float | None, wa
     return _close(total, wanted.total, wanted.numbers * max(abs(wanted.low), abs(wanted.high)))
 
 
-def _totals(settings: Settings, truth: Truth, records: Iterable[Metric], settled: bool) -> Iterator[str]:
+def _totals(settings: Settings, truth: Expected, records: Iterable[Metric], settled: bool) -> Iterator[str]:
     """What came after its window was final, or of too many models, is counted elsewhere: only the whole must agree."""
     wanted = sum(counts.total for cell, counts in truth.traffic.items() if cell[2] == ALL)
     for size, slide in settings.time.windows:

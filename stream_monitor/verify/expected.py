@@ -94,7 +94,7 @@ class Waiting:
     signals: set[str] = field(default_factory=set)
 
 
-class Truth:
+class Expected:
     """Fed with the input in log order, partition by partition: all predictions of one first, then labels, feedback."""
 
     def __init__(self, settings: Settings) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from stream_monitor.errors import FormatError
 from stream_monitor.events.contracts import Alert, DeadLetter, Metric
 from stream_monitor.profiles.delta import Delta
-from stream_monitor.profiles.records import DeltaRecord, PerformanceDelta, read
+from stream_monitor.profiles.records import DeltaRecord, PerformanceDelta, read_record
 from stream_monitor.verify.expected import Cell, Counts, Performance
 
 MetricKey = tuple[str, str, str, int, int, str, int]
@@ -19,7 +19,7 @@ _metric, _alert = msgspec.json.Decoder(Metric), msgspec.json.Decoder(Alert)
 _letter = msgspec.json.Decoder(DeadLetter)
 
 
-class Told:
+class Published:
     """Fed with the output in log order, of each topic by itself."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Told:
         match role:
             case "profiles":
                 try:
-                    record = read(value)
+                    record = read_record(value)
                 except FormatError as error:
                     self.foreign.append(f"a record of profiles cannot be read: {error}")
                     return False
@@ -66,7 +66,7 @@ class Told:
         return False
 
     def _traffic(self, delta: Delta) -> None:
-        if delta.lane != "input":
+        if delta.timeline != "input":
             return
         cells = zip(delta.version, delta.segment, delta.pane.tolist(), delta.counts.tolist(), strict=True)
         for version, segment, pane, (accepted, duplicates, late) in cells:

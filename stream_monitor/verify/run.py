@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.rekey import TARGET, id_of
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.topic_reader import Audit, Span
+from stream_monitor.kafka.topic_reader import Span, TopicReader
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.stages.contract import Partition
 from stream_monitor.verify.compare import compare
-from stream_monitor.verify.expected import Truth
-from stream_monitor.verify.published import Told
+from stream_monitor.verify.expected import Expected
+from stream_monitor.verify.published import Published
 
 OUTPUT = ("profiles", "metrics", "alerts", "dead-letters")
 PATIENCE_S = 120.0
@@ -46,8 +46,8 @@ def verify(
         BrokerError: no answer, the input has expired, or the app did not stand still long enough to be read.
     """
     rekeyed = inspect(settings).rekey
-    moved = rekeyed_wrongly(Audit(settings)) if rekeyed else []
-    audit = Audit(settings.behind_rekey() if rekeyed else settings)
+    moved = rekeyed_wrongly(TopicReader(settings)) if rekeyed else []
+    audit = TopicReader(settings.behind_rekey() if rekeyed else settings)
     deadline = time.monotonic() + PATIENCE_S
     while True:
         report = _verify(audit, settled, progress)
@@ -62,14 +62,14 @@ def verify(
         time.sleep(0.2)
 
 
-def _demand_all(audit: Audit, spans: Mapping[Partition, Span]) -> None:
+def _require_all(audit: TopicReader, spans: Mapping[Partition, Span]) -> None:
     expired = [p for p, span in spans.items() if span.first > 0]
     if expired:
         names = ", ".join(f"{audit.settings.topic(role)}/{number}" for role, number in expired)
         raise BrokerError(f"{names}: the oldest records have expired, so the output cannot be recomputed")
 
 
-def rekeyed_wrongly(audit: Audit) -> list[str]:
+def rekeyed_wrongly(audit: TopicReader) -> list[str]:
     """Labels and feedback up to the rekey stage's offsets, held against what it has put under their ids."""
     sources = [partition for role in TARGET for partition in audit.partitions(role)]
     targets = [partition for role in TARGET.values() for partition in audit.partitions(role)]
@@ -82,7 +82,7 @@ def rekeyed_wrongly(audit: Audit) -> list[str]:
         if time.monotonic() > deadline:
             raise BrokerError("the rekey stage went on while its topics were read: stop producers, and verify again")
     held = audit.spans(sources)
-    _demand_all(audit, held | written)
+    _require_all(audit, held | written)
     read = {p: Span(span.first, committed.get(p, span.first)) for p, span in held.items()}
     balance: Counter[tuple[str, bytes, bytes]] = Counter()
     for role, message in audit.read(read):
@@ -96,7 +96,7 @@ def rekeyed_wrongly(audit: Audit) -> list[str]:
     ]
 
 
-def _verify(audit: Audit, settled: bool, progress: Callable[[int, int], None]) -> Report | None:
+def _verify(audit: TopicReader, settled: bool, progress: Callable[[int, int], None]) -> Report | None:
     """None when the app moved meanwhile."""
     inputs = [partition for role in ROLES_IN for partition in audit.partitions(role)]
     committed = audit.committed("describe", inputs)
@@ -104,8 +104,8 @@ def _verify(audit: Audit, settled: bool, progress: Callable[[int, int], None]) -
     written = audit.decided([partition for role in OUTPUT for partition in audit.partitions(role)])
     held = audit.spans(inputs)
     read = {p: Span(span.first, committed.get(p, span.first)) for p, span in held.items()}
-    _demand_all(audit, held | written)
-    truth, told = Truth(audit.settings), Told()
+    _require_all(audit, held | written)
+    truth, told = Expected(audit.settings), Published()
     total = sum(span.end - span.first for span in [*read.values(), *written.values()])
     done = 0
     for role, message in audit.read(read):

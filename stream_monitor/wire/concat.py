@@ -18,7 +18,7 @@ from stream_monitor.wire.msgpack_arrays import HEAD_BYTES, ITEMS, Table
 
 
 @dataclass(frozen=True, slots=True)
-class Chained:
+class ConcatenatedTables:
     """Tables of one kind; what is said by array and table has the shape (arrays, tables)."""
 
     kind: type[Table]
@@ -51,7 +51,7 @@ class Chained:
         """(tables,): items that each table has of the array `name`."""
         return np.asarray(self.items[self.kind.ARRAYS.index(name)])
 
-    def demand(self, *names: str, more: int = 0) -> None:
+    def require(self, *names: str, more: int = 0) -> None:
         """FormatError unless in each table these arrays have one length, and the last `more` items than the others."""
         sizes = self.items[[self.kind.ARRAYS.index(name) for name in names]]
         sizes[-1] -= more
@@ -65,7 +65,7 @@ class Chained:
             raise FormatError(f"the array {name} of a {self.kind.__name__} is of a type that it cannot have")
 
 
-def chain(kind: type[Table], tables: Sequence[Table]) -> Chained:
+def concat_tables(kind: type[Table], tables: Sequence[Table]) -> ConcatenatedTables:
     """Tables of one kind end to end. FormatError when one of them is not what it says it is."""
     packed = [table.packed for table in tables]
     sizes = np.array([*map(len, packed)], np.int64)
@@ -75,7 +75,7 @@ def chain(kind: type[Table], tables: Sequence[Table]) -> Chained:
     if not _heads(joined, firsts, sizes, HEAD_BYTES, _ITEMS, (codes, items, begins)):
         raise FormatError(f"a {kind.__name__} is not what it says it is")
     starts = np.cumsum(items, axis=1) - items
-    return Chained(kind, joined, items, starts, begins, codes)
+    return ConcatenatedTables(kind, joined, items, starts, begins, codes)
 
 
 _ITEMS = np.array(ITEMS, np.int64)

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_monitor.baseline.build import build, read_events
-from stream_monitor.baseline.show import in_force, list_of
+from stream_monitor.baseline.show import active, summary_table
 from stream_monitor.baselines.pinned import PinnedBaseline, read_file, write_file
 from stream_monitor.cli.main import app
 from stream_monitor.errors import FormatError, TableError
@@ -95,7 +95,7 @@ def test_every_format_gives_the_same_baseline(suffix: str, tmp_path: Path) -> No
 def test_a_baseline_counts_every_value_of_the_file(tmp_path: Path) -> None:
     table = rows()
     baseline = built_of(write_csv(tmp_path / "t.csv", table))
-    found = {(m.lane, m.segment, m.measure): m for m in baseline.measures}
+    found = {(m.timeline, m.segment, m.measure): m for m in baseline.measures}
     amount = found["input", "all", "amount"].baseline
     values = np.array([row["amount"] for row in table])
     assert amount.counts is not None
@@ -236,9 +236,9 @@ def test_the_list_has_a_row_for_every_model_version_segment_and_kind(tmp_path: P
     events = list(read_events([write_ndjson(tmp_path / "t.ndjson", rows())], (None, None), (), ROWS * 2))
     pinned = built_of(write_csv(tmp_path / "june.csv", rows()))
     replay(RULES, events, publish)
-    first = printed(list_of(in_force(told), "rolling"))
+    first = printed(summary_table(active(told), "rolling"))
     replay(RULES, events, publish, [pinned])
-    both = printed(list_of(in_force(told), "first"))
+    both = printed(summary_table(active(told), "first"))
     assert [line[:3] for line in first] == [
         ["fraud", "all", "all"],
         *[["fraud", "all", f"country={c}"] for c in ("DE", "FR")],

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_monitor.baselines.baseline import Baseline, Baselines, rebinned
+from stream_monitor.baselines.baseline import Baseline, Baselines, rebin
 from stream_monitor.profiles.bins import BINS, bin_values, make_edges
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200).map(np.array)
@@ -19,9 +19,9 @@ def counted(borders: np.ndarray, sample: np.ndarray) -> np.ndarray:
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(values, values)
 def test_moved_counts_keep_their_total_and_stay_where_both_have_a_border(a: np.ndarray, b: np.ndarray) -> None:
-    old, new = make_edges(a).borders, make_edges(b).borders
+    old, new = make_edges(a).edges, make_edges(b).edges
     counts = counted(old, a)
-    moved = rebinned(counts, old, new, (float(a.min()), float(a.max())))
+    moved = rebin(counts, old, new, (float(a.min()), float(a.max())))
     assert (moved >= 0).all() and moved.sum() == counts.sum()
     common, at, to = np.intersect1d(old, new, return_indices=True)
     inside = (common >= a.min()) & (common <= a.max())
@@ -31,8 +31,8 @@ def test_moved_counts_keep_their_total_and_stay_where_both_have_a_border(a: np.n
 def test_moved_counts_are_near_those_of_the_values_themselves() -> None:
     rng = np.random.default_rng(1)
     sample, other = rng.normal(0, 1, 50_000), rng.normal(0.3, 1.2, 50_000)
-    old, new = make_edges(sample).borders, make_edges(other).borders
-    moved = rebinned(counted(old, sample), old, new, (float(sample.min()), float(sample.max())))
+    old, new = make_edges(sample).edges, make_edges(other).edges
+    moved = rebin(counted(old, sample), old, new, (float(sample.min()), float(sample.max())))
     below = np.cumsum(counted(new, sample)) / len(sample)
     distance = np.abs(np.cumsum(moved) / len(sample) - below)
     assert distance.max() < 0.01  # the share of an old bin: in the tails values are not spread evenly over it
@@ -44,7 +44,7 @@ def baseline(name: str, since: int) -> Baseline:
 
 
 def name_at(made: Baselines, version: str, start: int) -> str | None:
-    found = made.in_force((version, "all"), "x", start)
+    found = made.active_at((version, "all"), "x", start)
     return found.name if found is not None else None
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from stream_monitor.commands.replay import follow
 from stream_monitor.config.settings import parse
-from stream_monitor.kafka.in_memory import Record
+from stream_monitor.kafka.in_memory import MemoryRecord
 from stream_monitor.kafka.interface import Batch
 from stream_monitor.replay import Replay
 from stream_monitor.stages.contract import Partition
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from tests.streams import T0
 
 DAY = 86_400_000
@@ -21,7 +21,7 @@ DAY = 86_400_000
 class Range:
     """A range of topics in memory: partitions in turn, a thousand records a time, but for those that are paused."""
 
-    def __init__(self, parts: Collection[Partition], records: dict[Partition, list[Record]]) -> None:
+    def __init__(self, parts: Collection[Partition], records: dict[Partition, list[MemoryRecord]]) -> None:
         self.left = {part: list(found) for part, found in records.items()}
         self.parts = set(parts)
         self.paused: set[Partition] = set()
@@ -50,14 +50,14 @@ class Range:
 
 
 def test_partitions_that_wait_go_on_when_the_slow_one_has_ended() -> None:
-    def event(number: int, i: int, step: int) -> Record:
+    def event(number: int, i: int, step: int) -> MemoryRecord:
         body = {"id": f"{number}-{i}", "ts": T0 + i * step, "features": {}}
-        return Record(json.dumps(body).encode(), number, i, T0 + 60 * DAY, b"k", None)
+        return MemoryRecord(json.dumps(body).encode(), number, i, T0 + 60 * DAY, b"k", None)
 
     fast = [event(0, i, 30 * DAY // 40_000) for i in range(40_000)]
     slow = [event(1, i, 30 * DAY // 12_000) for i in range(12_000)]
     rules = parse({"time": {"pane": "1h", "windows": ["1d"]}, "join": {"grain": "1d", "label_horizon": "2h"}})
-    made = Replay(rules, lambda output: None, layout=Layout(2, 1, 1))
+    made = Replay(rules, lambda output: None, topology=Topology(2, 1, 1))
     source: Any = Range(made.driver.parts, {("predictions", 0): fast, ("predictions", 1): slow})
     for _ in follow(source, made):
         pass

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from stream_monitor.commands import tail
-from stream_monitor.commands.tail import ALERTS, METRICS, Wanted, chosen, furthest, in_order
+from stream_monitor.commands.tail import ALERTS, METRICS, TailOptions, chosen, furthest, in_order
 from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Alert, MeasureSummary, Metric
 from stream_monitor.terminal import Screen
@@ -39,21 +39,21 @@ def of_partitions(records: list[dict[str, object]]) -> list[bytes]:
 def test_what_is_there_comes_in_order_of_time(run: Recorded) -> None:
     for records, kind in ((run.alerts, ALERTS), (run.metrics, METRICS)):
         values = of_partitions(records)
-        found = [kind.time(record) for record, _ in in_order(chosen(values, kind, Wanted(), SCREEN), kind, None)]
+        found = [kind.time(record) for record, _ in in_order(chosen(values, kind, TailOptions(), SCREEN), kind, None)]
         assert found == sorted(found) and len(found) == len(records) > 10
 
 
 def test_the_latest_are_the_last_of_all(run: Recorded) -> None:
     values = of_partitions(run.metrics)
-    every = [raw for _, raw in in_order(chosen(values, METRICS, Wanted(), SCREEN), METRICS, None)]
-    last = [raw for _, raw in in_order(chosen(values, METRICS, Wanted(), SCREEN), METRICS, 7)]
+    every = [raw for _, raw in in_order(chosen(values, METRICS, TailOptions(), SCREEN), METRICS, None)]
+    last = [raw for _, raw in in_order(chosen(values, METRICS, TailOptions(), SCREEN), METRICS, 7)]
     assert last == every[-7:]
 
 
 def test_a_model_and_a_time_are_chosen(run: Recorded) -> None:
     values = of_partitions(run.metrics)
     since = sorted(metric["window_start"] for metric in run.metrics)[len(run.metrics) // 2]
-    found = [metric for metric, _ in chosen(values, METRICS, Wanted("m1", since), SCREEN)]
+    found = [metric for metric, _ in chosen(values, METRICS, TailOptions("m1", since), SCREEN)]
     wanted = [m for m in run.metrics if m["model"] == "m1" and m["window_start"] >= since]
     assert len(found) == len(wanted) > 0
     assert {metric.model for metric in found} == {"m1"} and min(m.window_start for m in found) >= since
@@ -66,14 +66,16 @@ def test_what_is_sorted_in_memory_has_a_bound(run: Recorded, monkeypatch: pytest
     for at in range(0, len(values) - 40, 40):
         random.Random(at).shuffle(stretch := values[at : at + 40])
         values[at : at + 40] = stretch
-    found = [metric.window_start for metric, _ in in_order(chosen(values, METRICS, Wanted(), SCREEN), METRICS, None)]
+    found = [
+        metric.window_start for metric, _ in in_order(chosen(values, METRICS, TailOptions(), SCREEN), METRICS, None)
+    ]
     assert found == [metric["window_start"] for metric in records]
 
 
 def test_a_record_that_is_none_of_ours_is_told_and_left_out(run: Recorded) -> None:
     out = io.StringIO()
     values = [b"\xff\x1b[2J", b'{"id":"\x1b[2J"}', b"[/nope]", json.dumps(run.alerts[0]).encode()]
-    assert len(list(chosen(values, ALERTS, Wanted(), Screen(file=out)))) == 1
+    assert len(list(chosen(values, ALERTS, TailOptions(), Screen(file=out)))) == 1
     assert out.getvalue().count("is none of ours") == 3 and "\x1b" not in out.getvalue()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stream_monitor.config.recorded import in_force, judged_text
+from stream_monitor.config.recorded import applied, judged_text
 from stream_monitor.config.secrets import MAX_BYTES, is_secret
 from stream_monitor.config.settings import load, parse
 from stream_monitor.errors import SettingsError
@@ -96,7 +96,7 @@ def test_nothing_that_prints_settings_shows_a_secret() -> None:
 
 def test_secrets_go_to_workers_and_survive_new_detection_settings() -> None:
     settings = pickle.loads(pickle.dumps(load(None, {VARIABLE: SECRET})))
-    louder = in_force(settings, judged_text(parse({"detection": {"persistence": 5}})))
+    louder = applied(settings, judged_text(parse({"detection": {"persistence": 5}})))
     assert louder.kafka.client_options() == {"sasl.password": SECRET}
 
 

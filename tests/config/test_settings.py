@@ -7,7 +7,7 @@ import pytest
 
 from stream_monitor.config.detection import WINDOW_TESTS
 from stream_monitor.config.durations import format_duration, ms
-from stream_monitor.config.recorded import in_force, judged_text
+from stream_monitor.config.recorded import applied, judged_text
 from stream_monitor.config.settings import load, parse
 from stream_monitor.errors import SettingsError
 
@@ -71,7 +71,7 @@ def test_what_another_version_wrote_and_this_one_does_not_understand_counts_as_u
     log["caps"]["models"] = -1
     log["time"] |= {"max_skew": "never", "allowed_lateness": "1m"}
     log |= {"baseline": None, "shadow": {}}
-    read = in_force(parse({"time": {"pane": "3s", "windows": ["3m"]}}), json.dumps(log))
+    read = applied(parse({"time": {"pane": "3s", "windows": ["3m"]}}), json.dumps(log))
     assert read == parse(
         {"detection": {"persistence": 5}, "time": {"pane": "3s", "windows": ["3m"], "allowed_lateness": "1m"}}
     )
@@ -99,26 +99,26 @@ def test_the_structure_is_never_guessed(section: str, key: str | None, value: ob
     else:
         log[section][key] = value
     with pytest.raises(SettingsError, match=rf"recorded settings: \d mistake(.|\n)*{section}"):
-        in_force(base, json.dumps(log))
+        applied(base, json.dumps(log))
 
 
 def test_a_section_of_another_shape_counts_as_unset() -> None:
     base = parse({})
     log = json.loads(judged_text(base)) | {"detection": []}
-    assert in_force(base, json.dumps(log)) == base
+    assert applied(base, json.dumps(log)) == base
 
 
 def test_a_section_that_is_refused_as_a_whole_keeps_the_structure() -> None:
     base = parse({"time": {"pane": "3s", "windows": ["3m"]}})
     log = json.loads(judged_text(base))
     log["time"] |= {"max_skew": "1h", "allowed_lateness": "1m"}  # not to be had together
-    assert in_force(base, json.dumps(log)) == base
+    assert applied(base, json.dumps(log)) == base
 
 
 def test_tolerances_that_are_refused_now_stay_as_they_were_obeyed(caplog: pytest.LogCaptureFixture) -> None:
     log = json.loads(judged_text(parse({})))
     log["detection"]["tolerance"] = {"ks": 1.5, "psi": 0.5, "volume": 0.5, "pca_error": 3, "pssi": 1.0, "js": -1.0}
-    assert in_force(parse({}), json.dumps(log)).detection.tolerance == {"ks": 1, "psi": 0.5, "pca_error": 0.5}
+    assert applied(parse({}), json.dumps(log)).detection.tolerance == {"ks": 1, "psi": 0.5, "pca_error": 0.5}
     assert [told for told in caplog.messages if ("volume" in told and "pssi" in told) or "js" in told]
     assert sorted(told.split("tolerance.")[1].split(":")[0] for told in caplog.messages) == ["js", "pssi", "volume"]
 
@@ -144,9 +144,9 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 def test_a_judge_takes_new_detection_settings_but_no_new_structure() -> None:
     base = parse({})
     louder = parse({"detection": {"persistence": 5}})
-    assert in_force(base, judged_text(louder)).detection.persistence == 5
+    assert applied(base, judged_text(louder)).detection.persistence == 5
     with pytest.raises(SettingsError, match="choose another app name"):
-        in_force(base, judged_text(parse({"time": {"pane": "2s"}})))
+        applied(base, judged_text(parse({"time": {"pane": "2s"}})))
 
 
 HOSTILE = [

@@ -18,14 +18,14 @@ from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import QuarantineError
 from stream_monitor.events.contracts import DeadLetter
 from stream_monitor.kafka.loop import Report
-from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.replay import Line, replay
 from stream_monitor.stages.contract import Output, Position
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from stream_monitor.telemetry.metrics import Telemetry
 from stream_monitor.verify.compare import compare
-from stream_monitor.verify.expected import Truth
-from stream_monitor.verify.published import Told
+from stream_monitor.verify.expected import Expected
+from stream_monitor.verify.published import Published
 from tests.streams import T0, quick_settings
 
 PARTS = [(role, 0) for role in ("predictions", "labels", "feedback")]
@@ -56,18 +56,18 @@ class Worker:
         self.restart()
 
     def restart(self) -> None:
-        self.stage = Describe(self.rules, Layout(1, 1, 1), Knowledge())
+        self.stage = Describe(self.rules, Topology(1, 1, 1), BinCatalog())
         self.at = self.stage.assign(self.committed, {})["predictions", 0]
 
     def abort(self) -> None:
         """A commit that did not happen."""
         list(self.stage.flush({}))
-        self.stage.drop(PARTS)
+        self.stage.revoke(PARTS)
         self.at = self.stage.assign(self.committed, {})["predictions", 0]
 
     def step(self, count: int) -> None:
         lines = self.lines[self.at : self.at + count]
-        self.stage.step("predictions", [Line(line, self.at + i, T0 + 10_000) for i, line in enumerate(lines)])
+        self.stage.process("predictions", [Line(line, self.at + i, T0 + 10_000) for i, line in enumerate(lines)])
         self.at += len(lines)
 
     def commit(self) -> None:
@@ -134,8 +134,8 @@ def test_after_the_setting_is_changed_nothing_is_missing() -> None:
     assert worker.decided() == whole.decided()
 
 
-def replayed(lines: list[bytes]) -> tuple[Truth, Told, list[dict[str, Any]]]:
-    rules, told, metrics = rules_for(), Told(), list[dict[str, Any]]()
+def replayed(lines: list[bytes]) -> tuple[Expected, Published, list[dict[str, Any]]]:
+    rules, told, metrics = rules_for(), Published(), list[dict[str, Any]]()
 
     def publish(output: Output) -> None:
         told.feed(output.role, output.value)
@@ -143,13 +143,13 @@ def replayed(lines: list[bytes]) -> tuple[Truth, Told, list[dict[str, Any]]]:
             metrics.append(json.loads(output.value))
 
     run = replay(rules, [("predictions", line) for line in lines], publish)
-    truth = Truth(rules)
+    truth = Expected(rules)
     for offset, line in enumerate(lines):
         truth.feed("predictions", 0, offset, run.driver.started, line)
     return truth, told, metrics
 
 
-def letter_problems(truth: Truth, told: Told) -> list[str]:
+def letter_problems(truth: Expected, told: Published) -> list[str]:
     return [problem for problem in compare(rules_for(), truth, told, False) if problem.startswith("dead letters")]
 
 

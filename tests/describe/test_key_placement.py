@@ -6,20 +6,27 @@ import numpy as np
 import pytest
 from scipy.special import betainc
 
-from stream_monitor.describe.key_placement import LEVEL, PARTITIONERS, TOLERATED, Placed, murmur2, problem
-from stream_monitor.kafka.in_memory import Record
+from stream_monitor.describe.key_placement import (
+    LEVEL,
+    PARTITIONERS,
+    TOLERATED,
+    KeyPlacement,
+    murmur2,
+    placement_problem,
+)
+from stream_monitor.kafka.in_memory import MemoryRecord
 
 
-def record(key: bytes | None, number: int) -> Record:
-    return Record(b"", number, 0, 0, key, None)
+def record(key: bytes | None, number: int) -> MemoryRecord:
+    return MemoryRecord(b"", number, 0, 0, key, None)
 
 
-def placed_by(name: str, count: int = 8, keys: int = 1_600, astray: float = 0.0) -> Placed:
-    rng, found = random.Random(1), Placed()
+def placed_by(name: str, count: int = 8, keys: int = 1_600, astray: float = 0.0) -> KeyPlacement:
+    rng, found = random.Random(1), KeyPlacement()
     for i in range(keys):
         key = f"id-{i}".encode()
         number = rng.randrange(count) if rng.random() < astray else PARTITIONERS[name](key, count)
-        found.look([record(key, number)], count)
+        found.observe([record(key, number)], count)
     return found
 
 
@@ -40,42 +47,44 @@ def test_the_partitioner_that_fits_is_named(name: str) -> None:
 
 
 def test_all_is_well_when_all_topics_are_keyed_alike() -> None:
-    assert problem({"predictions": placed_by("crc32"), "labels": placed_by("crc32")}, "murmur2", False) is None
+    assert (
+        placement_problem({"predictions": placed_by("crc32"), "labels": placed_by("crc32")}, "murmur2", False) is None
+    )
 
 
 def test_different_partitioners_are_told() -> None:
-    told = problem({"predictions": placed_by("murmur2"), "labels": placed_by("crc32")}, "murmur2", False)
+    told = placement_problem({"predictions": placed_by("murmur2"), "labels": placed_by("crc32")}, "murmur2", False)
     assert told is not None and "predictions by murmur2, labels by crc32" in told
 
 
 def test_keys_that_are_no_ids_are_told_unless_a_rekey_stage_sees_to_them() -> None:
     seen = {"predictions": placed_by("murmur2"), "labels": placed_by("murmur2", astray=0.5)}
-    told = problem(seen, "murmur2", False)
+    told = placement_problem(seen, "murmur2", False)
     assert told is not None and "keys of labels" in told
-    assert problem(seen, "murmur2", True) is None
+    assert placement_problem(seen, "murmur2", True) is None
 
 
 def test_a_record_without_a_key_is_misplaced() -> None:
-    found = Placed()
-    found.look([record(None, 3)], 8)
+    found = KeyPlacement()
+    found.observe([record(None, 3)], 8)
     assert found.misplaced("murmur2") == 1
 
 
 def test_little_is_no_reason_to_speak() -> None:
-    assert problem({"labels": placed_by("murmur2", keys=190, astray=1.0)}, "murmur2", False) is None
+    assert placement_problem({"labels": placed_by("murmur2", keys=190, astray=1.0)}, "murmur2", False) is None
 
 
 def test_predictions_placed_otherwise_than_the_settings_say_are_told_where_labels_are_rekeyed() -> None:
-    told = problem({"predictions": placed_by("crc32")}, "murmur2", True)
+    told = placement_problem({"predictions": placed_by("crc32")}, "murmur2", True)
     assert told is not None and "topics.partitioner" in told
 
 
 @pytest.mark.parametrize("count", [2, 8, 64])
 def test_mixed_partitioners_are_told_from_200_keys_on(count: int) -> None:
     seen = {"predictions": placed_by("murmur2", count, 200), "labels": placed_by("crc32", count, 200)}
-    told = problem(seen, "murmur2", False)
+    told = placement_problem(seen, "murmur2", False)
     assert told is not None and "predictions by murmur2, labels by crc32" in told
-    assert problem({role: placed_by("murmur2", count, 199) for role in seen}, "murmur2", False) is None
+    assert placement_problem({role: placed_by("murmur2", count, 199) for role in seen}, "murmur2", False) is None
 
 
 def test_few_misplaced_keys_are_not_worth_a_word_whenever_one_looks() -> None:
@@ -88,7 +97,7 @@ def test_few_misplaced_keys_are_not_worth_a_word_whenever_one_looks() -> None:
     seen = placed_by("murmur2", keys=200)
     for wrong, enough in ((12, False), (13, True)):
         seen.fits["murmur2"] = 200 - wrong
-        assert (problem({"labels": seen}, "murmur2", False) is not None) is enough
+        assert (placement_problem({"labels": seen}, "murmur2", False) is not None) is enough
 
 
 def test_keys_that_do_not_tell_partitioners_apart_raise_no_alarm() -> None:
@@ -96,8 +105,8 @@ def test_keys_that_do_not_tell_partitioners_apart_raise_no_alarm() -> None:
     key = next(
         key for key in (b"k%d" % i for i in range(1_000)) if len({p(key, 4) for p in PARTITIONERS.values()}) == 1
     )
-    few = Placed()
+    few = KeyPlacement()
     for _ in range(300):
-        few.look([record(key, PARTITIONERS["crc32"](key, 4))], 4)
+        few.observe([record(key, PARTITIONERS["crc32"](key, 4))], 4)
     assert few.partitioners == set(PARTITIONERS)
-    assert problem({"predictions": few, "labels": placed_by("crc32", 4)}, "crc32", False) is None
+    assert placement_problem({"predictions": few, "labels": placed_by("crc32", 4)}, "crc32", False) is None

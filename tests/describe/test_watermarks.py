@@ -7,12 +7,12 @@ import json
 import pytest
 
 from stream_monitor.describe.stage import Describe
-from stream_monitor.kafka.in_memory import Record
-from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.kafka.in_memory import MemoryRecord
+from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.names import NEVER
-from stream_monitor.profiles.records import PartitionTime, WatermarkRecord, read
+from stream_monitor.profiles.records import PartitionTime, WatermarkRecord, read_record
 from stream_monitor.stages.contract import Partition, PartitionStatus, Position
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from tests.schedules import by_cluster, by_replay
 from tests.streams import T0, Event, quick_settings, shop
 
@@ -25,20 +25,20 @@ BODY: dict[str, dict[str, object]] = {"predictions": {"prediction": 1, "features
 
 
 def started() -> Describe:
-    stage = Describe(RULES, Layout(1, 1, 1), Knowledge())
+    stage = Describe(RULES, Topology(1, 1, 1), BinCatalog())
     stage.assign(dict.fromkeys(PARTS, Position(0, "")), {})
     return stage
 
 
 def step(stage: Describe, role: str, ts: int) -> None:
     body = {"id": "e", "model": "m", "ts": ts, **BODY[role]}
-    stage.step(role, [Record(json.dumps(body).encode(), 0, 0, ts, b"e", None)])
+    stage.process(role, [MemoryRecord(json.dumps(body).encode(), 0, 0, ts, b"e", None)])
 
 
 def time_of(stage: Describe, labels: PartitionStatus, feedback: PartitionStatus = DONE) -> PartitionTime:
     status = dict(zip(PARTS, (DONE, labels, feedback), strict=True))
     outputs = list(stage.flush(status))
-    told = [read(output.value) for output in outputs if output.role == "profiles"]
+    told = [read_record(output.value) for output in outputs if output.role == "profiles"]
     (found,) = [record for record in told if isinstance(record, WatermarkRecord)]
     stage.offsets(range(sum(output.tracked for output in outputs)))
     stage.committed()
@@ -53,7 +53,7 @@ def test_a_gap_of_predictions_does_not_pass_labels_that_are_still_to_be_read() -
     step(stage, "labels", T0 + 1_000)
     assert time_of(stage, READING).label == T0 + 1_000 - LATENESS
     assert time_of(stage, DONE).label == T0 + DAY - LATENESS - HORIZON
-    assert time_of(stage, DONE._replace(at_end=False, abreast=True)).label == T0 + DAY - LATENESS - HORIZON
+    assert time_of(stage, DONE._replace(at_end=False, merged_by_time=True)).label == T0 + DAY - LATENESS - HORIZON
 
 
 def test_without_labels_the_clock_is_that_of_predictions() -> None:

@@ -8,7 +8,7 @@ from scipy import stats
 
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.config.durations import per_ms
-from stream_monitor.detect.false_alarm_budget import LANES, MOST, sequential_ms, window_level
+from stream_monitor.detect.false_alarm_budget import MOST, TIMELINES, sequential_ms, window_level
 from stream_monitor.detect.windows.binned import Compared
 from stream_monitor.detect.windows.tests import TESTS, discoveries
 from stream_monitor.profiles.bins import BINS
@@ -45,7 +45,7 @@ def test_the_parts_are_the_whole_when_everything_speaks() -> None:
     """A week of a model with both settings of cusum and two window sizes on every lane."""
     both = settings(input=["cusum"], outcome=["cusum", "adwin"], false_alarms="1 per week")
     rows = 2 * WEEK / sequential_ms(both)
-    windows = sum(LANES * WEEK / size * window_level(both, size, 2) for size in (MINUTE, 60 * MINUTE))
+    windows = sum(TIMELINES * WEEK / size * window_level(both, size, 2) for size in (MINUTE, 60 * MINUTE))
     assert (rows, windows) == pytest.approx((0.5, 0.5))
     assert sequential_ms(settings()) == pytest.approx(2 * WEEK)
 

@@ -20,7 +20,7 @@ from stream_monitor.detect.windows.tests import TESTS, TOLERANCE
 from stream_monitor.errors import FormatError, StreamMonitorError
 from stream_monitor.evaluate import protocol
 from stream_monitor.evaluate import windows as window_cells
-from stream_monitor.evaluate.competitors import contenders
+from stream_monitor.evaluate.competitors import competitors
 from stream_monitor.evaluate.files import read
 from stream_monitor.evaluate.protocol import Row, Task
 from stream_monitor.evaluate.report import picture, strict
@@ -144,9 +144,9 @@ def test_the_edge_is_an_effect_of_just_the_tolerance(name: str, n: int) -> None:
 def test_all_contenders_stand_beside_the_limit_in_one_run_and_binary_ones_see_no_normals() -> None:
     """The slow one is run by the full evaluation only."""
     rows = rows_of(protocol.delay(replace(TINY, others=1, seeds=20, rate_values=1e6), 2))
-    steps = {name: {row["step"] for row in rows if row["detector"] == name} for name in contenders()}
+    steps = {name: {row["step"] for row in rows if row["detector"] == name} for name in competitors()}
     assert not steps.pop("River KSWIN")
-    for name, contender in contenders().items():
+    for name, contender in competitors().items():
         if name in steps:
             assert steps[name] == {step.name for step in STEPS if step.rate is not None or not contender.rates}
     limits = {row["step"]: row["mean"] for row in rows if row["detector"] == "limit D*"}
@@ -154,9 +154,9 @@ def test_all_contenders_stand_beside_the_limit_in_one_run_and_binary_ones_see_no
     assert {".2→.3 over 1,000", ".5 σ over 1,000"} <= limits.keys()
 
 
-@pytest.mark.parametrize("name", [name for name, contender in contenders().items() if contender.rates])
+@pytest.mark.parametrize("name", [name for name, contender in competitors().items() if contender.rates])
 def test_contenders_for_errors_find_more_errors(name: str) -> None:
-    update = contenders()[name].make()
+    update = competitors()[name].make()
     rng = np.random.default_rng(3)
     assert any(map(update, (rng.random(3_000) < np.repeat([0.1, 0.7], [1_000, 2_000])).astype(float).tolist()))
 

@@ -13,11 +13,11 @@ import pytest
 
 from stream_monitor.describe.stage import Describe
 from stream_monitor.events.contracts import CONTRACTS, json_schema
-from stream_monitor.profiles.bin_catalog import Knowledge
-from stream_monitor.profiles.records import DeltaRecord, profile_schema, read
+from stream_monitor.profiles.bin_catalog import BinCatalog
+from stream_monitor.profiles.records import DeltaRecord, profile_schema, read_record
 from stream_monitor.replay import Line, replay
 from stream_monitor.stages.contract import Output, Position
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from stream_monitor.wire.msgpack_arrays import Table
 from tests.streams import quick_settings, shop
 
@@ -66,11 +66,11 @@ def plainly(packed: Any) -> Any:
 
 
 def test_the_schema_of_profiles_holds_for_what_describe_writes() -> None:
-    stage = Describe(quick_settings(), Layout(1, 1, 1), Knowledge())
+    stage = Describe(quick_settings(), Topology(1, 1, 1), BinCatalog())
     stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
     for at, event in enumerate(shop(1, 50)):
-        stage.step(event.role, [Line(event.raw, at, event.ts + 1_000)])
-    records = [read(output.value) for output in stage.flush({}) if output.role == "profiles"]
+        stage.process(event.role, [Line(event.raw, at, event.ts + 1_000)])
+    records = [read_record(output.value) for output in stage.flush({}) if output.role == "profiles"]
     deltas = [record for record in records if isinstance(record, DeltaRecord)]
     assert deltas
     for record in deltas:

@@ -18,8 +18,8 @@ from stream_monitor.replay import Replay
 from stream_monitor.service.check import limit_problems
 from stream_monitor.stages.contract import Output
 from stream_monitor.verify.compare import compare
-from stream_monitor.verify.expected import Truth
-from stream_monitor.verify.published import Told
+from stream_monitor.verify.expected import Expected
+from stream_monitor.verify.published import Published
 from tests.streams import T0, quick_settings
 
 KEY = "0123456789abcdef"
@@ -55,7 +55,7 @@ class Everything(Replay):
 
     def __init__(self, rules: Settings) -> None:
         self.outputs: list[tuple[str, bytes]] = []
-        self.told = Told()
+        self.told = Published()
         super().__init__(rules, self._keep)
         for stage in (self.driver.describe, self.judge):
             self._record(stage)
@@ -109,7 +109,7 @@ def shown(run: Everything) -> list[bytes]:
 
 def test_the_verifier_agrees_on_hashed_segments_and_categories() -> None:
     rules = rules_for()
-    run, truth = replayed(rules), Truth(rules)
+    run, truth = replayed(rules), Expected(rules)
     offsets = {"predictions": 0, "labels": 0}
     for role, raw in lines():
         truth.feed(role, 0, offsets[role], run.driver.started, raw)

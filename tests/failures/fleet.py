@@ -22,7 +22,7 @@ from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.topics import ready
 from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service.run import stages_of
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from stream_monitor.verify.run import Report, verify
 from tests.failures.worker import Fault
 from tests.patience import PATIENCE_S
@@ -74,7 +74,7 @@ class Fleet:
     """The workers of an app on this machine."""
 
     rules: Settings
-    layout: Layout
+    topology: Topology
     folder: Path
     workers: list[Worker] = field(default_factory=list)
     started: int = 0
@@ -89,8 +89,8 @@ class Fleet:
         **kafka: Any,
     ) -> Worker:
         """Start one; None lets it take the first free slot of this machine."""
-        layout = replace(self.layout, accept_new_topics=new_topics)
-        layout = layout if accept else replace(layout, accept_repartition=False)
+        topology = replace(self.topology, accept_new_topics=new_topics)
+        topology = topology if accept else replace(topology, accept_repartition=False)
         rules = self.rules
         if worker_id is not None or kafka:
             changed = rules.kafka.model_copy(update={"worker_id": worker_id} | kafka)
@@ -100,7 +100,7 @@ class Fleet:
         log = self.folder / f"{role}-{self.started}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*command, json.dumps(asdict(layout)), fault.dumps()], stdout=output, stderr=output,
+                [*command, json.dumps(asdict(topology)), fault.dumps()], stdout=output, stderr=output,
                 env=os.environ | {"PYTHONPATH": os.getcwd()},
             )  # fmt: skip
         worker = Worker(role, process, log)
@@ -112,7 +112,7 @@ class Fleet:
 
     def heal(self) -> None:
         """What a supervisor does: at least one worker of each stage runs."""
-        for role in stages_of(self.layout):
+        for role in stages_of(self.topology):
             if not self.running(role):
                 self.start(role)
 

@@ -11,10 +11,10 @@ import pytest
 
 from stream_monitor.config.settings import ROLES_IN
 from stream_monitor.kafka.client_config import admin
-from stream_monitor.kafka.topic_reader import Audit, Span
+from stream_monitor.kafka.topic_reader import Span, TopicReader
 from stream_monitor.kafka.topics import ready
-from stream_monitor.profiles.names import ALL
-from stream_monitor.profiles.records import DeltaRecord, read
+from stream_monitor.profiles.names import ALL_SEGMENTS
+from stream_monitor.profiles.records import DeltaRecord, read_record
 from stream_monitor.stages.contract import Partition
 from stream_monitor.verify.run import verify
 from tests.failures.fleet import Fleet, Traffic, Worker, settle
@@ -49,7 +49,7 @@ def refuses_at_every_start(fleet: Fleet, role: str, starts: int) -> None:
         assert "--accept-new-topics" in worker.said(), worker.said()
 
 
-def trial(fleet: Fleet, way: str, role: str, seed: int, starts: int) -> None:
+def evaluation(fleet: Fleet, way: str, role: str, seed: int, starts: int) -> None:
     """What is sent to the new topic is longer than what was committed of the old one: offsets alone cannot tell."""
     rng, stage = random.Random(seed), STAGE[role]
     traffic = Traffic(fleet.rules, seed)
@@ -85,14 +85,14 @@ def trial(fleet: Fleet, way: str, role: str, seed: int, starts: int) -> None:
 
 
 def ends(fleet: Fleet, roles: tuple[str, ...]) -> dict[Partition, int]:
-    audit = Audit(fleet.rules)
+    audit = TopicReader(fleet.rules)
     spans = audit.decided([partition for role in roles for partition in audit.partitions(role)])
     return {partition: span.end for partition, span in spans.items()}
 
 
 def counted(fleet: Fleet, before: dict[Partition, int]) -> int:
     """Predictions that are counted, or are dead letters, in what came after these offsets."""
-    audit, found = Audit(fleet.rules), 0
+    audit, found = TopicReader(fleet.rules), 0
     spans = {
         partition: Span(before[partition], end) for partition, end in ends(fleet, ("profiles", "dead-letters")).items()
     }
@@ -101,17 +101,17 @@ def counted(fleet: Fleet, before: dict[Partition, int]) -> int:
             letter = json.loads(message.value())
             found += letter.get("count", 1) if letter["topic"] == fleet.rules.topic("predictions") else 0
             continue
-        record = read(message.value())
+        record = read_record(message.value())
         for delta in record.deltas if isinstance(record, DeltaRecord) else ():
-            if delta.lane == "input":
-                everything = [segment == ALL for segment in delta.segment]
+            if delta.timeline == "input":
+                everything = [segment == ALL_SEGMENTS for segment in delta.segment]
                 found += int(delta.counts[everything].sum())
     return found
 
 
 def ids_committed(fleet: Fleet, stage: str) -> list[str]:
     """The ids of topics that the offsets of a stage name, a text a partition; nothing where there is no offset."""
-    audit, roles = Audit(fleet.rules), ROLES_IN if stage == "describe" else ("profiles",)
+    audit, roles = TopicReader(fleet.rules), ROLES_IN if stage == "describe" else ("profiles",)
     parts = [partition for role in roles for partition in audit.partitions(role)]
     found = [json.dumps(json.loads(metadata)["ids"], sort_keys=True) for metadata in audit.metadata(stage, parts)]
     return found + [""] * (len(parts) - len(found))
@@ -125,7 +125,7 @@ def named_anew(fleet: Fleet, stage: str, former: set[str]) -> bool:
 
 def drained(fleet: Fleet, role: str) -> bool:
     """Whether the stage has read its topics to their ends, the new one from its beginning."""
-    audit, stage = Audit(fleet.rules), STAGE[role]
+    audit, stage = TopicReader(fleet.rules), STAGE[role]
     parts = [p for r in ("predictions", "labels", "feedback") for p in audit.partitions(r)]
     parts = parts if stage == "describe" else audit.partitions("profiles")
     done, ends = audit.committed(stage, parts), audit.spans(parts)
@@ -144,14 +144,14 @@ def drained(fleet: Fleet, role: str) -> bool:
 def test_a_topic_made_anew_is_a_loud_stop_and_who_accepts_loses_nothing_of_it(
     fleet: Fleet, way: str, role: str
 ) -> None:
-    trial(fleet, way, role, 71, starts=3)
+    evaluation(fleet, way, role, 71, starts=3)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", STAGE)
 def test_in_each_way_with_each_topic(fleet: Fleet, way: str, role: str, seeds: int, first_seed: int) -> None:
-    trial(fleet, way, role, 80 + first_seed, starts=10)
+    evaluation(fleet, way, role, 80 + first_seed, starts=10)
 
 
 def test_predictions_made_anew_are_counted_whole_by_who_accepts(fleet: Fleet) -> None:

@@ -34,7 +34,7 @@ def other_counts(broker: LocalKafka, tmp_path: Path) -> Iterator[Fleet]:
     for answer in client.create_topics(topics).values():
         answer.result(30)
     with fleet_of(rules, tmp_path) as fleet:
-        assert fleet.layout.rekey
+        assert fleet.topology.rekey
         yield fleet
 
 
@@ -65,8 +65,8 @@ def test_grown_inputs_are_a_loud_stop_and_can_be_accepted(fleet: Fleet) -> None:
     grown = [NewPartitions(fleet.rules.topic(role), 6) for role in ("predictions", "labels", "feedback")]
     for answer in client.create_partitions(grown).values():
         answer.result(30)
-    fleet.layout = ready(fleet.rules, accept_repartition=True)
-    assert (fleet.layout.inputs, fleet.layout.rekey) == (6, False)
+    fleet.topology = ready(fleet.rules, accept_repartition=True)
+    assert (fleet.topology.inputs, fleet.topology.rekey) == (6, False)
     refusing = fleet.start("describe", accept=False)
     assert refusing.ended() == 1
     assert "run --accept-repartition" in refusing.said()

@@ -12,7 +12,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from stream_monitor.kafka.client_config import admin
-from stream_monitor.kafka.topic_reader import Audit
+from stream_monitor.kafka.topic_reader import TopicReader
 from stream_monitor.kafka.topics import ready
 from stream_monitor.stages.contract import Partition
 from tests.failures.fleet import Fleet, Traffic, settle
@@ -98,7 +98,7 @@ def test_snapshots_on_a_topic_that_was_compacted_to_its_end_restore_the_same(fle
     client.incremental_alter_configs([resource])[resource].result(30)
     traffic = Traffic(fleet.rules, 27)
     fleet.heal()
-    audit, deadline = Audit(fleet.rules), time.monotonic() + PATIENCE_S
+    audit, deadline = TopicReader(fleet.rules), time.monotonic() + PATIENCE_S
     while not compacted(audit):
         assert time.monotonic() < deadline
         traffic.send(200)
@@ -110,7 +110,7 @@ def test_snapshots_on_a_topic_that_was_compacted_to_its_end_restore_the_same(fle
     settle(fleet, traffic)
 
 
-def compacted(audit: Audit) -> bool:
+def compacted(audit: TopicReader) -> bool:
     """Whether the first records of some partition of `state` are gone."""
     first: dict[int, int] = {}
     for _, message in audit.read(audit.decided(audit.partitions("state"))):

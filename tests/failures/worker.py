@@ -23,7 +23,7 @@ from stream_monitor.errors import RestoreError
 from stream_monitor.judge.stage import Judge
 from stream_monitor.kafka.confluent import KafkaClient
 from stream_monitor.service import run as app
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 
 STEPS = ("before begin", "produced", "flushed", "offsets sent", "before commit", "committed")
 ACTIONS = ("kill", "unknown", "abort")
@@ -109,7 +109,7 @@ def first_call(cls: type, name: str, before: Callable[[], None]) -> None:
 
 
 def main() -> None:
-    role, settings, layout, told = sys.argv[1:]
+    role, settings, topology, told = sys.argv[1:]
     fault = Fault(**json.loads(told))
     stage: type = {"describe": Describe, "judge": Judge, "rekey": Rekey}[role]
 
@@ -125,7 +125,7 @@ def main() -> None:
         first_call(stage, fault.broken, fail)
     if fault.slow:
         first_call(stage, fault.slow, lambda: time.sleep(fault.slow_s))
-    sys.exit(app.run_stage(Settings.model_validate_json(settings), Layout(**json.loads(layout)), role, 0))
+    sys.exit(app.run_stage(Settings.model_validate_json(settings), Topology(**json.loads(topology)), role, 0))
 
 
 if __name__ == "__main__":

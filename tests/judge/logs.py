@@ -9,8 +9,8 @@ from typing import Any
 from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import Settings
 from stream_monitor.judge.model import ModelJudge
-from stream_monitor.profiles.bin_catalog import Knowledge
-from stream_monitor.profiles.records import Record, read
+from stream_monitor.profiles.bin_catalog import BinCatalog
+from stream_monitor.profiles.records import Record, read_record
 from stream_monitor.replay import Replay
 from stream_monitor.stages.contract import Output
 from stream_monitor.wire.msgpack_arrays import pack
@@ -35,14 +35,14 @@ class Recorded(Replay):
             getattr(self, output.role).append(json.loads(output.value))
 
     def _judge(self, value: bytes) -> None:
-        self.log.append((read(value), self.driver.started))
+        self.log.append((read_record(value), self.driver.started))
         super()._judge(value)
 
-    def knowledge_of_edges(self) -> Knowledge:
-        knowledge = Knowledge()
+    def knowledge_of_edges(self) -> BinCatalog:
+        catalog = BinCatalog()
         for notice in self.notices:
-            knowledge.learn(notice)
-        return knowledge
+            catalog.apply(notice)
+        return catalog
 
 
 def packed(judge: ModelJudge) -> bytes:

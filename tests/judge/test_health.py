@@ -13,7 +13,7 @@ from stream_monitor.events.contracts import json_schema
 from stream_monitor.judge.stage import Judge
 from stream_monitor.replay import Replay
 from stream_monitor.stages.contract import Output, Position
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from tests.streams import T0, quick_settings, shop
 
 
@@ -112,4 +112,4 @@ def test_a_judge_whose_app_has_no_such_topic_writes_none() -> None:
         run.finish()
         roles = {output.role for output in outputs}
         assert ("health" in roles) is health and "metrics" in roles
-    assert Layout(1, 1, 1).health
+    assert Topology(1, 1, 1).health

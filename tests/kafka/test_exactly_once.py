@@ -20,7 +20,7 @@ from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.topics import create, inspect, ready
 from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service import run as app
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.kafka
@@ -68,22 +68,22 @@ class Watcher:
 
 
 @contextmanager
-def workers_of(rules: Settings, layout: Layout, count: int) -> Iterator[list[app.Worker]]:
-    started = app.start_workers(rules, layout, app.STAGES, count)
+def workers_of(rules: Settings, topology: Topology, count: int) -> Iterator[list[app.Worker]]:
+    started = app.start_workers(rules, topology, app.STAGES, count)
     try:
         yield started
     finally:
         app.stop_workers(started)
 
 
-def replace(rules: Settings, layout: Layout, workers: list[app.Worker], at: int) -> None:
+def replace(rules: Settings, topology: Topology, workers: list[app.Worker], at: int) -> None:
     """kill -9 a worker, and start another in its place."""
     victim = workers[at]
     assert victim.process.pid is not None
     os.kill(victim.process.pid, signal.SIGKILL)
     victim.process.join()
     process = multiprocessing.get_context("spawn").Process(
-        target=app._worker_main, args=(rules, layout, victim.role, victim.number)
+        target=app._worker_main, args=(rules, topology, victim.role, victim.number)
     )
     process.start()
     workers[at] = app.Worker(victim.role, victim.number, process)
@@ -92,9 +92,9 @@ def replace(rules: Settings, layout: Layout, workers: list[app.Worker], at: int)
 @pytest.mark.parametrize("count", [20_000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_a_run_without_settings_counts_what_a_plain_producer_sends(kafka: str, count: int) -> None:
     rules = settings_for(kafka)
-    layout = ready(rules)
+    topology = ready(rules)
     watcher, feed = Watcher(rules), EventWriter(rules)
-    with workers_of(rules, layout, 1):
+    with workers_of(rules, topology, 1):
         for i in range(count):
             event = {"id": f"{i}", "ts": int(time.time() * 1000), "features": {"x": i % 7}, "prediction": True}
             feed.send("predictions", f"{i}", json.dumps(event).encode())
@@ -107,9 +107,9 @@ def test_a_run_without_settings_counts_what_a_plain_producer_sends(kafka: str, c
 @pytest.mark.parametrize(("count", "kills"), [(60_000, 6), pytest.param(200_000, 10, marks=pytest.mark.long)])
 def test_workers_killed_at_any_moment_lose_nothing_and_double_nothing(kafka: str, count: int, kills: int) -> None:
     rules = settings_for(kafka)
-    layout = ready(rules)
+    topology = ready(rules)
     watcher, feed, rng = Watcher(rules), EventWriter(rules), random.Random(5)
-    with workers_of(rules, layout, 2) as workers:
+    with workers_of(rules, topology, 2) as workers:
         for i in range(count):
             ts = int(time.time() * 1000)
             features = {"x": rng.gauss(0 if i < count / 2 else 3, 1), "c": rng.choice("abc")}
@@ -120,7 +120,7 @@ def test_workers_killed_at_any_moment_lose_nothing_and_double_nothing(kafka: str
             if i % (count // kills) == count // kills - 1:
                 feed.flush()
                 watcher.read(rng.random())
-                replace(rules, layout, workers, rng.randrange(len(workers)))
+                replace(rules, topology, workers, rng.randrange(len(workers)))
         feed.flush()
         watcher.until(lambda: watcher.total("count", "late") >= count and watcher.labelled() >= count // 2)
         for _ in range(10):
@@ -133,10 +133,10 @@ def test_workers_killed_at_any_moment_lose_nothing_and_double_nothing(kafka: str
 
 def test_a_restart_goes_on_from_snapshots_and_change_logs(kafka: str) -> None:
     rules = settings_for(kafka, baseline={"first": 500})
-    layout = ready(rules)
+    topology = ready(rules)
     watcher, feed = Watcher(rules), EventWriter(rules)
     for start in (0, 3_000, 6_000):
-        with workers_of(rules, layout, 1):
+        with workers_of(rules, topology, 1):
             for i in range(start, start + 3_000):
                 event = {"id": f"{i}", "ts": int(time.time() * 1000), "features": {"x": i % 7}, "prediction": True}
                 feed.send("predictions", f"{i}", json.dumps(event).encode())

@@ -110,13 +110,13 @@ def hostile_events() -> list[Event]:
 @pytest.fixture(scope="module")
 def stage(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     rules, events = rules_for(kafka, 1), hostile_events()
-    layout, expected = ready(rules), by_replay(events, rules, [])
+    topology, expected = ready(rules), by_replay(events, rules, [])
     assert {alert["model"] for alert in expected.alerts.values()} == set(NAMES.values())
     feed = EventWriter(rules)
     for event in events:
         feed.send(event.role, event.id, event.raw)
     feed.flush()
-    with workers_of(rules, layout, 1):
+    with workers_of(rules, topology, 1):
         found = read_until(rules, lambda f: f.alerts == expected.alerts and f.metrics == expected.metrics)
     assert found.alerts == expected.alerts
     return Stage(rules, words_of(rules, events, tmp_path_factory.mktemp("stage")))

@@ -17,7 +17,7 @@ from stream_monitor.config.settings import ROLES, Settings
 from stream_monitor.errors import SettingsError, StreamMonitorError, TopicsError
 from stream_monitor.kafka.client_config import admin
 from stream_monitor.kafka.tail import tail
-from stream_monitor.kafka.topic_reader import Audit
+from stream_monitor.kafka.topic_reader import TopicReader
 from stream_monitor.kafka.topics import ready
 from stream_monitor.kafka.writer import EventWriter
 from tests.kafka.test_exactly_once import workers_of
@@ -33,12 +33,12 @@ def judged(kafka: str) -> Iterator[Settings]:
     rules, events = rules_for(kafka, 2), events_of_a_day(2)
     # commands read it between two commits, on a slow machine too
     rules = rules.model_copy(update={"commit": rules.commit.model_copy(update={"interval": 2_000})})
-    layout, expected = ready(rules), by_replay(events, rules, [])
+    topology, expected = ready(rules), by_replay(events, rules, [])
     feed = EventWriter(rules)
     for event in events:
         feed.send(event.role, event.id, event.raw)
     feed.flush()
-    with workers_of(rules, layout, 1):
+    with workers_of(rules, topology, 1):
         found = read_until(rules, lambda f: len(f.metrics) >= len(expected.metrics) and f.alerts == expected.alerts)
         assert found.alerts == expected.alerts
         yield rules
@@ -136,12 +136,12 @@ def test_nothing_is_written_and_the_app_must_be_there_with_the_same_panes(judged
 def stopped(kafka: str) -> Settings:
     """An app over one partition that has judged a day, and runs no more."""
     rules, events = rules_for(kafka, 1), events_of_a_day(1)
-    layout, expected = ready(rules), by_replay(events, rules, [])
+    topology, expected = ready(rules), by_replay(events, rules, [])
     feed = EventWriter(rules)
     for event in events:
         feed.send(event.role, event.id, event.raw)
     feed.flush()
-    with workers_of(rules, layout, 1):
+    with workers_of(rules, topology, 1):
         read_until(rules, lambda f: f.alerts == expected.alerts)
     return rules
 
@@ -153,7 +153,7 @@ def test_the_ends_of_all_topics_stay_where_they_were(stopped: Settings, tmp_path
 
 
 def test_what_has_expired_is_said(stopped: Settings, tmp_path: Path) -> None:
-    (span,) = Audit(stopped).spans([("profiles", 0)]).values()
+    (span,) = TopicReader(stopped).spans([("profiles", 0)]).values()
     left = TopicPartition(stopped.topic("profiles"), 0, span.end - 8)
     client = admin(stopped)  # it must outlive its answer
     for deleted in client.delete_records([left]).values():
@@ -167,7 +167,7 @@ def test_what_has_expired_is_said(stopped: Settings, tmp_path: Path) -> None:
 
 
 def ends_of(rules: Settings) -> tuple[Any, ...]:
-    audit = Audit(rules)
+    audit = TopicReader(rules)
     partitions = [partition for role in ROLES for partition in audit.partitions(role)]
     profiles = audit.partitions("profiles")
     groups = [audit.committed(stage, profiles) for stage in ("judge", "audit", "tail")]

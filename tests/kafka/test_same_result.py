@@ -117,7 +117,7 @@ def test_live_finds_what_a_replay_finds(
     kafka: str, partitions: int, workers: int, pinned: list[PinnedBaseline]
 ) -> None:
     rules, events = rules_for(kafka, partitions), events_of_a_day(partitions)
-    layout = ready(rules)
+    topology = ready(rules)
     expected = by_replay(events, rules, pinned)
     assert expected.alerts and len(expected.metrics) > 100
     if pinned:
@@ -126,7 +126,7 @@ def test_live_finds_what_a_replay_finds(
     for event in events:
         feed.send(event.role, event.id, event.raw)
     feed.flush()
-    with workers_of(rules, layout, workers):
+    with workers_of(rules, topology, workers):
         found = read_until(rules, lambda f: f.metrics == expected.metrics and f.alerts == expected.alerts)
     assert found.metrics == expected.metrics
     assert found.alerts == expected.alerts
@@ -139,7 +139,7 @@ def test_baselines_are_reset_from_the_command_line_and_live_finds_what_a_replay_
     rules, events, at = rules_for(kafka, 2), events_of_a_day(2), T0 + 200_000
     config, run = tmp_path / "settings.yaml", CliRunner().invoke
     config.write_text(rules.model_dump_json())
-    layout, feed = ready(rules), EventWriter(rules)
+    topology, feed = ready(rules), EventWriter(rules)
     resets = [ResetRecord("m0", since=at), ResetRecord("m1", "amount", since=at)]
     expected = by_replay(events, rules, [], resets)
     assert any("was reset" in alert.get("reason", "") for alert in expected.alerts.values())
@@ -154,7 +154,7 @@ def test_baselines_are_reset_from_the_command_line_and_live_finds_what_a_replay_
             assert time.monotonic() < deadline, told()
             time.sleep(0.2)
 
-    with workers_of(rules, layout, 1):
+    with workers_of(rules, topology, 1):
         for event in (event for event in events if event.ts < at - 10_000):
             feed.send(event.role, event.id, event.raw)
         feed.flush()
@@ -173,7 +173,9 @@ def test_baselines_are_reset_from_the_command_line_and_live_finds_what_a_replay_
                 catch_exceptions=False,
             )
         wait_for(("m0", "amount", at), ("m1", "amount", at), ("m0", "n", at))
-    with workers_of(rules, layout, 1):  # new ones: until describe hears of edges it sends values, which is right anyway
+    with workers_of(
+        rules, topology, 1
+    ):  # new ones: until describe hears of edges it sends values, which is right anyway
         for event in (event for event in events if event.ts >= at - 10_000):
             feed.send(event.role, event.id, event.raw)
         feed.flush()
@@ -254,8 +256,8 @@ def test_a_baseline_of_the_topics_is_that_of_a_file_of_the_same_events(kafka: st
     of_topics, of_files = read_file(out), build(rules, ((e.role, e.raw) for e in events), "same", None).baselines
     assert [b.model for b in of_topics] == [b.model for b in of_files]
     for mine, expected in zip(of_topics, of_files, strict=True):
-        assert [(m.lane, m.segment, m.measure) for m in mine.measures] == [
-            (m.lane, m.segment, m.measure) for m in expected.measures
+        assert [(m.timeline, m.segment, m.measure) for m in mine.measures] == [
+            (m.timeline, m.segment, m.measure) for m in expected.measures
         ]
         for one, other in zip(mine.measures, expected.measures, strict=True):
             assert one.baseline.n == other.baseline.n and one.baseline.categories == other.baseline.categories

@@ -37,9 +37,9 @@ def send(rules: Settings, events: list[Event]) -> None:
 def stopped(kafka: str) -> Settings:
     """An app that has judged a day and was stopped; then a hundred records came."""
     rules, events = rules_for(kafka, 2), events_of_a_day(2)
-    layout, expected = ready(rules), by_replay(events, rules, [])
+    topology, expected = ready(rules), by_replay(events, rules, [])
     send(rules, events)
-    with workers_of(rules, layout, 1):
+    with workers_of(rules, topology, 1):
         found = read_until(rules, lambda f: len(f.metrics) >= len(expected.metrics) and f.alerts == expected.alerts)
         assert found.alerts == expected.alerts
     send(rules, [event._replace(id=f"late{at}") for at, event in enumerate(events[:100])])
@@ -92,12 +92,12 @@ def test_an_app_without_the_topic_goes_on_and_says_how_to_get_it(stopped: Settin
     while "health" in inspect(held).partitions:
         assert time.monotonic() < deadline
         time.sleep(0.1)  # the broker forgets it in its own time
-    layout = ready(held)
-    assert not layout.health and not inspect(held).missing
+    topology = ready(held)
+    assert not topology.health and not inspect(held).missing
     events = events_of_a_day(2)
     expected = by_replay(events, held, [])
     send(held, events)
-    with workers_of(held, layout, 1):
+    with workers_of(held, topology, 1):
         found = read_until(held, lambda f: f.alerts == expected.alerts)
     assert found.alerts == expected.alerts
     with pytest.raises(TopicsError, match="topics create"):

@@ -60,7 +60,7 @@ def test_machine_code_is_kept_and_that_it_is_compiled_is_told_once(sources: Path
 
 def test_a_changed_callee_in_another_file_is_compiled_anew(sources: Path, tmp_path: Path) -> None:
     before, _ = hashed(sources, tmp_path / "cache")
-    callee = sources / "stream_monitor" / "events" / "scan.py"
+    callee = sources / "stream_monitor" / "kernels" / "json_scanner.py"
     text = callee.read_text()
     assert text.count("return word << np.uint64(64 - 8 * n)") == 1
     callee.write_text(text.replace("return word << np.uint64(64 - 8 * n)", "return word << np.uint64(63 - 8 * n)"))

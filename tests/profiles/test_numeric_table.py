@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stream_monitor.errors import FormatError
 from stream_monitor.profiles.bins import BINS
-from stream_monitor.profiles.numeric_table import Loose, Numbers, Stacked
+from stream_monitor.profiles.numeric_table import NumericTable, RowBatch, UnsortedRows
 
 GROUPS, MEASURES = 2, 3
 FIELDS = ("n", "mean", "m2", "low", "high", "counts")
@@ -33,7 +33,7 @@ rows_of = st.lists(
 )  # fmt: skip
 
 
-def stacked(rows: list[Row]) -> Stacked:
+def stacked(rows: list[Row]) -> RowBatch:
     places = tuple(np.array([row[i] for row in rows], np.int64) for i in range(3))
     values = [np.array(row[3]) for row in rows]
     columns = (
@@ -42,17 +42,17 @@ def stacked(rows: list[Row]) -> Stacked:
     ends = np.cumsum([0, *(len(row[4]) for row in rows)])
     bins = [np.array([x for row in rows for x in take(row[4])], np.int64) for take in (dict.keys, dict.values)]
     n = np.array([len(x) for x in values], np.int64)
-    return Stacked.of(places, (n, *columns), (ends[:-1], ends[1:], *bins))  # type: ignore[arg-type]
+    return RowBatch.of(places, (n, *columns), (ends[:-1], ends[1:], *bins))  # type: ignore[arg-type]
 
 
-def table_of(calls: list[list[Row]]) -> Numbers:
-    table = Numbers.empty(GROUPS, MEASURES)
+def table_of(calls: list[list[Row]]) -> NumericTable:
+    table = NumericTable.empty(GROUPS, MEASURES)
     for rows in calls:
         table.add(stacked(rows))
     return table
 
 
-def assert_same(one: Numbers, other: Numbers) -> None:
+def assert_same(one: NumericTable, other: NumericTable) -> None:
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
@@ -95,12 +95,12 @@ def test_a_pane_in_parts_does_not_change_the_last_digit_of_others() -> None:
     pane, mean = np.append(np.arange(200), 199), rng.normal(1e3, 1, 201)
     moments = rng.integers(30, 70, 201), mean, np.ones(201), mean - 1, mean + 1
 
-    def rows(chosen: slice) -> Stacked:
+    def rows(chosen: slice) -> RowBatch:
         at = pane[chosen], np.zeros_like(pane[chosen]), pane[chosen] % MEASURES
         bins = np.zeros_like(pane[chosen]), np.zeros_like(pane[chosen]), none, none
-        return Stacked.of(at, tuple(column[chosen] for column in moments), bins)  # type: ignore[arg-type]
+        return RowBatch.of(at, tuple(column[chosen] for column in moments), bins)  # type: ignore[arg-type]
 
-    one, several = Numbers.empty(GROUPS, MEASURES), Numbers.empty(GROUPS, MEASURES)
+    one, several = NumericTable.empty(GROUPS, MEASURES), NumericTable.empty(GROUPS, MEASURES)
     one.add(rows(slice(0, 201)))
     several.add(rows(slice(0, 199)))
     several.add(rows(slice(199, 201)))
@@ -142,18 +142,18 @@ def test_tables_merge(ours: list[Row], theirs: list[Row]) -> None:
 def test_bins_that_are_not_there_are_a_format_error(bins: tuple[list[int], ...]) -> None:
     places, moments = (np.array([0, 0]), np.array([0, 0]), np.array([0, 1])), (np.ones(2, int), *np.zeros((4, 2)))
     with pytest.raises(FormatError):
-        Stacked.of(places, moments, tuple(np.array(column, np.int64) for column in bins))  # type: ignore[arg-type]
+        RowBatch.of(places, moments, tuple(np.array(column, np.int64) for column in bins))  # type: ignore[arg-type]
 
 
 def test_a_table_whose_arrays_do_not_fit_is_a_format_error() -> None:
     """It may have been read, and compiled code would write beyond it."""
     rows = stacked([(0, 1, 2, [1.0], {BINS - 1: 1})])
-    whole = Numbers.empty(2, 3)
+    whole = NumericTable.empty(2, 3)
     whole.add(rows)
     short = np.zeros((2, 2))
     for broken in (
-        Numbers.empty(1, 3),
-        Numbers.empty(2, 2),
+        NumericTable.empty(1, 3),
+        NumericTable.empty(2, 2),
         msgspec.structs.replace(whole, mean=short),
         msgspec.structs.replace(whole, counts=np.zeros((2, 3, 1), np.int64)),
     ):
@@ -165,20 +165,20 @@ def test_a_table_whose_arrays_do_not_fit_is_a_format_error() -> None:
         whole.merge(msgspec.structs.replace(whole, mean=short))
 
 
-def loose(rows: list[Row]) -> Loose:
+def loose(rows: list[Row]) -> UnsortedRows:
     group, measure = (np.array([row[i] for row in rows], np.int64) for i in (1, 2))
     values = [np.array(row[3]) for row in rows]
     moments = np.array([(len(x), x.mean(), ((x - x.mean()) ** 2).sum(), x.min(), x.max()) for x in values]).T
     ends = np.cumsum([0, *(len(row[4]) for row in rows)])
     at, n = (np.array([x for row in rows for x in take(row[4])], np.int64) for take in (dict.keys, dict.values))
-    return Loose(group, measure, moments.reshape(5, len(rows)), ends[:-1], ends[1:], at, n)
+    return UnsortedRows(group, measure, moments.reshape(5, len(rows)), ends[:-1], ends[1:], at, n)
 
 
 @settings(deadline=None)
 @given(rows_of.filter(bool), st.integers(0, 12))
 def test_rows_of_a_pane_are_each_there_once_and_tell_all_values(rows: list[Row], cut: int) -> None:
     parts = [part for part in (rows[:cut], rows[cut:]) if part]
-    merged = Loose.of([loose(part) for part in parts]).merged(MEASURES)
+    merged = UnsortedRows.of([loose(part) for part in parts]).merged(MEASURES)
     values, bins = defaultdict[Any, list[float]](list), defaultdict[Any, dict[int, int]](dict)
     for _, group, measure, xs, counted in rows:
         if group >= 0:

@@ -14,7 +14,7 @@ from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.contracts import Alert
 from stream_monitor.profiles.records import PartitionTime, WatermarkRecord
 from stream_monitor.rejudge.explain import Explanation, Series, explain, find
-from stream_monitor.rejudge.log_replay import Terms, judge_again
+from stream_monitor.rejudge.log_replay import RejudgeTerms, judge_again
 from tests.judge.alerts.test_attribution import CHANGE, events_of, germany_trebles
 from tests.judge.logs import Recorded, recorded
 from tests.screens import shown
@@ -42,7 +42,7 @@ def published(live: Recorded, measure: str, kind: str = "drift", segment: str = 
 
 
 def explained(live: Recorded, alerts: list[Alert]) -> Explanation:
-    return explain(Terms(rules(), obey_log=True), 0, live.log, alerts)
+    return explain(RejudgeTerms(rules(), obey_log=True), 0, live.log, alerts)
 
 
 def series_of(found: Explanation, detector: str) -> Series:
@@ -123,7 +123,10 @@ def test_an_alert_of_a_sliding_window_shows_one_every_slide() -> None:
     (first, *_) = [a for a in run.alerts if a["status"] == "open" and a["segment"] == "country=DE"]
     assert first["ts"] - first["opened_ts"] == 20_000 and first["ts"] % 10_000
     found = explain(
-        Terms(settings, obey_log=True), 0, run.log, find([msgspec.convert(a, Alert) for a in run.alerts], first["id"])
+        RejudgeTerms(settings, obey_log=True),
+        0,
+        run.log,
+        find([msgspec.convert(a, Alert) for a in run.alerts], first["id"]),
     )
     assert found.exact
     (series,) = found.series
@@ -147,13 +150,13 @@ def test_an_id_must_be_there_and_say_enough(live: Recorded) -> None:
 
 def test_an_alert_whose_profiles_have_expired_says_so(live: Recorded) -> None:
     alerts = published(live, "amount")
-    terms = Terms(rules(), obey_log=True, whole=False, knowledge=live.knowledge_of_edges())
+    terms = RejudgeTerms(rules(), obey_log=True, whole=False, catalog=live.knowledge_of_edges())
     with pytest.raises(StreamMonitorError, match="have expired: it opened at"):
         explain(terms, 0, live.log[-5:], alerts)
     with pytest.raises(StreamMonitorError, match="and none are left"):
         explain(terms, 0, [], alerts)
     with pytest.raises(StreamMonitorError, match="do not lead to alert"):
-        explain(Terms(rules(), obey_log=True), 0, live.log[:10], alerts)
+        explain(RejudgeTerms(rules(), obey_log=True), 0, live.log[:10], alerts)
 
 
 def idle(live: Recorded, after: int, ts: int, now: bool = True) -> tuple[WatermarkRecord, int]:
@@ -175,7 +178,7 @@ def silent() -> tuple[Recorded, list[Alert]]:
         idle(run, 603_000, last), idle(run, 1_300_000, last), idle(run, 1_301_000, last + 60_000, now=False),
     ]  # fmt: skip
     run.log += told
-    said = list(judge_again(Terms(rules(), obey_log=True), 0).hear(run.log))
+    said = list(judge_again(RejudgeTerms(rules(), obey_log=True), 0).process(run.log))
     return run, [alert for alert in said if isinstance(alert, Alert) and alert.kind == "silence"]
 
 
@@ -188,11 +191,11 @@ def test_silence_is_one_alert_until_events_come_again(silent: tuple[Recorded, li
 
 def test_an_alert_of_silence_is_explained(silent: tuple[Recorded, list[Alert]]) -> None:
     run, alerts = silent
-    found = explain(Terms(rules(), obey_log=True), 0, run.log, find(alerts, alerts[0].id))
+    found = explain(RejudgeTerms(rules(), obey_log=True), 0, run.log, find(alerts, alerts[0].id))
     assert found.exact and found.records == alerts
     text = shown(drawn(found))
     for word in ("nothing has come for 10m, tolerated 10m", "open", "resolved", "silence 10m (10m)"):
         assert word in text, text
     assert msgspec.json.decode(msgspec.json.encode(found), type=Explanation) == found
-    short = explain(Terms(rules(), obey_log=True), 0, run.log[:-1], alerts[:1])
+    short = explain(RejudgeTerms(rules(), obey_log=True), 0, run.log[:-1], alerts[:1])
     assert short.exact and [alert.status for alert in short.records] == ["open"]

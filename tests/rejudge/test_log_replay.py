@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from stream_monitor.baseline.build import build
-from stream_monitor.baseline.show import in_force
+from stream_monitor.baseline.show import active
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.contracts import Alert, Metric
 from stream_monitor.rejudge.comparison import Comparison, Scope
-from stream_monitor.rejudge.log_replay import Log, Terms, judge_again
+from stream_monitor.rejudge.log_replay import Log, RejudgeTerms, judge_again
 from tests.judge.logs import Recorded, recorded
 from tests.streams import T0, quick_settings, shop
 
@@ -35,9 +35,9 @@ def live() -> Recorded:
     return recorded(rules(), [(e.role, e.raw) for e in shop(5, 3_000)])
 
 
-def said(terms: Terms, log: Log) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def said(terms: RejudgeTerms, log: Log) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     alerts, metrics = list[dict[str, Any]](), list[dict[str, Any]]()
-    for record in judge_again(terms, 0).hear(log):
+    for record in judge_again(terms, 0).process(log):
         if isinstance(record, Alert | Metric):
             into = alerts if isinstance(record, Alert) else metrics
             into.append(json.loads(msgspec.json.encode(record)))
@@ -50,7 +50,7 @@ def opened(alerts: list[dict[str, Any]], measure: str = "amount", kind: str = "d
 
 
 def test_the_same_settings_say_the_same_of_every_window(live: Recorded) -> None:
-    alerts, metrics = said(Terms(rules(), knowledge=live.knowledge_of_edges()), live.log)
+    alerts, metrics = said(RejudgeTerms(rules(), catalog=live.knowledge_of_edges()), live.log)
     assert opened(alerts)
     assert alerts == live.alerts
     assert metrics == live.metrics
@@ -58,12 +58,12 @@ def test_the_same_settings_say_the_same_of_every_window(live: Recorded) -> None:
 
 def test_the_settings_of_the_log_stay_in_force_where_they_are_to_be_obeyed(live: Recorded) -> None:
     strange = rules(detection=detection(tolerance={"psi": 100.0, "ks": 1.0}))
-    assert said(Terms(strange, obey_log=True), live.log) == (live.alerts, live.metrics)
+    assert said(RejudgeTerms(strange, obey_log=True), live.log) == (live.alerts, live.metrics)
 
 
 def test_another_tolerance_keeps_what_is_larger_and_loses_what_is_smaller(live: Recorded) -> None:
     blind = rules(detection=detection(input=[], tolerance={"psi": 100.0, "ks": 1.0}))
-    alerts, _ = said(Terms(blind), live.log)
+    alerts, _ = said(RejudgeTerms(blind), live.log)
     assert opened(live.alerts) and not opened(alerts)
     kept = {a["id"] for a in live.alerts if a["group"] == "outcome"}
     assert {a["id"] for a in alerts if a["group"] == "outcome"} == kept
@@ -72,13 +72,13 @@ def test_another_tolerance_keeps_what_is_larger_and_loses_what_is_smaller(live: 
 @pytest.mark.parametrize("first", [250, 100, 400])
 def test_another_length_of_baselines_counts_on_the_edges_that_profiles_lie_on(first: int) -> None:
     made = recorded(rules(baseline={"first": 250}), [(e.role, e.raw) for e in shop(5, 3_000)])
-    terms = Terms(rules(baseline={"first": first}), knowledge=made.knowledge_of_edges())
+    terms = RejudgeTerms(rules(baseline={"first": first}), catalog=made.knowledge_of_edges())
     found = opened(said(terms, made.log)[0])
     assert found and min(found) >= HALF - 10_000
 
 
 def test_a_limit_that_no_setting_had_is_decided_too(live: Recorded) -> None:
-    terms = Terms(rules(detection=detection(limits=["amount.p50 > 15"])), knowledge=live.knowledge_of_edges())
+    terms = RejudgeTerms(rules(detection=detection(limits=["amount.p50 > 15"])), catalog=live.knowledge_of_edges())
     found = opened(said(terms, live.log)[0], kind="limit")
     assert found and min(found) >= HALF - 10_000
     assert not opened(live.alerts, kind="limit")
@@ -86,7 +86,7 @@ def test_a_limit_that_no_setting_had_is_decided_too(live: Recorded) -> None:
 
 def test_panes_windows_and_segments_cannot_be_others(live: Recorded) -> None:
     with pytest.raises(SettingsError, match="what profiles are made of"):
-        said(Terms(quick_settings(segments=[["n"]])), live.log)
+        said(RejudgeTerms(quick_settings(segments=[["n"]])), live.log)
 
 
 def test_another_baseline_takes_the_place_of_the_first_values_and_of_pinned_ones() -> None:
@@ -95,7 +95,7 @@ def test_another_baseline_takes_the_place_of_the_first_values_and_of_pinned_ones
     doubled = build(rules(), [(e.role, e.raw) for e in shop(6, 3_000) if e.ts > HALF], "doubled", None).baselines
     live = recorded(rules(), events, calm)
     assert min(opened(live.alerts)) >= HALF - 10_000
-    terms = Terms(rules(), pinned=doubled, keep_pins=False, knowledge=live.knowledge_of_edges())
+    terms = RejudgeTerms(rules(), pinned=doubled, keep_pins=False, catalog=live.knowledge_of_edges())
     alerts, metrics = said(terms, live.log)
     assert min(opened(alerts)) < T0 + 30_000, "what was normal is a change now"
     assert {m.get("baseline") for m in metrics} == {"doubled", None}, "None: a window of too few values"
@@ -104,10 +104,10 @@ def test_another_baseline_takes_the_place_of_the_first_values_and_of_pinned_ones
 def test_a_log_whose_beginning_has_expired_is_judged_by_the_baselines_in_force() -> None:
     by_windows = rules(detection=detection(input=[], outcome=[]))
     live = recorded(by_windows, [(e.role, e.raw) for e in shop(5, 3_000)])
-    terms = Terms(by_windows, False, False, in_force(live.notices), True, live.knowledge_of_edges())
+    terms = RejudgeTerms(by_windows, False, False, active(live.notices), True, live.knowledge_of_edges())
     again = judge_again(terms, 0)
     left = live.log[len(live.log) // 2 - 10 :]
-    alerts = [json.loads(msgspec.json.encode(a)) for a in again.hear(left) if isinstance(a, Alert)]
+    alerts = [json.loads(msgspec.json.encode(a)) for a in again.process(left) if isinstance(a, Alert)]
     assert T0 < again.begins < HALF
     assert opened(live.alerts) and opened(alerts) == opened(live.alerts)
     assert min(opened(alerts)) > again.begins
@@ -116,14 +116,14 @@ def test_a_log_whose_beginning_has_expired_is_judged_by_the_baselines_in_force()
 def test_two_lives_are_compared_alert_by_alert(live: Recorded) -> None:
     found, scope = Comparison(), Scope("m0", HALF, HALF + 60_000)
     published = [msgspec.convert(a, Alert) for a in live.alerts]
-    chosen = [alert for alert in published if scope.holds(alert)]
+    chosen = [alert for alert in published if scope.contains(alert)]
     assert 0 < len(chosen) < len(published)
-    found.was(chosen, lambda model: HALF + 10_000)
+    found.add_published(chosen, lambda model: HALF + 10_000)
     for alert in published:
-        if scope.holds(alert) and alert.status == "open" and alert.opened_ts < HALF + 20_000:
-            found.would_be(alert)
-    assert found.before == {a.id for a in chosen if a.opened_ts < HALF + 10_000}
-    assert found.only_now and {a.id for a in found.only_now} <= found.before
+        if scope.contains(alert) and alert.status == "open" and alert.opened_ts < HALF + 20_000:
+            found.add_rejudged(alert)
+    assert found.not_comparable == {a.id for a in chosen if a.opened_ts < HALF + 10_000}
+    assert found.appeared and {a.id for a in found.appeared} <= found.not_comparable
     rows = {measure: count for _, measure, count in found.counts()}
-    assert sum(row.then - row.both for row in rows.values()) == len(found.only_then)
+    assert sum(row.then - row.both for row in rows.values()) == len(found.disappeared)
     assert all(len(found.then[a.id]) > 1 for a in found.changed)

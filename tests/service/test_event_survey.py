@@ -8,12 +8,12 @@ import pytest
 
 from stream_monitor.profiles import measures
 from stream_monitor.replay import replay
-from stream_monitor.service.event_survey import ENOUGH, Latest
+from stream_monitor.service.event_survey import ENOUGH, EventSurvey
 from tests.streams import T0, quick_settings
 
 
-def seen(*events: Mapping[str, object]) -> Latest:
-    latest = Latest()
+def seen(*events: Mapping[str, object]) -> EventSurvey:
+    latest = EventSurvey()
     for event in events:
         latest.take(json.dumps(event).encode())
     return latest
@@ -48,7 +48,7 @@ def test_a_limit_on_what_comes_or_may_come_is_not_told(measure: str) -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[1]", b"\xff", b"[" * 10_000, None])
 def test_what_cannot_be_read_is_nothing(raw: bytes | None) -> None:
-    latest = Latest()
+    latest = EventSurvey()
     latest.take(raw)
     assert latest.events == 0
 

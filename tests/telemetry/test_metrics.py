@@ -11,19 +11,19 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from stream_monitor import __version__
 from stream_monitor.kafka.loop import Report
-from stream_monitor.stages.statistics import DescribeVitals, JudgeVitals, Vitals
+from stream_monitor.stages.statistics import DescribeStatistics, JudgeStatistics, StageStatistics
 from stream_monitor.telemetry.metrics import Telemetry, exposed
 
 NOT_SHOWN = {"problem"}
 """Is a line in the log."""
 
 
-def shown(vitals: Vitals, *reports: Report) -> tuple[Telemetry, CollectorRegistry]:
+def shown(stats: StageStatistics, *reports: Report) -> tuple[Telemetry, CollectorRegistry]:
     """Telemetry that has heard of commits."""
     registry = CollectorRegistry()
     telemetry = Telemetry(registry)
     loop = SimpleNamespace(
-        stage=SimpleNamespace(vitals=lambda: vitals), client=SimpleNamespace(restored=1.0), owned=set()
+        stage=SimpleNamespace(stats=lambda: stats), client=SimpleNamespace(restored=1.0), owned=set()
     )
     listen = telemetry.observe(loop)
     for report in reports or (Report(),):
@@ -41,8 +41,8 @@ def figure_of(kind: Any, figure: int) -> Any:
     return {"predictions": figure} if "Mapping" in str(kind) else figure
 
 
-@pytest.mark.parametrize("kind", [DescribeVitals, JudgeVitals])
-def test_every_figure_of_a_stage_reaches_a_metric(kind: type[Vitals]) -> None:
+@pytest.mark.parametrize("kind", [DescribeStatistics, JudgeStatistics])
+def test_every_figure_of_a_stage_reaches_a_metric(kind: type[StageStatistics]) -> None:
     figures = {
         field.name: 1_000_003 + at for at, field in enumerate(fields(kind)) if field.name not in NOT_SHOWN
     }  # fmt: skip
@@ -54,11 +54,13 @@ def test_every_figure_of_a_stage_reaches_a_metric(kind: type[Vitals]) -> None:
 
 def test_every_figure_of_a_commit_reaches_a_metric() -> None:
     report = Report({"predictions": 101}, {"profiles": 102}, 103, 104.0, 105.0, {("predictions", 0): 106}, 107, 108)
-    assert values(shown(Vitals(), report)[1]) >= {101, 102, 103, 104, 105, 106, 107, 108}
+    assert values(shown(StageStatistics(), report)[1]) >= {101, 102, 103, 104, 105, 106, 107, 108}
 
 
 def test_one_partition_that_is_stuck_shows_beside_the_sum() -> None:
-    _, registry = shown(Vitals(), Report(lag={("predictions", 0): 5, ("predictions", 1): 900, ("labels", 0): 7}))
+    _, registry = shown(
+        StageStatistics(), Report(lag={("predictions", 0): 5, ("predictions", 1): 900, ("labels", 0): 7})
+    )
     found = [
         registry.get_sample_value(f"stream_monitor_{name}", {"topic": "predictions"}) for name in ("lag", "lag_max")
     ]
@@ -66,14 +68,14 @@ def test_one_partition_that_is_stuck_shows_beside_the_sum() -> None:
 
 
 def test_an_aborted_commit_counts_the_stage_no_second_time_and_is_no_commit() -> None:
-    _, registry = shown(DescribeVitals(rejects={"blank": 3}), Report(aborted=True))
+    _, registry = shown(DescribeStatistics(rejects={"blank": 3}), Report(aborted=True))
     assert registry.get_sample_value("stream_monitor_rejects_total", {"reason": "blank"}) is None
     assert registry.get_sample_value("stream_monitor_last_commit_timestamp_seconds") == 0
     assert registry.get_sample_value("stream_monitor_aborts_total") == 1
 
 
 def test_what_was_dropped_is_a_counter_and_keeps_its_former_name() -> None:
-    _, registry = shown(DescribeVitals(evicted=4), Report(), Report())
+    _, registry = shown(DescribeStatistics(evicted=4), Report(), Report())
     text = generate_latest(registry).decode()
     assert "# TYPE stream_monitor_pending_evicted_total counter" in text
     assert "# TYPE stream_monitor_pending_evicted gauge" in text
@@ -82,5 +84,5 @@ def test_what_was_dropped_is_a_counter_and_keeps_its_former_name() -> None:
 
 
 def test_the_version_and_the_role_are_told() -> None:
-    text = exposed("describe", shown(Vitals())[1]).decode()
+    text = exposed("describe", shown(StageStatistics())[1]).decode()
     assert f'stream_monitor_build_info{{role="describe",version="{__version__}"}} 1.0' in text

@@ -18,7 +18,7 @@ from stream_monitor.config.settings import ROLES, HttpSettings, parse
 from stream_monitor.errors import SettingsError
 from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
 from stream_monitor.service.run import describe_loop, run
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from stream_monitor.telemetry import http_server as server
 from stream_monitor.telemetry.http_server import readiness
 from stream_monitor.telemetry.liveness import STARTING_S, Health
@@ -36,7 +36,7 @@ class Worker:
     reason: str | None = "no partitions yet"
     hangs: str | None = None
 
-    def unready(self, most: int | None = None) -> str | None:
+    def not_ready_reason(self, most: int | None = None) -> str | None:
         return self.reason
 
     def hung(self) -> str | None:
@@ -101,11 +101,11 @@ def test_a_worker_that_hangs_is_neither_alive_nor_ready() -> None:
 def test_a_worker_that_starts_is_alive_and_not_ready_until_there_is_a_loop() -> None:
     now = 0.0
     health = Health(lambda: now)
-    assert (health.hung(), health.unready()) == (None, "starting")
+    assert (health.hung(), health.not_ready_reason()) == (None, "starting")
     now = STARTING_S + 1
     assert health.hung() is not None
     health.follow(Worker(reason=None))
-    assert (health.hung(), health.unready()) == (None, None)
+    assert (health.hung(), health.not_ready_reason()) == (None, None)
 
 
 def test_every_series_has_the_role_of_its_worker() -> None:
@@ -142,7 +142,7 @@ def test_readiness_can_demand_that_the_worker_has_caught_up() -> None:
     for i in range(30):
         broker.append("predictions", json.dumps({"id": f"{i}", "ts": T0, "features": {}}).encode(), b"k")
     client = MemoryClient(broker, "describe")
-    loop = describe_loop(client, rules, Layout(1, 1, 1), lambda: 0.0)
+    loop = describe_loop(client, rules, Topology(1, 1, 1), lambda: 0.0)
     client.pause({("predictions", 0)})
     assert readiness(loop, "/readyz") == (200, "ready\n")
     assert readiness(loop, "/readyz?max_lag=99") == (503, "the lag is not known yet\n")

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from stream_monitor.config.settings import Settings
-from stream_monitor.kafka.in_memory import Record
-from stream_monitor.profiles.records import ResetRecord, write
+from stream_monitor.kafka.in_memory import MemoryRecord
+from stream_monitor.profiles.records import ResetRecord, write_record
 from stream_monitor.stages.contract import Position
 from stream_monitor.stages.topology import partition_of
 from tests.schedules import Cluster
@@ -57,7 +57,7 @@ def resume(sample: Sample | None = None) -> Cluster:
     """An app with a worker of each stage: a new one, or one that finds what a sample holds."""
     cluster = Cluster(rules(), PARTITIONS, SEED, 0.0)
     if sample is None:
-        cluster.broker.append("profiles", write(RESET), number=partition_of(RESET.model, PARTITIONS))
+        cluster.broker.append("profiles", write_record(RESET), number=partition_of(RESET.model, PARTITIONS))
     else:
         restore(cluster, sample)
     for role in ("describe", "judge"):
@@ -72,7 +72,8 @@ def restore(cluster: Cluster, sample: Sample) -> None:
     cluster.broker.end(transaction, [], committed=True)
     for role, number, records in sample.logs:
         cluster.broker.logs[role, number] = [
-            Record(value, number, at, arrived, key, transaction) for at, (value, arrived, key) in enumerate(records)
+            MemoryRecord(value, number, at, arrived, key, transaction)
+            for at, (value, arrived, key) in enumerate(records)
         ]
     for group, offsets in sample.offsets.items():
         found = {(role, number): Position(offset, metadata) for role, number, offset, metadata in offsets}

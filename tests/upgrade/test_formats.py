@@ -16,18 +16,18 @@ from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.snapshots import SnapshotPart, Snapshots
 from stream_monitor.judge.stage import Judge
-from stream_monitor.profiles.bin_catalog import Knowledge
-from stream_monitor.profiles.records import WatermarkRecord, read, write
+from stream_monitor.profiles.bin_catalog import BinCatalog
+from stream_monitor.profiles.records import WatermarkRecord, read_record, write_record
 from stream_monitor.replay import Replay
 from stream_monitor.stages.contract import Position
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 from tests.judge.logs import packed
 from tests.streams import T0, quick_settings, shop
 
 
 def an_offset_of_describe() -> None:
-    stage = Describe(quick_settings(), Layout(1, 1, 1), Knowledge())
+    stage = Describe(quick_settings(), Topology(1, 1, 1), BinCatalog())
     stage.assign({("predictions", 0): Position(7, json.dumps({"ts": 1, "low": 0, "n": 1, "v": 99}))}, {})
 
 
@@ -36,7 +36,7 @@ def an_offset_of_the_judge() -> None:
 
 
 def a_record_of_profiles() -> None:
-    read(write(WatermarkRecord(1, [], v=99)))
+    read_record(write_record(WatermarkRecord(1, [], v=99)))
 
 
 def a_snapshot() -> None:
@@ -51,7 +51,7 @@ def test_what_a_newer_version_wrote_is_refused_with_the_way_out(use: Callable[[]
 
 def test_fields_that_a_newer_version_added_to_an_offset_are_no_reason_to_stop() -> None:
     """Two versions work side by side during a roll as long as the format's number stays."""
-    stage = Describe(quick_settings(), Layout(1, 1, 1), Knowledge())
+    stage = Describe(quick_settings(), Topology(1, 1, 1), BinCatalog())
     told = json.dumps({"ts": 1, "low": None, "n": 1, "v": 1, "new": "field"})
     assert stage.assign({("predictions", 0): Position(7, told)}, {}) == {("predictions", 0): 7}
 
@@ -71,7 +71,7 @@ def without(value: Any, added: set[str] = ADDED) -> Any:
 def test_a_snapshot_from_before_windows_could_slide_and_baselines_be_reset_is_read_and_goes_on() -> None:
     run, events = Replay(quick_settings(), lambda output: None), [(e.role, e.raw) for e in shop(3, 400)]
     run.feed(events)
-    judge = run.judge.seats[0].judge
+    judge = run.judge.assignments[0].judge
     for value in (*(packed(model) for model in judge.models.values()), pack(judge.state)):
         kind = PartitionState if value == pack(judge.state) else ModelState
         former = msgspec.msgpack.encode(without(msgspec.msgpack.decode(value, strict=False)))
@@ -82,22 +82,24 @@ def test_a_snapshot_from_before_windows_could_slide_and_baselines_be_reset_is_re
 def test_a_snapshot_from_before_alerts_of_detectors_were_attributed_is_read_and_goes_on() -> None:
     run, events = Replay(quick_settings(), lambda output: None), [(e.role, e.raw) for e in shop(3, 400)]
     run.feed(events)
-    for model in run.judge.seats[0].judge.models.values():
+    for model in run.judge.assignments[0].judge.models.values():
         former = msgspec.msgpack.encode(
             without(msgspec.msgpack.decode(packed(model), strict=False), {"finished", "cause"})
         )
         state = unpack(former, ModelState, own=True)
-        assert model.state.lanes["input"].finished is not None and state.lanes["input"].finished is None
+        assert (
+            model.state.timelines["input"].last_tumbling is not None and state.timelines["input"].last_tumbling is None
+        )
         assert state.alerts.open == model.state.alerts.open and not list(state.alerts.abandon(T0, "forgotten"))
 
 
 def test_a_snapshot_from_before_rows_knew_reach_rarity_and_what_to_go_back_to_is_read() -> None:
     run, events = Replay(quick_settings(), lambda output: None), [(e.role, e.raw) for e in shop(3, 400)]
     run.feed(events)
-    for model in run.judge.seats[0].judge.models.values():
+    for model in run.judge.assignments[0].judge.models.values():
         value = packed(model)
         former = msgspec.msgpack.encode(without(msgspec.msgpack.decode(value, strict=False), {"reach", "pair", "kept"}))
-        now, before = (unpack(raw, ModelState, own=True).lanes["input"].sequential.saved for raw in (value, former))
+        now, before = (unpack(raw, ModelState, own=True).timelines["input"].sequential.saved for raw in (value, former))
         assert now is not None and before is not None and len(former) < len(value)
         assert np.isfinite(now.cusum.reach).any() and np.isinf(before.cusum.reach).all()
         assert before.cusum.reach.shape == before.cusum.bar.shape

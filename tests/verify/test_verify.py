@@ -14,8 +14,8 @@ from stream_monitor.events.contracts import Metric
 from stream_monitor.replay import Replay
 from stream_monitor.stages.contract import Output
 from stream_monitor.verify.compare import compare
-from stream_monitor.verify.expected import Truth
-from stream_monitor.verify.published import Told
+from stream_monitor.verify.expected import Expected
+from stream_monitor.verify.published import Published
 from tests.streams import Event, quick_settings, shop
 
 RULES = quick_settings(segments=[["country"]])
@@ -29,7 +29,7 @@ BAD = [
 class Recording(Replay):
     """A replay that keeps what goes from stage to stage, too."""
 
-    def __init__(self, rules: Settings, told: Told) -> None:
+    def __init__(self, rules: Settings, told: Published) -> None:
         self.told = told
         super().__init__(rules, self._keep)
 
@@ -52,12 +52,12 @@ def second_opinions(event: Event) -> list[Event]:
     ]
 
 
-def both(seed: int, rules: Settings = RULES) -> tuple[Truth, Told]:
+def both(seed: int, rules: Settings = RULES) -> tuple[Expected, Published]:
     """What the input says, and what the stages say of it in batches of 37."""
     events = [more for event in shop(seed) for more in (event, *second_opinions(event))]
     for at, bad in enumerate(BAD):
         events.insert(100 * at, bad)
-    told, truth = Told(), Truth(rules)
+    told, truth = Published(), Expected(rules)
     run = Recording(rules, told)
     for at in range(0, len(events), 37):
         run.feed((event.role, event.raw) for event in events[at : at + 37])
@@ -68,7 +68,7 @@ def both(seed: int, rules: Settings = RULES) -> tuple[Truth, Told]:
     return truth, told
 
 
-def problems(truth: Truth, told: Told, settled: bool = True) -> list[str]:
+def problems(truth: Expected, told: Published, settled: bool = True) -> list[str]:
     return list(compare(RULES, truth, told, settled))
 
 
@@ -97,63 +97,63 @@ def test_windows_that_slide_are_held_against_the_input_each() -> None:
     assert "no record" in problem
 
 
-def window(told: Told) -> list[Metric]:
+def window(told: Published) -> list[Metric]:
     """The records of some window that has numbers."""
     return next(records for records in told.metrics.values() if "amount" in records[-1].measures)
 
 
-def change(**fields: Any) -> Callable[[Told], None]:
-    def doctor(told: Told) -> None:
+def change(**fields: Any) -> Callable[[Published], None]:
+    def doctor(told: Published) -> None:
         records = window(told)
         records[-1] = msgspec.structs.replace(records[-1], **fields)
 
     return doctor
 
 
-def one_more(told: Told) -> None:
+def one_more(told: Published) -> None:
     records = window(told)
     records[-1] = msgspec.structs.replace(records[-1], count=records[-1].count + 1)
 
 
-def other_sum(told: Told) -> None:
+def other_sum(told: Published) -> None:
     summary = window(told)[-1].measures["amount"]
     summary.sum = (summary.sum or 0) + 0.01
 
 
-def missing(told: Told) -> None:
+def missing(told: Published) -> None:
     del told.metrics[next(key for key, records in told.metrics.items() if records is window(told))]
 
 
-def twice(told: Told) -> None:
+def twice(told: Published) -> None:
     window(told).append(window(told)[-1])
 
 
-def delta_lost(told: Told) -> None:
+def delta_lost(told: Published) -> None:
     del told.traffic[next(iter(told.traffic))]
 
 
-def delta_twice(told: Told) -> None:
+def delta_twice(told: Published) -> None:
     counts = next(iter(told.traffic.values()))
     counts.accepted *= 2
 
 
-def join_lost(told: Told) -> None:
+def join_lost(told: Published) -> None:
     next(cell for cell in told.performance.values() if cell.labelled).labelled -= 1
 
 
-def other_label(told: Told) -> None:
+def other_label(told: Published) -> None:
     next(cell for cell in told.performance.values() if cell.total.get("error")).total["error"] -= 1
 
 
-def alert_twice(told: Told) -> None:
+def alert_twice(told: Published) -> None:
     told.alerts[next(iter(told.alerts))] += 1
 
 
-def letter_lost(told: Told) -> None:
+def letter_lost(told: Published) -> None:
     del told.letters[next(iter(told.letters))]
 
 
-def letter_of_nothing(told: Told) -> None:
+def letter_of_nothing(told: Published) -> None:
     told.letters["t", 0, 999].append("contract")
 
 
@@ -175,7 +175,7 @@ def letter_of_nothing(told: Told) -> None:
         (letter_of_nothing, "dead letters of t/0/999"),
     ],
 )
-def test_what_is_doctored_is_found(doctor: Callable[[Told], None], told_as: str) -> None:
+def test_what_is_doctored_is_found(doctor: Callable[[Published], None], told_as: str) -> None:
     truth, told = both(1)
     doctor(told)
     found = problems(truth, told)

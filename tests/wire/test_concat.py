@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stream_monitor.errors import FormatError
 from stream_monitor.profiles.delta import NumericRows
-from stream_monitor.wire.concat import Chained, chain
+from stream_monitor.wire.concat import ConcatenatedTables, concat_tables
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
 WHOLE = ("cell", "name", "n", "bin_ptr", "bin_at", "bin_n", "value_ptr")
@@ -32,14 +32,14 @@ def tables(draw: st.DrawFn) -> NumericRows:
     return unpack(pack(table), NumericRows) if draw(st.booleans()) else table
 
 
-def read(chained: Chained, name: str) -> np.ndarray:
+def read(chained: ConcatenatedTables, name: str) -> np.ndarray:
     return chained.ints(name) if name in WHOLE else chained.floats(name)
 
 
 @settings(deadline=None)  # the first compiles
 @given(st.lists(tables(), min_size=1, max_size=4))
 def test_arrays_are_read_end_to_end(given: list[NumericRows]) -> None:
-    chained = chain(NumericRows, given)
+    chained = concat_tables(NumericRows, given)
     for name in (*WHOLE, *REAL):
         expected = [getattr(table, name) for table in given]
         np.testing.assert_array_equal(read(chained, name), np.concatenate(expected))
@@ -57,7 +57,7 @@ def test_a_table_that_was_broken_is_a_format_error_or_another_table(
         broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
     other._packed = bytes(broken[: data.draw(st.integers(0, len(broken)))])
     try:
-        chained = chain(NumericRows, [one, other])
+        chained = concat_tables(NumericRows, [one, other])
         sizes = [len(read(chained, name)) for name in (*WHOLE, *REAL)]
     except FormatError:
         return
@@ -66,7 +66,7 @@ def test_a_table_that_was_broken_is_a_format_error_or_another_table(
 
 def test_an_array_of_another_type_is_a_format_error() -> None:
     table = NumericRows.none().replaced(cell=np.array([0.5]), mean=np.array([1], np.int64), low=np.array([1], "f4"))
-    chained = chain(NumericRows, [table])
+    chained = concat_tables(NumericRows, [table])
     with pytest.raises(FormatError, match="cell of a NumericRows"):
         chained.ints("cell")
     for name in ("mean", "low"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stream_monitor.errors import FormatError
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
-from stream_monitor.profiles.records import OLDEST_FORMAT, DeltaRecord, read, write
+from stream_monitor.profiles.records import OLDEST_FORMAT, DeltaRecord, read_record, write_record
 from stream_monitor.wire import msgpack_arrays as arrays
 from stream_monitor.wire.msgpack_arrays import Table, pack, unpack
 
@@ -43,7 +43,7 @@ def test_tables_that_the_first_format_wrote_as_maps_are_read() -> None:
     old = msgspec.msgpack.decode(pack(delta()), ext_hook=lambda code, data: msgspec.msgpack.Ext(code, data))
     old |= {"numeric": delta().numeric.columns(), "categorical": delta().categorical.columns()}
     record = {"type": "delta", "deltas": [old], "performance": [], "v": OLDEST_FORMAT}
-    found = read(pack(record))
+    found = read_record(pack(record))
     assert isinstance(found, DeltaRecord)
     assert plain(found.deltas[0]) == plain(delta())
 
@@ -73,12 +73,12 @@ def test_lists_of_names_are_one_object_up_to_a_bound() -> None:
 
 @given(st.data())
 def test_broken_bytes_are_a_format_error_or_a_record(data: st.DataObject) -> None:
-    written = bytearray(write(DeltaRecord([delta()])))
+    written = bytearray(write_record(DeltaRecord([delta()])))
     for _ in range(data.draw(st.integers(1, 3))):
         written[data.draw(st.integers(0, len(written) - 1))] = data.draw(st.integers(0, 255))
     broken = bytes(written[: data.draw(st.integers(0, len(written)))])
     try:
-        read(broken)
+        read_record(broken)
     except FormatError:
         return
     assert msgspec.msgpack.decode(broken, ext_hook=lambda code, data: code)

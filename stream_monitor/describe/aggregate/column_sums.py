@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from stream_monitor.kernels.numba_backend import compiled, inlined
 from stream_monitor.profiles.bins import BINS
-from stream_monitor.profiles.known_bins import Borders, _body
+from stream_monitor.profiles.known_bins import EdgeTable, _body
 from stream_monitor.types import F64, I64
 
 _LARGEST = np.finfo(np.float64).max
@@ -31,7 +31,7 @@ class Sums:
     bin_n: npt.NDArray[np.uint32]
 
 
-def add_up(values: F64, bounds: I64, table: Borders, model: I64 | None = None) -> Sums:
+def add_up(values: F64, bounds: I64, table: EdgeTable, model: I64 | None = None) -> Sums:
     """Add up the columns `values` (measures, n), of which rows bounds[c] to bounds[c + 1] belong to cell c.
 
     The borders are those of model[c], or of the only model there is.
@@ -52,7 +52,7 @@ def add_up(values: F64, bounds: I64, table: Borders, model: I64 | None = None) -
 
 
 @dataclass(slots=True)
-class Tally:
+class CategorySums:
     """Sparse counts of codes: those of (cell, column) lie at ptr[cell, column], in order of first sight."""
 
     ptr: I64
@@ -61,11 +61,11 @@ class Tally:
     count: I64
 
 
-def tally(codes: I64, bounds: I64, distinct: int) -> Tally:
+def count_categories(codes: I64, bounds: I64, distinct: int) -> CategorySums:
     """Count the codes (columns, n), 0 to `distinct` - 1, of each cell (see `add_up`); -1 is none."""
     columns, cells = len(codes), len(bounds) - 1
     room = min(codes.size, columns * cells * distinct)
-    found = Tally(np.zeros(columns * cells + 1, np.int64), np.empty(room, np.int64), np.empty(room, np.int64))
+    found = CategorySums(np.zeros(columns * cells + 1, np.int64), np.empty(room, np.int64), np.empty(room, np.int64))
     used = _tally(codes, bounds, np.zeros(distinct, np.int64), (found.ptr, found.code, found.count))
     found.code, found.count = found.code[:used], found.count[:used]
     return found

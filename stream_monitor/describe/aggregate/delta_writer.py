@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from stream_monitor.describe.aggregate.grouping import Placed, place
-from stream_monitor.describe.aggregate.row_sampling import Drawn, Sampling, draw, rows_of, vectors_of
-from stream_monitor.describe.aggregate.summarise import Cells, narrow, summarise
+from stream_monitor.describe.aggregate.grouping import EventKeys, group_events
+from stream_monitor.describe.aggregate.row_sampling import SampleIndex, SampleSpec, rows_of, sample_rows, vectors_of
+from stream_monitor.describe.aggregate.summarise import ProfileCells, narrow, summarise
 from stream_monitor.describe.decode.columns import Coded, Columns
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
-from stream_monitor.profiles.known_bins import Known
-from stream_monitor.profiles.measures import Lane
-from stream_monitor.profiles.names import ALL, NEVER
+from stream_monitor.profiles.known_bins import KnownBins
+from stream_monitor.profiles.measures import TimelineName
+from stream_monitor.profiles.names import ALL_SEGMENTS, NEVER
 from stream_monitor.profiles.records import MAX_RECORD_BYTES, RawDeltas
 from stream_monitor.types import F64, I64
 from stream_monitor.wire.msgpack_arrays import pack
@@ -33,11 +33,11 @@ VALUES_A_RECORD = MAX_RECORD_BYTES // 10
 class Batch:
     """Events of a lane in one commit, of models that share their columns, and what became of each (see `cells`)."""
 
-    lane: Lane
+    timeline: TimelineName
     columns: Columns
     pane: I64
     status: I64
-    sampling: Sampling | None = None
+    sampling: SampleSpec | None = None
     """Of a lane whose rows are sampled: by what."""
 
     def numeric(self, rows: slice) -> dict[str, F64]:
@@ -50,28 +50,30 @@ class Batch:
 
 
 def batches(
-    lane: Lane, parts: Sequence[Columns], panes: tuple[I64, I64], sampling: Sampling | None = None
+    timeline: TimelineName, parts: Sequence[Columns], panes: tuple[I64, I64], sampling: SampleSpec | None = None
 ) -> list[Batch]:
     """Columns with what is known of their rows: `panes` are the pane and the status of each event of the commit."""
     pane, status = panes
     return [
-        Batch(lane, c, pane[c.rows], status[c.rows], sampling and Sampling(sampling.hashes[c.rows], sampling.most))
+        Batch(
+            timeline, c, pane[c.rows], status[c.rows], sampling and SampleSpec(sampling.hashes[c.rows], sampling.most)
+        )
         for c in parts
     ]
 
 
-def pack_deltas(batch: Batch, knowledge: Callable[[str], Known]) -> Iterator[tuple[str, bytes]]:
+def pack_deltas(batch: Batch, catalog: Callable[[str], KnownBins]) -> Iterator[tuple[str, bytes]]:
     """(model, packed delta) of a batch, added up in blocks of rows; each is below `MAX_RECORD_BYTES`."""
     measures = max(len(batch.columns.numeric), 1)
     latest = int(batch.pane.max(initial=NEVER))
-    known = {model: knowledge(model).at(latest) for model in batch.columns.models.names}
+    known = {model: catalog(model).at(latest) for model in batch.columns.models.names}
     aware = all(known[model].edges.keys() >= batch.columns.numeric.keys() for model in known)
     size = max(1, (BLOCK_VALUES if aware else VALUES_A_RECORD) // measures)
     for start in range(0, len(batch.pane), size):
         yield from _pack_block(batch, slice(start, start + size), known)
 
 
-def _pack_block(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[tuple[str, bytes]]:
+def _pack_block(batch: Batch, rows: slice, known: Mapping[str, KnownBins]) -> Iterator[tuple[str, bytes]]:
     deltas = list(_deltas(batch, rows, known))
     packed = [(delta.model, pack(msgspec.structs.replace(delta, vectors=None))) for delta in deltas]
     count = len(batch.pane[rows])
@@ -96,14 +98,16 @@ def _vectors_alone(delta: Delta) -> Iterator[Delta]:
     counts = np.zeros((len(delta.pane), 3), np.uint8)
     for vectors in delta.vectors.pieces(MAX_RECORD_BYTES):
         rows = NumericRows.none(), CategoricalRows.none()
-        yield Delta(delta.model, delta.lane, delta.version, delta.segment, delta.pane, counts, *rows, bare, vectors)
+        yield Delta(delta.model, delta.timeline, delta.version, delta.segment, delta.pane, counts, *rows, bare, vectors)
 
 
-def _deltas(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[Delta]:
+def _deltas(batch: Batch, rows: slice, known: Mapping[str, KnownBins]) -> Iterator[Delta]:
     columns = batch.columns
     models = columns.models[rows].dense()
     segments = {spec: column[rows].dense() for spec, column in columns.segments.items()}
-    cells = place(Placed(models, columns.versions[rows].dense(), batch.pane[rows], batch.status[rows], segments))
+    cells = group_events(
+        EventKeys(models, columns.versions[rows].dense(), batch.pane[rows], batch.status[rows], segments)
+    )
     numeric, categorical = batch.numeric(rows), batch.categorical(rows)
     summaries = summarise(cells, numeric, categorical, [known[model] for model in models.names])
     drawn = _draw(batch, rows, cells)
@@ -113,7 +117,7 @@ def _deltas(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[D
     ):
         counts, pane = cells.counts[first:last], cells.pane[first:last]
         version, segment = cells.version[first:last], cells.segment[first:last]
-        delta = Delta(model, batch.lane, version, segment, pane, narrow(counts), numbers, categories)
+        delta = Delta(model, batch.timeline, version, segment, pane, narrow(counts), numbers, categories)
         if drawn is not None and batch.sampling is not None:
             mine = drawn.part(first, last)
             delta.sample = rows_of(mine, numeric, categorical, batch.sampling.most)
@@ -121,13 +125,13 @@ def _deltas(batch: Batch, rows: slice, known: Mapping[str, Known]) -> Iterator[D
         yield delta
 
 
-def _draw(batch: Batch, rows: slice, cells: Cells) -> Drawn | None:
+def _draw(batch: Batch, rows: slice, cells: ProfileCells) -> SampleIndex | None:
     """The rows that are sampled of a block, of the cells of all events; None where none are."""
     if batch.sampling is None:
         return None
-    everything = np.array([segment == ALL for segment in cells.segment], np.bool_)[cells.cell]
-    sampling = Sampling(batch.sampling.hashes[rows], batch.sampling.most)
-    return draw(cells.row[everything], cells.cell[everything], sampling)
+    everything = np.array([segment == ALL_SEGMENTS for segment in cells.segment], np.bool_)[cells.cell]
+    sampling = SampleSpec(batch.sampling.hashes[rows], batch.sampling.most)
+    return sample_rows(cells.row[everything], cells.cell[everything], sampling)
 
 
 def pack_records(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream_monitor.describe.aggregate.summarise import Cells
+from stream_monitor.describe.aggregate.summarise import ProfileCells
 from stream_monitor.describe.decode.columns import Coded, Spec, distinct
-from stream_monitor.profiles.names import ALL
+from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.types import I64
 
 ACCEPTED, DUPLICATE, LATE = 0, 1, 2
@@ -16,7 +16,7 @@ ACCEPTED, DUPLICATE, LATE = 0, 1, 2
 
 
 @dataclass(slots=True)
-class Placed:
+class EventKeys:
     """n events: where each falls in event time, and what became of it."""
 
     models: Coded
@@ -26,10 +26,10 @@ class Placed:
     segments: dict[Spec, Coded]
 
 
-def place(events: Placed) -> Cells:
+def group_events(events: EventKeys) -> ProfileCells:
     """Group events into cells, by model first; only accepted events are paired with their cells, all are counted."""
     version, versions = events.versions.codes, events.versions.names
-    rows, codes, names = [np.arange(len(version))], [np.zeros(len(version), np.int64)], [ALL]
+    rows, codes, names = [np.arange(len(version))], [np.zeros(len(version), np.int64)], [ALL_SEGMENTS]
     for column in events.segments.values():
         code, values = column.codes, column.names
         there = np.flatnonzero(code >= 0)
@@ -45,7 +45,7 @@ def place(events: Placed) -> Cells:
     counts = np.bincount(cell * 3 + status, minlength=3 * len(found)).reshape(-1, 3)
     accepted = status == ACCEPTED
     inner = found // (max(len(versions), 1) * len(names))
-    return Cells(
+    return ProfileCells(
         model=inner // max(len(panes), 1),
         version=[versions[i] for i in found % max(len(versions), 1)],
         segment=[names[i] for i in found // max(len(versions), 1) % len(names)],

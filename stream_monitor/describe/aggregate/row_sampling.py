@@ -21,27 +21,27 @@ MOST_FEATURES = 100
 """Features of a row, the first by name."""
 
 
-class Sampling(NamedTuple):
+class SampleSpec(NamedTuple):
     """What to sample by: a hash of the id of each event, and how many rows a cell has at most."""
 
     hashes: U64
     most: int
 
 
-class Drawn(NamedTuple):
+class SampleIndex(NamedTuple):
     """Events that are in the sample, sorted by cell and hash."""
 
     row: I64
     cell: I64
     hash: U64
 
-    def part(self, first: int, last: int) -> Drawn:
+    def part(self, first: int, last: int) -> SampleIndex:
         """Those of the cells [first, last), which are numbered from 0 then."""
         at = slice(*np.searchsorted(self.cell, (first, last)).tolist())
-        return Drawn(self.row[at], self.cell[at] - first, self.hash[at])
+        return SampleIndex(self.row[at], self.cell[at] - first, self.hash[at])
 
 
-def draw(row: I64, cell: I64, sampling: Sampling) -> Drawn:
+def sample_rows(row: I64, cell: I64, sampling: SampleSpec) -> SampleIndex:
     """The events of smallest hash of each cell; `row` and `cell` pair events with cells."""
     hashes = sampling.hashes[row]
     order = np.lexsort((hashes, cell))
@@ -49,7 +49,7 @@ def draw(row: I64, cell: I64, sampling: Sampling) -> Drawn:
     starts = np.flatnonzero(np.diff(cell, prepend=-1))
     rank = np.arange(len(cell)) - np.repeat(starts, np.diff(np.append(starts, len(cell))))
     kept = rank < sampling.most
-    return Drawn(row[kept], cell[kept], hashes[kept])
+    return SampleIndex(row[kept], cell[kept], hashes[kept])
 
 
 def is_feature(measure: str) -> bool:
@@ -58,7 +58,7 @@ def is_feature(measure: str) -> bool:
     return told and group_of("input", measure) == "input"
 
 
-def rows_of(drawn: Drawn, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], most: int) -> SampleRows:
+def rows_of(drawn: SampleIndex, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], most: int) -> SampleRows:
     """The rows that were drawn, with those of their features that any of them has."""
     size = len(drawn.row)
     numbers = {name: numeric[name][drawn.row] + 0.0 for name in sorted(numeric) if is_feature(name)}

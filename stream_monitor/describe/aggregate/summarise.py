@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stream_monitor.describe.aggregate.column_sums import add_up, tally
+from stream_monitor.describe.aggregate.column_sums import add_up, count_categories
 from stream_monitor.describe.decode.columns import Coded, distinct
 from stream_monitor.profiles.categories import NEW_CATEGORIES, UNKNOWN_CATEGORIES, keep_order
 from stream_monitor.profiles.delta import CategoricalRows, NumericRows
-from stream_monitor.profiles.known_bins import Borders, Known
+from stream_monitor.profiles.known_bins import EdgeTable, KnownBins
 from stream_monitor.types import F64, I64, Bool
 
 
 @dataclass(slots=True)
-class Cells:
+class ProfileCells:
     """The cells of a block of rows, by model: `row` and `cell` pair each event with its cells (segments overlap)."""
 
     model: I64
@@ -38,7 +38,7 @@ class Cells:
 
 
 @dataclass(slots=True)
-class _Spans:
+class _CellRanges:
     """The entries of a block of rows, sorted by cell; only cells that occur have a place here."""
 
     row: I64
@@ -51,7 +51,7 @@ class _Spans:
     models: int
 
     @classmethod
-    def of(cls, cells: Cells, models: int) -> _Spans:
+    def of(cls, cells: ProfileCells, models: int) -> _CellRanges:
         row, cell = cells.row, cells.cell
         if len(cell) and (np.diff(cell) < 0).any():
             order = np.argsort(cell, kind="stable")
@@ -69,10 +69,10 @@ class _Spans:
 
 
 def summarise(
-    cells: Cells, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], known: Sequence[Known]
+    cells: ProfileCells, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], known: Sequence[KnownBins]
 ) -> list[tuple[NumericRows, CategoricalRows]]:
     """Add columns up to rows, for each model of the block."""
-    spans = _Spans.of(cells, len(known))
+    spans = _CellRanges.of(cells, len(known))
     numbers = _add_numbers(numeric, spans, known)
     return list(zip(numbers, _add_categories(categorical, spans, known), strict=True))
 
@@ -83,20 +83,20 @@ def narrow(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return counts.astype(np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32)
 
 
-def _add_numbers(columns: Mapping[str, F64], spans: _Spans, known: Sequence[Known]) -> Iterator[NumericRows]:
+def _add_numbers(columns: Mapping[str, F64], spans: _CellRanges, known: Sequence[KnownBins]) -> Iterator[NumericRows]:
     """Rows of all numeric columns, model by model."""
     names = tuple(columns)
     values = np.empty((len(names), len(spans.row)))
     for i, column in enumerate(columns.values()):
         column.take(spans.row, out=values[i], mode="clip")  # "raise" would copy twice
     values += 0.0  # -0.0 becomes 0.0, as the generic decoder reads an integer -0
-    sums = add_up(values, spans.bounds, Borders.chain([k.borders(names) for k in known]), spans.model)
+    sums = add_up(values, spans.bounds, EdgeTable.chain([k.borders(names) for k in known]), spans.model)
     at_cell, at_name = np.nonzero(sums.n.T)
     n, mean, m2, low, high = (table[at_name, at_cell] for table in (sums.n, sums.mean, sums.m2, sums.low, sums.high))
     bins = np.append(sums.ptr[at_cell * len(names) + at_name], sums.ptr[-1])
     versions = np.array([[e.version if (e := k.edges.get(name)) else 0 for name in names] for k in known], np.int64)
     ends, values = _values(values, spans, versions == 0, at_cell * len(names) + at_name)
-    index = _Index.of(spans.model[at_cell], at_name, len(names), spans.models)
+    index = _NameIndex.of(spans.model[at_cell], at_name, len(names), spans.models)
     cell, n, name, bin_n = map(narrow, (spans.within[at_cell], n, index.place, sums.bin_n))
     for model, (first, last) in enumerate(itertools.pairwise(spans.cuts(at_cell))):
         if first == last:
@@ -123,7 +123,7 @@ def _add_numbers(columns: Mapping[str, F64], spans: _Spans, known: Sequence[Know
 
 
 @dataclass(slots=True)
-class _Index:
+class _NameIndex:
     """Which keys each model of a block uses, and of each entry the place of its key among those of its model."""
 
     place: I64
@@ -131,7 +131,7 @@ class _Index:
     _cuts: list[int]
 
     @classmethod
-    def of(cls, model: I64, key: I64, keys: int, models: int) -> _Index:
+    def of(cls, model: I64, key: I64, keys: int, models: int) -> _NameIndex:
         """Of entries that are sorted by model; keys are 0 to `keys` - 1."""
         found, place = distinct(model * keys + key)
         cuts = np.searchsorted(found, np.arange(models + 1) * keys)
@@ -142,7 +142,7 @@ class _Index:
         return self._keys[self._cuts[model] : self._cuts[model + 1]]
 
 
-def _values(values: F64, spans: _Spans, unknown: Bool, rows: I64) -> tuple[I64, F64]:
+def _values(values: F64, spans: _CellRanges, unknown: Bool, rows: I64) -> tuple[I64, F64]:
     """The values themselves of rows (cell · measures + measure) whose model has no edges of the measure yet."""
     ends = np.zeros(len(rows) + 1, np.int64)
     some = np.flatnonzero(unknown.any(axis=0))
@@ -157,14 +157,16 @@ def _values(values: F64, spans: _Spans, unknown: Bool, rows: I64) -> tuple[I64, 
     return ends, kept[there][order]
 
 
-def _add_categories(columns: Mapping[str, Coded], spans: _Spans, known: Sequence[Known]) -> Iterator[CategoricalRows]:
+def _add_categories(
+    columns: Mapping[str, Coded], spans: _CellRanges, known: Sequence[KnownBins]
+) -> Iterator[CategoricalRows]:
     """Rows of all categorical columns, model by model."""
     each = list(columns.items())
     codes = np.empty((len(each), len(spans.row)), np.int64)
     for i, (_, column) in enumerate(each):
         column.codes.take(spans.row, out=codes[i], mode="clip")
     widest = max((len(column.names) for _, column in each), default=0)
-    found = tally(codes, spans.bounds, widest)
+    found = count_categories(codes, spans.bounds, widest)
     pair = np.repeat(np.arange(len(found.ptr) - 1), np.diff(found.ptr))
     cell, name = np.divmod(pair, max(len(each), 1))
     counts = np.stack([cell, name, found.code, found.count])
@@ -208,15 +210,15 @@ def _smallest(cell: I64, code: I64, seen: Sequence[str], known: frozenset[str], 
 
 
 def _categorical_rows(
-    spans: _Spans, columns: Sequence[tuple[str, Coded]], counts: I64, widest: int
+    spans: _CellRanges, columns: Sequence[tuple[str, Coded]], counts: I64, widest: int
 ) -> Iterator[CategoricalRows]:
     """Rows of counts (cell, column, code, count), which are sorted by cell, then column, model by model."""
     cell, name, code, count = counts
     model = spans.model[cell]
     starts = np.flatnonzero(np.diff(cell * len(columns) + name, prepend=-1))
     ptr = np.append(starts, len(cell))
-    names = _Index.of(model[starts], name[starts], len(columns), spans.models)
-    categories = _Index.of(model, name * widest + code, len(columns) * widest, spans.models)
+    names = _NameIndex.of(model[starts], name[starts], len(columns), spans.models)
+    categories = _NameIndex.of(model, name * widest + code, len(columns) * widest, spans.models)
     n = np.add.reduceat(count, starts) if len(starts) else count
     cells, at_name, n, codes, count = map(narrow, (spans.within[cell[starts]], names.place, n, categories.place, count))
     for at, (first, last) in enumerate(itertools.pairwise(spans.cuts(cell[starts]))):

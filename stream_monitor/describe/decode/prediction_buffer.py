@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from stream_monitor.describe.decode import columns as build
 from stream_monitor.describe.decode.columns import Columns, merge
-from stream_monitor.describe.decode.scanned_columns import Reel, Rows
+from stream_monitor.describe.decode.scanned_columns import PredictionScanner, ScannedRows
 from stream_monitor.events.contracts import Prediction
 from stream_monitor.events.decode import EARLIEST, Event
 from stream_monitor.kernels.id_hash import hash_all, hash_ids
@@ -34,10 +34,10 @@ Generic = Callable[[Message], Event | None]
 
 
 @dataclass(slots=True)
-class Intake:
+class PredictionBuffer:
     """Everything of the predictions topic since the last commit; `row` numbers run through it."""
 
-    reel: Reel
+    scanner: PredictionScanner
     max_skew: int
     partition: list[I64] = field(default_factory=list)
     ts: list[I64] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Intake:
     bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.reel.rows = 0
+        self.scanner.rows = 0
 
     def take(self, messages: Sequence[Message], admit: Admit, generic: Generic) -> None:
         """Decode messages in log order."""
@@ -68,14 +68,16 @@ class Intake:
         buffer = np.frombuffer(joined, np.uint8)
         done = 0
         while done < len(messages):
-            upto, rows = self.reel.scan(buffer, ends, done)
+            upto, rows = self.scanner.scan(buffer, ends, done)
             self._place(messages[done:upto], rows, buffer, admit, generic)
             if upto < len(messages):
-                self.scanned += self.reel.columns()
-                self.reel.strings.forget()
+                self.scanned += self.scanner.columns()
+                self.scanner.strings.forget()
             done = upto
 
-    def _place(self, messages: Sequence[Message], rows: Rows, buffer: Any, admit: Admit, generic: Generic) -> None:
+    def _place(
+        self, messages: Sequence[Message], rows: ScannedRows, buffer: Any, admit: Admit, generic: Generic
+    ) -> None:
         """Number the rows; those that the scanner refused, or whose time cannot be, go the slow way."""
         count, ts = len(messages), rows.ts
         arrived = np.fromiter(map(_stamp, map(_timestamp, messages)), np.int64, count)
@@ -85,7 +87,7 @@ class Intake:
         for at, event in slow.items():
             kept[at], ts[at] = True, event.ts
         numbers = self.size - 1 + np.cumsum(kept)
-        self.reel.place(rows, np.where(fast, numbers, -1))
+        self.scanner.place(rows, np.where(fast, numbers, -1))
         partition = np.fromiter(map(_partition, messages), np.int64, count)
         if kept.any():
             self._note(partition[kept], ts[kept], admit)
@@ -105,8 +107,8 @@ class Intake:
             by_model[event.model].append(row)
         for model, rows in by_model.items():
             chosen = [events[row] for row in rows]
-            self.decoded[model].append(build.of_predictions(model, rows, chosen, self.reel.reading))
-        self.reel.learn(list(events.values()))
+            self.decoded[model].append(build.of_predictions(model, rows, chosen, self.scanner.reading))
+        self.scanner.learn(list(events.values()))
 
     def _note(self, partition: I64, ts: I64, admit: Admit) -> None:
         self.partition.append(partition)
@@ -123,11 +125,11 @@ class Intake:
 
     def columns(self) -> list[Columns]:
         """All events, each in one of these."""
-        self.scanned += self.reel.columns()
+        self.scanned += self.scanner.columns()
         return [*self.scanned, *(merge(self.decoded[model]) for model in sorted(self.decoded))]
 
 
-def _hashes(rows: Rows, buffer: Any, kept: Any, slow: dict[int, Prediction]) -> npt.NDArray[np.uint64]:
+def _hashes(rows: ScannedRows, buffer: Any, kept: Any, slow: dict[int, Prediction]) -> npt.NDArray[np.uint64]:
     hashes = np.empty((len(kept), 2), np.uint64)
     hash_all(buffer, rows.id_start, rows.id_start + rows.id_length, hashes)
     if slow:

@@ -42,8 +42,8 @@ _NUMBERS, _TEXTS, _FLAGS, _ARRAYS = range(4)
 _FLAG_NAMES = ["false", "true"]
 
 
-class Rows:
-    """The rows that one call of `Reel.scan` made."""
+class ScannedRows:
+    """The rows that one call of `PredictionScanner.scan` made."""
 
     def __init__(self, tape: scan.Tape, first: int, last: int) -> None:
         self.first, self.last = first, last
@@ -52,7 +52,7 @@ class Rows:
         self.id_start, self.id_length = tape.id_start[first:last], tape.id_length[first:last]
 
 
-class Reel:
+class PredictionScanner:
     """A tape of predictions, the tables of its keys and texts, and its columns by model."""
 
     def __init__(
@@ -83,14 +83,14 @@ class Reel:
             for name in event.tags:
                 self.keys.add(TAG, name)
 
-    def scan(self, buffer: np.ndarray, ends: I64, done: int) -> tuple[int, Rows]:
+    def scan(self, buffer: np.ndarray, ends: I64, done: int) -> tuple[int, ScannedRows]:
         """Scan events from `done` on; (first one not done, their rows). Too many texts end it early."""
         events = len(ends) - 1 - done
         self._room(events, int(ends[-1] - ends[done]) // LEAST_TOKEN + MAX_FEATURES)
         first = self.rows
         upto = int(scan.scan(self.keys.arrays, self.strings.arrays, self.tape, buffer, ends, done, first))
         self.rows += upto - done
-        return upto, Rows(self.tape, first, self.rows)
+        return upto, ScannedRows(self.tape, first, self.rows)
 
     def _room(self, rows: int, tokens: int) -> None:
         needed = self.rows + rows + 1, int(self.tape.first[self.rows]) + tokens
@@ -102,7 +102,7 @@ class Reel:
             self.tape = grown
             self.number = np.concatenate([self.number, np.full(len(grown.first) - len(self.number), -1, np.int64)])
 
-    def place(self, rows: Rows, numbers: I64) -> None:
+    def place(self, rows: ScannedRows, numbers: I64) -> None:
         """Say where rows stand in the commit; -1: they do not."""
         self.number[rows.first : rows.last] = numbers
 
@@ -173,7 +173,7 @@ class Reel:
         codes = np.full((int((~dense).sum()), len(rows)), -1, np.int64)
         scan.spread(self.tape, rows, self._order(rows), slots, numbers, codes)
         columns = Columns(models, self.number[rows], self._versions(rows))
-        writer = _Writer(columns, self.strings, self.privacy)
+        writer = _ColumnWriter(columns, self.strings, self.privacy)
         for at, row in zip(found.tolist(), place.tolist(), strict=True):
             key, group = at >> 2, at & 3
             writer.put(self.keys.names[key], key, group, codes[row] if group in (_TEXTS, _FLAGS) else numbers[row])
@@ -245,7 +245,7 @@ def _value(kind: int, value: float, texts: Mapping[int, Sequence[str]]) -> str |
             return value
 
 
-class _Writer:
+class _ColumnWriter:
     """Puts dense columns where the generic way would put them."""
 
     def __init__(self, columns: Columns, strings: StringTable, privacy: Privacy) -> None:
@@ -329,11 +329,11 @@ class _Writer:
         self.columns.categorical[measure] = coded
 
 
-_PUT: dict[int, Callable[[_Writer, str, int, Any], None]] = {
-    _NUMBERS: _Writer._numbers,
-    _TEXTS: _Writer._texts,
-    _FLAGS: _Writer._flags,
-    _ARRAYS: _Writer._arrays,
+_PUT: dict[int, Callable[[_ColumnWriter, str, int, Any], None]] = {
+    _NUMBERS: _ColumnWriter._numbers,
+    _TEXTS: _ColumnWriter._texts,
+    _FLAGS: _ColumnWriter._flags,
+    _ARRAYS: _ColumnWriter._arrays,
 }
 
 

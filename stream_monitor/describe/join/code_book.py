@@ -12,7 +12,7 @@ import numpy.typing as npt
 from stream_monitor.types import I64
 
 
-class Codes:
+class Interner:
     """Interns hashable values in order of first sight."""
 
     def __init__(self) -> None:
@@ -57,9 +57,9 @@ class CodeBook:
     """The code tables of one worker; as `pending.rows.CodeBook` it writes their names to change logs and reads them."""
 
     def __init__(self) -> None:
-        self.keys, self.answers = Codes(), Codes()
-        self.categories, self.labelers, self.signals = Codes(), Codes(), Codes()
-        self.models = Codes()
+        self.keys, self.answers = Interner(), Interner()
+        self.categories, self.labelers, self.signals = Interner(), Interner(), Interner()
+        self.models = Interner()
         self._tables = {
             "key": self.keys, "model": self.models, "answer": self.answers,
             "labeler": self.labelers, "signal": self.signals, "category": self.categories,

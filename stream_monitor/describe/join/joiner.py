@@ -82,7 +82,7 @@ class Joiner:
         written = deque((first_of(value), offset) for offset, value in log)
         self.stores[partition], self._logs[partition] = store, _Log(written)
 
-    def drop(self, partition: int) -> None:
+    def revoke(self, partition: int) -> None:
         """Forget a partition number."""
         self.stores.pop(partition, None)
         self._logs.pop(partition, None)

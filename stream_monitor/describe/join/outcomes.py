@@ -15,8 +15,8 @@ from stream_monitor.describe.decode.columns import Coded, Columns, Spec, distinc
 from stream_monitor.describe.join.code_book import CodeBook
 from stream_monitor.describe.join.pending import rows as pending
 from stream_monitor.describe.join.pending.rows import Joined
-from stream_monitor.profiles.measures import LABEL, Lane
-from stream_monitor.profiles.names import ALL
+from stream_monitor.profiles.measures import LABEL, TimelineName
+from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.profiles.records import PerformanceDelta
 from stream_monitor.types import F64, I64, Bool
 from stream_monitor.wire.msgpack_arrays import pack
@@ -26,7 +26,7 @@ DISAGREEMENT = "label_disagreement"
 
 
 @dataclass(slots=True)
-class Judged:
+class LabelComparison:
     """Labels held against answers, (n,): NaN where the measure does not apply."""
 
     error: F64
@@ -36,7 +36,7 @@ class Judged:
     """The label as a number; true is 1, false 0, other categories NaN."""
 
 
-def judge(joined: Joined, label: F64, categorical: Bool, book: CodeBook) -> Judged:
+def compare_with_labels(joined: Joined, label: F64, categorical: Bool, book: CodeBook) -> LabelComparison:
     """Compare answers with labels: classes with classes, numbers with numbers, nothing else."""
     codes = np.where(categorical, label, -1).astype(np.int64)
     predicted = _predicted(joined.answer, book)
@@ -45,7 +45,7 @@ def judge(joined: Joined, label: F64, categorical: Bool, book: CodeBook) -> Judg
     gap = np.where(categorical, np.nan, joined.value - label)
     truth = np.array([_as_number(value) for value in book.categories.values] or [np.nan])
     number = np.where(categorical, truth[np.maximum(codes, 0)], label)
-    return Judged(error, np.abs(gap), gap * gap, number)
+    return LabelComparison(error, np.abs(gap), gap * gap, number)
 
 
 def _as_number(category: str) -> float:
@@ -67,7 +67,7 @@ class Outcomes:
         """Sequential measures: first labels, disagreements and signals, at the later of the two times."""
         if not len(joined.event):
             return
-        judged = judge(joined, joined.new, joined.new_categorical, self.book)
+        judged = compare_with_labels(joined, joined.new, joined.new_categorical, self.book)
         first = joined.event == pending.FIRST
         second = (joined.event == pending.AGREEMENT) | (joined.event == pending.DISAGREEMENT)
         numeric = {
@@ -92,7 +92,12 @@ class Outcomes:
         return Coded(np.where(categorical, joined.new, -1).astype(np.int64), self.book.categories.values)
 
     def _batch(
-        self, lane: Lane, joined: Joined, chosen: Bool, numeric: dict[str, F64], categorical: dict[str, Coded]
+        self,
+        timeline: TimelineName,
+        joined: Joined,
+        chosen: Bool,
+        numeric: dict[str, F64],
+        categorical: dict[str, Coded],
     ) -> Iterator[Batch]:
         rows = np.flatnonzero(chosen)
         if not len(rows):
@@ -112,7 +117,7 @@ class Outcomes:
             {spec: Coded.of([segments[i] for segments in told])[of_answer] for i, spec in enumerate(self.specs)},
         )
         later = np.maximum(joined.ts[rows], joined.item_ts[rows])
-        yield Batch(lane, columns, later - later % self.pane, np.full(len(rows), ACCEPTED))
+        yield Batch(timeline, columns, later - later % self.pane, np.full(len(rows), ACCEPTED))
 
     # --- by the prediction's time ---
 
@@ -120,7 +125,7 @@ class Outcomes:
         """(model, packed PerformanceDelta): new labels count, corrected ones take the old away and add the new."""
         if not len(joined.event):
             return
-        sheet = _Sheet(self, joined)
+        sheet = _SignedSums(self, joined)
         first = joined.event == pending.FIRST
         corrected = joined.event == pending.CORRECTION
         sheet.add_labels(first | corrected, joined.new, joined.new_categorical, 1)
@@ -133,7 +138,7 @@ class Outcomes:
         yield from sheet.deltas(np.bincount(sheet.cell[first], minlength=sheet.size))
 
 
-class _Sheet:
+class _SignedSums:
     """Signed sums of a commit by (key, answer, grain), spread over segments at the end."""
 
     def __init__(self, outcomes: Outcomes, joined: Joined) -> None:
@@ -158,7 +163,7 @@ class _Sheet:
     def add_labels(self, chosen: Bool, label: F64, categorical: Bool, sign: int) -> None:
         if not chosen.any():
             return
-        judged = judge(self.joined, label, categorical, self.book)
+        judged = compare_with_labels(self.joined, label, categorical, self.book)
         for name, values in (
             (ERROR, judged.error),
             (ABSOLUTE_ERROR, judged.absolute),
@@ -186,7 +191,7 @@ class _Sheet:
         for cell in cells.tolist():
             key = self.book.keys.values[int(self.cells[0, cell])]
             answer = self.book.answers.values[int(self.cells[1, cell])]
-            for segment in (ALL, *(s for s in answer.segments if s is not None)):
+            for segment in (ALL_SEGMENTS, *(s for s in answer.segments if s is not None)):
                 target = targets.setdefault((key.version, segment, int(self.cells[2, cell])), len(targets))
                 spread.append((cell, target))
         source, target_of = np.array(spread, np.int64).T

@@ -47,7 +47,7 @@ REHEARSAL = 128
 """Most panes of a rehearsal, see `Cusums.learn`."""
 
 
-class Baselines(NamedTuple):
+class CusumTraining(NamedTuple):
     """What rows learn from. `panes_*` (P, R) are the baseline's own panes, oldest first; P may be 0.
 
     Without panes nothing is known of dependence until `LEAST_NEWS` values have come.
@@ -107,7 +107,7 @@ class CusumState(msgspec.Struct):
     """(R,) long-run variance ratio."""
     arl0: np.ndarray
     """(R,) nominal mean number of values between false alarms."""
-    due: np.ndarray
+    recalibrate_at: np.ndarray = msgspec.field(name="due")
     """(R,) number of values at which spread and dependence are taken anew."""
     blocks: Blocks
     reach: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((COLUMNS, 0)))
@@ -186,7 +186,7 @@ class Cusums:
             room.put(np.arange(have), self.state)
             self.state = room
 
-    def learn(self, rows: I64, baselines: Baselines, ts: int = 0) -> None:
+    def learn(self, rows: I64, baselines: CusumTraining, ts: int = 0) -> None:
         """Give distinct rows a baseline that ends at `ts`, and forget all that they knew.
 
         A CUSUM that the baseline leaves running is said to have started there: before was normal.
@@ -234,7 +234,7 @@ class Cusums:
             state.total[:, at], state.n[:, at], state.s[:, at], state.began[:, at] = total, count, score, began
         near = np.unique(np.flatnonzero(w > state.near[:, at]) % len(rows)) if len(rows) else rows
         alarms = self._alarms(rows[near], n[near], w[:, near])
-        due = np.flatnonzero(total[0] >= state.due[at])
+        due = np.flatnonzero(total[0] >= state.recalibrate_at[at])
         if len(due):
             calm = (w[:, due] <= thresholds_now(state, rows[due], n[due]) / 2).all(axis=0)
             if calm.any():
@@ -327,7 +327,7 @@ def refresh(state: CusumState, rows: I64) -> None:
     psi, arl0 = state.psi[:, rows] * variance, state.arl0[rows]
     f = state.blocks.ratio(rows, variance, thresholds(psi, arl0).max(axis=0))
     state.blocks.keep(rows)
-    state.f[rows], state.due[rows] = f, n + np.maximum(np.minimum(state.blocks.values[rows], n), LEAST_NEWS)
+    state.f[rows], state.recalibrate_at[rows] = f, n + np.maximum(np.minimum(state.blocks.values[rows], n), LEAST_NEWS)
     state.gain[:, rows], state.cost[:, rows] = state.theta[:, rows] / f, psi / f
     _set_bars(state, rows, psi)
 

@@ -21,7 +21,7 @@ class Bins(NamedTuple):
     most: float
 
 
-def scatter_hits(n: int, hits: int, seed: int) -> list[float]:
+def shuffled_hits(n: int, hits: int, seed: int) -> list[float]:
     """So many ones among n values, in a random order that follows from `seed`: as independent values would lie."""
     values = np.zeros(n)
     values[:hits] = 1.0
@@ -30,7 +30,7 @@ def scatter_hits(n: int, hits: int, seed: int) -> list[float]:
 
 
 @lru_cache(512)
-def spread_hits(n: int, hits: int) -> tuple[float, ...]:
+def evenly_spaced_hits(n: int, hits: int) -> tuple[float, ...]:
     """So many ones among n values, as evenly as whole numbers allow, the ends alike.
 
     Value i is a one where (2 (i + 1) hits + n) // 2n is above (2 i hits + n) // 2n: Bresenham's line.
@@ -39,7 +39,7 @@ def spread_hits(n: int, hits: int) -> tuple[float, ...]:
     return tuple(np.diff(steps).astype(float).tolist())
 
 
-def spread_values(bins: Bins, cap: int) -> F64:
+def representative_values(bins: Bins, cap: int) -> F64:
     """At most `cap` values of a pane, in an order in which any stretch of it looks like all of it.
 
     A value stands for its bin's upper border, in the last bin for `most`: exact for measures of few values. With more

@@ -11,13 +11,13 @@ from scipy import special
 
 from stream_monitor.baselines.baseline import Baseline, as_evidence
 from stream_monitor.config.detection import DetectionSettings
-from stream_monitor.detect.cusum.bank import Turn
+from stream_monitor.detect.cusum.bank import CusumSignal
 from stream_monitor.detect.cusum.scores import rare, scores_of
 from stream_monitor.detect.sequential.adwin import Adwin, Change
 from stream_monitor.detect.sequential.e_sr import ESr
 from stream_monitor.detect.sequential.kswin import Kswin
 from stream_monitor.detect.sequential.page_hinkley import PageHinkley
-from stream_monitor.detect.sequential.pane_values import Bins, spread_values
+from stream_monitor.detect.sequential.pane_values import Bins, representative_values
 from stream_monitor.detect.sequential.river_rates import Ddm, Eddm, Fhddm, HddmA, HddmW, Rate
 from stream_monitor.events.contracts import Finding
 from stream_monitor.profiles.numeric_table import quantile, quantiles
@@ -27,7 +27,7 @@ SHARES = 400
 """Into which a baseline is cut to move its mean."""
 Sequential = Adwin | PageHinkley | ESr | Ddm | Eddm | HddmA | HddmW | Fhddm | Kswin
 
-DETECTORS: dict[str, Callable[[DetectionSettings], Sequential]] = {
+SEQUENTIAL_DETECTORS: dict[str, Callable[[DetectionSettings], Sequential]] = {
     "adwin": lambda settings: Adwin(settings.adwin_delta),
     "page_hinkley": lambda settings: PageHinkley(settings.page_hinkley_threshold, settings.page_hinkley_delta),
     "e_sr": lambda settings: ESr(settings.e_sr_arl0),
@@ -46,12 +46,12 @@ KSWIN_CAP = 100
 """Values of a pane that `kswin` is fed at most: its window, about 25 ms."""
 
 CUSUM = "cusum"
-"""The detector that is no object of its own but rows of a `detect.grid.Grid`."""
+"""The detector that is no object of its own but rows of a `detect.cusum.bank.CusumBank`."""
 
 
-def made(name: str, settings: DetectionSettings, key: tuple[str, ...]) -> Sequential:
+def create(name: str, settings: DetectionSettings, key: tuple[str, ...]) -> Sequential:
     """A new detector of the measure that `key` names; what is random in it follows from the key alone."""
-    detector = DETECTORS[name](settings)
+    detector = SEQUENTIAL_DETECTORS[name](settings)
     if isinstance(detector, Kswin):
         detector.seed = crc32("\x1f".join(key).encode())
     return detector
@@ -75,7 +75,7 @@ def advance(
         return detector.update(n, mean, m2, start) if fits else None
     scale = baseline.std or 1.0
     if isinstance(detector, Kswin) and n > 1 and bins is not None:
-        return detector.take(((spread_values(bins, KSWIN_CAP) - baseline.mean) / scale).tolist(), start)
+        return detector.take(((representative_values(bins, KSWIN_CAP) - baseline.mean) / scale).tolist(), start)
     return detector.update(n, (mean - baseline.mean) / scale, m2 / scale**2, start)
 
 
@@ -96,7 +96,7 @@ def finding_of(name: str, change: Change, baseline: Baseline) -> Finding:
     )
 
 
-def turn_finding(turn: Turn, baseline: Baseline, borders: F64) -> Finding:
+def turn_finding(turn: CusumSignal, baseline: Baseline, borders: F64) -> Finding:
     """A change that a CUSUM found, with its size in baseline standard deviations and in the measure's own unit."""
     return Finding(
         detector=CUSUM,

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from stream_monitor.detect.sequential.adwin import Change
-from stream_monitor.detect.sequential.pane_values import scatter_hits, spread_hits
+from stream_monitor.detect.sequential.pane_values import evenly_spaced_hits, shuffled_hits
 from stream_monitor.detect.sequential.river_adapter import PerValue, rivers
 
 CAP = 1_000
@@ -28,7 +28,7 @@ def is_rate(moments: tuple[int, float, float]) -> bool:
     return abs(n * mean * (1 - mean) - m2) <= NARROW * n
 
 
-class Found(msgspec.Struct, frozen=True):
+class Measured(msgspec.Struct, frozen=True):
     """A statistic that has passed its threshold, in River's own terms."""
 
     score: float
@@ -74,7 +74,7 @@ class Rate(PerValue):
         return self._ordered(n, hits, ts)
 
     def _ordered(self, n: int, hits: int, ts: int) -> Sequence[float]:
-        return spread_hits(n, hits)
+        return evenly_spaced_hits(n, hits)
 
     def _feed(self, values: Sequence[float], ts: int) -> Change | None:
         live, mark, change = self.live, self._mark(self.live), None
@@ -96,7 +96,7 @@ class Rate(PerValue):
         self._keep(live)
         return change
 
-    def _change(self, found: Found, x: float, ts: int) -> Change:
+    def _change(self, found: Measured, x: float, ts: int) -> Change:
         after = self.risen_total / self.risen if self.risen else x
         return Change(found.score, found.threshold, self.usual, after, self.since if self.risen else ts)
 
@@ -119,7 +119,7 @@ class Rate(PerValue):
         """A number that changes whenever River takes a new reference."""
         raise NotImplementedError
 
-    def _found(self, live: Any, last: float) -> Found:
+    def _found(self, live: Any, last: float) -> Measured:
         """What has passed its threshold, after River rang."""
         raise NotImplementedError
 
@@ -162,10 +162,10 @@ class Ddm(Rate, tag="ddm"):
     def _mark(self, live: Any) -> float:
         return float(live._ps_min)
 
-    def _found(self, live: Any, last: float) -> Found:
+    def _found(self, live: Any, last: float) -> Measured:
         p = live._p.get()
         deviation = math.sqrt(p * (1 - p) / live._p.n)
-        return Found(p + deviation, live._p_min + live.drift_threshold * live._s_min)
+        return Measured(p + deviation, live._p_min + live.drift_threshold * live._s_min)
 
 
 class Eddm(Rate, tag="eddm"):
@@ -198,14 +198,14 @@ class Eddm(Rate, tag="eddm"):
         self.distance, self.squares = between.mean.get(), between._S
 
     def _ordered(self, n: int, hits: int, ts: int) -> Sequence[float]:
-        return scatter_hits(n, hits, ts)
+        return shuffled_hits(n, hits, ts)
 
     def _mark(self, live: Any) -> float:
         return float(live._p2s_prime_max)
 
-    def _found(self, live: Any, last: float) -> Found:
+    def _found(self, live: Any, last: float) -> Measured:
         between = live._error_distances
-        return Found(live._p2s_prime_max / (between.mean.get() + 2 * between.get() ** 0.5), 1 / live.beta)
+        return Measured(live._p2s_prime_max / (between.mean.get() + 2 * between.get() ** 0.5), 1 / live.beta)
 
 
 class HddmA(Fraction, tag="hddm_a"):
@@ -233,10 +233,10 @@ class HddmA(Fraction, tag="hddm_a"):
     def _mark(self, live: Any) -> float:
         return float(live._x_min.n)
 
-    def _found(self, live: Any, last: float) -> Found:
+    def _found(self, live: Any, last: float) -> Measured:
         n, cut = live._z.n, live._x_min.n
         bound = math.sqrt((n - cut) / cut / n / 2 * math.log(2 / live.drift_confidence))
-        return Found(live._z.get() - live._x_min.get(), bound)
+        return Measured(live._z.get() - live._x_min.get(), bound)
 
 
 Sample = tuple[float, float, bool]
@@ -273,9 +273,9 @@ class HddmW(Fraction, tag="hddm_w"):
     def _mark(self, live: Any) -> float:
         return float(live._incr_cutpoint)
 
-    def _found(self, live: Any, last: float) -> Found:
+    def _found(self, live: Any, last: float) -> Measured:
         old, new = live._s1_incr, live._s2_incr
-        return Found(new.ewma - old.ewma, live._mcdiarmid_bound(old.ibc + new.ibc, live.drift_confidence))
+        return Measured(new.ewma - old.ewma, live._mcdiarmid_bound(old.ibc + new.ibc, live.drift_confidence))
 
 
 class Fhddm(Rate, tag="fhddm"):
@@ -307,5 +307,5 @@ class Fhddm(Rate, tag="fhddm"):
     def _mark(self, live: Any) -> float:
         return float(live._u_max)
 
-    def _found(self, live: Any, last: float) -> Found:
-        return Found(live._u_max - (live.n_one + last) / live.sliding_window_size, live._epsilon)
+    def _found(self, live: Any, last: float) -> Measured:
+        return Measured(live._u_max - (live.n_one + last) / live.sliding_window_size, live._epsilon)

@@ -39,7 +39,7 @@ TOGETHER = 2.0
 """Folds' results are taken to vary so much more together than if they were independent; see `_cross_fitted`."""
 
 
-class Told(NamedTuple):
+class FeatureContribution(NamedTuple):
     """A column, or a product of two ("a × b"); its part in what the classifier sees, and its own AUC."""
 
     name: str
@@ -47,12 +47,12 @@ class Told(NamedTuple):
     auc: float
 
 
-class Seen(NamedTuple):
+class RowTestResult(NamedTuple):
     """Score in the test's unit, p-value of "the effect is at most the tolerance", and the columns that tell most."""
 
     score: float
     p: float
-    worst: tuple[Told, ...] = ()
+    worst: tuple[FeatureContribution, ...] = ()
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ def normal_scores(values: F64) -> F64:
 # --- the domain classifier ---
 
 
-def domain_classifier(data: Matrix, tolerance: float) -> Seen:
+def domain_classifier(data: Matrix, tolerance: float) -> RowTestResult:
     """AUC - 1/2 of a linear discriminant that tells window from baseline (Lopez-Paz and Oquab 2017).
 
     It sees columns and products of columns, so that correlations that change are found. A column's part is its share in
@@ -142,16 +142,16 @@ def domain_classifier(data: Matrix, tolerance: float) -> Seen:
         return np.asarray(x[test] @ weights)
 
     score, p = _cross_fitted(data, scores, tolerance)
-    return Seen(score, p, _worst(data, parts))
+    return RowTestResult(score, p, _worst(data, parts))
 
 
-def _worst(data: Matrix, parts: dict[tuple[int, int], float]) -> tuple[Told, ...]:
+def _worst(data: Matrix, parts: dict[tuple[int, int], float]) -> tuple[FeatureContribution, ...]:
     total = max(sum(abs(part) for part in parts.values()), 1e-300)
     told = []
     for i, j in sorted(parts, key=lambda key: (-round(parts[key] / total, 9), key))[:NAMED]:
         column = data.x[:, i] if j < 0 else data.x[:, i] * data.x[:, j]
         name = data.names[i] if j < 0 else f"{data.names[i]} × {data.names[j]}"
-        told.append(Told(name, parts[i, j] / total, area(column[~data.now], column[data.now])[0]))
+        told.append(FeatureContribution(name, parts[i, j] / total, area(column[~data.now], column[data.now])[0]))
     return tuple(told)
 
 
@@ -217,7 +217,7 @@ def area(base: F64, now: F64) -> tuple[float, float]:
 # --- other tests ---
 
 
-def pca_error(data: Matrix, tolerance: float) -> Seen:
+def pca_error(data: Matrix, tolerance: float) -> RowTestResult:
     """AUC - 1/2 of the distance to the baseline's principal components that hold 95 % of its variance.
 
     Baseline rows are rated by components of other rows; above 0 the window's rows lie further away.
@@ -232,10 +232,10 @@ def pca_error(data: Matrix, tolerance: float) -> Seen:
         rest = (data.x[test] - middle) @ vectors[:, left]
         return np.asarray(np.round((rest * rest).sum(axis=1) / total, 12))
 
-    return Seen(*_cross_fitted(data, scores, tolerance))
+    return RowTestResult(*_cross_fitted(data, scores, tolerance))
 
 
-def mmd(data: Matrix, tolerance: float) -> Seen:
+def mmd(data: Matrix, tolerance: float) -> RowTestResult:
     """Maximum mean discrepancy of a Gaussian kernel (Gretton et al. 2012), 0 to √2, without what chance adds.
 
     The kernel is that of 32 random frequencies (Rahimi and Recht 2007): the distance of two means of 64 bounded
@@ -249,7 +249,7 @@ def mmd(data: Matrix, tolerance: float) -> Seen:
     inner = np.concatenate([base - base.mean(axis=0), now - now.mean(axis=0)])
     weights = np.maximum(np.linalg.eigvalsh(inner.T @ inner / max(len(phi) - 2, 1)), 0) * (1 / len(base) + 1 / len(now))
     score = round(float(np.sqrt(max(distance**2 - float(weights.sum()), 0.0))), 6)
-    return Seen(score, tail_of_weighted(weights, max(distance - tolerance, 0.0) ** 2))
+    return RowTestResult(score, tail_of_weighted(weights, max(distance - tolerance, 0.0) ** 2))
 
 
 def _width(data: Matrix) -> float:
@@ -282,7 +282,7 @@ def tail_of_weighted(weights: F64, x: float) -> float:
     return float(np.clip(special.ndtr(-w) + density * (1 / (t * np.sqrt(spread)) - 1 / w), 1e-300, 1.0))
 
 
-TESTS: dict[str, Callable[[Matrix, float], Seen]] = {
+TESTS: dict[str, Callable[[Matrix, float], RowTestResult]] = {
     "domain_classifier": domain_classifier,
     "mmd": mmd,
     "pca_error": pca_error,

@@ -42,7 +42,7 @@ Key = tuple[int, str, str]
 """(group, measure, test that has its own shares, or "" for the values)."""
 
 
-class Told(NamedTuple):
+class DispersionSample(NamedTuple):
     """What a window tells, of R rows."""
 
     base: F64 | I64
@@ -98,11 +98,11 @@ class Dispersion(msgspec.Struct):
         table = np.bincount(flat[inside], panes.n[inside], max(last - first, 0) * BINS).reshape(-1, BINS)
         usual, no = np.broadcast_to(base, (len(keys), BINS)), np.zeros(len(keys), np.bool_)
         for counts in table[table.sum(axis=1) >= max(least, 1)]:
-            self.add(keys, Told(usual, np.broadcast_to(counts, usual.shape), no, no))
+            self.add(keys, DispersionSample(usual, np.broadcast_to(counts, usual.shape), no, no))
 
-    def add(self, keys: Sequence[Key], told: Told) -> None:
+    def add(self, keys: Sequence[Key], told: DispersionSample) -> None:
         """Take in a window of these distinct rows."""
-        learn([Lesson(self, keys, told)])
+        learn([DispersionUpdate(self, keys, told)])
 
     def forget(self, measure: str) -> None:
         """The bins of a measure have other borders from now on, or it has another normal."""
@@ -123,20 +123,20 @@ class Dispersion(msgspec.Struct):
         return np.array([self.rows[key] for key in keys], np.int64)
 
 
-class Lesson(NamedTuple):
+class DispersionUpdate(NamedTuple):
     """A window of some distinct rows, for the dispersion that is to take it in."""
 
     dispersion: Dispersion
     keys: Sequence[Key]
-    told: Told
+    told: DispersionSample
 
 
-def learn(lessons: Sequence[Lesson]) -> None:
+def learn(lessons: Sequence[DispersionUpdate]) -> None:
     """Take in windows, each of another dispersion. A row learns by itself: which others come with it does not show."""
-    chosen, rows = list[Lesson](), 0
-    for lesson in lessons:
-        chosen.append(lesson)
-        rows += len(lesson.keys)
+    chosen, rows = list[DispersionUpdate](), 0
+    for scatter_update in lessons:
+        chosen.append(scatter_update)
+        rows += len(scatter_update.keys)
         if rows >= ROWS:
             _learn(chosen)
             chosen, rows = [], 0
@@ -144,10 +144,16 @@ def learn(lessons: Sequence[Lesson]) -> None:
         _learn(chosen)
 
 
-def _learn(lessons: Sequence[Lesson]) -> None:
-    places = [lesson.dispersion._rows(lesson.keys) for lesson in lessons]
+def _learn(lessons: Sequence[DispersionUpdate]) -> None:
+    places = [scatter_update.dispersion._rows(scatter_update.keys) for scatter_update in lessons]
     left, errors, hits, means, ns = (
-        np.concatenate([getattr(lesson.dispersion, name)[:, at] for lesson, at in zip(lessons, places, strict=True)], 1)
+        np.concatenate(
+            [
+                getattr(scatter_update.dispersion, name)[:, at]
+                for scatter_update, at in zip(lessons, places, strict=True)
+            ],
+            1,
+        )
         for name in ("left", "error", "rejected", "mean", "n")
     )
     base, counts, moving, rejected = (np.concatenate(column) for column in zip(*[x.told for x in lessons], strict=True))
@@ -161,7 +167,7 @@ def _learn(lessons: Sequence[Lesson]) -> None:
     for lag, distance in enumerate(LAGS):
         before, had = _grouped(left[distance - 1] / WHOLE, groups), errors[distance - 1]
         spread = 1 - ((usual + now) * (usual + before)).sum(axis=1)
-        apart = scatter(now - before, error + had, spread, rounding)
+        apart = estimate_overdispersion(now - before, error + had, spread, rounding)
         both = (had > 0) & (error > 0) & (hits[distance - 1] == rejected)
         count = ns[lag, both]
         mean = np.where(count > 0, means[lag, both], 1.0)
@@ -178,7 +184,7 @@ def _learn(lessons: Sequence[Lesson]) -> None:
             table[1:, at], table[0, at] = before[:-1, mine], column[mine]
 
 
-def scatter(apart: F64, error: F64, spread: F64, rounding: F64) -> F64:
+def estimate_overdispersion(apart: F64, error: F64, spread: F64, rounding: F64) -> F64:
     """How far windows are apart, in what independent values would be; (R,).
 
     For shares p, q of G groups Σ (p - q)² is (1/n + 1/m) (1 - Σ P²) on average if values are independent with the

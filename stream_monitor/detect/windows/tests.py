@@ -47,4 +47,6 @@ TESTS: dict[str, Test] = {
 
 def discoveries(p: F64, rate: float) -> np.ndarray:
     """Benjamini and Hochberg (1995): which of these hypotheses to reject so that the false discovery rate is kept."""
-    return np.asarray(stats.false_discovery_control(p) <= rate) if len(p) else np.zeros(0, np.bool_)
+    if not len(p):
+        return np.zeros(0, np.bool_)
+    return np.asarray(stats.false_discovery_control(np.minimum(p, 1.0)) <= rate)

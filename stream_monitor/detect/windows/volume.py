@@ -28,7 +28,7 @@ class VolumeRange(msgspec.Struct):
         """Whether enough windows have been seen, of which one ends every `slide` ms."""
         return self.windows >= max(LEAST_WINDOWS, DAY // slide)
 
-    def learn(self, count: int, partial: int = 0) -> None:
+    def train(self, count: int, partial: int = 0) -> None:
         """Take in a window that is part of the baseline, but not the first few that are `partial`.
 
         The first windows that slide over the first event hold a slide of traffic, two, three and so on.
@@ -41,7 +41,7 @@ class VolumeRange(msgspec.Struct):
         self.total += count
         self.windows += 1
 
-    def judge(self, count: int, slide: int, tolerance: float) -> Finding | None:
+    def check(self, count: int, slide: int, tolerance: float) -> Finding | None:
         """A finding when a window lies outside the range by more than the tolerated factor."""
         if not self.learned(slide) or self.least / tolerance <= count <= self.most * tolerance:
             return None

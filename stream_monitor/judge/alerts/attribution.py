@@ -22,11 +22,11 @@ import numpy as np
 from stream_monitor.baselines.baseline import Baseline, category_counts
 from stream_monitor.detect.windows.binned import GROUPS
 from stream_monitor.events.contracts import Attribution, Moved, SegmentPart
-from stream_monitor.judge.detection.window_evaluation import Bench, Subject
+from stream_monitor.judge.detection.window_evaluation import EvaluationContext, MeasureComparison
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.bins import BINS
 from stream_monitor.profiles.integers import are_whole, name_of
-from stream_monitor.profiles.names import ALL
+from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.types import F64, I64
 
 NAMED = 5
@@ -36,18 +36,20 @@ MOST_OF_IT = 0.5
 """A segment with this part is named in the alert's sentence."""
 
 
-def attribution_of(subject: Subject, evidence: dict[str, Any], bench: Bench, windows: Sequence[Window]) -> Attribution:
+def attribution_of(
+    comparison: MeasureComparison, evidence: dict[str, Any], context: EvaluationContext, windows: Sequence[Window]
+) -> Attribution:
     """Where the drift of a measure comes from; `evidence` is that of its first finding, `windows` what it is about.
 
     Of several windows, which lie side by side, the counts are added up.
     """
-    p, q, place = _shares(subject)
-    moved = _bins(evidence["bins"]) if "bins" in evidence else _categories(subject)
+    p, q, place = _shares(comparison)
+    moved = _bins(evidence["bins"]) if "bins" in evidence else _categories(comparison)
     distance = float(np.abs(q - p).sum()) / 2
     return Attribution(
         distance=round(distance, 6),
-        moved=_named(_largest(moved), subject),
-        segments=_segments(subject, bench, windows, (p, q, place)) if distance else [],
+        moved=_named(_largest(moved), comparison),
+        segments=_segments(comparison, context, windows, (p, q, place)) if distance else [],
     )
 
 
@@ -60,11 +62,11 @@ def _largest(moved: list[Moved]) -> list[Moved]:
     return [moved[i] for i in order[:NAMED] if moved[i].part > 0]
 
 
-def _named(moved: list[Moved], subject: Subject) -> list[Moved]:
+def _named(moved: list[Moved], comparison: MeasureComparison) -> list[Moved]:
     """Bins of whole numbers by the numbers that they hold: 1, not "above 0"."""
-    baseline = subject.baseline
-    ends = min(baseline.low, subject.ends[0]), max(baseline.high, subject.ends[1])
-    if subject.borders is not None and are_whole(subject.borders, ends):
+    baseline = comparison.baseline
+    ends = min(baseline.low, comparison.ends[0]), max(baseline.high, comparison.ends[1])
+    if comparison.borders is not None and are_whole(comparison.borders, ends):
         for one in moved:
             one.name = name_of(one.above, one.to, ends)
     return moved
@@ -76,14 +78,14 @@ def _bins(bins: dict[str, Any]) -> list[Moved]:
     return [Moved(above=ends[i], to=ends[i + 1], baseline=p, now=q) for i, (p, q) in enumerate(pairs)]
 
 
-def _categories(subject: Subject) -> list[Moved]:
+def _categories(comparison: MeasureComparison) -> list[Moved]:
     """Every category that the baseline names, the rest of them, and new ones by name where it has no rest."""
-    baseline, counts = subject.baseline, subject.categories or {}
-    n, m = max(int(subject.now.sum()), 1), max(int(subject.base.sum()), 1)
+    baseline, counts = comparison.baseline, comparison.categories or {}
+    n, m = max(int(comparison.now.sum()), 1), max(int(comparison.base.sum()), 1)
     names = baseline.categories or {}
     found = [Moved(name=name, baseline=had / m, now=counts.get(name, 0) / n) for name, had in names.items()]
     if baseline.rest:
-        return [*found, Moved(name="(rest)", baseline=baseline.rest / m, now=int(subject.now[BINS - 2]) / n)]
+        return [*found, Moved(name="(rest)", baseline=baseline.rest / m, now=int(comparison.now[BINS - 2]) / n)]
     return found + [
         Moved(name=name, baseline=0.0, now=count / n) for name, count in counts.items() if name not in names
     ]
@@ -92,13 +94,13 @@ def _categories(subject: Subject) -> list[Moved]:
 # --- segments ---
 
 
-def _shares(subject: Subject) -> tuple[F64, F64, I64]:
+def _shares(comparison: MeasureComparison) -> tuple[F64, F64, I64]:
     """(shares of the baseline, of the window, the group of each bin), on groups of nearly equal baseline mass."""
-    n, m = int(subject.now.sum()), int(subject.base.sum())
+    n, m = int(comparison.now.sum()), int(comparison.base.sum())
     wanted = min(max(min(n, m) // 10, 2), GROUPS)
-    middle = (np.cumsum(subject.base) - subject.base / 2) / max(m, 1)
+    middle = (np.cumsum(comparison.base) - comparison.base / 2) / max(m, 1)
     place = np.minimum((middle * wanted).astype(np.int64), wanted - 1)
-    return _lumped(subject.base, place), _lumped(subject.now, place), place
+    return _lumped(comparison.base, place), _lumped(comparison.now, place), place
 
 
 def _lumped(counts: I64, place: I64) -> F64:
@@ -106,15 +108,15 @@ def _lumped(counts: I64, place: I64) -> F64:
 
 
 def _segments(
-    subject: Subject, bench: Bench, windows: Sequence[Window], whole: tuple[F64, F64, I64]
+    comparison: MeasureComparison, context: EvaluationContext, windows: Sequence[Window], whole: tuple[F64, F64, I64]
 ) -> list[SegmentPart]:
     p, q, place = whole
     way, distance = np.sign(q - p), float(np.abs(q - p).sum()) / 2
-    n, m = int(subject.now.sum()), int(subject.base.sum())
+    n, m = int(comparison.now.sum()), int(comparison.base.sum())
     parts = []
-    for segment, now, baseline in _of_version(subject, bench, windows):
-        before, after = subject.baseline.weights.get(segment, 0) / max(m, 1), int(now.sum()) / max(n, 1)
-        base = None if baseline is None else _base_counts(subject, baseline)
+    for segment, now, baseline in _of_version(comparison, context, windows):
+        before, after = comparison.baseline.weights.get(segment, 0) / max(m, 1), int(now.sum()) / max(n, 1)
+        base = None if baseline is None else _base_counts(comparison, baseline)
         p_s = p if base is None else _lumped(base, place)  # without a baseline of its own it is held against all
         q_s = _lumped(now, place) if now.any() else p_s
         own = float((way * (q_s - p_s)).sum()) * after / 2 / distance
@@ -126,32 +128,32 @@ def _segments(
 
 
 def _of_version(
-    subject: Subject, bench: Bench, windows: Sequence[Window]
+    comparison: MeasureComparison, context: EvaluationContext, windows: Sequence[Window]
 ) -> Iterator[tuple[str, I64, Baseline | None]]:
     """(segment, its counts on the bins of all, its baseline) of the version of a subject of all events."""
-    version, segment = bench.groups[subject.group]
-    if segment != ALL or not subject.baseline.weights:
+    version, segment = context.groups[comparison.group]
+    if segment != ALL_SEGMENTS or not comparison.baseline.weights:
         return
-    at = max(windows[0].start, subject.baseline.since)  # a change can be found soon after the baseline was made
-    for group, (its, name) in enumerate(bench.groups):
-        if its == version and name != ALL:
-            baseline = bench.baselines.in_force((version, name), subject.measure, at)
-            now = [_now_counts(subject, bench, window, group) for window in windows]
+    at = max(windows[0].start, comparison.baseline.since)  # a change can be found soon after the baseline was made
+    for group, (its, name) in enumerate(context.groups):
+        if its == version and name != ALL_SEGMENTS:
+            baseline = context.baselines.active_at((version, name), comparison.measure, at)
+            now = [_now_counts(comparison, context, window, group) for window in windows]
             yield name, np.asarray(np.sum(now, axis=0)), baseline
 
 
-def _now_counts(subject: Subject, bench: Bench, window: Window, group: int) -> I64:
-    if subject.borders is None:
-        n, counts = window.categories.get((group, subject.measure), (0, {}))
-        return category_counts(subject.baseline, counts, n)[1]
-    table, measure = window.numbers.counts, bench.measures.index(subject.measure)
+def _now_counts(comparison: MeasureComparison, context: EvaluationContext, window: Window, group: int) -> I64:
+    if comparison.borders is None:
+        n, counts = window.categories.get((group, comparison.measure), (0, {}))
+        return category_counts(comparison.baseline, counts, n)[1]
+    table, measure = window.numbers.counts, context.measures.index(comparison.measure)
     return np.asarray(table[group, measure]) if group < len(table) else np.zeros(BINS, np.int64)
 
 
-def _base_counts(subject: Subject, baseline: Baseline) -> I64 | None:
+def _base_counts(comparison: MeasureComparison, baseline: Baseline) -> I64 | None:
     """A segment's baseline on the bins of all; None where it is of another kind."""
-    if subject.borders is not None:
+    if comparison.borders is not None:
         return baseline.counts
     if baseline.categories is None:
         return None
-    return category_counts(subject.baseline, baseline.categories, baseline.n)[1]
+    return category_counts(comparison.baseline, baseline.categories, baseline.n)[1]

@@ -19,9 +19,9 @@ import msgspec
 
 from stream_monitor.baselines.baseline import Baselines
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange
-from stream_monitor.judge.panes.pane import Ids
+from stream_monitor.judge.panes.pane import IdRegistry
 from stream_monitor.judge.panes.windows import Window
-from stream_monitor.profiles.names import ALL
+from stream_monitor.profiles.names import ALL_SEGMENTS
 
 ERRORS = ("error", "absolute_error")
 """Of answers that are classes, and of those that are numbers."""
@@ -31,7 +31,7 @@ ENOUGH = 144
 """Labels among which a change of a quarter of a standard deviation would have been seen: fewer are no proof of none."""
 
 
-class Watch(msgspec.Struct):
+class ImpactQuery(msgspec.Struct):
     """An alert that waits for the labels of its time: those that become known in [start, until)."""
 
     opening: Alert
@@ -43,18 +43,18 @@ class Watch(msgspec.Struct):
     total: float = 0.0
 
 
-class Watches(msgspec.Struct):
+class ImpactTracker(msgspec.Struct):
     """One for each alert that opened on a drift of inputs, until it is answered or the label horizon has passed."""
 
-    by_id: dict[str, Watch] = {}
+    by_id: dict[str, ImpactQuery] = {}
 
     def add(self, alert: Alert, first: tuple[int, int], horizon: int) -> None:
         """Watch an alert from the `first` window (start, size) on: one that ends when the alert opens, or later."""
         opening = msgspec.structs.replace(alert, findings=[], attribution=None)
         start, size = first
-        self.by_id[alert.id] = Watch(opening, size, start, alert.ts + horizon)
+        self.by_id[alert.id] = ImpactQuery(opening, size, start, alert.ts + horizon)
 
-    def finished(self, window: Window, ids: Ids, baselines: Baselines, least: int) -> Iterator[Alert]:
+    def finished(self, window: Window, ids: IdRegistry, baselines: Baselines, least: int) -> Iterator[Alert]:
         """Take in a finished window of the label lane; the answers that it makes clear, of at least `least` labels."""
         for watch in sorted(self.by_id.values(), key=lambda watch: watch.opening.id):
             beside = watch.size == window.size and (window.start - watch.start) % watch.size == 0
@@ -64,7 +64,7 @@ class Watches(msgspec.Struct):
                 if change is not None and (change.state != "unchanged" or watch.n >= ENOUGH):
                     yield self._answer(watch, change, window.end)
 
-    def pass_by(self, closed: int, baselines: Baselines, least: int) -> Iterator[Alert]:
+    def expire(self, closed: int, baselines: Baselines, least: int) -> Iterator[Alert]:
         """Let go of what waits no longer, now that all label panes before `closed` have closed."""
         for watch in sorted(self.by_id.values(), key=lambda watch: (watch.until, watch.opening.id)):
             if watch.until <= closed:
@@ -74,7 +74,7 @@ class Watches(msgspec.Struct):
                 else:
                     del self.by_id[watch.opening.id]
 
-    def _answer(self, watch: Watch, change: ErrorChange, at: int) -> Alert:
+    def _answer(self, watch: ImpactQuery, change: ErrorChange, at: int) -> Alert:
         del self.by_id[watch.opening.id]
         alert = msgspec.structs.replace(watch.opening, status="outcome", revision=0, ts=at)
         alert.attribution = Attribution(error=change)
@@ -82,7 +82,7 @@ class Watches(msgspec.Struct):
         return alert
 
 
-def _add(watch: Watch, window: Window, ids: Ids) -> None:
+def _add(watch: ImpactQuery, window: Window, ids: IdRegistry) -> None:
     group = ids.groups.get((watch.opening.version, watch.opening.segment))
     table = window.numbers
     if group is None or group >= len(table.n):
@@ -96,9 +96,9 @@ def _add(watch: Watch, window: Window, ids: Ids) -> None:
             return
 
 
-def _change(watch: Watch, baselines: Baselines, least: int) -> ErrorChange | None:
+def _change(watch: ImpactQuery, baselines: Baselines, least: int) -> ErrorChange | None:
     group = watch.opening.version, watch.opening.segment
-    baseline = baselines.in_force(group, watch.measure, watch.start) if watch.n >= least else None
+    baseline = baselines.active_at(group, watch.measure, watch.start) if watch.n >= least else None
     if baseline is None or not baseline.std:
         return None
     mean = watch.total / watch.n
@@ -118,7 +118,7 @@ def _change(watch: Watch, baselines: Baselines, least: int) -> ErrorChange | Non
 
 def reason_of(alert: Alert, change: ErrorChange) -> str:
     """One sentence for a person."""
-    where = f"{alert.model} {alert.version}" + ("" if alert.segment == ALL else f" [{alert.segment}]")
+    where = f"{alert.model} {alert.version}" + ("" if alert.segment == ALL_SEGMENTS else f" [{alert.segment}]")
     moved = {
         "worse": f"went up by {change.sigmas:.2g} σ: a drift that matters",
         "better": f"went down by {-(change.sigmas or 0):.2g} σ",

@@ -18,7 +18,7 @@ Severity = Literal["info", "warning", "critical"]
 _RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}
 
 
-class Cause(msgspec.Struct, frozen=True):
+class AlertKey(msgspec.Struct, frozen=True):
     """What an alert is about."""
 
     model: str
@@ -28,7 +28,7 @@ class Cause(msgspec.Struct, frozen=True):
     kind: Literal["drift", "limit", "quality", "silence"]
 
 
-class Moment(msgspec.Struct, frozen=True):
+class EvidenceSpan(msgspec.Struct, frozen=True):
     """The slice of event time that spoke: a window of this size, or a pane (`PANE` or `LASTING`)."""
 
     start: int
@@ -47,12 +47,12 @@ class _State(msgspec.Struct):
     published: int | None = None
     reason: str = ""
     """Of its last record."""
-    cause: Cause | None = None
+    cause: AlertKey | None = None
     """None in a snapshot of before, until the cause is heard of again."""
     group: Group = "input"
 
 
-class AlertBook(msgspec.Struct):
+class AlertLifecycle(msgspec.Struct):
     """The open alerts of a model and the counts that lead to new ones; bounded by what the judge admits."""
 
     states: dict[str, _State] = {}
@@ -62,7 +62,7 @@ class AlertBook(msgspec.Struct):
         """How many alerts are open."""
         return sum(state.opened is not None for state in self.states.values())
 
-    def alarmed(self, cause: Cause, span: tuple[int, int], accept_after: int) -> bool:
+    def alarmed(self, cause: AlertKey, span: tuple[int, int], accept_after: int) -> bool:
         """Whether a slice (start, end) of a cause lies in an alert, or in what may become one.
 
         Not in an alert that had been open for `accept_after` (ms) when the slice began.
@@ -75,11 +75,11 @@ class AlertBook(msgspec.Struct):
             return state.opened < end and start - state.opened < accept_after
         return bool(state.hits) or (state.published is not None and start < state.published)
 
-    def hear(
+    def observe(
         self,
-        cause: Cause,
+        cause: AlertKey,
         group: Group,
-        moment: Moment,
+        moment: EvidenceSpan,
         findings: Sequence[Finding] | None,
         settings: DetectionSettings,
     ) -> Alert | None:
@@ -101,7 +101,7 @@ class AlertBook(msgspec.Struct):
             return None
         return self._publish(status, state, cause, group, moment, findings or [])
 
-    def forget(self, cause: Cause, group: Group, at: int) -> Alert | None:
+    def forget(self, cause: AlertKey, group: Group, at: int) -> Alert | None:
         """Begin anew at event time `at`, for there is no baseline any more; the end of the alert where one is open."""
         state = self.states.get(alert_id(cause, 0))
         if state is None:
@@ -110,7 +110,7 @@ class AlertBook(msgspec.Struct):
             state.hits, state.clean = {}, 0
             return None
         state.revision, state.clean = state.revision + 1, 0
-        alert = self._publish("resolved", state, cause, group, Moment(at, at, LASTING), [])
+        alert = self._publish("resolved", state, cause, group, EvidenceSpan(at, at, LASTING), [])
         alert.reason = f"the baseline of {cause.measure} of {_where(cause)} was reset"
         return alert
 
@@ -121,17 +121,17 @@ class AlertBook(msgspec.Struct):
                 ends = max(at, state.published or at)
                 state.revision += 1
                 cause, group = state.cause, state.group
-                alert = self._publish("resolved", state, cause, group, Moment(ends, ends, LASTING), [])
+                alert = self._publish("resolved", state, cause, group, EvidenceSpan(ends, ends, LASTING), [])
                 alert.reason = f"{cause.measure} of {_where(cause)} is not watched any more: {reason}"
                 yield alert
 
-    def opened(self, cause: Cause) -> int | None:
+    def opened(self, cause: AlertKey) -> int | None:
         """Since when (event time) an alert on a cause is open; None: there is none."""
         state = self.states.get(alert_id(cause, 0))
         return None if state is None else state.opened
 
     def _hit(
-        self, state: _State, moment: Moment, findings: Sequence[Finding], settings: DetectionSettings
+        self, state: _State, moment: EvidenceSpan, findings: Sequence[Finding], settings: DetectionSettings
     ) -> Literal["open", "update"] | None:
         state.hits[moment.size] = state.hits.get(moment.size, 0) + 1
         state.clean = 0
@@ -147,7 +147,7 @@ class AlertBook(msgspec.Struct):
             state.detectors = []
             return "open"
         worse = _RANK[severity] > _RANK[state.severity]
-        new = any(_voice(finding, moment) not in state.detectors for finding in findings)
+        new = any(_detector_key(finding, moment) not in state.detectors for finding in findings)
         if not (worse or new) or (state.published or 0) + settings.cooldown > moment.end:
             return None
         state.severity = max(severity, state.severity, key=lambda s: _RANK[s])
@@ -155,13 +155,13 @@ class AlertBook(msgspec.Struct):
         return "update"
 
     @staticmethod
-    def _doubt(state: _State, moment: Moment) -> None:
+    def _doubt(state: _State, moment: EvidenceSpan) -> None:
         """A row of hits is broken, and one of clean windows, too: an open alert goes on."""
         state.clean = 0
         if state.opened is None:
             state.hits.pop(moment.size, None)
 
-    def _miss(self, state: _State, moment: Moment, settings: DetectionSettings) -> Literal["resolved"] | None:
+    def _miss(self, state: _State, moment: EvidenceSpan, settings: DetectionSettings) -> Literal["resolved"] | None:
         state.hits.pop(moment.size, None)
         state.hits.pop(PANE, None)
         if state.opened is None or state.hits:
@@ -178,15 +178,15 @@ class AlertBook(msgspec.Struct):
         self,
         status: Literal["open", "update", "resolved"],
         state: _State,
-        cause: Cause,
+        cause: AlertKey,
         group: Group,
-        moment: Moment,
+        moment: EvidenceSpan,
         findings: Sequence[Finding],
     ) -> Alert:
         opened = moment.start if state.opened is None else state.opened
         if status == "open":
             state.id = alert_id(cause, opened)
-        state.detectors = sorted({*state.detectors, *(_voice(finding, moment) for finding in findings)})
+        state.detectors = sorted({*state.detectors, *(_detector_key(finding, moment) for finding in findings)})
         state.published = moment.end
         alert = Alert(
             id=state.id,
@@ -210,12 +210,12 @@ class AlertBook(msgspec.Struct):
         return alert
 
 
-def _voice(finding: Finding, moment: Moment) -> str:
+def _detector_key(finding: Finding, moment: EvidenceSpan) -> str:
     """What is news in an open alert: another detector; and of one that goes on as long as a change, the other way."""
     return finding.detector if moment.size != LASTING else f"{finding.detector} {finding.direction}"
 
 
-def alert_id(cause: Cause, opened: int) -> str:
+def alert_id(cause: AlertKey, opened: int) -> str:
     """A hash of what it is about and when (event time) it opened; no float in it, so a replay finds the same id."""
     text = "\x1f".join((cause.model, cause.version, cause.segment, cause.measure, cause.kind, str(opened)))
     return hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -230,7 +230,7 @@ def severity_of(findings: Sequence[Finding]) -> Severity:
     return "critical" if far else "warning"
 
 
-def reason_of(cause: Cause, status: str, findings: Sequence[Finding]) -> str:
+def reason_of(cause: AlertKey, status: str, findings: Sequence[Finding]) -> str:
     """One sentence for a person."""
     if cause.kind == "silence":
         return _silence_of(status, findings)
@@ -253,7 +253,7 @@ def _silence_of(status: str, findings: Sequence[Finding]) -> str:
     return f"nothing has come for {format_duration(silent)}, tolerated {format_duration(tolerated)}"
 
 
-def _where(cause: Cause) -> str:
+def _where(cause: AlertKey) -> str:
     return f"{cause.model} {cause.version}" + ("" if cause.segment == "all" else f" [{cause.segment}]")
 
 

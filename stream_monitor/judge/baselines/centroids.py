@@ -15,12 +15,12 @@ import msgspec
 import numpy as np
 
 from stream_monitor.baselines.sampled_rows import ENOUGH, Embedded, Rows
-from stream_monitor.describe.aggregate.summarise import Cells, summarise
-from stream_monitor.judge.panes.pane import Pane, Part, Placed
+from stream_monitor.describe.aggregate.summarise import ProfileCells, summarise
+from stream_monitor.judge.panes.pane import IndexedPart, Pane, PanePart
 from stream_monitor.profiles.delta import Delta
-from stream_monitor.profiles.known_bins import Known
+from stream_monitor.profiles.known_bins import KnownBins
 from stream_monitor.profiles.measures import distance_of
-from stream_monitor.profiles.names import ALL, NEVER
+from stream_monitor.profiles.names import ALL_SEGMENTS, NEVER
 from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.types import F64, I64
 
@@ -37,14 +37,14 @@ class Centroid(msgspec.Struct):
     """Start of the first pane (epoch ms) after it; NEVER while it fills."""
 
 
-def embedded(parts: Sequence[Placed], rows: Mapping[int, Rows]) -> list[Embedded]:
+def collect_embeddings(parts: Sequence[IndexedPart], rows: Mapping[int, Rows]) -> list[Embedded]:
     """The embeddings of a pane's merged samples.
 
     Where workers disagree on the length, in the midst of a change of settings, the longer ones count.
     """
     found: dict[tuple[str, int], dict[int, list[tuple[I64, F64]]]] = defaultdict(lambda: defaultdict(list))
     for placed in parts:
-        part, groups = placed.part, placed.layout.groups
+        part, groups = placed.part, placed.row_index.groups
         sample, sent = part.delta.sample, part.delta.vectors
         if sample is None or sent is None:
             continue
@@ -84,7 +84,7 @@ class Centroids:
     def __init__(self, state: dict[str, Centroid], pinned: dict[str, np.ndarray], first: int) -> None:
         self.state, self.pinned, self.first = state, pinned, first
 
-    def distances(self, start: int, found: Sequence[Embedded], groups: Sequence[tuple[str, str]]) -> Part | None:
+    def distances(self, start: int, found: Sequence[Embedded], groups: Sequence[tuple[str, str]]) -> PanePart | None:
         """Euclidean distances of a pane's embeddings to the centroids in force, as a part of a delta."""
         columns: dict[str, dict[int, F64]] = defaultdict(dict)
         for one in found:
@@ -131,12 +131,12 @@ class Centroids:
     def forget(self, reset: ResetRecord) -> None:
         """Learn anew what a reset covers for all versions and events."""
         for name in {*self.state, *self.pinned}:
-            if reset.version is None and reset.covers(None, ALL, distance_of(name)):
+            if reset.version is None and reset.covers(None, ALL_SEGMENTS, distance_of(name)):
                 self.state.pop(name, None)
                 self.pinned.pop(name, None)
 
 
-def _part(start: int, columns: Mapping[str, Mapping[int, F64]], groups: Sequence[tuple[str, str]]) -> Part:
+def _part(start: int, columns: Mapping[str, Mapping[int, F64]], groups: Sequence[tuple[str, str]]) -> PanePart:
     """Values by measure and group as describe would send them of measures whose edges it does not know."""
     numbers = sorted({group for values in columns.values() for group in values})
     most = [max(len(values.get(group, ())) for values in columns.values()) for group in numbers]
@@ -150,6 +150,6 @@ def _part(start: int, columns: Mapping[str, Mapping[int, F64]], groups: Sequence
     pane = np.full(len(numbers), start, np.int64)
     version, segment = ([groups[group][i] for group in numbers] for i in (0, 1))
     cell = np.repeat(np.arange(len(numbers)), most)
-    cells = Cells(np.zeros(len(numbers), np.int64), version, segment, pane, counts, np.arange(ends[-1]), cell)
-    [(rows, categories)] = summarise(cells, numeric, {}, [Known()])
-    return Part(Delta("", "input", version, segment, pane, counts, rows, categories), 0, len(numbers))
+    cells = ProfileCells(np.zeros(len(numbers), np.int64), version, segment, pane, counts, np.arange(ends[-1]), cell)
+    [(rows, categories)] = summarise(cells, numeric, {}, [KnownBins()])
+    return PanePart(Delta("", "input", version, segment, pane, counts, rows, categories), 0, len(numbers))

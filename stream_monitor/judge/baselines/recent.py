@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 
 from stream_monitor.baselines.baseline import Baseline, Baselines, category_counts
-from stream_monitor.baselines.recent import History, Merged, Plan, Slice
-from stream_monitor.config.durations import HOUR, WEEK, Pace
-from stream_monitor.judge.baselines.recent_rows import BUILT, Alarmed, RecentRows, RecentRowsState
-from stream_monitor.judge.panes.pane import Ids, Pane
+from stream_monitor.baselines.recent import BaselineSlice, MergedBaseline, SliceHistory, SlicePlan
+from stream_monitor.config.durations import HOUR, WEEK, WindowSpec
+from stream_monitor.judge.baselines.recent_rows import BUILT, Alarmed, RecentRowBaselines, RecentRowsState
+from stream_monitor.judge.panes.pane import IdRegistry, Pane
 from stream_monitor.judge.panes.windows import Window
-from stream_monitor.profiles.bins import Edges
+from stream_monitor.profiles.bins import BinEdges
 from stream_monitor.profiles.measures import base_of, kind_of
 from stream_monitor.types import F64
 
@@ -30,12 +30,12 @@ Key = tuple[str, str]
 class RecentState(msgspec.Struct):
     """What a lane remembers of the recent past; a snapshot writes just this."""
 
-    plan: Plan | None = None
+    plan: SlicePlan | None = None
     filling: Window | None = None
     """The slice that is not over yet."""
-    waiting: list[tuple[int, list[Slice]]] = []
+    waiting: list[tuple[int, list[BaselineSlice]]] = []
     """(start, slices) that are over and wait for the windows above them."""
-    histories: dict[Key, History] = {}
+    histories: dict[Key, SliceHistory] = {}
     samples: RecentRowsState = msgspec.field(default_factory=RecentRowsState)
 
 
@@ -43,22 +43,22 @@ class RecentState(msgspec.Struct):
 class Names:
     """What a lane lends: its names, its baselines of first values, its edges."""
 
-    ids: Ids
+    ids: IdRegistry
     baselines: Baselines
-    edges: Mapping[str, Edges]
+    edges: Mapping[str, BinEdges]
 
 
-class Recent:
+class RecentBaselines:
     """Behaviour around a `RecentState`."""
 
-    def __init__(self, state: RecentState, plan: Plan | None, names: Names, windows: Sequence[Pace]) -> None:
+    def __init__(self, state: RecentState, plan: SlicePlan | None, names: Names, windows: Sequence[WindowSpec]) -> None:
         if state.plan != plan:
             state.plan, state.filling, state.waiting, state.histories = plan, None, [], {}
             state.samples = RecentRowsState()
         self.state, self.plan, self.names = state, plan, names
-        self.rows = RecentRows(state.samples, plan)
-        self._judged = [pace for pace in windows if pace.size <= WEEK]
-        self._found: dict[tuple[Key, int, int], Merged | None] = {}
+        self.rows = RecentRowBaselines(state.samples, plan)
+        self._judged = [spec for spec in windows if spec.size <= WEEK]
+        self._found: dict[tuple[Key, int, int], MergedBaseline | None] = {}
 
     # --- filling ---
 
@@ -75,7 +75,7 @@ class Recent:
         """Whether the slice that is being filled ends by `until`."""
         return self.state.filling is not None and self.state.filling.end <= until
 
-    def ripe(self, until: int, rows: Callable[[int], bool]) -> bool:
+    def has_due_slices(self, until: int, rows: Callable[[int], bool]) -> bool:
         """Close the slice that ends by `until`; whether any has waited for long enough.
 
         `rows` says whether there was a baseline of rows at a time (epoch ms).
@@ -88,34 +88,34 @@ class Recent:
             if rows(filling.start):
                 self.rows.close(filling.start, filling.sampled, list(self.names.ids.groups))
             self.state.filling = None
-        return any(self._settled(start) <= until for start, _ in self.state.waiting)
+        return any(self._absorbable_from(start) <= until for start, _ in self.state.waiting)
 
-    def _settled(self, start: int) -> int:
+    def _absorbable_from(self, start: int) -> int:
         """When all windows over a slice have been judged; a border of slices, so that panes of one see one past."""
         assert self.plan is not None
         end, size = start + self.plan.slice, self.plan.slice
-        last = [(end + pace.size - 1) // pace.slide * pace.slide for pace in self._judged]
+        last = [(end + spec.size - 1) // spec.slide * spec.slide for spec in self._judged]
         """Ends of the last windows that begin before the slice ends."""
         return -(-max(last, default=end) // size) * size
 
-    def settle(self, until: int, alarmed: Alarmed) -> None:
+    def absorb_due_slices(self, until: int, alarmed: Alarmed) -> None:
         """Take in the slices that have waited for long enough, but those that are in alert."""
         waiting = self.state.waiting
-        self.state.waiting = [(start, slices) for start, slices in waiting if self._settled(start) > until]
+        self.state.waiting = [(start, slices) for start, slices in waiting if self._absorbable_from(start) > until]
         for start, slices in waiting:
-            if self._settled(start) <= until:
+            if self._absorbable_from(start) <= until:
                 self._take(start, [came for came in slices if not self._refused(came, start, alarmed)])
-        self.rows.settle(lambda start: self._settled(start) <= until, alarmed)
+        self.rows.absorb_due_slices(lambda start: self._absorbable_from(start) <= until, alarmed)
         self._found.clear()
 
-    def _take(self, start: int, slices: Sequence[Slice]) -> None:
+    def _take(self, start: int, slices: Sequence[BaselineSlice]) -> None:
         assert self.plan is not None
         for came in slices:
             history = self._history((came.segment, came.measure))
             if history is not None:
-                history.take(self.plan, start, came)
+                history.add(self.plan, start, came)
 
-    def _refused(self, came: Slice, start: int, alarmed: Alarmed) -> bool:
+    def _refused(self, came: BaselineSlice, start: int, alarmed: Alarmed) -> bool:
         plan, key = self.plan, (came.segment, came.measure)
         if plan is None or not alarmed((came.version, *key), (start, start + plan.slice)):
             return False
@@ -123,20 +123,20 @@ class Recent:
         if history is None or first is None:
             return False
         if plan.kind == "rolling":
-            return history.judging(plan, first, start + plan.gap, 0) is not None
-        return history.taken(plan, start) >= BUILT
+            return history.baseline_for(plan, first, start + plan.gap, 0) is not None
+        return history.slice_count(plan, start) >= BUILT
 
-    def _history(self, key: Key) -> History | None:
+    def _history(self, key: Key) -> SliceHistory | None:
         """That of a measure; None where somebody pinned what is normal."""
         first = self.names.baselines.shared.get(key)
         if first is None or first.pinned or self.plan is None:
             return None
         history = self.state.histories.get(key)
         if history is None:
-            history = self.state.histories[key] = History.of(self.plan, first)
+            history = self.state.histories[key] = SliceHistory.of(self.plan, first)
         return history
 
-    def _slices(self, window: Window) -> Iterator[Slice]:
+    def _slices(self, window: Window) -> Iterator[BaselineSlice]:
         """What a closed slice holds of measures that had a baseline when it began."""
         groups, measures = list(self.names.ids.groups), list(self.names.ids.measures)
         numbers = window.numbers
@@ -166,7 +166,7 @@ class Recent:
         counts: np.ndarray,
         moments: tuple[float, float],
         ends: tuple[float, float],
-    ) -> Slice:
+    ) -> BaselineSlice:
         version, segment = owner
         group, name = at
         events = int(window.counts[group, 0]) if group < len(window.counts) else 0
@@ -174,24 +174,24 @@ class Recent:
         other = 0 if base_of(name) else other_values(window, at, first.counts is not None, self.names.ids.measures)
         bins = np.flatnonzero(counts)
         packed = bins.astype(np.uint8), np.minimum(counts[bins], 2**32 - 1).astype(np.uint32)
-        return Slice(version, segment, name, *packed, *moments, ends, events, other)
+        return BaselineSlice(version, segment, name, *packed, *moments, ends, events, other)
 
     # --- judging ---
 
-    def judging(self, group: tuple[str, str], measure: str, span: tuple[int, int]) -> Merged | None:
+    def baseline_for(self, group: tuple[str, str], measure: str, span: tuple[int, int]) -> MergedBaseline | None:
         """What judges a span (start, size) of a (version, segment) in place of the first values; None: they do."""
         key, (start, size) = (group[1], measure), span
         history = self.state.histories.get(key)
         if self.plan is None or history is None or (*group, measure) in self.names.baselines.by_version:
             return None
-        first = self.names.baselines.in_force(group, measure, start)
+        first = self.names.baselines.active_at(group, measure, start)
         if first is None or first.pinned:
             return None
         at = (key, start // HOUR, -(-(start + size) // HOUR)) if self.hourly else (key, start, size)
         if at not in self._found:  # of a season nothing matters but the hours that a span covers
             if len(self._found) > 4 * len(self.state.histories):
                 self._found.clear()
-            self._found[at] = history.judging(self.plan, first, start, size)
+            self._found[at] = history.baseline_for(self.plan, first, start, size)
         return self._found[at]
 
     @property
@@ -199,9 +199,9 @@ class Recent:
         """Whether measures are held against the same hours of earlier weeks."""
         return self.plan is not None and self.plan.kind == "hour_of_week"
 
-    def expected(self, key: Key, merged: Merged, scores: F64) -> float:
+    def expected_score(self, key: Key, merged: MergedBaseline, scores: F64) -> float:
         """Mean score of a value by what `judging` found; `scores` (BINS,) are those of each bin."""
-        return self.state.histories[key].expected(merged, scores)
+        return self.state.histories[key].expected_score(merged, scores)
 
     def forget(self, key: Key) -> None:
         """A measure's baseline or edges are no more: neither is its past."""

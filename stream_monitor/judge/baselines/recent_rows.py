@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from stream_monitor.baselines.recent import Plan
+from stream_monitor.baselines.recent import SlicePlan
 from stream_monitor.baselines.recent_rows import SLICE_ROWS, MergedRows, RowsHistory
 from stream_monitor.baselines.sampled_rows import Rows, merge
 from stream_monitor.profiles.measures import JOINT
-from stream_monitor.profiles.names import ALL
+from stream_monitor.profiles.names import ALL_SEGMENTS
 
 BUILT = 2
 """Slices of an hour of the week that are taken in as they come."""
@@ -33,10 +33,10 @@ class RecentRowsState(msgspec.Struct):
     history: RowsHistory = msgspec.field(default_factory=RowsHistory)
 
 
-class RecentRows:
+class RecentRowBaselines:
     """Behaviour around a `RecentRowsState`; it does nothing where no rows come."""
 
-    def __init__(self, state: RecentRowsState, plan: Plan | None) -> None:
+    def __init__(self, state: RecentRowsState, plan: SlicePlan | None) -> None:
         self.state, self.plan = state, plan
 
     def close(self, start: int, sampled: Mapping[int, Sequence[Rows]], groups: Sequence[tuple[str, str]]) -> None:
@@ -46,7 +46,7 @@ class RecentRows:
             rows = {groups[group][0]: merge(parts, most) for group, parts in sorted(sampled.items()) if parts}
             self.state.waiting.append((start, rows))
 
-    def settle(self, settled: Callable[[int], bool], alarmed: Alarmed) -> None:
+    def absorb_due_slices(self, settled: Callable[[int], bool], alarmed: Alarmed) -> None:
         """Take in the slices (by start) that are `settled`, but those that are in alert."""
         waiting, plan = self.state.waiting, self.plan
         if plan is None or not waiting:
@@ -56,19 +56,23 @@ class RecentRows:
             if settled(start):
                 span = start, start + plan.slice
                 built = self._built(plan, start)
-                kept = [part for version, part in rows.items() if not (built and alarmed((version, ALL, JOINT), span))]
+                kept = [
+                    part
+                    for version, part in rows.items()
+                    if not (built and alarmed((version, ALL_SEGMENTS, JOINT), span))
+                ]
                 if kept:
-                    self.state.history.take(plan, start, kept)
+                    self.state.history.add(plan, start, kept)
 
-    def _built(self, plan: Plan, start: int) -> bool:
+    def _built(self, plan: SlicePlan, start: int) -> bool:
         """Whether there is a recent baseline already, which what rings could spoil."""
         if plan.kind == "rolling":
-            return self.state.history.judging(plan, (start + plan.gap, 0)) is not None
-        return self.state.history.taken(plan, start) >= BUILT
+            return self.state.history.baseline_for(plan, (start + plan.gap, 0)) is not None
+        return self.state.history.slice_count(plan, start) >= BUILT
 
-    def judging(self, span: tuple[int, int]) -> MergedRows | None:
+    def baseline_for(self, span: tuple[int, int]) -> MergedRows | None:
         """What judges a window (start, size) in place of the first rows; None: they do."""
-        return None if self.plan is None else self.state.history.judging(self.plan, span)
+        return None if self.plan is None else self.state.history.baseline_for(self.plan, span)
 
     def forget(self) -> None:
         """What was normal is no more."""

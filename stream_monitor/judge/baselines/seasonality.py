@@ -8,7 +8,7 @@ from typing import NamedTuple
 from stream_monitor.baselines.baseline import Baseline, Baselines
 from stream_monitor.baselines.recent import weight_of
 from stream_monitor.config.durations import HOUR
-from stream_monitor.judge.baselines.recent import Recent
+from stream_monitor.judge.baselines.recent import RecentBaselines
 from stream_monitor.types import F64
 
 Of = tuple[tuple[str, str], str]
@@ -37,7 +37,12 @@ class Seasons:
         self._found.clear()
 
     def of(
-        self, at: tuple[int, str], start: int, row: tuple[Of, Baselines], recent: Recent, scores: Callable[[], F64]
+        self,
+        at: tuple[int, str],
+        start: int,
+        row: tuple[Of, Baselines],
+        recent: RecentBaselines,
+        scores: Callable[[], F64],
     ) -> Season:
         """That of a (group, measure) for a pane which begins at `start`."""
         if start // HOUR != self._hour:
@@ -49,29 +54,29 @@ class Seasons:
         return found
 
 
-def _season(row: tuple[Of, Baselines], start: int, recent: Recent, scores: Callable[[], F64]) -> Season:
+def _season(row: tuple[Of, Baselines], start: int, recent: RecentBaselines, scores: Callable[[], F64]) -> Season:
     (group, measure), baselines = row
     if not waits(baselines, group, measure, start):
         return PLAIN
-    merged = recent.judging(group, measure, (start, 1))
+    merged = recent.baseline_for(group, measure, (start, 1))
     if merged is None:
         return UNKNOWN
-    return Season(recent.expected((group[1], measure), merged, scores()), weight_of(merged))
+    return Season(recent.expected_score((group[1], measure), merged, scores()), weight_of(merged))
 
 
 def waits(baselines: Baselines, group: tuple[str, str], measure: str, start: int) -> bool:
     """Whether a measure has a season, or will have one: not where somebody pinned what is normal."""
     if (*group, measure) in baselines.by_version:
         return False
-    first = baselines.in_force(group, measure, start)
+    first = baselines.active_at(group, measure, start)
     return first is not None and not first.pinned
 
 
-def standard(of: Of, start: int, baselines: Baselines, recent: Recent) -> Baseline | None:
+def standard(of: Of, start: int, baselines: Baselines, recent: RecentBaselines) -> Baseline | None:
     """What values of a pane are standardised by; None while there is nothing to go by."""
     group, measure = of
-    first = baselines.in_force(group, measure, start)
+    first = baselines.active_at(group, measure, start)
     if first is None or not recent.hourly or not waits(baselines, group, measure, start):
         return first
-    merged = recent.judging(group, measure, (start, 1))
+    merged = recent.baseline_for(group, measure, (start, 1))
     return None if merged is None else merged.baseline

@@ -40,7 +40,7 @@ def parse_limit(text: str) -> Limit:
     return Limit(match["measure"].strip(), match["statistic"], match["relation"], value, text.strip())
 
 
-def broken(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders: F64 | None) -> float | None:
+def violation(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders: F64 | None) -> float | None:
     """The statistic when it breaks the limit, else None.
 
     A limit on a quantile is decided exactly, by the share of values above it, when its value is a bin border.
@@ -58,7 +58,7 @@ def broken(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders: F
 
 def findings_of(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders: F64 | None) -> list[Finding]:
     """What a window says of a limit: nothing where it is kept."""
-    value = broken(limit, summary, counts, borders)
+    value = violation(limit, summary, counts, borders)
     if value is None:
         return []
     return [

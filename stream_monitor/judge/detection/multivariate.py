@@ -17,14 +17,14 @@ from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.baselines.recent_rows import MergedRows
 from stream_monitor.baselines.sampled_rows import BASELINE_ROWS, ENOUGH, WINDOW_ROWS, Rows, collect, merge, of_cell
 from stream_monitor.config.detection import DetectionSettings
-from stream_monitor.detect.windows.multivariate import TESTS, Matrix, Seen, matrix_of
-from stream_monitor.judge.baselines.recent_rows import RecentRows
-from stream_monitor.judge.detection.window_evaluation import Subject, tolerance
-from stream_monitor.judge.panes.pane import Pane, Placed
+from stream_monitor.detect.windows.multivariate import TESTS, Matrix, RowTestResult, matrix_of
+from stream_monitor.judge.baselines.recent_rows import RecentRowBaselines
+from stream_monitor.judge.detection.window_evaluation import MeasureComparison, tolerance
+from stream_monitor.judge.panes.pane import IndexedPart, Pane
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.bins import BINS
 from stream_monitor.profiles.measures import JOINT
-from stream_monitor.profiles.names import ALL, NEVER
+from stream_monitor.profiles.names import ALL_SEGMENTS, NEVER
 from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.types import I64
 
@@ -52,17 +52,17 @@ class RowsState(msgspec.Struct):
     """By version; "" for all."""
 
 
-def of_pane(parts: Sequence[Placed], admitted: Container[str]) -> dict[int, Rows]:
+def pane_samples(parts: Sequence[IndexedPart], admitted: Container[str]) -> dict[int, Rows]:
     """The samples of a pane by group, of measures with a place."""
     found: dict[int, list[Rows]] = defaultdict(list)
     most: dict[int, int] = {}
     for placed in parts:
-        part, delta, groups = placed.part, placed.part.delta, placed.layout.groups
+        part, delta, groups = placed.part, placed.part.delta, placed.row_index.groups
         if delta.sample is None:
             continue
         for cell, group in enumerate(groups.tolist(), part.first):
             events = int(delta.counts[cell, 0])
-            if group >= 0 and events and delta.segment[cell] == ALL:
+            if group >= 0 and events and delta.segment[cell] == ALL_SEGMENTS:
                 found[group].append(of_cell(delta.sample, cell, events).of(admitted))
                 most[group] = min(most.get(group, WINDOW_ROWS), delta.sample.most[0])
     return {group: merge(rows, most[group]) for group, rows in sorted(found.items())}
@@ -71,7 +71,7 @@ def of_pane(parts: Sequence[Placed], admitted: Container[str]) -> dict[int, Rows
 class Joint:
     """Behaviour around a `RowsState`; it does nothing where no rows come."""
 
-    def __init__(self, state: RowsState, first: int, past: RecentRows) -> None:
+    def __init__(self, state: RowsState, first: int, past: RecentRowBaselines) -> None:
         self.state, self.first, self.past = state, first, past
 
     def fill(self, pane: Pane, end: int) -> None:
@@ -100,7 +100,7 @@ class Joint:
         """Learn anew what is normal, where a reset is about rows or a feature of them; the measures that lost it."""
         state = self.state
         made = [*state.filling, *([state.baseline] if state.baseline is not None else [])]
-        if reset.segment not in (None, ALL):
+        if reset.segment not in (None, ALL_SEGMENTS):
             return frozenset()
         gone = [
             version
@@ -115,9 +115,9 @@ class Joint:
             return frozenset({JOINT}) if made or gone else frozenset()
         return frozenset({JOINT}) if gone else frozenset()
 
-    def subjects(
+    def comparisons(
         self, window: Window, settings: DetectionSettings, groups: Sequence[tuple[str, str]]
-    ) -> Iterator[Subject]:
+    ) -> Iterator[MeasureComparison]:
         """The rows of each version in a window that can be judged, tested; `groups` are the lane's."""
         if not (settings.joint and window.sampled):
             return
@@ -140,7 +140,7 @@ class Joint:
         if self.state.baseline is None or not self.in_force(window.start):
             return None
         first = MergedRows(f"first-{self.first}", self.state.since, self.state.baseline)
-        return self.past.judging((window.start, window.size)) or first
+        return self.past.baseline_for((window.start, window.size)) or first
 
     def _pinned(self, version: str, start: int) -> MergedRows | None:
         """Rows that were pinned for a version, or for all, and in force at `start` (epoch ms)."""
@@ -160,15 +160,15 @@ def _about(reset: ResetRecord, rows: Sequence[Rows]) -> bool:
     return reset.measure in {None, JOINT}.union(*(one.numbers for one in rows), *(one.texts for one in rows))
 
 
-def _tested(group: int, data: Matrix, base: MergedRows, settings: DetectionSettings) -> Subject:
+def _tested(group: int, data: Matrix, base: MergedRows, settings: DetectionSettings) -> MeasureComparison:
     seen = {name: TESTS[name](data, tolerance(settings, name)) for name in settings.joint}
     n, m = int(data.now.sum()), int((~data.now).sum())
     baseline = Baseline(base.name, base.since, m, {}, n=m)
-    subject = Subject(group, JOINT, baseline, _in_one_bin(m), _in_one_bin(n), None)
+    comparison = MeasureComparison(group, JOINT, baseline, _in_one_bin(m), _in_one_bin(n), None)
     for name, one in seen.items():
-        subject.scores[name], subject.p[name] = one.score, one.p
-    subject.evidence = {"baseline": {"n": m}, "now": {"n": n}, "features": _named(list(seen.values()))}
-    return subject
+        comparison.scores[name], comparison.p[name] = one.score, one.p
+    comparison.evidence = {"baseline": {"n": m}, "now": {"n": n}, "features": _named(list(seen.values()))}
+    return comparison
 
 
 def _in_one_bin(n: int) -> I64:
@@ -178,6 +178,6 @@ def _in_one_bin(n: int) -> I64:
     return counts
 
 
-def _named(seen: Sequence[Seen]) -> list[dict[str, str | float]]:
+def _named(seen: Sequence[RowTestResult]) -> list[dict[str, str | float]]:
     worst = [told for one in seen for told in one.worst]
     return [{"name": told.name, "part": round(told.part, 6), "auc": round(told.auc, 6)} for told in worst]

@@ -10,17 +10,17 @@ from typing import Any, Literal
 import numpy as np
 
 from stream_monitor.baselines.baseline import Baseline, Baselines, category_counts
-from stream_monitor.baselines.recent import Merged
+from stream_monitor.baselines.recent import MergedBaseline
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.detect.windows.binned import Compared
-from stream_monitor.detect.windows.overdispersion import Dispersion, Key, Lesson, Told
+from stream_monitor.detect.windows.overdispersion import Dispersion, DispersionSample, DispersionUpdate, Key
 from stream_monitor.detect.windows.shares import share
 from stream_monitor.detect.windows.tests import ON_WIDTHS, TESTS, TOLERANCE, discoveries
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.baselines.recent import other_values
 from stream_monitor.judge.detection.evidence import categorical_evidence, direction_of, numeric_evidence
 from stream_monitor.judge.panes.windows import Window
-from stream_monitor.profiles.bins import BINS, Edges
+from stream_monitor.profiles.bins import BINS, BinEdges
 from stream_monitor.profiles.measures import base_of
 from stream_monitor.types import F64, I64
 
@@ -36,7 +36,7 @@ QUALITY_TESTS = ("missing", "new_categories", "type_change")
 
 
 @dataclass(slots=True)
-class Subject:
+class MeasureComparison:
     """One measure of one group in one window, with its baseline."""
 
     group: int
@@ -82,63 +82,69 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class Bench:
+class EvaluationContext:
     """What a lane lends to judge a window: its names, baselines and edges."""
 
     groups: Sequence[tuple[str, str]]
     measures: Sequence[str]
     baselines: Baselines
-    edges: Mapping[str, Edges]
-    recent: Callable[[tuple[str, str], str, tuple[int, int]], Merged | None]
+    edges: Mapping[str, BinEdges]
+    recent: Callable[[tuple[str, str], str, tuple[int, int]], MergedBaseline | None]
     """What judges a span (start, size) of a (version, segment) and measure in place of its first values."""
 
 
-def subjects_of(window: Window, bench: Bench, minimum: int) -> list[Subject]:
+def comparisons_of(window: Window, context: EvaluationContext, minimum: int) -> list[MeasureComparison]:
     """The measures of a window that can be judged: a baseline in force at its start, and enough values."""
-    found: list[Subject] = []
+    found: list[MeasureComparison] = []
     judged = np.argwhere(window.numbers.n >= minimum).tolist() if window.numbers.n.size else []
     for group, measure in judged:
-        name = bench.measures[measure]
-        baseline = bench.baselines.in_force(bench.groups[group], name, window.start)
-        if baseline is not None and baseline.counts is not None and name in bench.edges:
-            borders, now = bench.edges[name].borders, window.numbers.counts[group, measure]
+        name = context.measures[measure]
+        baseline = context.baselines.active_at(context.groups[group], name, window.start)
+        if baseline is not None and baseline.counts is not None and name in context.edges:
+            borders, now = context.edges[name].edges, window.numbers.counts[group, measure]
             ends = float(window.numbers.low[group, measure]), float(window.numbers.high[group, measure])
-            subject = Subject(group, name, baseline, baseline.counts, now, borders, ends=ends)
-            found.append(by_recent(subject, bench, (window.start, window.size)))
+            comparison = MeasureComparison(group, name, baseline, baseline.counts, now, borders, ends=ends)
+            found.append(by_recent(comparison, context, (window.start, window.size)))
     for (group, name), (n, counts) in sorted(window.categories.items()):
-        baseline = bench.baselines.in_force(bench.groups[group], name, window.start)
+        baseline = context.baselines.active_at(context.groups[group], name, window.start)
         if n >= minimum and baseline is not None and baseline.categories is not None:
             base, now = category_counts(baseline, counts, n)
-            subject = Subject(group, name, baseline, base, now, None, counts)
-            found.append(by_recent(subject, bench, (window.start, window.size)))
+            comparison = MeasureComparison(group, name, baseline, base, now, None, counts)
+            found.append(by_recent(comparison, context, (window.start, window.size)))
     return found
 
 
-def by_recent(subject: Subject, bench: Bench, span: tuple[int, int]) -> Subject:
+def by_recent(comparison: MeasureComparison, context: EvaluationContext, span: tuple[int, int]) -> MeasureComparison:
     """The same of a span (start, size), held against a recent baseline where there is one."""
-    merged = bench.recent(bench.groups[subject.group], subject.measure, span)
+    merged = context.recent(context.groups[comparison.group], comparison.measure, span)
     if merged is not None:
-        subject.baseline, subject.base, subject.recent = merged.baseline, merged.counts, True
-        subject.now = np.bincount(merged.to, subject.now, BINS).astype(np.int64)
-    return subject
+        comparison.baseline, comparison.base, comparison.recent = merged.baseline, merged.counts, True
+        comparison.now = np.bincount(merged.to, comparison.now, BINS).astype(np.int64)
+    return comparison
 
 
-def lesson_of(subjects: Sequence[Subject], verdicts: Sequence[Verdict], dispersion: Dispersion) -> Lesson | None:
+def dispersion_update(
+    comparisons: Sequence[MeasureComparison], verdicts: Sequence[Verdict], dispersion: Dispersion
+) -> DispersionUpdate | None:
     """What a judged window tells of how much windows scatter: of values, and of the shares of quality tests."""
     rejected = {(v.group, v.measure, v.kind) for v in verdicts if v.findings}
     rows: list[tuple[Key, I64, I64, bool, bool]] = []
-    for subject in subjects:
-        if subject.evidence is not None:  # it has no values of its own
+    for comparison in comparisons:
+        if comparison.evidence is not None:  # it has no values of its own
             continue
-        at = subject.group, subject.measure
-        rows.append(((*at, ""), subject.base, subject.now, subject.recent, (*at, "drift") in rejected))
-        for test, (had, of, hits, n) in subject.shares.items():
+        at = comparison.group, comparison.measure
+        rows.append(((*at, ""), comparison.base, comparison.now, comparison.recent, (*at, "drift") in rejected))
+        for test, (had, of, hits, n) in comparison.shares.items():
             if hits or (*at, test) in dispersion.rows:
-                rows.append(((*at, test), _two(had, of), _two(hits, n), subject.recent, (*at, "quality") in rejected))
+                rows.append(
+                    ((*at, test), _two(had, of), _two(hits, n), comparison.recent, (*at, "quality") in rejected)
+                )
     if not rows:
         return None
     keys, base, counts, moving, hit = zip(*rows, strict=True)
-    return Lesson(dispersion, keys, Told(np.stack(base), np.stack(counts), np.array(moving), np.array(hit)))
+    return DispersionUpdate(
+        dispersion, keys, DispersionSample(np.stack(base), np.stack(counts), np.array(moving), np.array(hit))
+    )
 
 
 def _two(hits: int, n: int) -> I64:
@@ -148,11 +154,11 @@ def _two(hits: int, n: int) -> I64:
 
 
 @dataclass(slots=True)
-class Trial:
+class WindowEvaluation:
     """A window to be judged: the measures that can be, and what the lane knows of them."""
 
-    subjects: list[Subject]
-    rows: list[Subject]
+    comparisons: list[MeasureComparison]
+    rows: list[MeasureComparison]
     """Rows together, which are tested already."""
     window: Window
     dispersion: Dispersion
@@ -160,43 +166,45 @@ class Trial:
     """Numbers of numeric measures where its events are known: only then can values be missing."""
 
     @property
-    def judged(self) -> list[Subject]:
+    def judged(self) -> list[MeasureComparison]:
         """All that there is to judge, when it was tested."""
-        return [*self.subjects, *self.rows]
+        return [*self.comparisons, *self.rows]
 
 
-def run_tests(trials: Sequence[Trial], settings: DetectionSettings) -> None:
+def run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) -> None:
     """Run the tests of the settings on all windows at once; scores and p-values go into the subjects.
 
     A row of counts is tested by itself: which others come with it does not show.
     """
-    shares: dict[str, list[tuple[Subject, Shares, float]]] = defaultdict(list)
-    for trial in trials:
-        keys: list[Key] = [(subject.group, subject.measure, "") for subject in trial.subjects]
-        for subject in trial.subjects:
-            subject.shares = dict(_shares_of(trial.window, subject, trial.numbers))
-            keys += [(subject.group, subject.measure, test) for test in subject.shares]
-        factors = iter(trial.dispersion.factors(keys).tolist())
-        for subject in trial.subjects:
-            subject.factor = next(factors)
-        for subject in trial.subjects:
-            for test, counted in subject.shares.items():
-                shares[test].append((subject, counted, next(factors)))
-    subjects = [subject for trial in trials for subject in trial.subjects]
+    shares: dict[str, list[tuple[MeasureComparison, Shares, float]]] = defaultdict(list)
+    for evaluation in trials:
+        keys: list[Key] = [(comparison.group, comparison.measure, "") for comparison in evaluation.comparisons]
+        for comparison in evaluation.comparisons:
+            comparison.shares = dict(_shares_of(evaluation.window, comparison, evaluation.numbers))
+            keys += [(comparison.group, comparison.measure, test) for test in comparison.shares]
+        factors = iter(evaluation.dispersion.factors(keys).tolist())
+        for comparison in evaluation.comparisons:
+            comparison.factor = next(factors)
+        for comparison in evaluation.comparisons:
+            for test, counted in comparison.shares.items():
+                shares[test].append((comparison, counted, next(factors)))
+    comparisons = [comparison for evaluation in trials for comparison in evaluation.comparisons]
     for names, wanted in ((settings.numeric, True), (settings.categorical, False)):
-        chosen = [s for s in subjects if (s.borders is not None) == wanted]
+        chosen = [s for s in comparisons if (s.borders is not None) == wanted]
         for start in range(0, len(chosen), ROWS):
             _measure_distances(chosen[start : start + ROWS], names, settings)
     for test, rows in shares.items():
         _measure_shares(test, rows, settings)
 
 
-def _measure_distances(subjects: Sequence[Subject], names: Sequence[str], settings: DetectionSettings) -> None:
+def _measure_distances(
+    comparisons: Sequence[MeasureComparison], names: Sequence[str], settings: DetectionSettings
+) -> None:
     """Of measures whose windows scatter more the p-values are those of as many fewer values."""
-    base, now = (np.stack([getattr(s, name) for s in subjects]) for name in ("base", "now"))
+    base, now = (np.stack([getattr(s, name) for s in comparisons]) for name in ("base", "now"))
     wide = not ON_WIDTHS.isdisjoint(names)
-    widths = np.stack([s.widths for s in subjects]) if wide else np.broadcast_to(0.0, base.shape)
-    factor = np.array([[s.factor] for s in subjects])
+    widths = np.stack([s.widths for s in comparisons]) if wide else np.broadcast_to(0.0, base.shape)
+    factor = np.array([[s.factor] for s in comparisons])
     more = np.flatnonzero(factor > 1)
     fewer = Compared(base[more] / factor[more], now[more] / factor[more], widths[more])
     for name in names:
@@ -204,17 +212,19 @@ def _measure_distances(subjects: Sequence[Subject], names: Sequence[str], settin
         p_values = tested.p
         if len(more):
             p_values[more] = TESTS[name](fewer, tolerance(settings, name)).p
-        for subject, score, p in zip(subjects, tested.score.tolist(), p_values.tolist(), strict=True):
-            subject.scores[name], subject.p[name] = score, p
+        for comparison, score, p in zip(comparisons, tested.score.tolist(), p_values.tolist(), strict=True):
+            comparison.scores[name], comparison.p[name] = score, p
 
 
-def _measure_shares(test: str, rows: Sequence[tuple[Subject, Shares, float]], settings: DetectionSettings) -> None:
+def _measure_shares(
+    test: str, rows: Sequence[tuple[MeasureComparison, Shares, float]], settings: DetectionSettings
+) -> None:
     a, m, b, n = np.array([counted for _, counted, _ in rows]).T
     factors = np.array([factor for *_, factor in rows])
     p_values = share((a / factors, m / factors), (b / factors, n / factors), tolerance(settings, test)).p
     scores = b / np.maximum(n, 1) - a / np.maximum(m, 1)
-    for (subject, *_), score, p in zip(rows, scores.tolist(), p_values.tolist(), strict=True):
-        subject.scores[test], subject.p[test] = score, p
+    for (comparison, *_), score, p in zip(rows, scores.tolist(), p_values.tolist(), strict=True):
+        comparison.scores[test], comparison.p[test] = score, p
 
 
 def tolerance(settings: DetectionSettings, test: str) -> float:
@@ -222,29 +232,31 @@ def tolerance(settings: DetectionSettings, test: str) -> float:
     return settings.tolerance.get(test, TOLERANCE[test])
 
 
-def _shares_of(window: Window, subject: Subject, numbers: Numbered) -> Iterator[tuple[str, Shares]]:
-    baseline, n = subject.baseline, int(subject.now.sum())
+def _shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered) -> Iterator[tuple[str, Shares]]:
+    baseline, n = comparison.baseline, int(comparison.now.sum())
     values = sum(baseline.kinds.values())
-    if subject.categories is not None and not baseline.rest:
-        yield "new_categories", (int(subject.base[BINS - 1]), max(values, 1), int(subject.now[BINS - 1]), n)
-    if numbers is None or base_of(subject.measure) or subject.group >= len(window.counts):
+    if comparison.categories is not None and not baseline.rest:
+        yield "new_categories", (int(comparison.base[BINS - 1]), max(values, 1), int(comparison.now[BINS - 1]), n)
+    if numbers is None or base_of(comparison.measure) or comparison.group >= len(window.counts):
         return
-    at = subject.group, subject.measure
+    at = comparison.group, comparison.measure
     events, others = (
-        int(window.counts[subject.group, 0]),
-        other_values(window, at, subject.borders is not None, numbers),
+        int(window.counts[comparison.group, 0]),
+        other_values(window, at, comparison.borders is not None, numbers),
     )
     yield "missing", (baseline.events - values, baseline.events, events - n - others, events)
     yield "type_change", (values - baseline.n, max(values, 1), others, n + others)
 
 
-def control(subjects: Sequence[Subject], settings: DetectionSettings, level: float) -> list[Verdict]:
+def control_false_discoveries(
+    comparisons: Sequence[MeasureComparison], settings: DetectionSettings, level: float
+) -> list[Verdict]:
     """Benjamini-Hochberg over a window's measures; a measure's p is its tests' smallest, times their number."""
-    families: dict[Kind, list[tuple[Subject, list[str]]]] = defaultdict(list)
-    for subject in subjects:
-        for kind, names in _by_kind(subject).items():
-            families[kind].append((subject, names))
-    everything = [(kind, subject, names) for kind, family in families.items() for subject, names in family]
+    families: dict[Kind, list[tuple[MeasureComparison, list[str]]]] = defaultdict(list)
+    for comparison in comparisons:
+        for kind, names in _by_kind(comparison).items():
+            families[kind].append((comparison, names))
+    everything = [(kind, comparison, names) for kind, family in families.items() for comparison, names in family]
     p = np.array([min(s.p[name] for name in names) * len(names) for _, s, names in everything])
     rejected = discoveries(p, level)
     return [
@@ -253,35 +265,39 @@ def control(subjects: Sequence[Subject], settings: DetectionSettings, level: flo
     ]
 
 
-def _by_kind(subject: Subject) -> dict[Kind, list[str]]:
+def _by_kind(comparison: MeasureComparison) -> dict[Kind, list[str]]:
     kinds: dict[Kind, list[str]] = {}
-    for name in subject.p:
+    for name in comparison.p:
         kinds.setdefault("quality" if name in QUALITY_TESTS else "drift", []).append(name)
     return kinds
 
 
-def _evidence(subject: Subject) -> dict[str, Any]:
-    if subject.evidence is not None:
-        return subject.evidence
-    if subject.borders is not None:
-        return numeric_evidence(subject.baseline, subject.base, subject.now, subject.borders, subject.ends)
-    return categorical_evidence(subject.baseline, subject.categories or {}, int(subject.now.sum()))
+def _evidence(comparison: MeasureComparison) -> dict[str, Any]:
+    if comparison.evidence is not None:
+        return comparison.evidence
+    if comparison.borders is not None:
+        return numeric_evidence(
+            comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.ends
+        )
+    return categorical_evidence(comparison.baseline, comparison.categories or {}, int(comparison.now.sum()))
 
 
-def _findings(subject: Subject, names: Sequence[str], settings: DetectionSettings, level: float) -> list[Finding]:
+def _findings(
+    comparison: MeasureComparison, names: Sequence[str], settings: DetectionSettings, level: float
+) -> list[Finding]:
     """The tests of a rejected measure that found it by themselves, strongest first."""
-    found = sorted((subject.p[name], name) for name in names)
+    found = sorted((comparison.p[name], name) for name in names)
     limit = max(level, found[0][0])
-    evidence = _evidence(subject)
-    direction = direction_of(subject.base, subject.now) if subject.borders is not None else "changed"
+    evidence = _evidence(comparison)
+    direction = direction_of(comparison.base, comparison.now) if comparison.borders is not None else "changed"
     findings: list[Finding] = []
     for p, name in found:
         if p <= limit:
-            way = direction if name not in QUALITY_TESTS else ("up" if subject.scores[name] > 0 else "down")
+            way = direction if name not in QUALITY_TESTS else ("up" if comparison.scores[name] > 0 else "down")
             findings.append(
                 Finding(
                     detector=name,
-                    score=subject.scores[name],
+                    score=comparison.scores[name],
                     threshold=tolerance(settings, name),
                     p_value=p,
                     direction=way,

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from stream_monitor.profiles.names import ALL, END, NEVER
+from stream_monitor.profiles.names import ALL_SEGMENTS, END, NEVER
 from stream_monitor.profiles.records import PerformanceDelta
 
 GroupKey = tuple[str, str]
 
 
-class Outcomes(msgspec.Struct):
+class OutcomeSums(msgspec.Struct):
     """Of one (version, segment) in one window: n and sum of each measure, and pairs of answer and label."""
 
     count: int = 0
@@ -26,7 +26,7 @@ class Outcomes(msgspec.Struct):
     sums: dict[str, tuple[int, float]] = {}
     pairs: dict[tuple[str, str], int] = {}
 
-    def add(self, other: Outcomes, sign: int = 1) -> None:
+    def add(self, other: OutcomeSums, sign: int = 1) -> None:
         """Add counts and sums of others, or take them away; pairs are left."""
         self.count += sign * other.count
         self.labelled += sign * other.labelled
@@ -42,13 +42,13 @@ class PerformanceWindow(msgspec.Struct):
     start: int
     due: int = 0
     changed: bool = False
-    groups: dict[GroupKey, Outcomes] = {}
+    groups: dict[GroupKey, OutcomeSums] = {}
 
-    def total(self) -> Outcomes:
+    def total(self) -> OutcomeSums:
         """Of all versions."""
-        found = Outcomes()
+        found = OutcomeSums()
         for (_, segment), outcomes in self.groups.items():
-            if segment == ALL:
+            if segment == ALL_SEGMENTS:
                 found.add(outcomes)
         return found
 
@@ -70,11 +70,11 @@ class Performance(msgspec.Struct):
     windows: dict[tuple[int, int], PerformanceWindow] = {}
     final_until: dict[int, int] = {}
     """By size: windows that end at or before this are final and gone."""
-    wake: int = NEVER
+    next_due: int = msgspec.field(name="wake", default=NEVER)
     """No revision but a last one is due before the label watermark passes this."""
-    wake_last: int = NEVER
+    next_final_due: int = msgspec.field(name="wake_last", default=NEVER)
     """No last revision is due before all have passed this."""
-    all_of: Outcomes | None = None
+    all_of: OutcomeSums | None = None
     """Of the windows of the smallest size; None until it is asked for."""
 
     def count(self, key: GroupKey, at: int, predictions: int) -> None:
@@ -82,25 +82,30 @@ class Performance(msgspec.Struct):
         for size in self.sizes:
             window = self._window(size, at)
             if window is not None:
-                outcomes = window.groups.setdefault(key, Outcomes())
+                outcomes = window.groups.setdefault(key, OutcomeSums())
                 outcomes.count += predictions
                 window.changed = True
-                if self.all_of is not None and size == min(self.sizes) and key[1] == ALL:
+                if self.all_of is not None and size == min(self.sizes) and key[1] == ALL_SEGMENTS:
                     self.all_of.count += predictions
 
     def feed(self, delta: PerformanceDelta) -> int:
         """Merge a delta; returns how many labels came for windows that are final."""
         lost = 0
-        touched: list[list[Outcomes]] = []
+        touched: list[list[OutcomeSums]] = []
         for cell in range(len(delta.version)):
             outcomes = []
             for size in self.sizes:
                 window = self._window(size, int(delta.window[cell]))
                 if window is not None:
                     window.changed = True
-                    outcomes.append(window.groups.setdefault((delta.version[cell], delta.segment[cell]), Outcomes()))
+                    outcomes.append(window.groups.setdefault((delta.version[cell], delta.segment[cell]), OutcomeSums()))
             lost += 0 if outcomes else int(delta.labelled[cell])
-            if outcomes and self.all_of is not None and delta.segment[cell] == ALL and self._keeps(delta.window[cell]):
+            if (
+                outcomes
+                and self.all_of is not None
+                and delta.segment[cell] == ALL_SEGMENTS
+                and self._keeps(delta.window[cell])
+            ):
                 outcomes.append(self.all_of)
             for outcome in outcomes:
                 outcome.labelled += int(delta.labelled[cell])
@@ -118,12 +123,12 @@ class Performance(msgspec.Struct):
         window = self.windows.get((size, start))
         if window is None:
             window = self.windows[size, start] = PerformanceWindow(size, start)
-            self.wake = min(self.wake, start + size + self.lags[0])
-            self.wake_last = min(self.wake_last, start + size + self.lags[-1])
+            self.next_due = min(self.next_due, start + size + self.lags[0])
+            self.next_final_due = min(self.next_final_due, start + size + self.lags[-1])
         return window
 
     @staticmethod
-    def _add_sums(delta: PerformanceDelta, touched: list[list[Outcomes]]) -> None:
+    def _add_sums(delta: PerformanceDelta, touched: list[list[OutcomeSums]]) -> None:
         rows = zip(delta.cell.tolist(), delta.name.tolist(), delta.n.tolist(), delta.total.tolist(), strict=True)
         for cell, name, n, total in rows:
             for outcome in touched[cell]:
@@ -131,7 +136,7 @@ class Performance(msgspec.Struct):
                 outcome.sums[delta.names[name]] = had_n + n, had + total
 
     @staticmethod
-    def _add_pairs(delta: PerformanceDelta, touched: list[list[Outcomes]]) -> None:
+    def _add_pairs(delta: PerformanceDelta, touched: list[list[OutcomeSums]]) -> None:
         rows = zip(delta.pair_cell.tolist(), delta.pair.tolist(), delta.pair_n.tolist(), strict=True)
         for cell, pair, n in rows:
             for outcome in touched[cell]:
@@ -151,14 +156,14 @@ class Performance(msgspec.Struct):
         size = min(self.sizes)
         return (size, int(at) - int(at) % size) in self.windows
 
-    def waiting(self, closed: int) -> Outcomes:
+    def waiting(self, closed: int) -> OutcomeSums:
         """All predictions of windows that ended by `closed` and are not final yet, and what is known of their labels.
 
         Of windows of the smallest size, which are added up as they change: there may be thousands.
         """
-        size, found = min(self.sizes), Outcomes()
+        size, found = min(self.sizes), OutcomeSums()
         if self.all_of is None:
-            self.all_of = Outcomes()
+            self.all_of = OutcomeSums()
             for (of, _), window in self.windows.items():
                 if of == size:
                     self.all_of.add(window.total())
@@ -170,7 +175,7 @@ class Performance(msgspec.Struct):
 
     def due(self, labels: int, feedback: int) -> bool:
         """Whether a revision may have come due at these watermarks."""
-        return labels >= self.wake or min(labels, feedback) >= self.wake_last
+        return labels >= self.next_due or min(labels, feedback) >= self.next_final_due
 
     def _advance(self, labels: int, all_of: int) -> Iterator[Revised]:
         last = len(self.lags) - 1
@@ -190,8 +195,8 @@ class Performance(msgspec.Struct):
                     self.all_of.add(window.total(), -1)
                 del self.windows[key]
         ends = [(w.start + w.size, w.due) for w in self.windows.values()]
-        self.wake = min((end + self.lags[due] for end, due in ends if due < last), default=END)
-        self.wake_last = min((end + self.lags[-1] for end, _ in ends), default=END)
+        self.next_due = min((end + self.lags[due] for end, due in ends if due < last), default=END)
+        self.next_final_due = min((end + self.lags[-1] for end, _ in ends), default=END)
         self.rest(all_of)
 
     def rest(self, watermark: int) -> None:

@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 
 from stream_monitor.events.contracts import MeasureSummary, Metric
-from stream_monitor.judge.detection.window_evaluation import Subject
-from stream_monitor.judge.metrics.performance import Outcomes, Revised
+from stream_monitor.judge.detection.window_evaluation import MeasureComparison
+from stream_monitor.judge.metrics.performance import OutcomeSums, Revised
 from stream_monitor.judge.panes.windows import AFTER_IDLE, DUPLICATES, LATE, Window
-from stream_monitor.judge.timelines.timeline import Lane
+from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.integers import are_whole, whole
 from stream_monitor.profiles.measures import JOINT, base_of, group_of, kind_of
 from stream_monitor.profiles.numeric_table import quantiles
@@ -24,27 +24,29 @@ CUTS = (0.5, 0.95, 0.99)
 MEASURES_A_RECORD = 400
 
 
-def of_window(lane: Lane, window: Window, subjects: Sequence[Subject], final: bool) -> Iterator[Metric]:
+def window_metrics(
+    timeline: Timeline, window: Window, comparisons: Sequence[MeasureComparison], final: bool
+) -> Iterator[Metric]:
     """The metrics of a window of traffic or observations, one a group that has anything to tell."""
-    scores = {(s.group, s.measure): s for s in subjects}
-    for group, (version, segment) in enumerate(lane.state.ids.groups):
+    scores = {(s.group, s.measure): s for s in comparisons}
+    for group, (version, segment) in enumerate(timeline.state.ids.groups):
         if group >= len(window.counts):
             break
-        summaries = _whole(lane, summarise(lane, window, group, scores))
+        summaries = _whole(timeline, summarise(timeline, window, group, scores))
         counts = window.counts[group].tolist()
         if not any(counts) and not summaries:
             continue
-        names, usual = sorted(summaries), _baseline_of(subjects, group)
+        names, usual = sorted(summaries), _baseline_of(comparisons, group)
         parts = max(1, math.ceil(len(names) / MEASURES_A_RECORD))
         for part in range(parts):
             chosen = names[part * MEASURES_A_RECORD : (part + 1) * MEASURES_A_RECORD]
             yield Metric(
-                model=lane.rules.model,
+                model=timeline.rules.model,
                 version=version,
                 segment=segment,
                 window_start=window.start,
                 window_end=window.end,
-                kind="traffic" if lane.state.name == "input" else "observation",
+                kind="traffic" if timeline.state.name == "input" else "observation",
                 revision=0,
                 final=final,
                 count=counts[0],
@@ -58,50 +60,50 @@ def of_window(lane: Lane, window: Window, subjects: Sequence[Subject], final: bo
             )
 
 
-def _whole(lane: Lane, summaries: dict[str, MeasureSummary]) -> dict[str, MeasureSummary]:
+def _whole(timeline: Timeline, summaries: dict[str, MeasureSummary]) -> dict[str, MeasureSummary]:
     """Quantiles of whole numbers as whole numbers: they are interpolated, which limits go by."""
     for name, summary in summaries.items():
-        edges = lane.state.edges.get(name)
+        edges = timeline.state.edges.get(name)
         if edges is None or summary.p50 is None or summary.min is None or summary.max is None:
             continue
-        if are_whole(edges.borders, (summary.min, summary.max)):
+        if are_whole(edges.edges, (summary.min, summary.max)):
             told = (summary.p50, summary.p95, summary.p99)
             summary.p50, summary.p95, summary.p99 = (None if x is None else whole(x) for x in told)
     return summaries
 
 
-def _baseline_of(subjects: Sequence[Subject], group: int) -> str | None:
+def _baseline_of(comparisons: Sequence[MeasureComparison], group: int) -> str | None:
     """The name of the baseline that judged most measures of a group."""
-    names = Counter(s.baseline.name for s in subjects if s.group == group)
+    names = Counter(s.baseline.name for s in comparisons if s.group == group)
     return min(names, key=lambda name: (-names[name], name)) if names else None
 
 
-def _told(summary: MeasureSummary, subject: Subject | None, usual: str | None) -> MeasureSummary:
+def _told(summary: MeasureSummary, comparison: MeasureComparison | None, usual: str | None) -> MeasureSummary:
     """With the baseline's name where it is not that of most measures."""
-    if subject is not None and subject.baseline.name != usual:
-        summary.baseline = subject.baseline.name
+    if comparison is not None and comparison.baseline.name != usual:
+        summary.baseline = comparison.baseline.name
     return summary
 
 
 def summarise(
-    lane: Lane, window: Window, group: int, scores: Mapping[tuple[int, str], Subject]
+    timeline: Timeline, window: Window, group: int, scores: Mapping[tuple[int, str], MeasureComparison]
 ) -> dict[str, MeasureSummary]:
     """Summaries of all measures of a group."""
     found: dict[str, MeasureSummary] = {}
-    names = list(lane.state.ids.measures)
+    names = list(timeline.state.ids.measures)
     table = window.numbers
     if group < table.n.shape[0]:
         for measure in np.flatnonzero(table.n[group]).tolist():
-            found[names[measure]] = _numeric(lane, window, group, measure)
+            found[names[measure]] = _numeric(timeline, window, group, measure)
     for (of, name), (n, counts) in window.categories.items():
         if of == group:
-            summary = found.setdefault(name, MeasureSummary(group=group_of(lane.state.name, name), n=0))
+            summary = found.setdefault(name, MeasureSummary(group=group_of(timeline.state.name, name), n=0))
             summary.n += n
             summary.top = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP])
     for name, summary in found.items():
-        subject = scores.get((group, name))
-        summary.tests = subject.scores if subject is not None else None
-        if lane.state.name == "input" and base_of(name) is None:
+        comparison = scores.get((group, name))
+        summary.tests = comparison.scores if comparison is not None else None
+        if timeline.state.name == "input" and base_of(name) is None:
             others = window.categories.get((group, kind_of(name)), (0, {}))[0]
             summary.missing = int(window.counts[group, 0]) - summary.n - others
     if (rows := scores.get((group, JOINT))) is not None:
@@ -109,13 +111,13 @@ def summarise(
     return found
 
 
-def _numeric(lane: Lane, window: Window, group: int, measure: int) -> MeasureSummary:
-    table, name = window.numbers, list(lane.state.ids.measures)[measure]
+def _numeric(timeline: Timeline, window: Window, group: int, measure: int) -> MeasureSummary:
+    table, name = window.numbers, list(timeline.state.ids.measures)[measure]
     at = group, measure
     n, mean = int(table.n[at]), float(table.mean[at])
     low, high = float(table.low[at]), float(table.high[at])
     summary = MeasureSummary(
-        group=group_of(lane.state.name, name),
+        group=group_of(timeline.state.name, name),
         n=n,
         mean=mean,
         std=math.sqrt(float(table.m2[at]) / n) if low < high else 0.0,
@@ -124,10 +126,10 @@ def _numeric(lane: Lane, window: Window, group: int, measure: int) -> MeasureSum
         sum=mean * n,
     )
     summary.approximate = True if measure in window.approximate else None
-    edges = lane.state.edges.get(name)
+    edges = timeline.state.edges.get(name)
     values = window.values.get(at)
     if edges is not None:
-        summary.p50, summary.p95, summary.p99 = quantiles(table.counts[at], edges.borders, CUTS, (low, high))
+        summary.p50, summary.p95, summary.p99 = quantiles(table.counts[at], edges.edges, CUTS, (low, high))
     elif values is not None:
         summary.p50, summary.p95, summary.p99 = _exact(np.concatenate(values))
     return summary
@@ -137,7 +139,7 @@ def _exact(values: F64) -> list[float]:
     return [float(x) for x in np.quantile(values, CUTS, method="inverted_cdf")]
 
 
-def of_performance(model: str, revised: Revised) -> Iterator[Metric]:
+def performance_metrics(model: str, revised: Revised) -> Iterator[Metric]:
     """The metrics of one revision of a performance window."""
     window = revised.window
     for (version, segment), outcomes in sorted(window.groups.items()):
@@ -168,7 +170,7 @@ def of_performance(model: str, revised: Revised) -> Iterator[Metric]:
             )
 
 
-def accuracy_of(outcomes: Outcomes) -> float | None:
+def accuracy_of(outcomes: OutcomeSums) -> float | None:
     """Share of labelled answers that were right; None where nothing was classified."""
     n, wrong = outcomes.sums.get("error", (0, 0.0))
     return 1 - wrong / n if n else None

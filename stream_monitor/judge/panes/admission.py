@@ -12,13 +12,13 @@ import numpy as np
 
 from stream_monitor.config.settings import CapSettings
 from stream_monitor.judge.panes.open_panes import some_categories, some_numbers
-from stream_monitor.judge.panes.pane import Ids, Part, Places
+from stream_monitor.judge.panes.pane import IdRegistry, PanePart, RowIndexCache
 from stream_monitor.profiles.delta import CategoricalRows, NumericRows
-from stream_monitor.profiles.names import ALL, OTHER
+from stream_monitor.profiles.names import ALL_SEGMENTS, OTHER
 from stream_monitor.types import I64, Bool
 
 
-def admit_groups(parts: Iterable[Part], ids: Ids, caps: CapSettings) -> None:
+def admit_groups(parts: Iterable[PanePart], ids: IdRegistry, caps: CapSettings) -> None:
     """Give places to new (version, segment) pairs; a version without one is counted under `__other__`."""
     new: dict[tuple[str, str], int] = {}
     for part in parts:
@@ -34,21 +34,21 @@ def admit_groups(parts: Iterable[Part], ids: Ids, caps: CapSettings) -> None:
         if (known or len(versions) < caps.versions) and len(ids.groups) < caps.segments:
             ids.group(version, segment)
             versions.add(version)
-        elif segment == ALL:
-            ids.group(OTHER, ALL)
+        elif segment == ALL_SEGMENTS:
+            ids.group(OTHER, ALL_SEGMENTS)
 
 
-def groups_of(part: Part, ids: Ids) -> I64:
+def groups_of(part: PanePart, ids: IdRegistry) -> I64:
     """The group of each cell of a part: `__other__` for a version without a place, -1 for such a segment."""
-    known, other = ids.groups, ids.groups.get((OTHER, ALL), -1)
+    known, other = ids.groups, ids.groups.get((OTHER, ALL_SEGMENTS), -1)
     versions, segments = part.delta.version, part.delta.segment
     return np.array([
-        known.get((versions[c], segments[c]), other if segments[c] == ALL else -1)
+        known.get((versions[c], segments[c]), other if segments[c] == ALL_SEGMENTS else -1)
         for c in range(part.first, part.last)
     ], np.int64)  # fmt: skip
 
 
-def admit_measures(parts: Sequence[Part], places: Places, cap: int) -> list[Part]:
+def admit_measures(parts: Sequence[PanePart], places: RowIndexCache, cap: int) -> list[PanePart]:
     """Give places to new measures, by name; parts without the rows of those that have none."""
     ids, new = places.ids, dict[str, int]()
     for part in parts:
@@ -63,7 +63,7 @@ def admit_measures(parts: Sequence[Part], places: Places, cap: int) -> list[Part
     return [_without(part, ids) for part in parts] if new.keys() - ids.names.keys() else list(parts)
 
 
-def _count_new(rows: NumericRows | CategoricalRows, part: Part, ids: Ids, new: dict[str, int]) -> None:
+def _count_new(rows: NumericRows | CategoricalRows, part: PanePart, ids: IdRegistry, new: dict[str, int]) -> None:
     fresh = [at for at, name in enumerate(rows.names) if name not in ids.names]
     if not fresh:
         return
@@ -75,13 +75,15 @@ def _count_new(rows: NumericRows | CategoricalRows, part: Part, ids: Ids, new: d
             new[rows.names[at]] = new.get(rows.names[at], 0) + int(totals[at])
 
 
-def _without(part: Part, ids: Ids) -> Part:
+def _without(part: PanePart, ids: IdRegistry) -> PanePart:
     numeric, categorical = part.delta.numeric, part.delta.categorical
     numeric = some_numbers(numeric, _kept(numeric, ids))
     categorical = some_categories(categorical, _kept(categorical, ids))
-    return Part(msgspec.structs.replace(part.delta, numeric=numeric, categorical=categorical), part.first, part.last)
+    return PanePart(
+        msgspec.structs.replace(part.delta, numeric=numeric, categorical=categorical), part.first, part.last
+    )
 
 
-def _kept(rows: NumericRows | CategoricalRows, ids: Ids) -> Bool:
+def _kept(rows: NumericRows | CategoricalRows, ids: IdRegistry) -> Bool:
     admitted = np.array([name in ids.names for name in rows.names], np.bool_)
     return admitted[rows.name] if len(rows.name) else np.zeros(0, np.bool_)

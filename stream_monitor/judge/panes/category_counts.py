@@ -12,17 +12,17 @@ import numpy as np
 from stream_monitor.errors import FormatError
 from stream_monitor.profiles.delta import CategoricalRows
 from stream_monitor.types import I64
-from stream_monitor.wire.concat import Chained, chain
+from stream_monitor.wire.concat import ConcatenatedTables, concat_tables
 from stream_monitor.wire.string_dictionary import number
 
 DENSE = 64
 """Places for each entry up to which it is quicker to add them up in a table than to sort."""
 
-Tally = tuple[int, list[str], list[int]]
+CategoryCounts = tuple[int, list[str], list[int]]
 """How many values in all, categories, and beside them their counts."""
 
 
-class Counted(NamedTuple):
+class CountedRows(NamedTuple):
     """Counted of a table of categories that lie side by side, and the (group, measure) of each; below 0: left out."""
 
     table: int
@@ -30,11 +30,13 @@ class Counted(NamedTuple):
     keys: Sequence[tuple[int, str]]
 
 
-def add_counted(tables: Sequence[CategoricalRows], parts: Sequence[Counted]) -> dict[tuple[int, str], Tally]:
+def sum_counts(
+    tables: Sequence[CategoricalRows], parts: Sequence[CountedRows]
+) -> dict[tuple[int, str], CategoryCounts]:
     """Counted of several tables together."""
-    all_of = chain(CategoricalRows, tables)
-    all_of.demand("cell", "name", "n", "ptr", more=1)
-    all_of.demand("code", "count")
+    all_of = concat_tables(CategoricalRows, tables)
+    all_of.require("cell", "name", "n", "ptr", more=1)
+    all_of.require("code", "count")
     named = number([table.packed_late for table in tables])
     size = len(named.texts)
     place_of: dict[tuple[int, str], int] = {}
@@ -58,7 +60,7 @@ def add_counted(tables: Sequence[CategoricalRows], parts: Sequence[Counted]) -> 
     }
 
 
-def _which(parts: Sequence[Counted], tables: Chained) -> tuple[I64, I64]:
+def _which(parts: Sequence[CountedRows], tables: ConcatenatedTables) -> tuple[I64, I64]:
     """The table of each row, and its place among those of all tables."""
     sizes, first = [len(part.keys) for part in parts], tables.start("n")
     begins = [int(first[part.table]) + part.first for part in parts]
@@ -66,7 +68,7 @@ def _which(parts: Sequence[Counted], tables: Chained) -> tuple[I64, I64]:
     return table, spread(np.array(begins, np.int64), np.array(sizes, np.int64))
 
 
-def _entries(tables: Chained, table: I64, row: I64) -> tuple[I64, I64]:
+def _entries(tables: ConcatenatedTables, table: I64, row: I64) -> tuple[I64, I64]:
     """Places of the entries of rows, end to end, and how many each row has. A table has one more pointer than rows."""
     ptr, begin, has = tables.ints("ptr"), tables.start("code")[table], tables.size("code")[table]
     first, last = ptr[row + table], ptr[row + table + 1]
@@ -91,14 +93,14 @@ def _sums(at: I64, n: np.ndarray, size: int) -> tuple[I64, np.ndarray]:
     return used, sums[used]
 
 
-def together(a: Tally, b: Tally) -> Tally:
+def merge_pair(a: CategoryCounts, b: CategoryCounts) -> CategoryCounts:
     """Two rows of the same measure and group as one."""
     merged: dict[str, int] = {}
     add_counts(merged, [a, b])
     return a[0] + b[0], [*merged], [*merged.values()]
 
 
-def add_counts(into: dict[str, int], tallies: Sequence[Tally]) -> None:
+def add_counts(into: dict[str, int], tallies: Sequence[CategoryCounts]) -> None:
     """Add counts of categories; iterators in C, for this is done for every category of a pane."""
     names, again = (itertools.chain.from_iterable([tally[1] for tally in tallies]) for _ in range(2))
     counts = itertools.chain.from_iterable([tally[2] for tally in tallies])

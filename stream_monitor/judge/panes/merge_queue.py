@@ -8,12 +8,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from stream_monitor.errors import FormatError
-from stream_monitor.judge.panes.category_counts import Counted, Tally, add_counted, spread
-from stream_monitor.judge.panes.pane import Layout, Pane
+from stream_monitor.judge.panes.category_counts import CategoryCounts, CountedRows, spread, sum_counts
+from stream_monitor.judge.panes.pane import Pane, RowIndex
 from stream_monitor.profiles.delta import CategoricalRows, NumericRows
-from stream_monitor.profiles.numeric_table import Stacked
+from stream_monitor.profiles.numeric_table import RowBatch
 from stream_monitor.types import I64
-from stream_monitor.wire.concat import chain
+from stream_monitor.wire.concat import concat_tables
 from stream_monitor.wire.msgpack_arrays import Table
 
 PARTS = 64
@@ -24,17 +24,17 @@ PART_BYTES = 200_000
 T = TypeVar("T", bound=Table)
 
 
-class HeldPart(NamedTuple):
+class QueuedPart(NamedTuple):
     """The tables of a delta of which some rows lie in a pane, and where these begin."""
 
     numeric: NumericRows
     categorical: CategoricalRows
     first_number: int
     first_category: int
-    layout: Layout
+    row_index: RowIndex
 
 
-class Held(NamedTuple):
+class QueuedPane(NamedTuple):
     """What a pane has for windows, to be merged; not its sampled rows and embeddings, which may be large."""
 
     groups: int
@@ -42,19 +42,21 @@ class Held(NamedTuple):
     """How many there were when it closed."""
     cells: list[tuple[int, list[int]]]
     binned: list[tuple[int, int, I64]]
-    parts: list[HeldPart]
+    parts: list[QueuedPart]
 
     @classmethod
-    def of(cls, pane: Pane) -> Held:
+    def of(cls, pane: Pane) -> QueuedPane:
         """What is merged of a pane."""
-        parts = [HeldPart(p.part.delta.numeric, p.part.delta.categorical, *p.part.starts, p.layout) for p in pane.parts]
+        parts = [
+            QueuedPart(p.part.delta.numeric, p.part.delta.categorical, *p.part.starts, p.row_index) for p in pane.parts
+        ]
         return cls(pane.groups, pane.measures, pane.cells, pane.binned, parts)
 
 
-class Came:
+class MergeBatch:
     """What came in some panes, for every window that they lie in."""
 
-    def __init__(self, panes: Sequence[Held]) -> None:
+    def __init__(self, panes: Sequence[QueuedPane]) -> None:
         last = panes[-1]  # groups and measures only become more
         self.measures = last.measures
         self.counts = np.zeros((last.groups, 3), np.int64)
@@ -64,31 +66,31 @@ class Came:
         self.binned = [one for pane in panes for one in pane.binned]
         """(group, measure, counts) of values that came without bins."""
         self.numbers = _numbers([
-            (at, part) for at, pane in enumerate(panes) for part in pane.parts if len(part.layout.group)
+            (at, part) for at, pane in enumerate(panes) for part in pane.parts if len(part.row_index.group)
         ])  # fmt: skip
-        self.categories = _categories([part for pane in panes for part in pane.parts if part.layout.keys])
+        self.categories = _categories([part for pane in panes for part in pane.parts if part.row_index.keys])
 
 
-class Waiting:
+class MergeQueue:
     """The panes of a lane that no window has taken in yet."""
 
     def __init__(self) -> None:
-        self.panes: list[Held] = []
+        self.panes: list[QueuedPane] = []
         self._parts = self._bytes = 0
 
     def add(self, pane: Pane) -> bool:
         """Let a pane wait; whether it is time to merge what does."""
-        self.panes.append(Held.of(pane))
+        self.panes.append(QueuedPane.of(pane))
         for placed in pane.parts:
             self._parts += 1
             self._bytes += placed.part.nbytes
         return self._parts >= PARTS or self._bytes >= PART_BYTES
 
-    def take(self) -> Came | None:
+    def take(self) -> MergeBatch | None:
         """All that waits; None where nothing does."""
         panes, self.panes = self.panes, []
         self._parts = self._bytes = 0
-        return Came(panes) if panes else None
+        return MergeBatch(panes) if panes else None
 
 
 def _once(tables: Sequence[T]) -> tuple[list[T], list[int]]:
@@ -98,32 +100,34 @@ def _once(tables: Sequence[T]) -> tuple[list[T], list[int]]:
     return list({id(table): table for table in tables}.values()), which
 
 
-def _numbers(parts: Sequence[tuple[int, HeldPart]]) -> Stacked | None:
+def _numbers(parts: Sequence[tuple[int, QueuedPart]]) -> RowBatch | None:
     """The rows of parts (number of the pane, part), one after the other."""
     if not parts:
         return None
     panes, several = zip(*parts, strict=True)
-    layouts = [part.layout for part in several]
+    row_indexes = [part.row_index for part in several]
     distinct, which = _once([part.numeric for part in several])
-    rows = chain(NumericRows, distinct)
-    rows.demand("n", "cell", "name", "mean", "m2", "low", "high", "bin_ptr", more=1)
-    rows.demand("bin_at", "bin_n")
-    sizes = np.array([len(layout.group) for layout in layouts])
+    rows = concat_tables(NumericRows, distinct)
+    rows.require("n", "cell", "name", "mean", "m2", "low", "high", "bin_ptr", more=1)
+    rows.require("bin_at", "bin_n")
+    sizes = np.array([len(row_index.group) for row_index in row_indexes])
     table = np.repeat(which, sizes)
     row = spread(rows.start("n")[which] + [part.first_number for part in several], sizes)
     ptr, begin = rows.ints("bin_ptr"), rows.start("bin_at")[table]
     first, last = ptr[row + table], ptr[row + table + 1]  # a table has one more pointer than rows
     if ((first < 0) | (last > rows.size("bin_at")[table])).any():
         raise FormatError("the bins of a delta do not fit its rows")
-    group, measure = (np.concatenate([getattr(layout, name) for layout in layouts]) for name in ("group", "measure"))
+    group, measure = (
+        np.concatenate([getattr(row_index, name) for row_index in row_indexes]) for name in ("group", "measure")
+    )
     mean, m2, low, high = (rows.floats(name)[row] for name in ("mean", "m2", "low", "high"))
     bins = begin + first, begin + last, rows.ints("bin_at"), rows.ints("bin_n")
-    return Stacked.of((np.repeat(panes, sizes), group, measure), (rows.ints("n")[row], mean, m2, low, high), bins)
+    return RowBatch.of((np.repeat(panes, sizes), group, measure), (rows.ints("n")[row], mean, m2, low, high), bins)
 
 
-def _categories(parts: Sequence[HeldPart]) -> dict[tuple[int, str], Tally]:
+def _categories(parts: Sequence[QueuedPart]) -> dict[tuple[int, str], CategoryCounts]:
     if not parts:
         return {}
     tables, which = _once([part.categorical for part in parts])
-    rows = [Counted(at, part.first_category, part.layout.keys) for at, part in zip(which, parts, strict=True)]
-    return add_counted(tables, rows)
+    rows = [CountedRows(at, part.first_category, part.row_index.keys) for at, part in zip(which, parts, strict=True)]
+    return sum_counts(tables, rows)

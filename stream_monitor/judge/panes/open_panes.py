@@ -13,23 +13,23 @@ import msgspec
 import numpy as np
 
 from stream_monitor.describe.aggregate.summarise import narrow
-from stream_monitor.judge.panes.category_counts import Tally
+from stream_monitor.judge.panes.category_counts import CategoryCounts
 from stream_monitor.judge.panes.pane import (
-    Layout,
-    Part,
-    Placed,
+    IndexedPart,
+    PanePart,
+    RowIndex,
     collect_categories,
     collect_values,
     loose,
     split,
 )
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
-from stream_monitor.profiles.numeric_table import Loose
+from stream_monitor.profiles.numeric_table import UnsortedRows
 from stream_monitor.profiles.samples import SampleRows, VectorRows
 from stream_monitor.types import F64, I64, Bool
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
-OpenPanes = dict[int, list[Part]]
+OpenPanes = dict[int, list[PanePart]]
 """By the start of a pane (epoch ms): the parts that came for it."""
 
 CELL_BYTES = 48
@@ -50,7 +50,7 @@ class OpenBytes:
         self.nbytes += sum(map(bytes_of_delta, waiting))
 
 
-def nbytes_of(part: Part) -> int:
+def nbytes_of(part: PanePart) -> int:
     """About how much memory a part takes."""
     sampled = 0 if part.delta.sample is None else part.delta.sample.nbytes
     sampled += 0 if part.delta.vectors is None else part.delta.vectors.nbytes
@@ -60,12 +60,12 @@ def nbytes_of(part: Part) -> int:
 
 def bytes_of_delta(delta: Delta) -> int:
     """About how much memory a delta takes."""
-    return nbytes_of(Part(delta, 0, len(delta.pane)))
+    return nbytes_of(PanePart(delta, 0, len(delta.pane)))
 
 
-def deltas_of(panes: Iterable[OpenPanes]) -> dict[int, tuple[Delta, list[Part]]]:
+def deltas_of(panes: Iterable[OpenPanes]) -> dict[int, tuple[Delta, list[PanePart]]]:
     """Each delta that lies in open panes, by its identity, and its parts there."""
-    found: dict[int, tuple[Delta, list[Part]]] = {}
+    found: dict[int, tuple[Delta, list[PanePart]]] = {}
     for open_panes in panes:
         for parts in open_panes.values():
             for part in parts:
@@ -91,7 +91,7 @@ def cut(panes: Iterable[OpenPanes]) -> int:
     return len(much)
 
 
-def _cut(delta: Delta, parts: Sequence[Part]) -> None:
+def _cut(delta: Delta, parts: Sequence[PanePart]) -> None:
     cells = np.concatenate([np.arange(part.first, part.last) for part in parts])
     place = np.full(len(delta.pane), -1, np.int64)
     place[cells] = np.arange(len(cells))
@@ -211,16 +211,16 @@ class _Merging:
         """One delta of all parts, its cells in the order of panes."""
         placed = [self._place(start, part) for start, parts in panes.items() for part in parts]
         counts = np.zeros((len(self.cells), 3), np.int64)
-        tallies: dict[tuple[int, str], Tally] = {}
+        tallies: dict[tuple[int, str], CategoryCounts] = {}
         values: dict[tuple[int, int], list[F64]] = {}
         for one in placed:
-            np.add.at(counts, one.layout.groups, one.part.delta.counts[one.part.first : one.part.last])
+            np.add.at(counts, one.row_index.groups, one.part.delta.counts[one.part.first : one.part.last])
             collect_values(one, values)
             collect_categories(one, tallies)
         first, keys = placed[0].part.delta, list(self.cells)
         return Delta(
             first.model,
-            first.lane,
+            first.timeline,
             [version for _, version, _ in keys],
             [segment for _, _, segment in keys],
             np.array([pane for pane, _, _ in keys], np.int64),
@@ -229,7 +229,7 @@ class _Merging:
             _categorical(tallies),
         )
 
-    def _place(self, pane: int, part: Part) -> Placed:
+    def _place(self, pane: int, part: PanePart) -> IndexedPart:
         delta = part.delta
         cells = [
             self.cells.setdefault((pane, delta.version[cell], delta.segment[cell]), len(self.cells))
@@ -239,10 +239,10 @@ class _Merging:
         measures = [
             self.measures.setdefault(key, len(self.measures)) for key in zip(numeric.names, numeric.edges, strict=True)
         ]
-        return Placed(part, Layout(part, np.array(cells, np.int64), np.array(measures, np.int64)))
+        return IndexedPart(part, RowIndex(part, np.array(cells, np.int64), np.array(measures, np.int64)))
 
-    def _numeric(self, placed: Sequence[Placed], values: dict[tuple[int, int], list[F64]]) -> NumericRows:
-        rows = Loose.of([loose(one) for one in placed]).merged(max(len(self.measures), 1))
+    def _numeric(self, placed: Sequence[IndexedPart], values: dict[tuple[int, int], list[F64]]) -> NumericRows:
+        rows = UnsortedRows.of([loose(one) for one in placed]).merged(max(len(self.measures), 1))
         own = [values.get(key, ()) for key in zip(rows.group.tolist(), rows.measure.tolist(), strict=True)]
         ends = np.cumsum([0, *(sum(map(len, parts)) for parts in own)])
         return NumericRows(
@@ -263,7 +263,7 @@ class _Merging:
         )
 
 
-def _categorical(tallies: dict[tuple[int, str], Tally]) -> CategoricalRows:
+def _categorical(tallies: dict[tuple[int, str], CategoryCounts]) -> CategoricalRows:
     categories: dict[str, int] = {}
     names: dict[str, int] = {}
     rows = sorted(tallies.items(), key=lambda row: row[0][0])

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from stream_monitor.baselines.baseline import rebinned
-from stream_monitor.judge.panes.pane import Pane, Part
+from stream_monitor.baselines.baseline import rebin
+from stream_monitor.judge.panes.pane import Pane, PanePart
 from stream_monitor.judge.panes.windows import Window
-from stream_monitor.profiles.bins import BINS, Edges
+from stream_monitor.profiles.bins import BINS, BinEdges
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.types import F64, I64
 
@@ -44,7 +44,7 @@ class Bins(NamedTuple):
                 continue
             counts = np.zeros(BINS, np.int64)
             counts[self.at[mine]] = self.n[mine]
-            counts = rebinned(counts, old, new, (float(low[r]), float(high[r])))
+            counts = rebin(counts, old, new, (float(low[r]), float(high[r])))
             used = np.flatnonzero(counts)
             rows.append(np.full(len(used), r))
             at.append(used)
@@ -61,7 +61,7 @@ def move_window(window: Window, measure: int, move: Move) -> None:
         return
     for group in np.flatnonzero(table.counts[:, measure].any(axis=1)).tolist():
         ends = float(table.low[group, measure]), float(table.high[group, measure])
-        table.counts[group, measure] = rebinned(table.counts[group, measure], move.old, move.new, ends)
+        table.counts[group, measure] = rebin(table.counts[group, measure], move.old, move.new, ends)
         window.approximate.add(measure)
 
 
@@ -75,13 +75,15 @@ def move_pane(pane: Pane, measure: int, move: Move) -> None:
         rows.bin_ptr, rows.bin_at, rows.bin_n = bins
 
 
-def on_present_edges(parts: Sequence[Part], edges: Mapping[str, Edges], others: Others) -> tuple[list[Part], set[str]]:
+def on_present_edges(
+    parts: Sequence[PanePart], edges: Mapping[str, BinEdges], others: Others
+) -> tuple[list[PanePart], set[str]]:
     """Parts whose bins lie on the edges in force, and the measures of which some were moved there."""
-    moved, names, done = list[Part](), set[str](), dict[int, Delta]()
+    moved, names, done = list[PanePart](), set[str](), dict[int, Delta]()
     for part in parts:
         rows = part.delta.numeric
         stale = {
-            place: Move(others.get(name, {}).get(version), edges[name].borders)
+            place: Move(others.get(name, {}).get(version), edges[name].edges)
             for place, (name, version) in enumerate(zip(rows.names, rows.edges, strict=True))
             if version and name in edges and version != edges[name].version
         }

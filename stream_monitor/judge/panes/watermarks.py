@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from stream_monitor.profiles.measures import Lane
+from stream_monitor.profiles.measures import TimelineName
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import ObservationTime, PartitionTime, WatermarkRecord
 
@@ -16,7 +16,7 @@ class Watermarks(msgspec.Struct):
     observation_sources: int = 0
     partitions: dict[int, PartitionTime] = {}
     observations: dict[int, ObservationTime] = {}
-    lanes: dict[str, int] = {}
+    timelines: dict[str, int] = msgspec.field(name="lanes", default_factory=dict)
     idle_since: int | None = None
     """Broker time of the first record since which all partitions are idle."""
 
@@ -31,8 +31,8 @@ class Watermarks(msgspec.Struct):
             if old is not None:
                 seen.watermark, seen.largest = max(old.watermark, seen.watermark), max(old.largest, seen.largest)
             self.observations[seen.partition] = seen
-        for lane, watermark in self._now().items():
-            self.lanes[lane] = max(self.lanes.get(lane, NEVER), watermark)
+        for timeline, watermark in self._now().items():
+            self.timelines[timeline] = max(self.timelines.get(timeline, NEVER), watermark)
         if not self.all_idle:
             self.idle_since = None
         elif self.idle_since is None:
@@ -51,27 +51,27 @@ class Watermarks(msgspec.Struct):
         """The largest event time anywhere in predictions, labels and feedback."""
         return max((p.largest for p in self.partitions.values()), default=NEVER)
 
-    def last(self, lane: Lane) -> int:
+    def latest_event(self, timeline: TimelineName) -> int:
         """The largest event time anywhere in what a lane is made of; its watermark is not above, unless it is END."""
-        if lane == "observation":
+        if timeline == "observation":
             return max((o.largest for o in self.observations.values()), default=NEVER)
         return self.largest
 
-    def of(self, lane: Lane) -> int:
+    def for_timeline(self, timeline: TimelineName) -> int:
         """A lane's watermark."""
-        return self.lanes.get(lane, NEVER)
+        return self.timelines.get(timeline, NEVER)
 
-    def _now(self) -> dict[Lane, int]:
-        lanes: dict[Lane, int] = {"input": NEVER, "label": NEVER, "feedback": NEVER, "observation": NEVER}
+    def _now(self) -> dict[TimelineName, int]:
+        timelines: dict[TimelineName, int] = {"input": NEVER, "label": NEVER, "feedback": NEVER, "observation": NEVER}
         if len(self.partitions) >= self.sources > 0:
             active = [p for p in self.partitions.values() if not p.idle or p.end]
-            for lane in ("input", "label", "feedback"):
-                lanes[lane] = min((getattr(p, lane) for p in active), default=self.largest)
+            for timeline in ("input", "label", "feedback"):
+                timelines[timeline] = min((getattr(p, timeline) for p in active), default=self.largest)
         if len(self.observations) >= self.observation_sources > 0:
             moving = [o for o in self.observations.values() if not o.idle or o.end]
             largest = max(o.largest for o in self.observations.values())
-            lanes["observation"] = min((o.watermark for o in moving), default=largest)
-        return lanes
+            timelines["observation"] = min((o.watermark for o in moving), default=largest)
+        return timelines
 
     @property
     def ended(self) -> bool:

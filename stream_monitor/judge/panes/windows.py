@@ -15,13 +15,13 @@ import numpy as np
 
 from stream_monitor.baselines.baseline import keep_categories
 from stream_monitor.baselines.sampled_rows import WINDOW_ROWS, Rows, collect
-from stream_monitor.config.durations import Pace
+from stream_monitor.config.durations import WindowSpec
 from stream_monitor.judge.panes.category_counts import add_counts
-from stream_monitor.judge.panes.merge_queue import Came
+from stream_monitor.judge.panes.merge_queue import MergeBatch
 from stream_monitor.judge.panes.pane import Pane
-from stream_monitor.profiles.bins import BINS, Edges, bin_values
+from stream_monitor.profiles.bins import BINS, BinEdges, bin_values
 from stream_monitor.profiles.names import END, NEVER
-from stream_monitor.profiles.numeric_table import Numbers
+from stream_monitor.profiles.numeric_table import NumericTable
 
 ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
 
@@ -36,7 +36,7 @@ class Window(msgspec.Struct):
     start: int = NEVER
     counts: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((0, 4), np.int64))
     """(groups, 4): accepted, duplicates, late, after idle."""
-    numbers: Numbers = msgspec.field(default_factory=lambda: Numbers.empty(0, 0))
+    numbers: NumericTable = msgspec.field(default_factory=lambda: NumericTable.empty(0, 0))
     values: dict[tuple[int, int], list[np.ndarray]] = {}
     categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
     approximate: set[int] = set()
@@ -66,7 +66,7 @@ class Window(msgspec.Struct):
         for group, rows in pane.rows.items():
             collect(self.sampled.setdefault(group, []), rows, WINDOW_ROWS)
 
-    def take(self, came: Came) -> None:
+    def take(self, came: MergeBatch) -> None:
         """Take in the counts, numbers and categories of panes that lie in this window."""
         self._room(len(came.counts), came.measures)
         self.counts[: len(came.counts), :3] += came.counts
@@ -118,12 +118,12 @@ class Window(msgspec.Struct):
             self.counts = grown
         self.numbers = self.numbers.grown(groups, measures)
 
-    def settle_values(self, measure: int, edges: Edges) -> None:
+    def settle_values(self, measure: int, edges: BinEdges) -> None:
         """Bin the values kept of a measure that has edges now."""
         for key in [key for key in self.values if key[1] == measure]:
             values = np.concatenate(self.values.pop(key))
             self._room(key[0] + 1, measure + 1)
-            self.numbers.counts[key] += np.bincount(bin_values(edges.borders, values), minlength=BINS)
+            self.numbers.counts[key] += np.bincount(bin_values(edges.edges, values), minlength=BINS)
 
     def copy(self) -> Window:
         """A copy that can be added to without touching this one."""
@@ -131,24 +131,24 @@ class Window(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Slides:
+class WindowAssembler:
     """The windows of one size of a lane, in parts of a slide; what is remembered lies in the lane's state.
 
     At most size / slide parts are kept, and those in which nothing came are not.
     """
 
-    pace: Pace
+    spec: WindowSpec
     at: int
     """Place in `windows`."""
     windows: list[Window]
     """The parts that are being filled, one a size."""
-    earlier: dict[int, list[Window]]
+    closed_parts: dict[int, list[Window]]
     """By size: the parts before, of windows that have not ended, oldest first."""
-    lively: dict[int, int]
+    last_window_end: dict[int, int]
     """By size: the end of the last window, as long as the one after it may be the first empty one."""
 
     @property
-    def filling(self) -> Window:
+    def current(self) -> Window:
         """The part that is being filled."""
         return self.windows[self.at]
 
@@ -158,29 +158,29 @@ class Slides:
         Where the stream is over (`until` is END) that is with the slide of its `last` event: what would follow are
         windows of a time that never came.
         """
-        size, slide = self.pace
-        earlier = self.earlier.get(size)
-        if not earlier and self.filling.empty:
-            ended = self.lively.get(size)
+        size, slide = self.spec
+        earlier = self.closed_parts.get(size)
+        if not earlier and self.current.empty:
+            ended = self.last_window_end.get(size)
             return ended + slide if ended is not None and ended + slide <= until < END else None
-        end = self.lively[size] + slide if earlier else self.filling.end
-        latest = max(last - last % slide + slide, NEVER if self.filling.empty else self.filling.end)
+        end = self.last_window_end[size] + slide if earlier else self.current.end
+        latest = max(last - last % slide + slide, NEVER if self.current.empty else self.current.end)
         return end if end <= min(until, latest) else None
 
     def finish(self, end: int, trim: Callable[[Window], None]) -> Window | None:
         """Take out the window that is due at `end`; None when nothing came in it. `trim` bounds categories for good."""
-        size, slide = self.pace
-        parts = self.earlier.pop(size, [])
-        if not self.filling.empty and self.filling.end == end:
-            trim(self.filling)
-            parts = [*parts, self.filling]
+        size, slide = self.spec
+        parts = self.closed_parts.pop(size, [])
+        if not self.current.empty and self.current.end == end:
+            trim(self.current)
+            parts = [*parts, self.current]
             self.windows[self.at] = Window(slide)
         if not parts:
-            del self.lively[size]  # of a run of empty windows only the first is told
+            del self.last_window_end[size]  # of a run of empty windows only the first is told
             return None
-        self.lively[size] = end
+        self.last_window_end[size] = end
         if kept := [part for part in parts if part.start >= end + slide - size]:
-            self.earlier[size] = kept
+            self.closed_parts[size] = kept
         if size == slide:
             return parts[0]
         merged = Window(size, end - size)
@@ -189,9 +189,9 @@ class Slides:
             trim(merged)
         return merged
 
-    def copy(self) -> Slides:
+    def copy(self) -> WindowAssembler:
         """A copy that can be filled and finished without touching this one."""
-        size = self.pace.size
-        earlier = {size: list(self.earlier[size])} if size in self.earlier else {}
-        lively = {size: self.lively[size]} if size in self.lively else {}
-        return Slides(self.pace, 0, [self.filling.copy()], earlier, lively)
+        size = self.spec.size
+        earlier = {size: list(self.closed_parts[size])} if size in self.closed_parts else {}
+        lively = {size: self.last_window_end[size]} if size in self.last_window_end else {}
+        return WindowAssembler(self.spec, 0, [self.current.copy()], earlier, lively)

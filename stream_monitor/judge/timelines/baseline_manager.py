@@ -15,25 +15,25 @@ import numpy as np
 
 from stream_monitor.baselines.baseline import (
     Baseline,
-    Filling,
+    BaselineBuilder,
     PaneCounts,
     category_counts,
     keep_categories,
-    rebinned,
+    rebin,
 )
 from stream_monitor.baselines.pinned import PinnedMeasure
 from stream_monitor.detect.windows.overdispersion import Dispersion
-from stream_monitor.judge.baselines.recent import Recent
+from stream_monitor.judge.baselines.recent import RecentBaselines
 from stream_monitor.judge.detection.sequential import SequentialDetectors
-from stream_monitor.judge.panes.pane import Pane, Part
+from stream_monitor.judge.panes.pane import Pane, PanePart
 from stream_monitor.judge.panes.rebinning import Move, move_pane, move_window, on_present_edges
-from stream_monitor.judge.timelines.state import LaneRules, LaneState, Learned
+from stream_monitor.judge.timelines.state import CatalogUpdate, TimelineRules, TimelineState
 from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord
-from stream_monitor.profiles.bins import Edges
+from stream_monitor.profiles.bins import BinEdges
 from stream_monitor.profiles.categories import NEW_CATEGORIES
 from stream_monitor.profiles.measures import LABEL, base_of
-from stream_monitor.profiles.names import ALL, END, NEVER
-from stream_monitor.profiles.numeric_table import NumberRows
+from stream_monitor.profiles.names import ALL_SEGMENTS, END, NEVER
+from stream_monitor.profiles.numeric_table import PaneRows
 from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.types import I64
 from stream_monitor.wire.msgpack_arrays import pack
@@ -46,79 +46,84 @@ CatchUp = Callable[[], None]
 """Lets windows take in what waits."""
 
 
-class Normal:
-    """Behaviour around what a `LaneState` remembers of baselines and edges."""
+class BaselineManager:
+    """Behaviour around what a `TimelineState` remembers of baselines and edges."""
 
     def __init__(
-        self, state: LaneState, rules: LaneRules, sequential: SequentialDetectors, recent: Recent, catch_up: CatchUp
+        self,
+        state: TimelineState,
+        rules: TimelineRules,
+        sequential: SequentialDetectors,
+        recent: RecentBaselines,
+        catch_up: CatchUp,
     ) -> None:
         self.state, self.rules, self.sequential, self.recent = state, rules, sequential, recent
-        self._catch_up = catch_up
-        self._epoch = 0
+        self._flush_merges = catch_up
+        self._baseline_version = 0
         """How often baselines were forgotten."""
-        self._filled = np.zeros((0, 0), np.bool_)
+        self._is_built = np.zeros((0, 0), np.bool_)
         self._filled_categories: set[tuple[int, str]] = set()
-        self._sizes = [pace.size for pace in rules.windows]
-        self._strange: dict[str, bool] = {}
+        self._sizes = [spec.size for spec in rules.windows]
+        self._unknown_edges: dict[str, bool] = {}
         """Measures without edges that came counted on some, and whether describe was told that there are none."""
 
     # --- panes ---
 
-    def on_edges(self, parts: list[Part]) -> tuple[list[Part], set[str]]:
+    def on_edges(self, parts: list[PanePart]) -> tuple[list[PanePart], set[str]]:
         """Parts of deltas on the edges in force, and the measures of which some counts were moved there."""
-        if not (self.state.others or self.state.again):
+        if not (self.state.former_edges or self.state.edges_may_be_foreign):
             return parts, set()
-        return on_present_edges(parts, self.state.edges, self.state.others)
+        return on_present_edges(parts, self.state.edges, self.state.former_edges)
 
     @property
-    def settled_edges(self) -> Mapping[str, Edges]:
+    def settled_edges(self) -> Mapping[str, BinEdges]:
         """Edges on which values are counted as they come: not those that are being made anew."""
-        edges, renewing = self.state.edges, self.state.renewing
+        edges, renewing = self.state.edges, self.state.edges_to_rebuild
         return {name: edges[name] for name in edges if name not in renewing} if renewing else edges
 
-    def fill(self, pane: Pane) -> Iterator[Learned]:
+    def fill(self, pane: Pane) -> Iterator[CatalogUpdate]:
         """Let baselines in the making take in a closed pane, and put those in force that are full."""
         groups, touched = list(self.state.ids.groups), set[tuple[str, str]]()
         for placed in pane.parts:
-            if placed.layout.made != self._epoch:
+            if placed.row_index.made != self._baseline_version:
                 touched = yield from self._fill(pane, groups)
                 break
-        filler = self.state.filler
+        builders = self.state.builders
         for group, count in pane.accepted.items():
             segment = groups[group][1]
-            filler.events[segment] = filler.events.get(segment, 0) + count
+            builders.events[segment] = builders.events.get(segment, 0) + count
         if not touched:
             return
         full = [key for key in touched if self._values(key) >= self.rules.first]
-        for key in sorted(full, key=lambda key: (key[0] != ALL, key)):
+        for key in sorted(full, key=lambda key: (key[0] != ALL_SEGMENTS, key)):
             yield from self._complete(key, pane.start + self.rules.pane_ms, pane)
 
     def _values(self, key: tuple[str, str]) -> int:
-        filling = self.state.filler.by_key[key]
+        filling = self.state.builders.by_key[key]
         if (self.state.name, key[1]) == ("label", LABEL):  # true and false came twice, as numbers and as categories
             return max(filling.n, filling.categorical) + filling.other
         return filling.total
 
-    def _fill(self, pane: Pane, groups: list[tuple[str, str]]) -> Generator[Learned, None, set[tuple[str, str]]]:
+    def _fill(self, pane: Pane, groups: list[tuple[str, str]]) -> Generator[CatalogUpdate, None, set[tuple[str, str]]]:
         """The (segment, measure) of the baselines that took something in."""
         rows = self._unfilled(pane.numbers)
         keys = dict.fromkeys(at for at in pane.categorical if at not in self._filled_categories)
         if not rows and not keys:  # nor will there be any in another pane of these rows, until baselines are forgotten
             for placed in pane.parts:
-                placed.layout.made = self._epoch
+                placed.row_index.made = self._baseline_version
             return set()
         touched = self._fill_numbers(pane, rows, groups) | self._fill_categories(pane, list(keys), groups)
-        for name in sorted(name for name, told in self._strange.items() if not told):
-            self._strange[name] = True
-            yield Learned(self.state.name, EdgesRecord(self.rules.model, self.state.name, name, 0))
+        for name in sorted(name for name, told in self._unknown_edges.items() if not told):
+            self._unknown_edges[name] = True
+            yield CatalogUpdate(self.state.name, EdgesRecord(self.rules.model, self.state.name, name, 0))
         return touched
 
-    def _filling(self, segment: str, measure: str) -> Filling | None:
+    def _filling(self, segment: str, measure: str) -> BaselineBuilder | None:
         """The baseline in the making, None for one that is made."""
         key = segment, measure
         if key in self.state.baselines.shared:
             return None
-        return self.state.filler.by_key.setdefault(key, Filling())
+        return self.state.builders.by_key.setdefault(key, BaselineBuilder())
 
     def _fill_numbers(self, pane: Pane, unfilled: list[int], groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
         rows, touched = pane.numbers, set[tuple[str, str]]()
@@ -128,14 +133,14 @@ class Normal:
             segment, name = groups[group][1], names[measure]
             filling = self._filling(segment, name)
             if filling is None:
-                self._filled[group, measure] = True
+                self._is_built[group, measure] = True
                 continue
             n, values = int(rows.n[row]), pane.values.get((group, measure), [])
             known = sum(map(len, values))
-            if name in self.state.renewing or (name not in self.state.edges and known < n):
+            if name in self.state.edges_to_rebuild or (name not in self.state.edges and known < n):
                 filling.add_only_values(pane.start, values, n)
                 if name not in self.state.edges:  # of a model that was forgotten and came again
-                    self._strange.setdefault(name, False)
+                    self._unknown_edges.setdefault(name, False)
                 if values:
                     touched.add((segment, name))
                 continue
@@ -150,14 +155,14 @@ class Normal:
             touched.add((segment, name))
         return touched
 
-    def _unfilled(self, rows: NumberRows) -> list[int]:
+    def _unfilled(self, rows: PaneRows) -> list[int]:
         """Rows whose baseline is not known to be made."""
         shape = len(self.state.ids.groups), len(self.state.ids.measures)
-        if self._filled.shape != shape:
+        if self._is_built.shape != shape:
             grown = np.zeros(shape, np.bool_)
-            grown[: self._filled.shape[0], : self._filled.shape[1]] = self._filled
-            self._filled = grown
-        return np.flatnonzero(~self._filled[rows.group, rows.measure]).tolist()
+            grown[: self._is_built.shape[0], : self._is_built.shape[1]] = self._is_built
+            self._is_built = grown
+        return np.flatnonzero(~self._is_built[rows.group, rows.measure]).tolist()
 
     def _fill_categories(
         self, pane: Pane, unfilled: list[tuple[int, str]], groups: list[tuple[str, str]]
@@ -182,37 +187,37 @@ class Normal:
 
     # --- baselines ---
 
-    def _complete(self, key: tuple[str, str], since: int, pane: Pane | None = None) -> Iterator[Learned]:
+    def _complete(self, key: tuple[str, str], since: int, pane: Pane | None = None) -> Iterator[CatalogUpdate]:
         segment, name = key
-        filling = self.state.filler.by_key.pop(key)
+        filling = self.state.builders.by_key.pop(key)
         edges = self.state.edges.get(name)
-        if filling.numeric and (edges is None or name in self.state.renewing):
-            edges = self._made(name, filling)
+        if filling.numeric and (edges is None or name in self.state.edges_to_rebuild):
+            edges = self._next_edges(name, filling)
             yield from self._learn_edges(name, edges, pane)
-        elif edges is not None and name in self.state.renewing:  # it has become categorical
-            self.state.renewing.remove(name)
-            yield self._told_edges(name)
-        filling.events += self.state.filler.events.get(segment, 0) - filling.left_out
+        elif edges is not None and name in self.state.edges_to_rebuild:  # it has become categorical
+            self.state.edges_to_rebuild.remove(name)
+            yield self._edges_notice(name)
+        filling.events += self.state.builders.events.get(segment, 0) - filling.left_out
         baseline = self.state.baselines.shared[key] = filling.finish(f"first-{self.rules.first}", since, edges)
-        if segment == ALL:
+        if segment == ALL_SEGMENTS:
             baseline.weights = self._weights(name, baseline)
         if edges is not None and baseline.counts is not None:
-            panes = filling.panes(edges.borders)
+            panes = filling.panes(edges.edges)
             self.sequential.learn(key, baseline, panes)
             self._scatter(key, baseline.counts, lambda size: panes)
         elif baseline.categories is not None:
             counts = category_counts(baseline, {}, 0)[0]
             self._scatter(key, counts, lambda size: filling.category_windows(size, baseline))
-        yield from self._tell(None, key, baseline)
+        yield from self._publish_baseline(None, key, baseline)
 
     def _scatter(self, key: tuple[str, str], counts: I64, panes: Callable[[int], PaneCounts]) -> None:
         """The windows of a baseline tell how much windows scatter, before the first is judged."""
         segment, name = key
         keys = [(group, name, "") for group, (_, of) in enumerate(self.state.ids.groups) if of == segment]
         least = self.rules.sequential.detection.min_count
-        for pace in self.rules.windows:
-            self.state.dispersion.setdefault(pace.size, Dispersion()).begin(
-                keys, counts, panes(pace.size), (pace.size, least)
+        for spec in self.rules.windows:
+            self.state.dispersion.setdefault(spec.size, Dispersion()).begin(
+                keys, counts, panes(spec.size), (spec.size, least)
             )
 
     def _forget_scatter(self, name: str) -> None:
@@ -221,82 +226,90 @@ class Normal:
 
     def _weights(self, name: str, baseline: Baseline) -> dict[str, int]:
         """Values of each segment in the baseline of all events, which is the first of a measure's to be made."""
-        segments = sorted({segment for _, segment in self.state.ids.groups} - {ALL})
-        found = {s: self.state.filler.by_key.get((s, name)) for s in segments}
+        segments = sorted({segment for _, segment in self.state.ids.groups} - {ALL_SEGMENTS})
+        found = {s: self.state.builders.by_key.get((s, name)) for s in segments}
         numeric = baseline.counts is not None
         return {s: filling.n if numeric else filling.categorical for s, filling in found.items() if filling is not None}
 
-    def complete_all(self) -> Iterator[Learned]:
+    def complete_all(self) -> Iterator[CatalogUpdate]:
         """Make baselines of what came so far: the end of `baseline build`.
 
         A feature that was only arrays or objects has none, here as in a stream: its length or norm has one.
         """
-        for key, filling in sorted(self.state.filler.by_key.items(), key=lambda item: (item[0][0] != ALL, item[0])):
+        for key, filling in sorted(
+            self.state.builders.by_key.items(), key=lambda item: (item[0][0] != ALL_SEGMENTS, item[0])
+        ):
             if filling.n or filling.categorical:
-                yield from self._complete(key, self.state.closed)
+                yield from self._complete(key, self.state.closed_until)
 
-    def _made(self, name: str, filling: Filling) -> Edges:
+    def _next_edges(self, name: str, filling: BaselineBuilder) -> BinEdges:
         """The next edges of a measure: those that are known already (profiles may lie on them), or new ones."""
-        had, others = self.state.edges.get(name), self.state.others.get(name, {})
+        had, others = self.state.edges.get(name), self.state.former_edges.get(name, {})
         later = [version for version in others if had is not None and version > had.version]
         if later:
-            return Edges(min(later), others[min(later)])
+            return BinEdges(min(later), others[min(later)])
         return filling.edges(self.rules.limits.get(name, ()), 1 if had is None else had.ordinal + 1)
 
-    def _learn_edges(self, name: str, edges: Edges, pane: Pane | None = None) -> Iterator[Learned]:
+    def _learn_edges(self, name: str, edges: BinEdges, pane: Pane | None = None) -> Iterator[CatalogUpdate]:
         """Count on these edges from now on; what open windows, and the pane that is closing, hold moves to them."""
         had = self.state.edges.get(name)
-        self._strange.pop(name, None)
+        self._unknown_edges.pop(name, None)
         self.state.edges[name] = edges
-        self.state.renewing.discard(name)
+        self.state.edges_to_rebuild.discard(name)
         if had is not None:
-            others = self.state.others.setdefault(name, {})
-            others[had.version] = had.borders
+            others = self.state.former_edges.setdefault(name, {})
+            others[had.version] = had.edges
             others.pop(edges.version, None)
             if len(others) > KEPT_EDGES:
                 del others[min(others)]
-            self._move(name, Move(had.borders, edges.borders), pane)
-            record = EdgesRecord(self.rules.model, self.state.name, name, had.version, had.borders, former=True)
-            yield Learned(self.state.name, record)
-        yield self._told_edges(name)
+            self._move(name, Move(had.edges, edges.edges), pane)
+            record = EdgesRecord(self.rules.model, self.state.name, name, had.version, had.edges, former=True)
+            yield CatalogUpdate(self.state.name, record)
+        yield self._edges_notice(name)
 
     def _move(self, name: str, move: Move, pane: Pane | None) -> None:
         measure = self.state.ids.measures.get(name)
         if measure is None:
             return
-        self._catch_up()  # what waits lies on the edges of before; the pane that is closing does too
-        parts = [part for parts in self.state.earlier.values() for part in parts]
-        last = [] if self.state.finished is None else [self.state.finished]
+        self._flush_merges()  # what waits lies on the edges of before; the pane that is closing does too
+        parts = [part for parts in self.state.closed_parts.values() for part in parts]
+        last = [] if self.state.last_tumbling is None else [self.state.last_tumbling]
         for window in [*self.state.windows, *parts, *last]:
             move_window(window, measure, move)
         if pane is not None:
             move_pane(pane, measure, move)
 
-    def _told_edges(self, name: str) -> Learned:
+    def _edges_notice(self, name: str) -> CatalogUpdate:
         """The edges of a measure for describe, and until which pane it may count on them."""
-        lane, edges = self.state.name, self.state.edges[name]
+        timeline, edges = self.state.name, self.state.edges[name]
         ends = [r.since for r in self.state.resets if r.renews_edges and r.measure in (None, name)]
-        until = NEVER if name in self.state.renewing else min(ends, default=None)
-        return Learned(lane, EdgesRecord(self.rules.model, lane, name, edges.version, edges.borders, until=until))
+        until = NEVER if name in self.state.edges_to_rebuild else min(ends, default=None)
+        return CatalogUpdate(
+            timeline, EdgesRecord(self.rules.model, timeline, name, edges.version, edges.edges, until=until)
+        )
 
-    def _tell(self, version: str | None, key: tuple[str, str], baseline: Baseline) -> Iterator[Learned]:
-        lane, model, (segment, name) = self.state.name, self.rules.model, key
-        if segment == ALL and baseline.categories is not None:
-            yield Learned(lane, EdgesRecord(model, lane, name, 1, categories=sorted(self.categories(name))))
+    def _publish_baseline(
+        self, version: str | None, key: tuple[str, str], baseline: Baseline
+    ) -> Iterator[CatalogUpdate]:
+        timeline, model, (segment, name) = self.state.name, self.rules.model, key
+        if segment == ALL_SEGMENTS and baseline.categories is not None:
+            yield CatalogUpdate(
+                timeline, EdgesRecord(model, timeline, name, 1, categories=sorted(self.categories(name)))
+            )
         payload = pack(msgspec.structs.replace(baseline, previous=None))
-        yield Learned(lane, BaselineRecord(model, lane, version, segment, name, payload))
+        yield CatalogUpdate(timeline, BaselineRecord(model, timeline, version, segment, name, payload))
 
-    def notices(self) -> Iterator[Learned]:
+    def notices(self) -> Iterator[CatalogUpdate]:
         """All that was told and still holds: edges, former ones, and baselines."""
         for name in self.state.edges:
-            for version, borders in self.state.others.get(name, {}).items():
+            for version, borders in self.state.former_edges.get(name, {}).items():
                 record = EdgesRecord(self.rules.model, self.state.name, name, version, borders, former=True)
-                yield Learned(self.state.name, record)
-            yield self._told_edges(name)
+                yield CatalogUpdate(self.state.name, record)
+            yield self._edges_notice(name)
         for key, baseline in self.state.baselines.shared.items():
-            yield from self._tell(None, key, baseline)
+            yield from self._publish_baseline(None, key, baseline)
         for (of_version, segment, name), baseline in self.state.baselines.by_version.items():
-            yield from self._tell(of_version, (segment, name), baseline)
+            yield from self._publish_baseline(of_version, (segment, name), baseline)
 
     def categories(self, name: str, start: int = END) -> frozenset[str]:
         """Categories of a measure that baselines of all events name which were in force by `start` (epoch ms).
@@ -305,86 +318,86 @@ class Normal:
         baselines before count too, for a part of a sliding window may begin after a pin, and the window before it.
         """
         baselines = self.state.baselines
-        found = [b for (_, s, m), b in baselines.by_version.items() if (s, m) == (ALL, name)]
-        found += [b] if (b := baselines.shared.get((ALL, name))) is not None else []
+        found = [b for (_, s, m), b in baselines.by_version.items() if (s, m) == (ALL_SEGMENTS, name)]
+        found += [b] if (b := baselines.shared.get((ALL_SEGMENTS, name))) is not None else []
         found += [b.previous for b in found if b.previous is not None]
         return frozenset().union(*(b.categories or () for b in found if b.since <= start))
 
-    def pin(self, version: str | None, pinned: PinnedMeasure) -> Iterator[Learned]:
+    def pin(self, version: str | None, pinned: PinnedMeasure) -> Iterator[CatalogUpdate]:
         """Put a pinned baseline in force from the first pane not yet closed; detectors on its measure start anew.
 
         Its borders become the measure's edges when there are none; otherwise its counts move to those there are. With a
         centroid they always do, for former edges lie where distances to the former one were.
         """
         name, key = pinned.measure, (pinned.segment, pinned.measure)
-        baseline = msgspec.structs.replace(pinned.baseline, since=self.state.closed, previous=None, pinned=True)
+        baseline = msgspec.structs.replace(pinned.baseline, since=self.state.closed_until, previous=None, pinned=True)
         if pinned.borders is not None and baseline.counts is not None:
             edges = self.state.edges.get(name)
-            if edges is None or name in self.state.renewing or pinned.centroid is not None:
+            if edges is None or name in self.state.edges_to_rebuild or pinned.centroid is not None:
                 ordinal = 1 if edges is None else edges.ordinal + 1
-                yield from self._learn_edges(name, Edges.of(pinned.borders, ordinal))
-            elif not np.array_equal(edges.borders, pinned.borders):
+                yield from self._learn_edges(name, BinEdges.of(pinned.borders, ordinal))
+            elif not np.array_equal(edges.edges, pinned.borders):
                 ends = baseline.low, baseline.high
-                baseline.counts = rebinned(baseline.counts, pinned.borders, edges.borders, ends)
+                baseline.counts = rebin(baseline.counts, pinned.borders, edges.edges, ends)
                 baseline.approximate = True
         self.state.baselines.pin(version, pinned.segment, name, baseline)
         if pinned.centroid is not None:
             baseline.previous = None  # windows that have begun hold distances to two centroids: not judged
         self._forget_scatter(name)
         if version is None:
-            self.state.filler.by_key.pop(key, None)
+            self.state.builders.by_key.pop(key, None)
             self.recent.forget(key)
         self.sequential.pin(version, key, list(self.state.ids.groups))
-        yield from self._tell(version, key, baseline)
+        yield from self._publish_baseline(version, key, baseline)
 
     # --- resets ---
 
-    def announce(self, reset: ResetRecord) -> Iterator[Learned]:
+    def schedule(self, reset: ResetRecord) -> Iterator[CatalogUpdate]:
         """Keep a reset until its pane comes, and ask describe for values from there on."""
-        reset = msgspec.structs.replace(reset, since=max(reset.since, self.state.closed))
+        reset = msgspec.structs.replace(reset, since=max(reset.since, self.state.closed_until))
         self.state.resets = [*(r for r in self.state.resets if not r.same_scope(reset)), reset]
         if reset.renews_edges:
             for name in sorted(self.state.edges):
                 if reset.measure in (None, name):
-                    yield self._told_edges(name)
+                    yield self._edges_notice(name)
 
-    def due(self, start: int) -> list[ResetRecord]:
+    def take_due(self, start: int) -> list[ResetRecord]:
         """Take out the resets that hold from the pane on that starts at `start`, oldest first."""
         due = [reset for reset in self.state.resets if reset.since <= start]
         if due:
             self.state.resets = [reset for reset in self.state.resets if reset.since > start]
         return sorted(due, key=lambda reset: reset.since)
 
-    def meant(self, reset: ResetRecord) -> frozenset[str]:
+    def affected_measures(self, reset: ResetRecord) -> frozenset[str]:
         """Measures of which a reset covers a baseline, made or in the making."""
-        baselines, filler = self.state.baselines, self.state.filler
-        shared = {(None, *key) for key in (*baselines.shared, *filler.by_key)}
+        baselines, builders = self.state.baselines, self.state.builders
+        shared = {(None, *key) for key in (*baselines.shared, *builders.by_key)}
         return frozenset(key[2] for key in (*shared, *baselines.by_version) if reset.covers(*key))
 
-    def forget(self, reset: ResetRecord, start: int) -> Iterator[Learned]:
+    def forget(self, reset: ResetRecord, start: int) -> Iterator[CatalogUpdate]:
         """Forget what is normal, from the pane on that starts at `start`."""
-        groups, baselines, filler = list(self.state.ids.groups), self.state.baselines, self.state.filler
+        groups, baselines, builders = list(self.state.ids.groups), self.state.baselines, self.state.builders
         for version, segment, name in sorted(baselines.by_version):
             if reset.covers(version, segment, name):
                 del baselines.by_version[version, segment, name]
                 self._forget_scatter(name)
                 self.sequential.pin(version, (segment, name), groups)
-                yield self._told_gone(version, (segment, name), None)
+                yield self._removal_notice(version, (segment, name), None)
         if reset.version is None:
-            for key in sorted({*baselines.shared, *filler.by_key}):
+            for key in sorted({*baselines.shared, *builders.by_key}):
                 if reset.covers(None, *key):
                     baselines.shared.pop(key, None)
-                    filler.by_key[key] = Filling(events=-filler.events.get(key[0], 0))
+                    builders.by_key[key] = BaselineBuilder(events=-builders.events.get(key[0], 0))
                     self.recent.forget(key)
                     self._forget_scatter(key[1])
                     self.sequential.pin(None, key, groups)
-                    yield self._told_gone(None, key, start)
+                    yield self._removal_notice(None, key, start)
         if reset.renews_edges:
-            self.state.renewing |= {name for name in self.state.edges if reset.measure in (None, name)}
-        self._epoch += 1
-        self._filled[:] = False
+            self.state.edges_to_rebuild |= {name for name in self.state.edges if reset.measure in (None, name)}
+        self._baseline_version += 1
+        self._is_built[:] = False
         self._filled_categories.clear()
 
-    def _told_gone(self, version: str | None, key: tuple[str, str], since: int | None) -> Learned:
-        lane, (segment, name) = self.state.name, key
-        return Learned(lane, BaselineRecord(self.rules.model, lane, version, segment, name, b"", since))
+    def _removal_notice(self, version: str | None, key: tuple[str, str], since: int | None) -> CatalogUpdate:
+        timeline, (segment, name) = self.state.name, key
+        return CatalogUpdate(timeline, BaselineRecord(self.rules.model, timeline, version, segment, name, b"", since))

@@ -10,35 +10,37 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream_monitor.judge.detection.window_evaluation import Bench, Subject, by_recent
+from stream_monitor.judge.detection.window_evaluation import EvaluationContext, MeasureComparison, by_recent
 from stream_monitor.judge.panes.windows import Window
-from stream_monitor.judge.timelines.timeline import Lane
+from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.bins import BINS
 from stream_monitor.types import I64
 
 
-def since(lane: Lane, bench: Bench, at: tuple[int, str], times: tuple[int, int]) -> tuple[Subject, list[Window]] | None:
+def measure_since(
+    timeline: Timeline, context: EvaluationContext, at: tuple[int, str], times: tuple[int, int]
+) -> tuple[MeasureComparison, list[Window]] | None:
     """A (group, measure) since a change, and the windows that hold it; None where it is not counted on edges.
 
     `times` are when the change began and the start of the pane that closed last (epoch ms). The measure is held against
     what the detectors are: the first baseline, or the same hours of earlier weeks.
     """
     (group, name), (began, pane) = at, times
-    baseline = bench.baselines.in_force(bench.groups[group], name, pane)
-    if baseline is None or baseline.counts is None or name not in bench.edges:
+    baseline = context.baselines.active_at(context.groups[group], name, pane)
+    if baseline is None or baseline.counts is None or name not in context.edges:
         return None
-    place = group, bench.measures.index(name)
-    windows = _nearest(lane.retained(), began)
+    place = group, context.measures.index(name)
+    windows = _closest_stretch(timeline.retained(), began)
     now = np.asarray(np.sum([_counts(window, place) for window in windows], axis=0))
-    subject = Subject(group, name, baseline, baseline.counts, now, bench.edges[name].borders)
-    subject.ends = _ends(windows, place)
-    if not lane.recent.hourly:
-        return subject, windows
+    comparison = MeasureComparison(group, name, baseline, baseline.counts, now, context.edges[name].edges)
+    comparison.ends = _ends(windows, place)
+    if not timeline.recent.hourly:
+        return comparison, windows
     start = windows[0].start
-    return by_recent(subject, bench, (start, pane + lane.rules.pane_ms - start)), windows
+    return by_recent(comparison, context, (start, pane + timeline.rules.pane_ms - start)), windows
 
 
-def _nearest(chains: list[list[Window]], began: int) -> list[Window]:
+def _closest_stretch(chains: list[list[Window]], began: int) -> list[Window]:
     found = sorted(
         (chain[at:] for chain in chains for at in range(len(chain))),
         key=lambda windows: (windows[0].start, len(windows)),

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.describe.aggregate.column_sums import add_up
-from stream_monitor.profiles.bins import Edges, bin_values, make_edges
-from stream_monitor.profiles.known_bins import Borders, _guide
+from stream_monitor.profiles.bins import BinEdges, bin_values, make_edges
+from stream_monitor.profiles.known_bins import EdgeTable, _guide
 
 
 def sample(rng: np.random.Generator, kind: str, size: int) -> np.ndarray:
@@ -38,13 +38,13 @@ def sample(rng: np.random.Generator, kind: str, size: int) -> np.ndarray:
 def test_sums_are_those_of_numpy(seed: int, kinds: list[str], size: int, cells: int) -> None:
     rng = np.random.default_rng(seed)
     values = np.stack([sample(rng, kind, size) for kind in kinds])
-    edges: list[Edges | None] = []
+    edges: list[BinEdges | None] = []
     for column in values:
         learned = sample(rng, str(rng.choice(["normal", "few", "constant"])), 300) if rng.random() < 0.3 else column
         edges.append(None if rng.random() < 0.2 else make_edges(learned, (1.0, float(column[0]))))
     values[rng.random(values.shape) < 0.1] = np.nan
     bounds = np.concatenate([[0], np.sort(rng.integers(0, size + 1, cells - 1)), [size]])
-    sums = add_up(values, bounds, Borders.of(edges))
+    sums = add_up(values, bounds, EdgeTable.of(edges))
     for cell in range(cells):
         for measure, known in enumerate(edges):
             there = values[measure, bounds[cell] : bounds[cell + 1]]
@@ -57,7 +57,7 @@ def test_sums_are_those_of_numpy(seed: int, kinds: list[str], size: int, cells: 
             if not len(there):
                 continue
             if known is not None:
-                places, counts = np.unique(bin_values(known.borders, there), return_counts=True)
+                places, counts = np.unique(bin_values(known.edges, there), return_counts=True)
                 assert (sums.bin_at[span].tolist(), sums.bin_n[span].tolist()) == (places.tolist(), counts.tolist())
             assert (sums.low[measure, cell], sums.high[measure, cell]) == (there.min(), there.max())
             scale = np.abs(there).max()
@@ -68,16 +68,16 @@ def test_sums_are_those_of_numpy(seed: int, kinds: list[str], size: int, cells: 
 
 
 def test_sums_beyond_the_largest_double_stay_at_it() -> None:
-    sums = add_up(np.array([[1.7e308, 1.7e308, -1.7e308]]), np.array([0, 3]), Borders.of([None]))
+    sums = add_up(np.array([[1.7e308, 1.7e308, -1.7e308]]), np.array([0, 3]), EdgeTable.of([None]))
     assert np.isfinite(sums.mean).all() and np.isfinite(sums.m2).all()
 
 
 def test_borders_that_the_judge_sent_need_no_code_of_their_own() -> None:
     """They are read-only: of another type, for which a worker compiled again while events waited."""
     made = make_edges(np.arange(1_000.0))
-    sent = made.borders.copy()
+    sent = made.edges.copy()
     sent.flags.writeable = False
-    for borders in (made.borders, sent):
-        Borders.of([Edges(1, borders)])
+    for borders in (made.edges, sent):
+        EdgeTable.of([BinEdges(1, borders)])
     guide: Any = _guide  # as numba has compiled it
     assert len(guide.signatures) == 1

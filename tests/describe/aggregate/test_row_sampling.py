@@ -17,11 +17,11 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.describe.aggregate.row_sampling import MOST_FEATURES
 from stream_monitor.describe.stage import Describe
 from stream_monitor.kernels.id_hash import hash_ids
-from stream_monitor.profiles.bin_catalog import Knowledge
-from stream_monitor.profiles.records import DeltaRecord, read
+from stream_monitor.profiles.bin_catalog import BinCatalog
+from stream_monitor.profiles.records import DeltaRecord, read_record
 from stream_monitor.replay import Line
 from stream_monitor.stages.contract import Output, Position
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from tests.streams import T0, quick_settings
 
 K = 5
@@ -48,7 +48,7 @@ def samples_of(outputs: Sequence[Output]) -> dict[Cell, list[Rows]]:
     """The parts of each (model, version, pane)."""
     found: dict[Cell, list[Rows]] = defaultdict(list)
     for output in outputs:
-        record = read(output.value) if output.role == "profiles" else None
+        record = read_record(output.value) if output.role == "profiles" else None
         for delta in record.deltas if isinstance(record, DeltaRecord) else ():
             for cell, segment in enumerate(delta.segment):
                 if segment == "all" and delta.sample is not None:
@@ -62,11 +62,11 @@ def described(lines: Sequence[bytes], batches: Sequence[int], rules: Settings) -
     found: dict[Cell, list[Rows]] = defaultdict(list)
     start = 0
     for size in [*batches, len(lines)]:
-        stage = Describe(rules, Layout(1, 1, 1), Knowledge())
+        stage = Describe(rules, Topology(1, 1, 1), BinCatalog())
         stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
         for at in range(start, min(start + size, len(lines)), 7):
             part = lines[at : min(at + 7, start + size)]
-            stage.step("predictions", [Line(line, at + i, T0 + 10_000) for i, line in enumerate(part)])
+            stage.process("predictions", [Line(line, at + i, T0 + 10_000) for i, line in enumerate(part)])
         for key, parts in samples_of(list(stage.flush({}))).items():
             found[key] += parts
         start += size

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from stream_monitor.describe.aggregate.delta_writer import Batch, pack_deltas
 from stream_monitor.describe.aggregate.grouping import ACCEPTED, DUPLICATE, LATE
-from stream_monitor.describe.aggregate.summarise import Cells, summarise
+from stream_monitor.describe.aggregate.summarise import ProfileCells, summarise
 from stream_monitor.describe.decode.columns import Coded, Columns, merge
 from stream_monitor.errors import FormatError
 from stream_monitor.judge.panes import pane as panes
-from stream_monitor.judge.panes.merge_queue import Came, Held
-from stream_monitor.judge.panes.pane import Ids, Pane, Places
-from stream_monitor.profiles.bins import BINS, Edges, bin_values, make_edges
+from stream_monitor.judge.panes.merge_queue import MergeBatch, QueuedPane
+from stream_monitor.judge.panes.pane import IdRegistry, Pane, RowIndexCache
+from stream_monitor.profiles.bins import BINS, BinEdges, bin_values, make_edges
 from stream_monitor.profiles.categories import NEW_CATEGORIES, UNKNOWN_CATEGORIES, keep_order
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
-from stream_monitor.profiles.known_bins import Known
-from stream_monitor.profiles.names import ALL
+from stream_monitor.profiles.known_bins import KnownBins
+from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.profiles.records import MAX_RECORD_BYTES
 from stream_monitor.types import I64
 from stream_monitor.wire.msgpack_arrays import pack, unpack
@@ -32,13 +32,13 @@ EDGES = make_edges(np.random.default_rng(0).normal(1e4, 3, 500), limits=(1e4,))
 
 
 def rows_of(
-    numeric: dict[str, Any], categorical: dict[str, Coded], row: I64, cell: I64, known: Known
+    numeric: dict[str, Any], categorical: dict[str, Coded], row: I64, cell: I64, known: KnownBins
 ) -> tuple[NumericRows, CategoricalRows]:
     """The rows of one model, whose cells are only numbers."""
     size = int(cell.max(initial=0)) + 1
     zeros = np.zeros(size, np.int64)
     (rows,) = summarise(
-        Cells(zeros, ["1"] * size, [ALL] * size, zeros, zeros, row, cell), numeric, categorical, [known]
+        ProfileCells(zeros, ["1"] * size, [ALL_SEGMENTS] * size, zeros, zeros, row, cell), numeric, categorical, [known]
     )
     return rows
 
@@ -79,31 +79,31 @@ class Table:
         )
         return Batch("input", columns, self.pane[rows], self.status[rows])
 
-    def deltas(self, parts: list[I64], known: Known) -> list[Delta]:
+    def deltas(self, parts: list[I64], known: KnownBins) -> list[Delta]:
         packed = [raw for rows in parts if len(rows) for _, raw in pack_deltas(self.batch(rows), lambda _: known)]
         return [unpack(raw, Delta) for raw in packed]
 
     def mask(self, version: str, segment: str, pane: int) -> Any:
         inside = [
-            v == version and (segment == ALL or segment in names)
+            v == version and (segment == ALL_SEGMENTS or segment in names)
             for v, *names in zip(self.versions, *self.segments.values(), strict=True)
         ]
         return np.array(inside) & (self.pane == pane)
 
 
-KNOWN = Known({"known": EDGES}, {"country": frozenset({"DE", "FR"})})
+KNOWN = KnownBins({"known": EDGES}, {"country": frozenset({"DE", "FR"})})
 LATER = {"known": EDGES, "unknown": make_edges(np.random.default_rng(1).lognormal(0, 2, 500))}
 
 
-def groups_of(delta: Delta, ids: Ids) -> I64:
+def groups_of(delta: Delta, ids: IdRegistry) -> I64:
     return np.array([ids.group(v, s) for v, s in zip(delta.version, delta.segment, strict=True)], np.int64)
 
 
-def merged(deltas: list[Delta], edges: dict[str, Edges] | None = None) -> dict[int, tuple[Pane, Ids]]:
+def merged(deltas: list[Delta], edges: dict[str, BinEdges] | None = None) -> dict[int, tuple[Pane, IdRegistry]]:
     """The panes of these deltas, with fixed numbers of groups and measures."""
-    ids = Ids({}, {})
+    ids = IdRegistry({}, {})
     for version in ("1", "2"):
-        for segment in (ALL, "a=1", "a=2", "b=1"):
+        for segment in (ALL_SEGMENTS, "a=1", "a=2", "b=1"):
             ids.group(version, segment)
     for name in ("known", "unknown", "constant", "far"):
         ids.measure(name)
@@ -111,7 +111,7 @@ def merged(deltas: list[Delta], edges: dict[str, Edges] | None = None) -> dict[i
     for delta in deltas:
         groups = groups_of(delta, ids)
         for start, part in panes.split(delta):
-            waiting.setdefault(start, []).append(Places(ids).placed(part, groups[part.first : part.last]))
+            waiting.setdefault(start, []).append(RowIndexCache(ids).placed(part, groups[part.first : part.last]))
     return {start: (Pane(start, parts, ids, edges or {}), ids) for start, parts in waiting.items()}
 
 
@@ -120,12 +120,14 @@ def tallies(pane: Pane) -> dict[tuple[int, str], tuple[int, dict[str, int]]]:
     return {key: (n, dict(zip(names, counts, strict=True))) for key, (n, names, counts) in pane.tallies().items()}
 
 
-def assert_same(found: dict[int, tuple[Pane, Ids]], expected: dict[int, tuple[Pane, Ids]]) -> None:
+def assert_same(found: dict[int, tuple[Pane, IdRegistry]], expected: dict[int, tuple[Pane, IdRegistry]]) -> None:
     assert found.keys() == expected.keys()
     for start, (pane, ids) in found.items():
         other, other_ids = expected[start]
         assert ids == other_ids
-        np.testing.assert_array_equal(Came([Held.of(pane)]).counts, Came([Held.of(other)]).counts)
+        np.testing.assert_array_equal(
+            MergeBatch([QueuedPane.of(pane)]).counts, MergeBatch([QueuedPane.of(other)]).counts
+        )
         for name in ("group", "measure", "n", "low", "high", "bin_ptr", "bin_at", "bin_n"):
             np.testing.assert_array_equal(getattr(pane.numbers, name), getattr(other.numbers, name), err_msg=name)
         np.testing.assert_allclose(pane.numbers.mean, other.numbers.mean, rtol=1e-9)
@@ -163,9 +165,9 @@ def test_deltas_of_any_split_merge_to_one_delta_of_all_rows(parts: list[I64], se
 @given(splits(), st.integers(0, 12))
 def test_it_does_not_show_when_a_worker_heard_of_the_edges(parts: list[I64], heard: int) -> None:
     table = WHOLE[0]
-    ignorant = Known({}, KNOWN.categories)
-    deltas = table.deltas(parts[:heard], ignorant) + table.deltas(parts[heard:], Known(LATER, KNOWN.categories))
-    expected = merged(table.deltas([np.arange(N)], Known(LATER, KNOWN.categories)), LATER)
+    ignorant = KnownBins({}, KNOWN.categories)
+    deltas = table.deltas(parts[:heard], ignorant) + table.deltas(parts[heard:], KnownBins(LATER, KNOWN.categories))
+    expected = merged(table.deltas([np.arange(N)], KnownBins(LATER, KNOWN.categories)), LATER)
     assert_same(merged(deltas, LATER), expected)
 
 
@@ -176,7 +178,7 @@ def test_a_pane_is_what_plain_arithmetic_says() -> None:
         for (version, segment), group in ids.groups.items():
             inside = table.mask(version, segment, start)
             statuses = np.bincount(table.status[inside], minlength=3)
-            assert Came([Held.of(pane)]).counts[group].tolist() == statuses.tolist()
+            assert MergeBatch([QueuedPane.of(pane)]).counts[group].tolist() == statuses.tolist()
             accepted = inside & (table.status == ACCEPTED)
             for name, measure in ids.measures.items():
                 values = table.numeric[name][accepted]
@@ -204,7 +206,7 @@ def check_numbers(pane: Pane, group: int, measure: int, values: Any, name: str) 
     inside = slice(int(rows.bin_ptr[row]), int(rows.bin_ptr[row + 1]))
     bins[rows.bin_at[inside]] = rows.bin_n[inside]
     if name == "known":
-        assert bins.tolist() == np.bincount(bin_values(EDGES.borders, values), minlength=BINS).tolist()
+        assert bins.tolist() == np.bincount(bin_values(EDGES.edges, values), minlength=BINS).tolist()
     else:
         assert not bins.any()
         assert sorted(np.concatenate(pane.values[group, measure]).tolist()) == sorted(values.tolist())
@@ -213,17 +215,21 @@ def check_numbers(pane: Pane, group: int, measure: int, values: Any, name: str) 
 
 def test_groups_that_are_left_out_leave_nothing_behind() -> None:
     (delta,) = WHOLE[2].deltas([np.arange(N)], KNOWN)
-    ids = Ids({("1", ALL): 0}, {name: i for i, name in enumerate(("known", "unknown", "constant", "far"))})
+    ids = IdRegistry(
+        {("1", ALL_SEGMENTS): 0}, {name: i for i, name in enumerate(("known", "unknown", "constant", "far"))}
+    )
     groups = np.array([ids.groups.get(key, -1) for key in zip(delta.version, delta.segment, strict=True)])
     expected, all_ids = merged([delta])[0]
     (start, part), *_ = panes.split(delta)
-    pane = Pane(start, [Places(ids).placed(part, groups[part.first : part.last])], ids, {})
-    assert all_ids.groups["1", ALL] == 0
+    pane = Pane(start, [RowIndexCache(ids).placed(part, groups[part.first : part.last])], ids, {})
+    assert all_ids.groups["1", ALL_SEGMENTS] == 0
     kept = expected.numbers.group == 0
     np.testing.assert_array_equal(pane.numbers.n, expected.numbers.n[kept])
     np.testing.assert_array_equal(pane.numbers.mean, expected.numbers.mean[kept])
     np.testing.assert_array_equal(pane.numbers.bin_n, expected.numbers.bin_n[: expected.numbers.bin_ptr[kept.sum()]])
-    np.testing.assert_array_equal(Came([Held.of(pane)]).counts, Came([Held.of(expected)]).counts[:1])
+    np.testing.assert_array_equal(
+        MergeBatch([QueuedPane.of(pane)]).counts, MergeBatch([QueuedPane.of(expected)]).counts[:1]
+    )
     assert tallies(pane) == {key: value for key, value in tallies(expected).items() if key[0] == 0}
     assert sorted_values(pane) == {key: value for key, value in sorted_values(expected).items() if key[0] == 0}
 
@@ -249,8 +255,8 @@ def test_many_cells_are_counted_as_few_are() -> None:
     columns["b"][::3] = np.nan
     cell, row = np.repeat(np.arange(cells), 2), rng.permutation(2 * cells)
     edges = {"a": EDGES, "b": EDGES}
-    many = rows_of(columns, {}, row, cell, Known(edges))[0]
-    first = rows_of(columns, {}, row[:200], cell[:200], Known(edges))[0]
+    many = rows_of(columns, {}, row, cell, KnownBins(edges))[0]
+    first = rows_of(columns, {}, row[:200], cell[:200], KnownBins(edges))[0]
     end = len(first.n)
     np.testing.assert_array_equal(many.bin_ptr[: end + 1], first.bin_ptr)
     np.testing.assert_array_equal(many.bin_at[: len(first.bin_at)], first.bin_at)
@@ -267,12 +273,12 @@ def test_models_that_share_their_columns_have_the_deltas_of_each_alone() -> None
     parts[3].status[:] = LATE
     for name, part in zip(names, parts, strict=True):
         part.columns.models = Coded.one(name, N)
-    known = {"aware": KNOWN, "empty": Known({"far": EDGES}), "late": KNOWN}
+    known = {"aware": KNOWN, "empty": KnownBins({"far": EDGES}), "late": KNOWN}
     pane, status = np.concatenate([part.pane for part in parts]), np.concatenate([part.status for part in parts])
     together = Batch("input", merge([part.columns for part in parts]), pane, status)
 
     def deltas(batch: Batch) -> list[tuple[str, bytes]]:
-        return list(pack_deltas(batch, lambda model: known.get(model, Known())))
+        return list(pack_deltas(batch, lambda model: known.get(model, KnownBins())))
 
     alone = [delta for part in parts for delta in deltas(part)]
     found = deltas(together)
@@ -302,7 +308,7 @@ def test_a_record_that_is_split_carries_only_its_own_names() -> None:
 def kept(categories: list[str], known: frozenset[str] | None) -> dict[str, int]:
     """Category counts of one cell of one delta."""
     zeros = np.zeros(len(categories), np.int64)
-    told = Known({}, {} if known is None else {"x": known})
+    told = KnownBins({}, {} if known is None else {"x": known})
     _, rows = rows_of({}, {"x": Coded.of(categories)}, np.arange(len(categories)), zeros, told)
     return {rows.categories[code]: int(n) for code, n in zip(rows.code, rows.count, strict=True)}
 
@@ -339,7 +345,7 @@ def test_every_cell_has_its_own_bound() -> None:
     names = [f"n{i}" for i in range(2 * cap)]
     column: list[str | None] = [*names, *names[: cap // 2], "k", *[None] * 10]
     cell = np.repeat([0, 3], [len(names), len(column) - len(names)])
-    _, rows = rows_of({}, {"x": Coded.of(column)}, np.arange(len(column)), cell, Known({}, {"x": frozenset({"k"})}))
+    _, rows = rows_of({}, {"x": Coded.of(column)}, np.arange(len(column)), cell, KnownBins({}, {"x": frozenset({"k"})}))
     assert rows.cell.tolist() == [0, 3]
     assert np.diff(rows.ptr).tolist() == [cap, cap // 2 + 1]
     assert rows.n.tolist() == [cap, cap // 2 + 1]

@@ -21,11 +21,11 @@ from stream_monitor.describe.stage import Describe
 from stream_monitor.events.contracts import Prediction
 from stream_monitor.events.privacy import Privacy
 from stream_monitor.kernels import json_scanner as scan
-from stream_monitor.profiles.bin_catalog import Knowledge
-from stream_monitor.profiles.records import DeltaRecord, read
+from stream_monitor.profiles.bin_catalog import BinCatalog
+from stream_monitor.profiles.records import DeltaRecord, read_record
 from stream_monitor.replay import Line
 from stream_monitor.stages.contract import Position
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from tests.describe.aggregate.test_row_sampling import samples_of, told
 from tests.streams import T0, quick_settings
 
@@ -94,13 +94,13 @@ def described(
 ) -> tuple[Any, list[bytes]]:
     """(everything in the deltas, dead letters), by model; batches of 7 so that keys are learned on the way."""
     if way == "generic":
-        monkeypatch.setattr(tape.Reel, "learn", lambda self, events: None)
+        monkeypatch.setattr(tape.PredictionScanner, "learn", lambda self, events: None)
     sections = {"embeddings": {"x)": 2}, **sections}
     rules = quick_settings(segments=[["country"], ["vip", "amount"]], sample={"rows": 4}, **sections)
-    stage = Describe(rules, Layout(1, 1, 1), Knowledge())
+    stage = Describe(rules, Topology(1, 1, 1), BinCatalog())
     stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
     for at in range(0, len(lines), 7):
-        stage.step("predictions", [Line(line, at + i, T0 + 10_000) for i, line in enumerate(lines[at : at + 7])])
+        stage.process("predictions", [Line(line, at + i, T0 + 10_000) for i, line in enumerate(lines[at : at + 7])])
     outputs = list(stage.flush({}))
     return facts(outputs), [output.value for output in outputs if output.role == "dead-letters"]
 
@@ -112,7 +112,7 @@ def facts(outputs: list[Any]) -> dict[Any, Any]:
     values: dict[Any, list[float]] = defaultdict(list)
     categories: dict[Any, Counter[str]] = defaultdict(Counter)
     for output in outputs:
-        record = read(output.value) if output.role == "profiles" else None
+        record = read_record(output.value) if output.role == "profiles" else None
         for delta in record.deltas if isinstance(record, DeltaRecord) else ():
             cells = list(zip(delta.version, delta.segment, delta.pane.tolist(), strict=True))
             for cell, count in zip(cells, delta.counts, strict=True):
@@ -191,23 +191,23 @@ def test_private_fields_are_described_alike(lines: list[bytes]) -> None:
     assert not measures & {"feature.score", "length(feature.score)", "length(country)", "length(amount)"}
 
 
-def scanned(reel: tape.Reel, lines: list[bytes]) -> list[bool]:
+def scanned(scanner: tape.PredictionScanner, lines: list[bytes]) -> list[bool]:
     ends = np.cumsum([0, *map(len, lines)])
-    upto, rows = reel.scan(np.frombuffer(b"".join(lines) + bytes(scan.PADDING), np.uint8), ends, 0)
+    upto, rows = scanner.scan(np.frombuffer(b"".join(lines) + bytes(scan.PADDING), np.uint8), ends, 0)
     assert upto == len(lines)
     return [bool(fast) for fast in rows.fast]
 
 
 def test_steady_events_are_scanned_and_odd_ones_are_not() -> None:
-    reel = tape.Reel((), Privacy())
+    scanner = tape.PredictionScanner((), Privacy())
     event: dict[str, Any] = {"id": "a", "ts": T0, "model": "m", "version": "é", "features": {"x": 1.5, "c": "München"}}
     event |= {"prediction": True, "probabilities": [0.1, 0.9], "latency_ms": 3, "tags": {"t": "u"}}
     good = json.dumps(event, ensure_ascii=False).encode()
-    assert scanned(reel, [good]) == [False]
-    reel.learn([msgspec.json.decode(good, type=Prediction)])
+    assert scanned(scanner, [good]) == [False]
+    scanner.learn([msgspec.json.decode(good, type=Prediction)])
     odd = [good[:-1], good + b"}", good.replace(b"1.5", b"01.5"), good.replace(b"1.5", b"9007199254740993"), b""]
     twice = good.replace(b'"x": 1.5', b'"x": 1.5, "x": 2')
-    assert scanned(reel, [good, *odd, twice, good]) == [True, *[False] * 6, True]
+    assert scanned(scanner, [good, *odd, twice, good]) == [True, *[False] * 6, True]
 
 
 def test_numbers_are_read_to_the_nearest_double() -> None:

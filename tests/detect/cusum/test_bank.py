@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stream_monitor.detect.cusum.bank import LEAST_ARL0, Grid, Learning, Rows, Step, Turn
+from stream_monitor.detect.cusum.bank import LEAST_ARL0, BankState, BankTraining, CusumBank, CusumSignal, PaneBatch
 from stream_monitor.profiles.bins import bin_values, make_edges
 from stream_monitor.types import F64, I64
 from stream_monitor.wire.msgpack_arrays import pack, unpack
@@ -21,7 +21,7 @@ class Streams:
     def __init__(self, seed: int, rows: int, rate: float | None = None, pane: int = 4) -> None:
         self.rng, self.rate, self.pane, self.at = np.random.default_rng(seed), rate, pane, 0
         first = [self._values(N0) for _ in range(rows)]
-        self.borders = [make_edges(values).borders for values in first]
+        self.borders = [make_edges(values).edges for values in first]
         self.learning = [self._learning(values, borders) for values, borders in zip(first, self.borders, strict=True)]
 
     def _values(self, count: int, shift: float = 0.0) -> F64:
@@ -29,11 +29,11 @@ class Streams:
             return self.rng.normal(shift, size=count)
         return (self.rng.random(count) < self.rate + shift).astype(float)
 
-    def _learning(self, values: F64, borders: F64) -> Learning:
+    def _learning(self, values: F64, borders: F64) -> BankTraining:
         bins = bin_values(borders, values)
         counts = np.bincount(bins, minlength=130)
-        counts.resize(Rows.empty(1).scores.shape[1])
-        return Learning(counts, np.arange(len(bins)) // self.pane, bins, np.ones(len(bins), np.int64), 0, 1e4)
+        counts.resize(BankState.empty(1).scores.shape[1])
+        return BankTraining(counts, np.arange(len(bins)) // self.pane, bins, np.ones(len(bins), np.int64), 0, 1e4)
 
     def next(self, shifts: F64) -> list[I64]:
         """The bins of the next pane of each stream."""
@@ -44,17 +44,17 @@ class Streams:
         ]
 
 
-def step_of(rows: I64, bins: list[I64], at: int) -> Step:
+def step_of(rows: I64, bins: list[I64], at: int) -> PaneBatch:
     sizes, all_bins = np.array([len(some) for some in bins]), np.concatenate(bins)
     start = at * SECOND
-    return Step(start, start + SECOND, rows, sizes, all_bins, np.ones(len(all_bins), np.int64))
+    return PaneBatch(start, start + SECOND, rows, sizes, all_bins, np.ones(len(all_bins), np.int64))
 
 
-def taught(grid: Grid, streams: Streams, budget: float) -> I64:
-    rows = grid.new(len(streams.borders))
+def taught(bank: CusumBank, streams: Streams, budget: float) -> I64:
+    rows = bank.new(len(streams.borders))
     for row, learning in zip(rows.tolist(), streams.learning, strict=True):
-        grid.learn(row, learning)
-    grid.allow(rows, budget)
+        bank.learn(row, learning)
+    bank.set_alarm_budget(rows, budget)
     return rows
 
 
@@ -63,7 +63,7 @@ SHIFTS = np.array([0, 0.8, -1.5, 0, 3, 0.5])
 
 def test_neither_numbers_nor_shared_calls_nor_snapshots_show() -> None:
     streams = Streams(1, 6)
-    alone, together = Grid(), Grid()
+    alone, together = CusumBank(), CusumBank()
     mine = taught(alone, streams, 2e6)
     together.release(together.new(3))
     strangers = taught(together, Streams(2, 5), 1e5)
@@ -71,7 +71,7 @@ def test_neither_numbers_nor_shared_calls_nor_snapshots_show() -> None:
     rng, found = np.random.default_rng(3), 0
     for at in range(600):
         bins = streams.next(SHIFTS if 200 <= at < 400 else 0 * SHIFTS)
-        expected: list[Turn] = []
+        expected: list[CusumSignal] = []
         for place, row in enumerate(mine.tolist()):
             step = step_of(np.array([row]), [bins[place]], at)
             alone.step([step])
@@ -85,18 +85,18 @@ def test_neither_numbers_nor_shared_calls_nor_snapshots_show() -> None:
             written = pack(together.take(theirs))
             together.release(theirs)
             theirs = together.new(len(theirs))
-            together.put(theirs, unpack(written, Rows, own=True))
+            together.put(theirs, unpack(written, BankState, own=True))
     assert found > 20
     assert pack(alone.take(mine)) == pack(together.take(theirs))
 
 
 def test_a_change_rings_while_it_lasts_and_is_over_once() -> None:
-    streams, grid = Streams(4, 1, 0.2, pane=20), Grid()
-    rows = taught(grid, streams, 1e8)
-    told: list[tuple[int, Turn]] = []
+    streams, bank = Streams(4, 1, 0.2, pane=20), CusumBank()
+    rows = taught(bank, streams, 1e8)
+    told: list[tuple[int, CusumSignal]] = []
     for at in range(900):
         step = step_of(rows, streams.next(np.array([0.2 if 300 <= at < 500 else 0.0])), at)
-        grid.step([step])
+        bank.step([step])
         told += [(at, turn) for turn in step.turns]
     rang = [(at, turn) for at, turn in told if not turn.over]
     over = [at for at, turn in told if turn.over]
@@ -115,26 +115,26 @@ def test_false_alarms_stay_within_the_budget_whatever_the_traffic(rate: float | 
 
     Traffic becomes a third half-way, so that the same time means fewer values.
     """
-    streams, grid, seconds = Streams(5, 40, rate, pane), Grid(), 3_000
-    rows = taught(grid, streams, 2_000.0 * SECOND)
+    streams, bank, seconds = Streams(5, 40, rate, pane), CusumBank(), 3_000
+    rows = taught(bank, streams, 2_000.0 * SECOND)
     alarms = 0
     for at in range(seconds):
         some = rows if at < seconds / 2 or at % 3 == 0 else rows[:0]
         bins = streams.next(np.zeros(len(rows)))
         if len(some):
             step = step_of(some, bins, at)
-            grid.step([step])
+            bank.step([step])
             alarms += sum(not turn.over for turn in step.turns)
     assert alarms <= stats.poisson.isf(0.001, len(rows) * seconds / 2_000)
 
 
 def test_a_budget_is_values_per_time_but_never_less_than_a_thousand() -> None:
-    streams, grid = Streams(6, 2), Grid()
-    rows = taught(grid, streams, 3_600_000.0)
-    grid.step([step_of(rows, streams.next(np.zeros(2)), 0)])
-    assert grid.take(rows).cusum.arl0.tolist() == [4 * 3_600.0] * 2
+    streams, bank = Streams(6, 2), CusumBank()
+    rows = taught(bank, streams, 3_600_000.0)
+    bank.step([step_of(rows, streams.next(np.zeros(2)), 0)])
+    assert bank.take(rows).cusum.arl0.tolist() == [4 * 3_600.0] * 2
     for at in range(10, 200, 10):
-        grid.step([step_of(rows, streams.next(np.zeros(2)), at)])
-    arl0 = grid.take(rows).cusum.arl0
+        bank.step([step_of(rows, streams.next(np.zeros(2)), at)])
+    arl0 = bank.take(rows).cusum.arl0
     assert (arl0 < 4 * 3_600 / 8).all()
     assert (arl0 >= LEAST_ARL0).all()

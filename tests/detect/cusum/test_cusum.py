@@ -17,9 +17,9 @@ from stream_monitor.detect.cusum.cusum import (
     PANE_MOST,
     PANE_STEP,
     Alarms,
-    Baselines,
     Cusums,
     CusumState,
+    CusumTraining,
     thresholds_now,
 )
 from stream_monitor.detect.cusum.scores import scores_of
@@ -62,7 +62,7 @@ class Runs:
         counts, scored = np.zeros((rows, BINS), np.int64), np.empty(values.shape)
         bins = []
         for r in range(rows):
-            bins.append(bin_values(make_edges(values[:n0, r]).borders, values[:, r]))
+            bins.append(bin_values(make_edges(values[:n0, r]).edges, values[:, r]))
             counts[r] = np.bincount(bins[r][:n0], minlength=BINS)
         scores = scores_of(counts).of_bin
         for r in range(rows):
@@ -70,7 +70,7 @@ class Runs:
         self.s, self.ss = panes_of(scored[n0:], pane), panes_of(scored[n0:] ** 2, pane)
         self.n = np.full(rows, float(pane))
         before = panes_of(scored[:n0], pane)
-        self.baselines = Baselines(counts, scores, np.full(rows, arl0), np.full(before.shape, float(pane)), before)
+        self.baselines = CusumTraining(counts, scores, np.full(rows, arl0), np.full(before.shape, float(pane)), before)
         self.cusums = Cusums(CusumState.empty(rows))
         self.cusums.learn(np.arange(rows), self.baselines)
 
@@ -143,7 +143,7 @@ def test_learning_does_not_depend_on_the_rows_beside_it() -> None:
         alone.grow(row + 1)
         one = slice(row, row + 1)
         counts, scores, arl0, n, s = runs.baselines
-        baseline = Baselines(counts[one], scores[one], arl0[one], n[:, one], s[:, one])
+        baseline = CusumTraining(counts[one], scores[one], arl0[one], n[:, one], s[:, one])
         alone.learn(np.array([row]), baseline)
         for name in sorted({*CusumState.__struct_fields__} - {"blocks"}):
             np.testing.assert_array_equal(
@@ -247,7 +247,7 @@ def test_a_pane_lowers_thresholds_by_no_more_than_it_can_add() -> None:
     rare[0, :2] = 1_900, 100
     cusums, scores, none = Cusums(), scores_of(rare).of_bin, np.zeros((0, 1))
     cusums.grow(1)
-    cusums.learn(np.arange(1), Baselines(rare, scores, np.array([1e5]), none, none))
+    cusums.learn(np.arange(1), CusumTraining(rare, scores, np.array([1e5]), none, none))
     state, ten = cusums.state, np.full(1, 10.0)
     lowered = (state.bar - thresholds_now(state, np.arange(1), ten))[:, 0]
     half = PANE_STEP / 2 * np.abs(state.theta[:, 0]) * np.sqrt(10)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from stream_monitor.baselines.recent import seasonal
-from stream_monitor.detect.cusum.cusum import Baselines, Cusums, CusumState
+from stream_monitor.detect.cusum.cusum import Cusums, CusumState, CusumTraining
 from stream_monitor.detect.cusum.scores import scores_of
 from stream_monitor.profiles.bins import BINS
 from stream_monitor.types import F64
@@ -29,7 +29,7 @@ class Rates:
         self.cusums = Cusums(CusumState.empty(rows))
         sizes = np.full(hits.shape, float(pane))
         s = (pane - hits) * self.low + hits * self.high
-        self.cusums.learn(self.rows, Baselines(counts, scores, np.full(rows, arl0), sizes, s))
+        self.cusums.learn(self.rows, CusumTraining(counts, scores, np.full(rows, arl0), sizes, s))
 
     def feed(self, rate: float, values: int, known: bool = False) -> tuple[int, F64]:
         """All alarms, and after how many values each row's first came; after each it goes back to its baseline.

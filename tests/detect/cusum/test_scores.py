@@ -12,12 +12,12 @@ from stream_monitor.types import F64, I64
 
 
 def binned(values: F64) -> I64:
-    return np.bincount(bin_values(make_edges(values).borders, values), minlength=BINS)[None]
+    return np.bincount(bin_values(make_edges(values).edges, values), minlength=BINS)[None]
 
 
 def test_scores_are_the_normal_quantiles_of_the_ranks_whatever_the_shape() -> None:
     values = np.random.default_rng(1).lognormal(sigma=2, size=20_000)
-    borders = make_edges(values).borders
+    borders = make_edges(values).edges
     scores = scores_of(binned(values)).of_bin[0][bin_values(borders, values)]
     expected = stats.norm.ppf(stats.rankdata(values) / (len(values) + 1))
     assert np.corrcoef(scores, expected)[0, 1] > 0.998
@@ -87,7 +87,7 @@ def test_sums_of_sparse_panes_are_the_sums_of_their_values() -> None:
 def test_the_shift_of_a_rare_number_is_that_of_the_mean_by_what_its_scores_count() -> None:
     """Not by the spread of all values, which the few far below make large and no score looks at."""
     values = np.repeat([0.0, 1.0, -1_000.0], [9_760, 140, 100])
-    counts, borders = binned(values), make_edges(values).borders
+    counts, borders = binned(values), make_edges(values).edges
     baseline = Baseline("first", 0, len(values), {}, len(values), 0.0, 0.0, -1_000.0, 1.0, counts=counts[0])
     score = scores_of(counts).of_bin[0]
     more = np.repeat([0.0, 1.0], [9_860, 140])

@@ -13,7 +13,7 @@ from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.detect.sequential.adwin import MAX_BUCKETS, Adwin, Change
 from stream_monitor.detect.sequential.page_hinkley import PageHinkley
-from stream_monitor.detect.sequential.registry import DETECTORS, Sequential, advance, finding_of
+from stream_monitor.detect.sequential.registry import SEQUENTIAL_DETECTORS, Sequential, advance, finding_of
 from stream_monitor.types import F64
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
@@ -201,7 +201,7 @@ def test_a_detector_goes_on_after_packing_as_if_nothing_had_been(name: str) -> N
 def test_a_detector_does_not_depend_on_scale(name: str, n: int) -> None:
     values = stream("steps")[:n]
     for scale, offset in ((1.0, 0.0), (1_024.0, 0.0), (1_024.0, 4_096.0)):
-        baseline, detector = baseline_of(scale, offset), DETECTORS[name](DetectionSettings())
+        baseline, detector = baseline_of(scale, offset), SEQUENTIAL_DETECTORS[name](DetectionSettings())
         found = {}
         for i, x in enumerate(values.tolist()):
             change = advance(detector, baseline, (1, scale * x + offset, 0.0), i)

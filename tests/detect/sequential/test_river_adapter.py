@@ -18,8 +18,16 @@ from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.config.settings import parse
 from stream_monitor.detect.sequential.kswin import Kswin
-from stream_monitor.detect.sequential.pane_values import Bins, spread_hits, spread_values
-from stream_monitor.detect.sequential.registry import DETECTORS, KSWIN_CAP, RATES, Sequential, advance, finding_of, made
+from stream_monitor.detect.sequential.pane_values import Bins, evenly_spaced_hits, representative_values
+from stream_monitor.detect.sequential.registry import (
+    KSWIN_CAP,
+    RATES,
+    SEQUENTIAL_DETECTORS,
+    Sequential,
+    advance,
+    create,
+    finding_of,
+)
 from stream_monitor.detect.sequential.river_adapter import PerValue
 from stream_monitor.detect.sequential.river_rates import CAP, Fraction, Rate
 from stream_monitor.errors import SettingsError
@@ -44,7 +52,7 @@ def of_river(name: str) -> Any:
 
 
 def ours(name: str) -> Sequential:
-    detector = DETECTORS[name](RULES)
+    detector = SEQUENTIAL_DETECTORS[name](RULES)
     if isinstance(detector, Kswin):
         detector.seed = SEED
     return detector
@@ -150,7 +158,7 @@ def test_what_is_random_follows_from_the_measures_key() -> None:
     values = levels(2_000, 1)
     found = []
     for key in (("1", "all", "x"), ("1", "all", "x"), ("1", "all", "y")):
-        detector = made("kswin", RULES, key)
+        detector = create("kswin", RULES, key)
         changes = [detector.update(1, x, 0.0, i) for i, x in enumerate(values.tolist())]
         found.append([change.score for change in changes if change is not None])
     assert found[0] == found[1] != found[2]
@@ -181,7 +189,7 @@ def baseline_of(values: F64) -> Baseline:
 def fed(name: str, baseline: Baseline, values: F64, pane: int, detector: Sequential | None = None) -> list[Any]:
     """Findings, by number of the pane."""
     detector, found = detector or ours(name), list[Any]()
-    borders = make_edges(np.linspace(baseline.low, baseline.high, 101)).borders
+    borders = make_edges(np.linspace(baseline.low, baseline.high, 101)).edges
     for i in range(len(values) // pane):
         some = values[i * pane : (i + 1) * pane]
         at, n = np.unique(np.searchsorted(borders, some), return_counts=True)
@@ -196,7 +204,7 @@ def fed(name: str, baseline: Baseline, values: F64, pane: int, detector: Sequent
 @given(st.integers(1, 400), st.floats(0, 1))
 def test_hits_are_spread_evenly(n: int, share: float) -> None:
     hits = round(share * n)
-    spread = spread_hits(n, hits)
+    spread = evenly_spaced_hits(n, hits)
     assert (len(spread), sum(spread)) == (n, hits)
     so_far = np.cumsum(spread) - hits / n * np.arange(1, n + 1)
     assert np.abs(so_far).max() <= 0.5 + 1e-9, "never more than half a hit from the straight line"
@@ -208,7 +216,7 @@ def test_values_of_bins_are_all_or_the_evenly_ranked_and_no_trend(counts: list[i
     at = np.flatnonzero(counts)
     n = np.array(counts)[at]
     borders = np.arange(7.0)
-    values = spread_values(Bins(borders, at, n, 6.5), cap)
+    values = representative_values(Bins(borders, at, n, 6.5), cap)
     whole = np.repeat(np.append(borders, 6.5)[at], n)
     assert len(values) == min(cap, len(whole))
     if len(whole) <= cap:
@@ -314,6 +322,6 @@ def test_without_river_the_settings_say_what_is_missing(monkeypatch: pytest.Monk
 
 
 def test_every_detector_of_river_is_here() -> None:
-    assert set(NAMES) == {name for name, make in DETECTORS.items() if isinstance(make(RULES), PerValue)}
+    assert set(NAMES) == {name for name, make in SEQUENTIAL_DETECTORS.items() if isinstance(make(RULES), PerValue)}
     assert set(BINARY) | {"e_sr"} == RATES
     assert math.isclose(CAP, 10 * KSWIN_CAP)

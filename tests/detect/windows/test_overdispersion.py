@@ -7,7 +7,14 @@ import pytest
 
 from stream_monitor.baselines.baseline import PaneCounts
 from stream_monitor.detect.windows.binned import Compared
-from stream_monitor.detect.windows.overdispersion import LAGS, Dispersion, Key, Lesson, Told, learn
+from stream_monitor.detect.windows.overdispersion import (
+    LAGS,
+    Dispersion,
+    DispersionSample,
+    DispersionUpdate,
+    Key,
+    learn,
+)
 from stream_monitor.detect.windows.tests import TESTS
 from stream_monitor.profiles.bins import BINS
 from stream_monitor.wire.msgpack_arrays import pack, unpack
@@ -34,10 +41,12 @@ def clustered(rng: np.random.Generator, rows: int, effect: float) -> np.ndarray:
     return wide(np.stack([rng.multinomial(N, rng.dirichlet(SHARES * strength)) for _ in range(rows)]))
 
 
-def told(counts: np.ndarray, base: np.ndarray | None = None, moving: bool = False, rejected: bool = False) -> Told:
+def told(
+    counts: np.ndarray, base: np.ndarray | None = None, moving: bool = False, rejected: bool = False
+) -> DispersionSample:
     rows = len(counts)
     normal = np.broadcast_to(wide((SHARES * 10_000).astype(np.int64)), counts.shape) if base is None else base
-    return Told(normal, counts, np.full(rows, moving), np.full(rows, rejected))
+    return DispersionSample(normal, counts, np.full(rows, moving), np.full(rows, rejected))
 
 
 def test_independent_values_keep_their_number() -> None:
@@ -221,7 +230,7 @@ def test_windows_that_are_learned_together_are_learned_as_each_alone() -> None:
             counts = clustered(rng, len(keys), 5.0)
             one = told(counts, independent(rng, len(keys)), moving=bool(window % 2))
             each.append((keys, one._replace(rejected=rng.random(len(keys)) < 0.2)))
-        learn([Lesson(found, *one) for found, one in zip(together, each, strict=True)])
+        learn([DispersionUpdate(found, *one) for found, one in zip(together, each, strict=True)])
         for at in rng.permutation(len(sizes)).tolist():
             alone[at].add(*each[at])
     assert [pack(found) for found in together] == [pack(found) for found in alone]

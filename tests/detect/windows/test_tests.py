@@ -31,7 +31,7 @@ def counts_of(borders: F64, values: F64) -> I64:
 
 
 def widths_of(borders: F64, std: float) -> F64:
-    """As `judge.verdicts.Subject.widths`."""
+    """As `judge.detection.window_evaluation.MeasureComparison.widths`."""
     widths = np.zeros(BINS)
     widths[1 : len(borders)] = np.diff(borders) / std
     return widths
@@ -44,7 +44,7 @@ def normals(n: int, moved: float = 0.0) -> Compared:
     rows = []
     for _ in range(TRIALS):
         values = rng.normal(size=BASELINE)
-        borders = make_edges(values).borders
+        borders = make_edges(values).edges
         now = rng.normal(size=n) + moved
         rows.append((counts_of(borders, values), counts_of(borders, now), widths_of(borders, values.std())))
     return Compared(*(np.stack(column) for column in zip(*rows, strict=True)))
@@ -148,7 +148,7 @@ def test_p_values_fall_as_the_effect_grows_and_rise_with_the_tolerance(n: int) -
 
 def huge(moved: float, n: int = 10**8) -> Compared:
     """Expected counts of n normals on a hundred quantiles and beyond: no chance is left."""
-    borders = make_edges(stats.norm.ppf((np.arange(2_000) + 0.5) / 2_000)).borders
+    borders = make_edges(stats.norm.ppf((np.arange(2_000) + 0.5) / 2_000)).edges
     base, now = (np.diff(stats.norm.cdf(np.concatenate([[-np.inf], borders, [np.inf]]) - m)) for m in (0.0, moved))
     base, now = (np.pad(np.round(n * c).astype(np.int64), (0, BINS - len(c))) for c in (base, now))
     return one(base, now, widths_of(borders, 1.0))
@@ -214,7 +214,7 @@ def test_the_normal_approximation_takes_over_without_a_jump() -> None:
 
 
 def constant(n: int, value: float = 3.0) -> tuple[I64, F64]:
-    borders = make_edges(np.full(100, value)).borders
+    borders = make_edges(np.full(100, value)).edges
     return counts_of(borders, np.full(n, value)), np.zeros(BINS)
 
 
@@ -233,7 +233,7 @@ def test_constant_columns_are_quiet(name: str, tolerance: float | None, value: f
 
 @pytest.mark.parametrize("name", ["psi", "ks", "js", "hellinger", "l_infinity", "chi2"])
 def test_a_constant_that_becomes_another_is_found(name: str) -> None:
-    borders = make_edges(np.full(100, 3.0)).borders
+    borders = make_edges(np.full(100, 3.0)).edges
     base, now = counts_of(borders, np.full(1_000, 3.0)), counts_of(borders, np.full(200, 4.0))
     assert TESTS[name](one(base, now), TOLERANCE[name]).p[0] < 1e-6
 

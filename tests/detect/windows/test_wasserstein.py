@@ -29,7 +29,7 @@ def test_the_p_value_of_wasserstein_is_a_bound_in_heavy_tails_too(
     rng, windows, rejected = np.random.default_rng([20, n]), 200, 0
     for _ in range(windows):
         values = TAILS[name](rng, 10_000)
-        borders = make_edges(values).borders
+        borders = make_edges(values).edges
         base, now = (np.bincount(bin_values(borders, x), minlength=BINS)[None] for x in (values, TAILS[name](rng, n)))
         widths = np.zeros((1, BINS))
         widths[0, 1 : len(borders)] = np.diff(borders) / values.std()
@@ -39,7 +39,7 @@ def test_the_p_value_of_wasserstein_is_a_bound_in_heavy_tails_too(
 
 def test_the_variance_of_both_samples_is_that_of_their_values() -> None:
     values = np.random.default_rng(21).random(20_000)
-    borders = make_edges(values).borders
+    borders = make_edges(values).edges
     counts, widths = np.bincount(bin_values(borders, values), minlength=BINS)[None], np.zeros((1, BINS))
     widths[0, 1 : len(borders)] = np.diff(borders)
     found = wasserstein._spread(Compared(counts // 2, counts - counts // 2, widths))

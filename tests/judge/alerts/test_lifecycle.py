@@ -7,23 +7,23 @@ import numpy as np
 from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.events.contracts import Alert, Finding
-from stream_monitor.judge.alerts.lifecycle import AlertBook, Cause, Moment
-from stream_monitor.judge.detection.window_evaluation import Subject, control
+from stream_monitor.judge.alerts.lifecycle import AlertKey, AlertLifecycle, EvidenceSpan
+from stream_monitor.judge.detection.window_evaluation import MeasureComparison, control_false_discoveries
 from stream_monitor.profiles.bins import BINS
 
-CAUSE = Cause("m", "1", "all", "amount", "drift")
+CAUSE = AlertKey("m", "1", "all", "amount", "drift")
 HOUR = 3_600_000
 
 
 def drive(says: str, **rules: object) -> list[Alert]:
     """One character an hour: `.` clean, `x` a finding, `X` a far one, `?` neither found nor clean."""
     settings = DetectionSettings.model_validate(rules)
-    book, heard = AlertBook(), []
+    book, heard = AlertLifecycle(), []
     for at, what in enumerate(says):
         score = {"x": 0.2, "X": 5.0}.get(what)
         findings = [Finding(detector="psi", score=score, threshold=0.1, p_value=1e-9)] if score else None
         findings = [] if what == "." else findings
-        heard.append(book.hear(CAUSE, "input", Moment(at * HOUR, (at + 1) * HOUR, HOUR), findings, settings))
+        heard.append(book.observe(CAUSE, "input", EvidenceSpan(at * HOUR, (at + 1) * HOUR, HOUR), findings, settings))
     return [alert for alert in heard if alert is not None]
 
 
@@ -43,17 +43,17 @@ def test_a_window_in_doubt_neither_opens_nor_resolves() -> None:
     assert statuses(drive("??xx?????", recovery=2)) == [("open", 3)]
     assert statuses(drive("x.?.?..", recovery=2)) == [("open", 1), ("resolved", 7)]
     assert statuses(drive("x?xx", persistence=2)) == [("open", 4)]
-    assert not AlertBook().states and drive("???") == []
+    assert not AlertLifecycle().states and drive("???") == []
 
 
 def test_what_is_not_rejected_is_clean_only_where_nothing_speaks_against_the_tolerance() -> None:
     """Of two tests of a measure the smaller p counts, twice."""
-    none, subjects = np.zeros(BINS, np.int64), []
+    none, comparisons = np.zeros(BINS, np.int64), []
     for p in (1e-9, 1e-4, 0.024, 0.026, 0.4):
-        subject = Subject(0, f"m{p}", Baseline("first", 0, 1, {}, 1), none, none, None, evidence={})
-        subject.p, subject.scores = {"psi": p, "ks": 0.9}, {"psi": 0.2, "ks": 0.1}
-        subjects.append(subject)
-    verdicts = control(subjects, DetectionSettings(), 1e-6)
+        comparison = MeasureComparison(0, f"m{p}", Baseline("first", 0, 1, {}, 1), none, none, None, evidence={})
+        comparison.p, comparison.scores = {"psi": p, "ks": 0.9}, {"psi": 0.2, "ks": 0.1}
+        comparisons.append(comparison)
+    verdicts = control_false_discoveries(comparisons, DetectionSettings(), 1e-6)
     assert [bool(verdict.findings) for verdict in verdicts] == [True, False, False, False, False]
     assert [verdict.doubtful for verdict in verdicts] == [False, True, True, False, False]
 
@@ -80,9 +80,9 @@ def test_no_two_alerts_of_a_cause_have_one_id_though_a_longer_window_begins_wher
     """Of ten minutes and of an hour that slides by ten: both begin at 0."""
     settings = DetectionSettings.model_validate({"recovery": 1, "cooldown": "1m"})
     finding = [Finding(detector="psi", score=0.2, threshold=0.1, p_value=1e-9)]
-    book, step = AlertBook(), HOUR // 6
+    book, step = AlertLifecycle(), HOUR // 6
     moments = [(0, step, finding), (step, 2 * step, []), (0, HOUR, finding), (step, step + HOUR, [])]
-    told = [book.hear(CAUSE, "input", Moment(a, b, b - a), said, settings) for a, b, said in moments]
+    told = [book.observe(CAUSE, "input", EvidenceSpan(a, b, b - a), said, settings) for a, b, said in moments]
     opened, resolved, again, _ = (alert for alert in told if alert is not None)
     assert [a.status for a in told if a is not None] == ["open", "resolved", "open", "resolved"]
     assert opened.id != again.id and (opened.opened_ts, again.opened_ts) == (0, resolved.ts)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_monitor.baseline.show import in_force
+from stream_monitor.baseline.show import active
 from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.baselines.pinned import PinnedBaseline, PinnedMeasure
 from stream_monitor.baselines.sampled_rows import Embedded
@@ -20,19 +20,19 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.describe.decode.embeddings import as_sent
 from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import SettingsError
-from stream_monitor.judge.baselines.centroids import Centroid, embedded
-from stream_monitor.judge.detection.multivariate import of_pane
+from stream_monitor.judge.baselines.centroids import Centroid, collect_embeddings
+from stream_monitor.judge.detection.multivariate import pane_samples
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.panes.admission import admit_groups, groups_of
-from stream_monitor.judge.panes.pane import Ids, Places, split
-from stream_monitor.judge.timelines.state import LaneState
-from stream_monitor.profiles.bin_catalog import Knowledge
+from stream_monitor.judge.panes.pane import IdRegistry, RowIndexCache, split
+from stream_monitor.judge.timelines.state import TimelineState
+from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.delta import Delta
-from stream_monitor.profiles.records import MAX_RECORD_BYTES, DeltaRecord, ResetRecord, read
-from stream_monitor.rejudge.log_replay import Terms
+from stream_monitor.profiles.records import MAX_RECORD_BYTES, DeltaRecord, ResetRecord, read_record
+from stream_monitor.rejudge.log_replay import RejudgeTerms
 from stream_monitor.replay import Line
 from stream_monitor.stages.contract import Position
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 from tests.judge.logs import Recorded, packed, recorded
 from tests.rejudge.test_log_replay import said
@@ -67,8 +67,8 @@ def stream(count: int, change: Change = same, begins: int = 3_000) -> Iterator[t
         yield "predictions", json.dumps(body).encode()
 
 
-def lane_of(run: Recorded) -> LaneState:
-    return run.judge.seats[0].judge.models["m"].state.lanes["input"]
+def timeline_of(run: Recorded) -> TimelineState:
+    return run.judge.assignments[0].judge.models["m"].state.timelines["input"]
 
 
 def fed(settings_: Settings, events: Iterator[tuple[str, bytes]]) -> Recorded:
@@ -97,7 +97,7 @@ def test_distances_are_those_to_the_mean_of_the_first_vectors() -> None:
     events = list(stream(2_000))
     run = fed(rules(), iter(events))
     vectors = vectors_of(events)
-    state = lane_of(run).centroids["v"]
+    state = timeline_of(run).centroids["v"]
     run.finish()
     assert state.n >= 400 and state.total / state.n == pytest.approx(vectors[: state.n].mean(axis=0))
     apart = np.linalg.norm(vectors - vectors[: state.n].mean(axis=0), axis=1)
@@ -127,20 +127,20 @@ def test_a_sample_is_not_missing_where_rows_are_few() -> None:
 
 def test_judged_again_distances_are_the_same_and_with_another_baseline_they_count_on_the_edges_there_are() -> None:
     run = recorded(rules(), stream(5_000, turned))
-    alerts, metrics = said(Terms(rules(), knowledge=run.knowledge_of_edges()), run.log)
+    alerts, metrics = said(RejudgeTerms(rules(), catalog=run.knowledge_of_edges()), run.log)
     assert alerts == run.alerts and metrics == run.metrics
     longer = rules().model_copy(update={"baseline": quick_settings(baseline={"first": 600}).baseline})
-    alerts, metrics = said(Terms(longer, knowledge=run.knowledge_of_edges()), run.log)
+    alerts, metrics = said(RejudgeTerms(longer, catalog=run.knowledge_of_edges()), run.log)
     assert DISTANCE in {alert["measure"] for alert in alerts if alert["status"] == "open"}
 
 
 def test_where_the_beginning_has_expired_a_new_centroid_and_a_new_baseline_stand_in() -> None:
     run = recorded(rules(), stream(5_000, turned))
     edges = run.knowledge_of_edges()
-    had = in_force(run.notices)
+    had = active(run.notices)
     assert DISTANCE in {measure.measure for measure in had[0].measures}
     rest = run.log[len(run.log) // 3 :]
-    alerts, metrics = said(Terms(rules(), whole=False, pinned=had, keep_pins=False, knowledge=edges), rest)
+    alerts, metrics = said(RejudgeTerms(rules(), whole=False, pinned=had, keep_pins=False, catalog=edges), rest)
     told = [m["measures"][DISTANCE] for m in metrics if DISTANCE in m.get("measures", {})]
     assert told and {one.get("baseline") for one in told if one.get("tests")} <= {None, "first-400"}
     assert DISTANCE in {alert["measure"] for alert in alerts if alert["status"] == "open"}
@@ -149,17 +149,17 @@ def test_where_the_beginning_has_expired_a_new_centroid_and_a_new_baseline_stand
 def test_without_samples_or_embeddings_there_is_no_distance() -> None:
     for settings_ in (rules(0), quick_settings(sample={"rows": 20})):
         run = fed(settings_, stream(1_000))
-        assert not any(told_of(run)) and not lane_of(run).centroids
+        assert not any(told_of(run)) and not timeline_of(run).centroids
 
 
 @pytest.mark.parametrize("measure", [None, DISTANCE])
 def test_a_reset_makes_a_new_centroid_and_ends_the_alert(measure: str | None) -> None:
     run, events = Recorded(rules()), list(stream(9_000, turned))
     run.feed(events[:4_600])
-    before = lane_of(run).centroids["v"].total
+    before = timeline_of(run).centroids["v"].total
     run.reset(ResetRecord("m", measure, since=T0 + 100_000))
     run.feed(events[4_600:])
-    after = lane_of(run).centroids["v"]
+    after = timeline_of(run).centroids["v"]
     run.finish()
     assert after.since > T0 + 100_000 and after.total / after.n == pytest.approx([0] * 4 + [2] * 4, abs=0.2)
     assert not np.allclose(before, after.total)
@@ -171,12 +171,12 @@ def test_a_reset_makes_a_new_centroid_and_ends_the_alert(measure: str | None) ->
 
 def test_a_reset_of_something_else_leaves_the_centroid_alone() -> None:
     run = fed(rules(), stream(2_000))
-    lane = run.judge.seats[0].judge.models["m"].lanes["input"]
+    timeline = run.judge.assignments[0].judge.models["m"].timelines["input"]
     for reset in (ResetRecord("m", "x"), ResetRecord("m", version="1"), ResetRecord("m", segment="country=DE")):
-        lane.centroids.forget(reset)
-        assert lane.state.centroids["v"].n >= 400
-    lane.centroids.forget(ResetRecord("m", segment="all"))
-    assert not lane.state.centroids
+        timeline.centroids.forget(reset)
+        assert timeline.state.centroids["v"].n >= 400
+    timeline.centroids.forget(ResetRecord("m", segment="all"))
+    assert not timeline.state.centroids
 
 
 def test_a_pinned_distance_is_to_another_centroid_and_not_taken() -> None:
@@ -185,38 +185,38 @@ def test_a_pinned_distance_is_to_another_centroid_and_not_taken() -> None:
     mine = PinnedMeasure("input", "all", DISTANCE, Baseline("june", 0, 500, {}, 500, counts=counts), np.array([0.0, 1]))
     run = Recorded(rules(), [PinnedBaseline("m", None, "june", [mine])])
     run.feed(list(stream(2_000)))
-    assert ("all", DISTANCE) not in lane_of(run).baselines.shared or (
-        lane_of(run).baselines.shared["all", DISTANCE].name == "first-400"
+    assert ("all", DISTANCE) not in timeline_of(run).baselines.shared or (
+        timeline_of(run).baselines.shared["all", DISTANCE].name == "first-400"
     )
 
 
 def test_a_snapshot_holds_the_centroid_and_goes_on() -> None:
     run = fed(rules(), stream(1_000))
-    judge = run.judge.seats[0].judge.models["m"]
+    judge = run.judge.assignments[0].judge.models["m"]
     again = unpack(packed(judge), ModelState, own=True)
-    assert again.lanes["input"].centroids["v"].n >= 400 and pack(again) == packed(judge)
+    assert again.timelines["input"].centroids["v"].n >= 400 and pack(again) == packed(judge)
 
 
 def test_vectors_of_another_length_wait_for_a_reset() -> None:
     run = fed(rules(), stream(1_000))
-    lane = run.judge.seats[0].judge.models["m"].lanes["input"]
-    assert lane.centroids.distances(T0, [Embedded("v", 0, np.ones((3, LENGTH)))], [("1", "all")]) is not None
-    assert lane.centroids.distances(T0, [Embedded("v", 0, np.ones((3, 2)))], [("1", "all")]) is None
-    assert lane.centroids.distances(T0, [Embedded("w", 0, np.ones((3, LENGTH)))], [("1", "all")]) is None
+    timeline = run.judge.assignments[0].judge.models["m"].timelines["input"]
+    assert timeline.centroids.distances(T0, [Embedded("v", 0, np.ones((3, LENGTH)))], [("1", "all")]) is not None
+    assert timeline.centroids.distances(T0, [Embedded("v", 0, np.ones((3, 2)))], [("1", "all")]) is None
+    assert timeline.centroids.distances(T0, [Embedded("w", 0, np.ones((3, LENGTH)))], [("1", "all")]) is None
 
 
 def test_a_distance_without_a_place_among_the_measures_is_left_out() -> None:
     run = fed(rules(caps={"measures": 10}), stream(2_000))
-    assert lane_of(run).centroids and DISTANCE not in lane_of(run).ids.names and not any(told_of(run))
+    assert timeline_of(run).centroids and DISTANCE not in timeline_of(run).ids.names and not any(told_of(run))
 
 
 def test_a_number_beyond_single_precision_is_its_largest() -> None:
     sent = as_sent(np.array([1e99, -1e99, 0.5]))
     assert sent.dtype == np.float32 and np.isfinite(sent).all() and sent[0] == -sent[1] and sent[2] == 0.5
-    lane = Recorded(rules())
-    lane.feed(list(stream(1_500, lambda vector: [9.9e99] * LENGTH, 700)))
-    lane.finish()
-    assert all(one is None or np.isfinite(one["mean"]) for one in told_of(lane))
+    timeline = Recorded(rules())
+    timeline.feed(list(stream(1_500, lambda vector: [9.9e99] * LENGTH, 700)))
+    timeline.finish()
+    assert all(one is None or np.isfinite(one["mean"]) for one in told_of(timeline))
 
 
 def test_embeddings_that_no_record_holds_are_refused_where_they_would_travel() -> None:
@@ -232,11 +232,11 @@ def test_embeddings_that_no_record_holds_are_refused_where_they_would_travel() -
 def deltas_of(lines: list[bytes], size: int, settings_: Settings) -> Iterator[Delta]:
     """Those of a worker's commits of so many lines each."""
     for start in range(0, len(lines), size):
-        stage = Describe(settings_, Layout(1, 1, 1), Knowledge())
+        stage = Describe(settings_, Topology(1, 1, 1), BinCatalog())
         stage.assign({(role, 0): Position(0, "") for role in ("predictions", "labels", "feedback")}, {})
-        stage.step("predictions", [Line(line, i, T0 + 10_000) for i, line in enumerate(lines[start : start + size])])
+        stage.process("predictions", [Line(line, i, T0 + 10_000) for i, line in enumerate(lines[start : start + size])])
         for output in stage.flush({}):
-            record = read(output.value) if output.role == "profiles" else None
+            record = read_record(output.value) if output.role == "profiles" else None
             yield from record.deltas if isinstance(record, DeltaRecord) else ()
 
 
@@ -253,11 +253,11 @@ def line(i: int, rng: random.Random) -> bytes:
 def merged(lines: list[bytes], size: int) -> list[tuple[str, tuple[str, str], list[Vector]]]:
     settings_ = quick_settings(embeddings={"v": 2, "w": 3}, sample={"rows": 6})
     parts = [part for delta in deltas_of(lines, size, settings_) for _, part in split(delta)]
-    ids = Ids({}, {}, dict.fromkeys(("x", "norm(v)", "norm(w)")))
+    ids = IdRegistry({}, {}, dict.fromkeys(("x", "norm(v)", "norm(w)")))
     admit_groups(parts, ids, settings_.caps)
-    placed = [Places(ids).placed(part, groups_of(part, ids)) for part in parts]
-    rows = of_pane(placed, ids.names)
-    found = embedded(placed, rows)
+    placed = [RowIndexCache(ids).placed(part, groups_of(part, ids)) for part in parts]
+    rows = pane_samples(placed, ids.names)
+    found = collect_embeddings(placed, rows)
     names = list(ids.groups)
     assert all(len(one.vectors) <= len(rows[one.group]) <= 6 for one in found)
     return sorted((one.measure, names[one.group], one.vectors.tolist()) for one in found)
@@ -295,10 +295,10 @@ def test_long_vectors_travel_in_records_of_their_own_and_no_more_of_them_for_it(
     assert sum(sent) == 30 and len(sent) == 2
     assert sum(int(delta.counts.sum()) for delta in deltas) == 200
     parts = [part for delta in deltas for _, part in split(delta)]
-    ids = Ids({}, {})
+    ids = IdRegistry({}, {})
     admit_groups(parts, ids, settings_.caps)
-    placed = [Places(ids).placed(part, groups_of(part, ids)) for part in parts]
-    [found] = embedded(placed, of_pane(placed, ids.names))
+    placed = [RowIndexCache(ids).placed(part, groups_of(part, ids)) for part in parts]
+    [found] = collect_embeddings(placed, pane_samples(placed, ids.names))
     assert found.vectors.shape == (30, 4_096)
 
 

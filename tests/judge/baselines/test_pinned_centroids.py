@@ -21,11 +21,11 @@ from stream_monitor.wire.msgpack_arrays import pack, unpack
 from tests.judge.baselines.test_centroids import (
     DISTANCE,
     Change,
-    lane_of,
     opened,
     rules,
     same,
     stream,
+    timeline_of,
     turned,
     vectors_of,
 )
@@ -101,10 +101,10 @@ def test_after_a_start_that_was_broken_distances_are_counted_on_the_edges_of_the
     for record in [record for baseline in usual for record in baseline.records()]:
         run._judge(pack(record))
     run.feed(events[2_000:])
-    state, measure = lane_of(run), distance_of(usual[0])
+    state, measure = timeline_of(run), distance_of(usual[0])
     baseline = state.baselines.shared["all", DISTANCE]
     assert measure.borders is not None and not baseline.approximate
-    assert np.array_equal(state.edges[DISTANCE].borders, measure.borders)
+    assert np.array_equal(state.edges[DISTANCE].edges, measure.borders)
     counts, expected = baseline.counts, measure.baseline.counts
     assert counts is not None and expected is not None and np.array_equal(counts, expected)
     run.finish()
@@ -118,7 +118,9 @@ def test_a_centroid_of_another_length_is_not_taken() -> None:
     distance_of(made[0]).centroid = np.ones(5)
     for record in made[0].records():
         run._judge(pack(record))
-    assert not lane_of(run).pinned_centroids and lane_of(run).baselines.shared["all", DISTANCE].name == "first-400"
+    assert (
+        not timeline_of(run).pinned_centroids and timeline_of(run).baselines.shared["all", DISTANCE].name == "first-400"
+    )
 
 
 def test_a_stream_that_never_was_as_the_file_rings_at_once() -> None:
@@ -135,8 +137,8 @@ def test_what_is_pinned_for_a_version_has_no_centroid_for_that_is_of_all_version
     made[0].measures.append(distance_of(pinned(all_of(same))[0]))
     run = Recorded(rules(), made)
     run.feed(with_version(all_of(turned, 6_000)))
-    assert not alerts_on_distances(run) and not lane_of(run).pinned_centroids
-    assert lane_of(run).baselines.shared["all", DISTANCE].name == "first-400"
+    assert not alerts_on_distances(run) and not timeline_of(run).pinned_centroids
+    assert timeline_of(run).baselines.shared["all", DISTANCE].name == "first-400"
 
 
 def test_a_window_with_distances_to_two_centroids_is_not_judged() -> None:
@@ -144,7 +146,7 @@ def test_a_window_with_distances_to_two_centroids_is_not_judged() -> None:
     run.feed(events[:3_200])
     for record in [record for baseline in pinned(all_of(turned)) for record in baseline.records()]:
         run._judge(pack(record))
-    since = lane_of(run).baselines.shared["all", DISTANCE].since
+    since = timeline_of(run).baselines.shared["all", DISTANCE].since
     run.feed(events[3_200:])
     run.finish()
     windows = {m["window_start"]: m["measures"][DISTANCE] for m in run.metrics if m["kind"] == "traffic"}
@@ -175,7 +177,7 @@ def test_after_a_reset_distances_are_to_what_comes_then() -> None:
     run.feed(events[:2_000])
     run.reset(ResetRecord("m", since=T0 + 50_000))
     run.feed(events[2_000:])
-    made, name = lane_of(run).centroids["v"], lane_of(run).baselines.shared["all", DISTANCE].name
+    made, name = timeline_of(run).centroids["v"], timeline_of(run).baselines.shared["all", DISTANCE].name
     assert name == "first-400" and made.total / made.n == pytest.approx([0] * 4 + [2] * 4, abs=0.2)
     run.finish()
     assert alerts_on_distances(run)[-1]["status"] == "resolved"
@@ -225,9 +227,9 @@ def test_a_file_of_before_has_none_and_is_read(tmp_path: Path) -> None:
 def test_a_snapshot_holds_the_pinned_centroid_and_goes_on() -> None:
     run = Recorded(rules(), pinned(all_of(same)))
     run.feed(list(all_of(same, 1_000)))
-    judge = run.judge.seats[0].judge.models["m"]
+    judge = run.judge.assignments[0].judge.models["m"]
     again = unpack(packed(judge), ModelState, own=True)
-    assert len(again.lanes["input"].pinned_centroids["v"]) == 8 and pack(again) == packed(judge)
+    assert len(again.timelines["input"].pinned_centroids["v"]) == 8 and pack(again) == packed(judge)
 
 
 @pytest.mark.parametrize("sections", [{}, {"sample": {"rows": 20}}, {"embeddings": {"v": 8}}])

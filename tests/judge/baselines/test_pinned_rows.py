@@ -20,7 +20,7 @@ from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.baselines.pinned import Pin, PinnedBaseline, PinnedMeasure, read_file, write_file
 from stream_monitor.baselines.sampled_rows import ALL_HASHES, Rows, merge
 from stream_monitor.errors import FormatError
-from stream_monitor.judge.baselines.recent_rows import RecentRows, RecentRowsState
+from stream_monitor.judge.baselines.recent_rows import RecentRowBaselines, RecentRowsState
 from stream_monitor.judge.detection.multivariate import Joint, RowsState
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.profiles.measures import JOINT
@@ -129,7 +129,7 @@ def test_rows_of_many_features_fit_into_records() -> None:
 
 
 def joint() -> Joint:
-    return Joint(RowsState(), 100, RecentRows(RecentRowsState(), None))
+    return Joint(RowsState(), 100, RecentRowBaselines(RecentRowsState(), None))
 
 
 def in_force(of: Joint, version: str, start: int) -> str | None:
@@ -180,6 +180,6 @@ def test_a_reset_of_a_version_ends_the_alert_of_that_version_alone() -> None:
 def test_a_snapshot_holds_pinned_rows_and_goes_on() -> None:
     run = Recorded(rules(), pinned())
     run.feed(list(stream(1, [(1_000, 0.8)])))
-    judge = run.judge.seats[0].judge.models["m"]
+    judge = run.judge.assignments[0].judge.models["m"]
     again = unpack(packed(judge), ModelState, own=True)
-    assert again.lanes["input"].joint.pinned[""].name == "calm" and pack(again) == packed(judge)
+    assert again.timelines["input"].joint.pinned[""].name == "calm" and pack(again) == packed(judge)

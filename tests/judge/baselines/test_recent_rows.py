@@ -15,7 +15,7 @@ from stream_monitor.baselines.recent_rows import SLICE_ROWS
 from stream_monitor.config.durations import DAY, HOUR
 from stream_monitor.config.settings import Settings
 from stream_monitor.judge.model_state import ModelState
-from stream_monitor.judge.timelines.state import LaneState
+from stream_monitor.judge.timelines.state import TimelineState
 from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.wire.msgpack_arrays import pack, unpack
@@ -47,11 +47,11 @@ def baselines(run: Recorded) -> list[str | None]:
     return [m["measures"][JOINT].get("baseline") or m["baseline"] for m in told]
 
 
-def fed(settings: Settings, events: Iterable[Line]) -> tuple[Recorded, LaneState]:
+def fed(settings: Settings, events: Iterable[Line]) -> tuple[Recorded, TimelineState]:
     run, todo = Recorded(settings), list(events)
     for at in range(0, len(todo), 200):
         run.feed(todo[at : at + 200])
-    return run, run.judge.seats[0].judge.models["m"].state.lanes["input"]
+    return run, run.judge.assignments[0].judge.models["m"].state.timelines["input"]
 
 
 CHANGED = [(6_000, 0.8), (10_000, -0.8)]
@@ -67,18 +67,18 @@ def test_a_correlation_that_flips_rings_until_it_has_been_there_for_as_long_as_i
 
 @pytest.mark.parametrize("kind", ["rolling", "first"])
 def test_it_does_not_become_normal_before(kind: str) -> None:
-    run, lane = fed(rules(kind, accept_after="1h"), stream(1, CHANGED))
+    run, timeline = fed(rules(kind, accept_after="1h"), stream(1, CHANGED))
     assert len(of(run, "open")) == 1 and not of(run, "resolved")
-    kept = [one.rows for line in lane.recent.samples.history.lines.values() for one in line]
+    kept = [one.rows for line in timeline.recent.samples.history.lines.values() for one in line]
     assert bool(kept) == (kind == "rolling")
     assert all(np.corrcoef(rows.number("a"), rows.number("b"))[0, 1] > 0.5 for rows in kept)
 
 
 def test_what_a_lane_keeps_is_bounded() -> None:
-    _, lane = fed(rules(), stream(1, [(12_000, 0.8)]))
-    past = lane.recent.samples
+    _, timeline = fed(rules(), stream(1, [(12_000, 0.8)]))
+    past = timeline.recent.samples
     [line] = past.history.lines.values()
-    assert lane.recent.plan is not None and len(line) == lane.recent.plan.depth
+    assert timeline.recent.plan is not None and len(line) == timeline.recent.plan.depth
     assert max(len(one.rows) for one in line) <= SLICE_ROWS["rolling"] and len(past.waiting) <= 12
 
 
@@ -89,26 +89,28 @@ def test_a_slow_change_is_followed_by_a_rolling_baseline_alone() -> None:
 
 
 def test_a_reset_forgets_the_rows_of_the_past() -> None:
-    run, lane = fed(rules(), list(stream(1, [(6_000, 0.8)])))
-    assert lane.recent.samples.history.lines and lane.recent.samples.waiting
+    run, timeline = fed(rules(), list(stream(1, [(6_000, 0.8)])))
+    assert timeline.recent.samples.history.lines and timeline.recent.samples.waiting
     run.reset(ResetRecord("m", since=T0 + 121_000))
     run.feed(list(stream(1, [(6_000, 0.8), (500, -0.8)]))[6_000:])
-    assert not lane.recent.samples.history.lines and not lane.recent.samples.waiting
+    assert not timeline.recent.samples.history.lines and not timeline.recent.samples.waiting
 
 
 def test_a_snapshot_holds_the_past_and_another_span_begins_with_none() -> None:
-    run, lane = fed(rules(), stream(1, [(6_000, 0.8)]))
-    judge = run.judge.seats[0].judge.models["m"]
+    run, timeline = fed(rules(), stream(1, [(6_000, 0.8)]))
+    judge = run.judge.assignments[0].judge.models["m"]
     again = unpack(packed(judge), ModelState, own=True)
-    assert again.lanes["input"].recent.samples.history.lines and pack(again) == packed(judge)
-    run.judge.seats[0].judge.base = other = rules(span="28s")
-    assert type(judge)(again, other).state.lanes["input"].recent.samples.history.lines == {}
-    assert lane.recent.samples.history.lines
+    assert again.timelines["input"].recent.samples.history.lines and pack(again) == packed(judge)
+    run.judge.assignments[0].judge.base = other = rules(span="28s")
+    assert type(judge)(again, other).state.timelines["input"].recent.samples.history.lines == {}
+    assert timeline.recent.samples.history.lines
 
 
 def test_without_rows_nothing_is_kept() -> None:
-    _, lane = fed(rules().model_copy(update={"sample": quick_settings().sample}), stream(1, [(6_000, 0.8)]))
-    assert not lane.recent.samples.history.lines and not lane.recent.samples.waiting and lane.recent.histories
+    _, timeline = fed(rules().model_copy(update={"sample": quick_settings().sample}), stream(1, [(6_000, 0.8)]))
+    assert (
+        not timeline.recent.samples.history.lines and not timeline.recent.samples.waiting and timeline.recent.histories
+    )
 
 
 # --- hours of the week ---

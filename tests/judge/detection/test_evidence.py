@@ -16,13 +16,13 @@ from stream_monitor.commands.explain import drawn
 from stream_monitor.config.settings import Settings
 from stream_monitor.detect.sequential.registry import shift_of
 from stream_monitor.events.contracts import Alert, Finding
-from stream_monitor.judge.alerts.lifecycle import Cause, apart, reason_of
+from stream_monitor.judge.alerts.lifecycle import AlertKey, apart, reason_of
 from stream_monitor.judge.detection.evidence import numeric_evidence
 from stream_monitor.profiles.bins import BINS, bin_values, make_edges
 from stream_monitor.profiles.integers import are_whole, name_of, whole
 from stream_monitor.profiles.numeric_table import quantile
 from stream_monitor.rejudge.explain import Explanation, Point, Series, explain
-from stream_monitor.rejudge.log_replay import Terms
+from stream_monitor.rejudge.log_replay import RejudgeTerms
 from stream_monitor.terminal.charts import BARS
 from stream_monitor.types import F64, I64
 from tests.judge.logs import Recorded, recorded
@@ -53,7 +53,7 @@ def baseline_of(values: F64, borders: F64) -> Baseline:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_the_median_of_a_window_lies_between_its_least_and_its_largest_value(name: str) -> None:
     before, now = (np.asarray(values, float) for values in SAMPLES[name])
-    borders = make_edges(before).borders
+    borders = make_edges(before).edges
     baseline, ends = baseline_of(before, borders), (float(now.min()), float(now.max()))
     told = numeric_evidence(baseline, counted(before, borders), counted(now, borders), borders, ends)
     assert ends[0] <= told["now"]["p50"] <= ends[1]
@@ -66,16 +66,16 @@ def test_the_median_of_a_window_lies_between_its_least_and_its_largest_value(nam
 def test_whole_numbers_are_told_from_others() -> None:
     for name, (before, _) in SAMPLES.items():
         values = np.asarray(before, float)
-        found = are_whole(make_edges(values).borders, (values.min(), values.max()))
+        found = are_whole(make_edges(values).edges, (values.min(), values.max()))
         assert found == (name not in ("normal", "far away")), name
     halves = np.repeat([0.0, 0.5, 1.0], 100)
-    assert not are_whole(make_edges(halves).borders, (0.0, 1.0))
-    assert not are_whole(make_edges(halves).borders, (np.inf, -np.inf)), "nothing was there"
+    assert not are_whole(make_edges(halves).edges, (0.0, 1.0))
+    assert not are_whole(make_edges(halves).edges, (np.inf, -np.inf)), "nothing was there"
 
 
 def test_a_quantile_of_whole_numbers_is_the_one_that_sorting_finds() -> None:
     values = np.asarray(SAMPLES["ratings"][0], float)
-    borders = make_edges(values).borders
+    borders = make_edges(values).edges
     for share in (0.05, 0.31, 0.5, 0.95, 0.99):
         found = whole(quantile(counted(values, borders), borders, share, values.min(), values.max()))
         assert found == np.quantile(values, share, method="inverted_cdf")
@@ -91,7 +91,7 @@ def test_bins_of_whole_numbers_are_named_by_what_they_hold() -> None:
 @pytest.mark.parametrize("way", [1, -1])
 def test_the_shift_of_a_measure_whose_median_stays_is_that_of_its_mean(way: int) -> None:
     values = np.asarray([0.0] * 80 + [1.0] * 6 + [2.0] * 8 + [3.0] * 6)
-    borders = make_edges(way * values).borders
+    borders = make_edges(way * values).edges
     found = shift_of(way * 0.5, baseline_of(way * values, borders), borders)
     assert 0.05 < way * found < 0.6, "half a sigma of it moves the mean, and the median not at all"
 
@@ -100,7 +100,9 @@ def test_two_figures_that_differ_are_written_so_that_they_do() -> None:
     assert apart(2.7149, 2.7051) == ("2.715", "2.705")
     assert apart(0.31, 0.1) == ("0.31", "0.1") and apart(2.0, 2.0) == ("2", "2")
     finding = Finding(detector="cusum", score=2.7149, threshold=2.7051, direction="up")
-    assert reason_of(Cause("m", "1", "all", "x", "drift"), "open", [finding]).endswith("cusum 2.715, tolerated 2.705")
+    assert reason_of(AlertKey("m", "1", "all", "x", "drift"), "open", [finding]).endswith(
+        "cusum 2.715, tolerated 2.705"
+    )
 
 
 # --- from events to what a person reads ---
@@ -154,7 +156,7 @@ def test_metrics_of_whole_numbers_have_whole_quantiles(whole_numbers: Recorded) 
 def test_an_alert_of_whole_numbers_is_explained_by_them(whole_numbers: Recorded) -> None:
     first = openings(whole_numbers)[0]
     alerts = [msgspec.convert(a, Alert) for a in whole_numbers.alerts if a["id"] == first["id"]]
-    text = shown(drawn(explain(Terms(rules(), obey_log=True), 0, whole_numbers.log, alerts)))
+    text = shown(drawn(explain(RejudgeTerms(rules(), obey_log=True), 0, whole_numbers.log, alerts)))
     assert "0 … 1" not in text and "up to 0" not in text, text
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.contracts import MeasureSummary
-from stream_monitor.judge.detection.limits import broken, parse_limit
+from stream_monitor.judge.detection.limits import parse_limit, violation
 from stream_monitor.profiles.bins import BINS, bin_values, make_edges
 
 
@@ -15,9 +15,9 @@ def test_a_limit_on_a_quantile_is_decided_exactly() -> None:
     edges = make_edges(rng.exponential(50, 5_000), (limit.value,))
     for seed in range(200):
         values = np.random.default_rng(seed).exponential(54.3, 400)
-        counts = np.bincount(bin_values(edges.borders, values), minlength=BINS)
+        counts = np.bincount(bin_values(edges.edges, values), minlength=BINS)
         summary = MeasureSummary(group="software", n=400, p99=0.0)
-        assert (broken(limit, summary, counts, edges.borders) is not None) == ((values > 250).mean() > 0.01)
+        assert (violation(limit, summary, counts, edges.edges) is not None) == ((values > 250).mean() > 0.01)
 
 
 @pytest.mark.parametrize("text", ["latency", "latency_ms.p98 > 2", "x.mean = 2", "x.mean > e", "x.mean >"])

@@ -14,13 +14,13 @@ import pytest
 from stream_monitor.commands.explain import drawn
 from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Alert
-from stream_monitor.judge.baselines.recent_rows import RecentRows, RecentRowsState
+from stream_monitor.judge.baselines.recent_rows import RecentRowBaselines, RecentRowsState
 from stream_monitor.judge.detection.multivariate import Joint, RowsState
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.rejudge.explain import explain
-from stream_monitor.rejudge.log_replay import Terms
+from stream_monitor.rejudge.log_replay import RejudgeTerms
 from stream_monitor.terminal import Table
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 from tests.judge.logs import Recorded, packed, recorded
@@ -98,7 +98,7 @@ def test_explain_sees_the_tests_of_rows_and_draws_what_tells_before_from_now() -
     settings = rules()
     run = recorded(settings, stream(1, [(3_000, 0.8), (2_000, -0.8)]))
     published = [msgspec.convert(alert, Alert) for alert in run.alerts]
-    found = explain(Terms(settings, obey_log=True), 0, run.log, published)
+    found = explain(RejudgeTerms(settings, obey_log=True), 0, run.log, published)
     assert found.exact
     assert {"domain_classifier", "mmd", "pca_error"} <= {series.detector for series in found.series}
     tables = [part for part in drawn(found) if isinstance(part, Table)]
@@ -108,9 +108,9 @@ def test_explain_sees_the_tests_of_rows_and_draws_what_tells_before_from_now() -
 def test_a_snapshot_holds_the_rows_and_goes_on() -> None:
     run = Recorded(rules())
     run.feed(list(stream(1, [(2_990, 0.8)])))
-    judge = run.judge.seats[0].judge.models["m"]
+    judge = run.judge.assignments[0].judge.models["m"]
     again = unpack(packed(judge), ModelState, own=True)
-    assert again.lanes["input"].joint.baseline is not None and again.lanes["input"].windows[0].sampled
+    assert again.timelines["input"].joint.baseline is not None and again.timelines["input"].windows[0].sampled
     assert pack(again) == packed(judge)
 
 
@@ -118,12 +118,12 @@ def test_a_baseline_waits_until_it_has_enough_rows() -> None:
     """With one row a pane, and panes of 50 events, hardly any hash is reached by all of them."""
     run = Recorded(rules(1))
     run.feed(list(stream(1, [(5_000, 0.8)])))
-    state = run.judge.seats[0].judge.models["m"].state.lanes["input"].joint
+    state = run.judge.assignments[0].judge.models["m"].state.timelines["input"].joint
     assert state.baseline is None and state.events > 4_000
 
 
 def test_a_reset_of_a_segment_or_a_version_leaves_rows_alone() -> None:
-    joint = Joint(RowsState(events=5), 100, RecentRows(RecentRowsState(), None))
+    joint = Joint(RowsState(events=5), 100, RecentRowBaselines(RecentRowsState(), None))
     for reset in (ResetRecord("m", version="1"), ResetRecord("m", segment="country=DE")):
         assert not joint.forget(reset) and joint.state.events == 5
     assert not joint.forget(ResetRecord("m")) and joint.state.events == 0
@@ -143,7 +143,7 @@ def test_a_reset_of_one_of_their_features_ends_the_alert_on_rows(measure: str) -
 def test_a_reset_of_what_is_no_feature_leaves_rows_alone() -> None:
     run = Recorded(rules())
     run.feed(list(stream(1, [(2_990, 0.8)])))
-    joint = run.judge.seats[0].judge.models["m"].lanes["input"].joint
+    joint = run.judge.assignments[0].judge.models["m"].timelines["input"].joint
     for measure in ("latency_ms", "volume", "error"):
         assert not joint.forget(ResetRecord("m", measure)) and joint.state.baseline is not None
 
@@ -156,7 +156,7 @@ def test_features_without_a_place_are_in_no_row() -> None:
         body["features"] |= {f"own{i}": 1.0, f"word{i}": "x"}
         events.append((role, json.dumps(body).encode()))
     run.feed(events)
-    lane = run.judge.seats[0].judge.models["m"].lanes["input"].state
-    rows = [*lane.joint.filling, *(part for parts in lane.windows[0].sampled.values() for part in parts)]
-    rows += [lane.joint.baseline] if lane.joint.baseline is not None else []
-    assert rows and all({*part.numbers, *part.texts} <= {*lane.ids.names} for part in rows)
+    timeline = run.judge.assignments[0].judge.models["m"].timelines["input"].state
+    rows = [*timeline.joint.filling, *(part for parts in timeline.windows[0].sampled.values() for part in parts)]
+    rows += [timeline.joint.baseline] if timeline.joint.baseline is not None else []
+    assert rows and all({*part.numbers, *part.texts} <= {*timeline.ids.names} for part in rows)

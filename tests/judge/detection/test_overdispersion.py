@@ -8,8 +8,8 @@ import random
 import numpy as np
 import pytest
 
-from stream_monitor.baselines.baseline import TALLIES, Filling, category_counts
-from stream_monitor.detect.windows.overdispersion import Dispersion, Told
+from stream_monitor.baselines.baseline import TALLIES, BaselineBuilder, category_counts
+from stream_monitor.detect.windows.overdispersion import Dispersion, DispersionSample
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.profiles.bins import BINS
 from tests.judge.logs import Recorded
@@ -38,13 +38,13 @@ def judged(windows: int, batch: int) -> tuple[Recorded, ModelState]:
     )
     for at in range(0, len(lines), batch):
         run.feed(lines[at : at + batch])
-    return run, run.judge.seats[0].judge.models["m"].state
+    return run, run.judge.assignments[0].judge.models["m"].state
 
 
 def test_categories_that_share_a_cause_are_worth_few_values_before_the_first_window_is_judged() -> None:
     run, state = judged(FIRST // 40 + 2, 40)
-    lane = state.lanes["input"]
-    scatter = lane.dispersion[WINDOW]
+    timeline = state.timelines["input"]
+    scatter = timeline.dispersion[WINDOW]
     sky, die = scatter.factors([(0, "sky", ""), (0, "die", "")])
     assert sky > 10 and die == 1.0
     assert scatter.n[0, scatter.rows[0, "sky", ""]] >= 20
@@ -58,12 +58,12 @@ def test_a_sky_that_changes_with_every_window_is_no_drift() -> None:
 
 @pytest.mark.parametrize("batch", [7, 1_000])
 def test_what_is_known_does_not_depend_on_batches(batch: int) -> None:
-    known, other = (judged(30, size)[1].lanes["input"].dispersion[WINDOW] for size in (40, batch))
+    known, other = (judged(30, size)[1].timelines["input"].dispersion[WINDOW] for size in (40, batch))
     assert known.rows == other.rows and np.array_equal(known.mean, other.mean) and np.array_equal(known.n, other.n)
 
 
 def test_the_windows_of_a_baseline_are_those_that_would_have_been_judged() -> None:
-    rng, filling = np.random.default_rng(1), Filling()
+    rng, filling = np.random.default_rng(1), BaselineBuilder()
     names = [f"c{i}" for i in range(200)]  # more than a baseline names, so that there is a rest
     windows: list[dict[str, int]] = []
     for pane in range(0, 60_000, 500):
@@ -83,7 +83,7 @@ def test_the_windows_of_a_baseline_are_those_that_would_have_been_judged() -> No
     no = np.zeros(1, np.bool_)
     for window in windows[-33:-1]:
         now = category_counts(baseline, window, 104)[1]
-        added.add([(0, "m", "")], Told(base[None], now[None], no, no))
+        added.add([(0, "m", "")], DispersionSample(base[None], now[None], no, no))
     assert begun.n[0, 0] == added.n[0, 0] == 31 and begun.mean.tolist() == added.mean.tolist()
     assert filling.category_windows(5_000, baseline).starts.tolist() == []
     assert base.shape == (BINS,)

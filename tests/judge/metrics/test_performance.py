@@ -63,11 +63,11 @@ def test_a_window_that_waits_for_feedback_is_looked_at_again_only_when_it_may_be
     for at in range(0, 200, SIZE):
         windows.count(KEY, at, 1)
     assert len(told(windows, 1_000, 0)) == 20
-    assert told(windows, 1_001, 109) == [] and windows.wake == END and windows.wake_last == 110
+    assert told(windows, 1_001, 109) == [] and windows.next_due == END and windows.next_final_due == 110
     assert [start for start, *_ in told(windows, 1_001, 130)] == [0, 10, 20]
-    assert windows.wake_last == 140
+    assert windows.next_final_due == 140
     again = unpack(pack(windows), Performance, own=True)
-    again.wake_last = -(2**62)  # as of a snapshot from before
+    again.next_final_due = -(2**62)  # as of a snapshot from before
     assert told(again, 1_001, 140) == told(windows, 1_001, 140) == [(30, 1, True)]
 
 
@@ -109,6 +109,6 @@ def test_signals_that_come_after_all_labels_are_in_the_final_record() -> None:
         time(far, far),
     ]
     judge = PartitionJudge(0, rules, PartitionState(), {})
-    said = [one for record in records for one in judge.hear(record, 0) if isinstance(one, Metric)]
+    said = [one for record in records for one in judge.process(record, 0) if isinstance(one, Metric)]
     final = [one for one in said if one.kind == "performance" and one.final and (one.version, one.segment) == KEY]
     assert [one.measures["signal.click"].n for one in final] == [3]

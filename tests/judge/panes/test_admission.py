@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_monitor.judge.timelines.state import LaneState
-from stream_monitor.profiles.bins import DIGEST, Edges
+from stream_monitor.judge.timelines.state import TimelineState
+from stream_monitor.profiles.bins import DIGEST, BinEdges
 from stream_monitor.replay import Replay, replay
 from stream_monitor.stages.contract import Output
 from tests.streams import T0, quick_settings
@@ -80,7 +80,7 @@ def test_a_model_that_was_forgotten_and_comes_again_gets_baselines_though_descri
     run, lines = Replay(quick_settings(caps={"model_ttl": "1m"}), lambda output: None), two_lives(0.0)
     for at in range(0, len(lines), 50):
         run.feed(lines[at : at + 50])
-    baseline = run.judge.seats[0].judge.models["m"].state.lanes["input"].baselines.shared["all", "x"]
+    baseline = run.judge.assignments[0].judge.models["m"].state.timelines["input"].baselines.shared["all", "x"]
     assert baseline.since > T0 + 300_000 and baseline.n >= 100 and baseline.left_out > 0
     assert baseline.events == sum(baseline.kinds.values())
 
@@ -104,7 +104,7 @@ def two_lives(second: float) -> list[tuple[str, bytes]]:
 class HalfDeaf(Replay):
     """Describe hears that there are no edges, but not of new ones: it counts on those of the first life."""
 
-    first: Edges | None = None
+    first: BinEdges | None = None
 
     def __init__(self, **sections: Any) -> None:
         self.metrics: list[dict[str, Any]] = []
@@ -114,23 +114,23 @@ class HalfDeaf(Replay):
         if output.role == "metrics":
             self.metrics.append(json.loads(output.value))
         if output.role == "baselines":
-            known = self.knowledge.of("m", "input")
+            known = self.catalog.of("m", "input")
             edges = known.edges.get("x")
             if edges is not None and self.first is None:
                 self.first = edges
             if edges is not None and self.first is not None and edges.version != self.first.version:
                 known.add_edges("x", self.first)
 
-    def lane(self) -> LaneState:
-        return self.judge.seats[0].judge.models["m"].state.lanes["input"]
+    def timeline(self) -> TimelineState:
+        return self.judge.assignments[0].judge.models["m"].state.timelines["input"]
 
 
 def test_edges_of_a_model_that_comes_again_are_not_taken_for_those_of_before() -> None:
     run, lines = HalfDeaf(), two_lives(2.0)
     for at in range(0, len(lines), 50):
         run.feed(lines[at : at + 50])
-    first, now = run.first, run.lane().edges["x"]
-    assert first is not None and run.lane().baselines.shared["all", "x"].mean == pytest.approx(2, abs=0.3)
+    first, now = run.first, run.timeline().edges["x"]
+    assert first is not None and run.timeline().baselines.shared["all", "x"].mean == pytest.approx(2, abs=0.3)
     assert now.version != first.version and now.ordinal == first.ordinal == 1
     last = [m for m in run.metrics if m["model"] == "m" and m["final"]][-1]["measures"]["x"]
     assert last["n"] > 50 and last["mean"] == pytest.approx(2, abs=0.4)
@@ -140,10 +140,10 @@ def test_edges_of_a_model_that_comes_again_are_not_taken_for_those_of_before() -
 def test_a_snapshot_of_before_counts_on() -> None:
     """Versions were the ordinal alone: the next edges of a measure come after them, and are not any of before."""
     borders = np.array([0.0, 1.0])
-    old, new = Edges(3, borders), Edges.of(borders, 4)
+    old, new = BinEdges(3, borders), BinEdges.of(borders, 4)
     assert old.ordinal == 3 and new.ordinal == 4 and new.version > old.version
-    assert Edges.of(borders).version == Edges.of(borders.copy()).version != Edges.of(borders + 1).version
-    assert DIGEST <= Edges.of(borders).version < 2 * DIGEST
+    assert BinEdges.of(borders).version == BinEdges.of(borders.copy()).version != BinEdges.of(borders + 1).version
+    assert DIGEST <= BinEdges.of(borders).version < 2 * DIGEST
 
 
 def resolved(batch: int) -> list[dict[str, Any]]:

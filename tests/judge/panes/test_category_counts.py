@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stream_monitor.errors import FormatError
 from stream_monitor.judge.panes import category_counts as tallies
-from stream_monitor.judge.panes.category_counts import Counted, add_counted, together
+from stream_monitor.judge.panes.category_counts import CountedRows, merge_pair, sum_counts
 from stream_monitor.profiles.delta import CategoricalRows
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
@@ -48,10 +48,10 @@ def test_many_tables_at_once_are_row_by_row(dense: int, parts: list[list[Row]], 
         table, keys = counted(told)
         tables.append(table)
         keys = [(group - 1, name) for group, name in keys]
-        rows += [Counted(at, 0, keys[:cut]), Counted(at, len(keys[:cut]), keys[cut:])]
+        rows += [CountedRows(at, 0, keys[:cut]), CountedRows(at, len(keys[:cut]), keys[cut:])]
     was, tallies.DENSE = tallies.DENSE, dense
     try:
-        found = add_counted(tables, rows)
+        found = sum_counts(tables, rows)
     finally:
         tallies.DENSE = was
     expected: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
@@ -77,11 +77,11 @@ def test_many_tables_at_once_are_row_by_row(dense: int, parts: list[list[Row]], 
 def test_a_table_that_points_beyond_itself_is_an_error(broken: dict[str, list[int]]) -> None:
     table, keys = counted([((0, "c"), {"a": 1, "b": 2}), ((0, "d"), {"a": 3})])
     table = table.replaced(categories=["a", "b"], code=np.array([0, 1, 0]))
-    add_counted([table, table], [Counted(0, 0, keys), Counted(1, 0, keys)])
+    sum_counts([table, table], [CountedRows(0, 0, keys), CountedRows(1, 0, keys)])
     table = table.replaced(**{name: np.array(column) for name, column in broken.items()})
     with pytest.raises(FormatError):
-        add_counted([table, table], [Counted(0, 0, keys), Counted(1, 0, keys)])
+        sum_counts([table, table], [CountedRows(0, 0, keys), CountedRows(1, 0, keys)])
 
 
 def test_rows_of_one_key_are_one_tally() -> None:
-    assert together((3, ["a", "b"], [1, 2]), (4, ["b", "c"], [3, 1])) == (7, ["a", "b", "c"], [1, 5, 1])
+    assert merge_pair((3, ["a", "b"], [1, 2]), (4, ["b", "c"], [3, 1])) == (7, ["a", "b", "c"], [1, 5, 1])

@@ -18,32 +18,32 @@ from hypothesis import strategies as st
 
 from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.config.detection import DetectionSettings
-from stream_monitor.config.durations import Pace
+from stream_monitor.config.durations import WindowSpec
 from stream_monitor.config.recorded import judged_text
 from stream_monitor.config.settings import CapSettings, parse
 from stream_monitor.describe.aggregate.delta_writer import Batch, pack_deltas
 from stream_monitor.describe.aggregate.grouping import ACCEPTED
 from stream_monitor.describe.decode.columns import Coded, Columns
-from stream_monitor.detect.cusum.bank import Grid
+from stream_monitor.detect.cusum.bank import CusumBank
 from stream_monitor.detect.windows.overdispersion import Dispersion
 from stream_monitor.errors import FormatError
 from stream_monitor.events.contracts import Metric
 from stream_monitor.judge.detection.sequential import SequentialRules
-from stream_monitor.judge.detection.window_evaluation import Subject, Trial, run_tests
+from stream_monitor.judge.detection.window_evaluation import MeasureComparison, WindowEvaluation, run_tests
 from stream_monitor.judge.panes import merge_queue as waiting
-from stream_monitor.judge.panes.merge_queue import Came, Held
-from stream_monitor.judge.panes.pane import Ids, Pane, Places, split
+from stream_monitor.judge.panes.merge_queue import MergeBatch, QueuedPane
+from stream_monitor.judge.panes.pane import IdRegistry, Pane, RowIndexCache, split
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.snapshots import Snapshots
-from stream_monitor.judge.timelines import timeline as lane_module
-from stream_monitor.judge.timelines.state import LaneRules, LaneState
-from stream_monitor.judge.timelines.timeline import Finished, Lane
+from stream_monitor.judge.timelines import timeline as timeline_module
+from stream_monitor.judge.timelines.state import TimelineRules, TimelineState
+from stream_monitor.judge.timelines.timeline import Timeline, WindowClosed
 from stream_monitor.profiles.bins import make_edges
 from stream_monitor.profiles.delta import Delta
-from stream_monitor.profiles.known_bins import Known
-from stream_monitor.profiles.names import ALL
+from stream_monitor.profiles.known_bins import KnownBins
+from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.profiles.records import (
     DeltaRecord,
     PartitionTime,
@@ -51,23 +51,23 @@ from stream_monitor.profiles.records import (
     ResetRecord,
     SettingsRecord,
     WatermarkRecord,
-    read,
-    write,
+    read_record,
+    write_record,
 )
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 from tests.judge.logs import Recorded
 from tests.streams import T0, quick_settings
 
-PACES = [Pace(16, 16), Pace(64, 8)]
+PACES = [WindowSpec(16, 16), WindowSpec(64, 8)]
 EDGES = make_edges(np.random.default_rng(0).normal(0, 2, 400))
-KNOWN = Known({"x": EDGES, "z": EDGES}, {"c": frozenset("abc")})
+KNOWN = KnownBins({"x": EDGES, "z": EDGES}, {"c": frozenset("abc")})
 PANES = 70
 
 
-def lane_of() -> Lane:
-    rules = LaneRules("m", 1, PACES, 10**9, CapSettings(), {}, SequentialRules((), 1.0, DetectionSettings()))
-    state = LaneState("input", [Window(pace.slide) for pace in PACES], edges={"x": EDGES, "z": EDGES})
-    return Lane(state, rules, Grid())
+def timeline_of() -> Timeline:
+    rules = TimelineRules("m", 1, PACES, 10**9, CapSettings(), {}, SequentialRules((), 1.0, DetectionSettings()))
+    state = TimelineState("input", [Window(spec.slide) for spec in PACES], edges={"x": EDGES, "z": EDGES})
+    return Timeline(state, rules, CusumBank())
 
 
 def deltas_of(rng: np.random.Generator, panes: list[int]) -> list[Delta]:
@@ -99,16 +99,16 @@ def feed_of(seed: int) -> list[tuple[int, list[Delta]]]:
 
 def windows_of(feed: list[tuple[int, list[Delta]]], stops: set[int]) -> list[bytes]:
     """All that a lane's windows hold, with everything merged whenever one of these panes has closed."""
-    lane, said = lane_of(), list[bytes]()
+    timeline, said = timeline_of(), list[bytes]()
     for pane, deltas in feed:
         for delta in deltas:
-            lane.feed(delta)
-        for happening in lane.advance(pane + 1):
-            if isinstance(happening, Finished):
-                said.append(plain(happening.window))
+            timeline.feed(delta)
+        for event in timeline.advance(pane + 1):
+            if isinstance(event, WindowClosed):
+                said.append(plain(event.window))
         if pane in stops:
-            lane.catch_up()
-            assert not lane.waiting.panes
+            timeline.flush_merges()
+            assert not timeline.merge_queue.panes
     return said
 
 
@@ -137,12 +137,12 @@ def test_when_panes_are_merged_does_not_show_in_the_last_digit(seed: int, stops:
 def test_what_waits_is_bounded_by_parts_and_by_bytes(parts: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "PARTS", parts)
     monkeypatch.setattr(waiting, "PART_BYTES", size)
-    lane, rng, most = lane_of(), np.random.default_rng(1), 0
+    timeline, rng, most = timeline_of(), np.random.default_rng(1), 0
     for pane in range(15):
         for delta in deltas_of(rng, [pane]):
-            lane.feed(delta)
-        list(lane.advance(pane + 1))
-        held = [part for one in lane.waiting.panes for part in one.parts]
+            timeline.feed(delta)
+        list(timeline.advance(pane + 1))
+        held = [part for one in timeline.merge_queue.panes for part in one.parts]
         most = max(most, len(held))
         assert len(held) < parts
         assert sum(part.numeric.nbytes + part.categorical.nbytes for part in held) < size
@@ -151,11 +151,11 @@ def test_what_waits_is_bounded_by_parts_and_by_bytes(parts: int, size: int, monk
 
 def test_a_part_of_a_large_delta_does_not_count_as_all_of_it() -> None:
     """Or the panes of a long commit would be merged one by one."""
-    lane = lane_of()
+    timeline = timeline_of()
     (delta,) = deltas_of(np.random.default_rng(1), list(range(7)))
-    lane.feed(delta)
-    list(lane.advance(7))
-    assert len(lane.waiting.panes) == 7
+    timeline.feed(delta)
+    list(timeline.advance(7))
+    assert len(timeline.merge_queue.panes) == 7
     assert sum(part.nbytes for _, part in split(delta)) <= delta.numeric.nbytes + delta.categorical.nbytes
 
 
@@ -168,27 +168,27 @@ def test_what_waits_keeps_neither_the_pane_nor_the_record(monkeypatch: pytest.Mo
             super().__init__(*args)
             panes.append(weakref.ref(self))
 
-    monkeypatch.setattr(lane_module, "Pane", Watched)
+    monkeypatch.setattr(timeline_module, "Pane", Watched)
     (delta,) = deltas_of(np.random.default_rng(1), [0])
-    lane, record = lane_of(), weakref.ref(packed := np.frombuffer(bytearray(pack(delta)), np.uint8))
-    lane.feed(unpack(memoryview(packed), Delta))  # type: ignore[arg-type]
+    timeline, record = timeline_of(), weakref.ref(packed := np.frombuffer(bytearray(pack(delta)), np.uint8))
+    timeline.feed(unpack(memoryview(packed), Delta))  # type: ignore[arg-type]
     del packed
-    list(lane.advance(1))
+    list(timeline.advance(1))
     gc.collect()
-    assert len(lane.waiting.panes) == 1
+    assert len(timeline.merge_queue.panes) == 1
     assert [pane() for pane in panes] == [None]
     assert record() is None
 
 
 def test_a_delta_whose_arrays_do_not_fit_is_a_format_error() -> None:
     (delta,) = deltas_of(np.random.default_rng(1), [0])
-    ids = Ids({}, {})
+    ids = IdRegistry({}, {})
     groups = np.array([ids.group(*key) for key in zip(delta.version, delta.segment, strict=True)])
 
-    def came(**columns: Any) -> Came:
+    def came(**columns: Any) -> MergeBatch:
         broken = msgspec.structs.replace(delta, numeric=delta.numeric.replaced(**columns))
         [(start, part)] = split(broken)
-        return Came([Held.of(Pane(start, [Places(ids).placed(part, groups)], ids, {}))])
+        return MergeBatch([QueuedPane.of(Pane(start, [RowIndexCache(ids).placed(part, groups)], ids, {}))])
 
     assert came().counts.sum() > 0
     for name, column in (("mean", np.zeros(1)), ("bin_at", np.zeros(1, "u1")), ("bin_ptr", np.zeros(2, "u1"))):
@@ -200,8 +200,8 @@ def counted(records: list[Record]) -> dict[tuple[int, int], int]:
     """Events of each final window of a partition's judge that hears these records, by its start and end."""
     judge, found = PartitionJudge(0, RULES, PartitionState(), {}), dict[tuple[int, int], int]()
     for record in records:
-        for said in judge.hear(record, 0):
-            if isinstance(said, Metric) and said.kind == "traffic" and said.segment == ALL and said.final:
+        for said in judge.process(record, 0):
+            if isinstance(said, Metric) and said.kind == "traffic" and said.segment == ALL_SEGMENTS and said.final:
                 at = said.window_start, said.window_end
                 found[at] = found.get(at, 0) + said.count
     return found
@@ -230,30 +230,35 @@ def test_windows_that_are_tested_together_are_tested_as_each_alone() -> None:
     categorical = ["psi", "js", "hellinger", "l_infinity", "chi2"]
     rng, every = np.random.default_rng(5), DetectionSettings(numeric=numeric, categorical=categorical)
 
-    def trials() -> list[Trial]:
+    def trials() -> list[WindowEvaluation]:
         rng, found = np.random.default_rng(6), []
         for size in (1, 3, 40, 150):
-            subjects = []
+            comparisons = []
             for at in range(size):
                 numeric = bool(rng.integers(2))
                 base, now = (rng.multinomial(n, rng.dirichlet(np.ones(160) / 4)) for n in rng.integers(60, 5_000, 2))
                 baseline = Baseline("b", 0, int(base.sum()), {"number": int(base.sum())}, n=int(base.sum()), m2=9.0)
                 borders = np.sort(rng.normal(0, 1, 150)) if numeric else None
-                subjects.append(Subject(at % 3, f"m{at}", baseline, base, now, borders, None if numeric else {}))
-            scatter = Dispersion({(s.group, s.measure, ""): at for at, s in enumerate(subjects)})
+                comparisons.append(
+                    MeasureComparison(at % 3, f"m{at}", baseline, base, now, borders, None if numeric else {})
+                )
+            scatter = Dispersion({(s.group, s.measure, ""): at for at, s in enumerate(comparisons)})
             scatter.mean, scatter.n = rng.uniform(0, 9, (3, size)), rng.integers(0, 32, (3, size))
             window = Window(60_000, 0, np.full((3, 4), 9_000))
-            found.append(Trial(subjects, [], window, scatter, {}))
+            found.append(WindowEvaluation(comparisons, [], window, scatter, {}))
         return found
 
     together, alone = trials(), trials()
     run_tests(together, every)
-    for trial in rng.permutation(len(alone)).tolist():
-        run_tests([alone[trial]], every)
-    told = [[(s.factor, s.scores, s.p) for trial in found for s in trial.subjects] for found in (together, alone)]
+    for evaluation in rng.permutation(len(alone)).tolist():
+        run_tests([alone[evaluation]], every)
+    told = [
+        [(s.factor, s.scores, s.p) for evaluation in found for s in evaluation.comparisons]
+        for found in (together, alone)
+    ]
     assert told[0] == told[1]
-    assert any(s.factor > 1 for trial in together for s in trial.subjects)
-    tried = [{"missing", *(numeric if s.borders is not None else categorical)} for t in together for s in t.subjects]
+    assert any(s.factor > 1 for evaluation in together for s in evaluation.comparisons)
+    tried = [{"missing", *(numeric if s.borders is not None else categorical)} for t in together for s in t.comparisons]
     assert all(names <= p.keys() for names, (*_, p) in zip(tried, told[0], strict=True))
 
 
@@ -284,7 +289,7 @@ def log_of(seed: int) -> tuple[Any, list[tuple[bytes, int]]]:
         run.feed(events[at : at + size])
         at += size
     run.finish()
-    return rules, [(write(record), arrived) for record, arrived in run.log]
+    return rules, [(write_record(record), arrived) for record, arrived in run.log]
 
 
 def judged(
@@ -295,7 +300,7 @@ def judged(
     judge, found = PartitionJudge(0, rules, PartitionState(), {}), list[bytes]()
     for at, (record, arrived) in enumerate(records):
         judge = between(judge, at)
-        found += [pack(said) for said in judge.hear(read(record), arrived)]
+        found += [pack(said) for said in judge.process(read_record(record), arrived)]
     return found
 
 

@@ -16,10 +16,10 @@ from stream_monitor.judge.panes.open_panes import cut, deltas_of, merge
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.snapshots import Snapshots
-from stream_monitor.profiles.bin_catalog import Knowledge, ProgressRecord, notice_output
-from stream_monitor.profiles.records import DeltaRecord, WatermarkRecord, read, write
+from stream_monitor.profiles.bin_catalog import BinCatalog, ProgressRecord, notice_output
+from stream_monitor.profiles.records import DeltaRecord, WatermarkRecord, read_record, write_record
 from stream_monitor.stages.contract import PartitionStatus, Position
-from stream_monitor.stages.topology import Layout
+from stream_monitor.stages.topology import Topology
 from stream_monitor.wire.msgpack_arrays import pack
 from tests.judge.logs import recorded
 from tests.judge.panes.test_merge_queue import judged, log_of
@@ -39,17 +39,17 @@ def sampled_log(seed: int) -> tuple[Any, list[tuple[bytes, int]]]:
         events.append((role, json.dumps(body).encode()))
     rules = quick_settings(**SAMPLED)
     run = recorded(rules, events, batch=250)
-    return rules, [(write(record), arrived) for record, arrived in run.log]
+    return rules, [(write_record(record), arrived) for record, arrived in run.log]
 
 
 def later_watermarks(log: tuple[Any, list[tuple[bytes, int]]], every: int) -> tuple[Any, list[tuple[bytes, int]]]:
     """The same log with most watermarks left out: panes stay open long."""
     rules, records = log
-    last = max(at for at, (raw, _) in enumerate(records) if isinstance(read(raw), WatermarkRecord))
+    last = max(at for at, (raw, _) in enumerate(records) if isinstance(read_record(raw), WatermarkRecord))
     marks = 0
     kept = []
     for at, (raw, arrived) in enumerate(records):
-        if isinstance(read(raw), WatermarkRecord):
+        if isinstance(read_record(raw), WatermarkRecord):
             marks += 1
             if marks % every and at != last:
                 continue
@@ -136,7 +136,7 @@ def held(records: list[Any], rules: Any) -> PartitionJudge:
     marks = [record for record in records if isinstance(record, WatermarkRecord)]
     others = [record for record in records if not isinstance(record, WatermarkRecord)]
     for record in [*others[:3], marks[0], *others[3:]]:
-        list(judge.hear(record, 0))
+        list(judge.process(record, 0))
     return judge
 
 
@@ -162,7 +162,7 @@ def test_deltas_are_deleted_from_the_topic_when_their_last_pane_has_closed() -> 
     topic = {record.key: record.value for record in snapshots.write(judge, 1)}
     for record in records:
         if isinstance(record, WatermarkRecord):
-            list(judge.hear(record, 0))
+            list(judge.process(record, 0))
     assert not [*judge.open_panes()] and judge.open_bytes.nbytes == 0
     topic |= {record.key: record.value for record in snapshots.write(judge, 2)}
     left = [key for key, value in topic.items() if value is not None]
@@ -177,15 +177,15 @@ def test_a_judge_that_holds_too_much_merges_and_then_asks_workers_to_wait_until_
     marks = [record for record in records if isinstance(record, WatermarkRecord)]
     said: list[Any] = []
     for record in [*(r for r in records if not isinstance(r, DeltaRecord | WatermarkRecord)), *deltas, *marks]:
-        said += judge.hear(record, 0)
+        said += judge.process(record, 0)
     waits = [s.wait for s in said if isinstance(s, ProgressRecord)]
     assert True in waits and waits[-1] is False and judge.open_bytes.nbytes == 0
     assert any(isinstance(s, Metric | Alert) for s in said)
 
 
 def test_workers_wait_for_the_slowest_partition_while_a_judge_says_so() -> None:
-    rules, knowledge = quick_settings(), Knowledge()
-    stage = Describe(rules, Layout(2, 1, 2), knowledge)
+    rules, catalog = quick_settings(), BinCatalog()
+    stage = Describe(rules, Topology(2, 1, 2), catalog)
     parts = [(role, number) for role in ("predictions", "labels", "feedback") for number in (0, 1)]
     stage.assign({part: Position(0, "") for part in parts}, {})
     stage.clocks[0].predictions.largest = T0
@@ -193,11 +193,11 @@ def test_workers_wait_for_the_slowest_partition_while_a_judge_says_so() -> None:
     status = dict.fromkeys(parts, PartitionStatus(at_end=False, idle=False)) | {
         part: PartitionStatus(at_end=True, idle=False) for part in parts if part[0] != "predictions"
     }
-    assert stage.ahead(status) == set()
+    assert stage.partitions_to_pause(status) == set()
     for partition in (0, 1):
-        knowledge.learn(notice_output(ProgressRecord(T0, partition, wait=True))[1])
-    assert stage.ahead(status) == {("predictions", 1)}
-    knowledge.learn(notice_output(ProgressRecord(T0, 0))[1])
-    assert stage.ahead(status) == {("predictions", 1)}, "the judge of the other partition still says so"
-    knowledge.learn(notice_output(ProgressRecord(T0, 1))[1])
-    assert stage.ahead(status) == set()
+        catalog.apply(notice_output(ProgressRecord(T0, partition, wait=True))[1])
+    assert stage.partitions_to_pause(status) == {("predictions", 1)}
+    catalog.apply(notice_output(ProgressRecord(T0, 0))[1])
+    assert stage.partitions_to_pause(status) == {("predictions", 1)}, "the judge of the other partition still says so"
+    catalog.apply(notice_output(ProgressRecord(T0, 1))[1])
+    assert stage.partitions_to_pause(status) == set()

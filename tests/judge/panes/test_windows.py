@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.config.detection import DetectionSettings
-from stream_monitor.config.durations import Pace
+from stream_monitor.config.durations import WindowSpec
 from stream_monitor.config.settings import CapSettings, Settings
-from stream_monitor.detect.cusum.bank import Grid
+from stream_monitor.detect.cusum.bank import CusumBank
 from stream_monitor.detect.windows.volume import VolumeRange
 from stream_monitor.errors import SettingsError
 from stream_monitor.judge.detection.sequential import SequentialRules
 from stream_monitor.judge.panes.windows import Window
-from stream_monitor.judge.timelines.state import LaneRules, LaneState
-from stream_monitor.judge.timelines.timeline import Emptied, Finished, Lane
+from stream_monitor.judge.timelines.state import TimelineRules, TimelineState
+from stream_monitor.judge.timelines.timeline import Timeline, WindowClosed, WindowEmpty
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
 from stream_monitor.profiles.names import END
 from stream_monitor.replay import replay
@@ -29,15 +29,15 @@ from stream_monitor.stages.contract import Output
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 from tests.streams import Event, quick_settings, shop
 
-PACES = [Pace(12, 3), Pace(6, 6), Pace(8, 2), Pace(20, 20), Pace(9, 1)]
+PACES = [WindowSpec(12, 3), WindowSpec(6, 6), WindowSpec(8, 2), WindowSpec(20, 20), WindowSpec(9, 1)]
 
 Told = tuple[int, int, int, tuple[float, ...] | None, Counter[str]]
 """End, size, events, (n, mean, m2, least, largest) and categories of a window."""
 
 
-def lane_of(paces: list[Pace], state: LaneState | None = None, first: int = 8) -> Lane:
-    rules = LaneRules("m", 1, paces, first, CapSettings(), {}, SequentialRules((), 1.0, DetectionSettings()))
-    return Lane(state or LaneState("input", [Window(pace.slide) for pace in paces]), rules, Grid())
+def timeline_of(paces: list[WindowSpec], state: TimelineState | None = None, first: int = 8) -> Timeline:
+    rules = TimelineRules("m", 1, paces, first, CapSettings(), {}, SequentialRules((), 1.0, DetectionSettings()))
+    return Timeline(state or TimelineState("input", [Window(spec.slide) for spec in paces]), rules, CusumBank())
 
 
 def delta_of(pane: int, values: list[float]) -> Delta:
@@ -70,26 +70,26 @@ def told(window: Window) -> Told:
     return window.end, window.size, int(window.counts[:, 0].sum()), moments, categories
 
 
-def by_lane(panes: dict[int, list[float]], paces: list[Pace], cuts: list[int]) -> list[Any]:
+def by_lane(panes: dict[int, list[float]], paces: list[WindowSpec], cuts: list[int]) -> list[Any]:
     """What a lane says as the watermark goes from cut to cut; panes come before the watermark that closes them."""
-    lane, said, todo = lane_of(paces), list[Any](), sorted(panes)
+    timeline, said, todo = timeline_of(paces), list[Any](), sorted(panes)
     for cut in [*cuts, END]:
         for pane in [pane for pane in todo if pane < cut]:
             todo.remove(pane)
-            lane.feed(delta_of(pane, panes[pane]))
-        for happening in lane.advance(cut, max(panes)):
-            if isinstance(happening, Finished):
-                said.append(told(happening.window))
-            elif isinstance(happening, Emptied):
-                said.append((happening.start + happening.size, happening.size))
-        lane.catch_up()
-        lane = lane_of(paces, unpack(pack(lane.state), LaneState, own=True))  # as from a snapshot
-        assert all(len(lane.state.earlier.get(size, [])) < size // slide for size, slide in paces)
-    assert not lane.state.waiting
+            timeline.feed(delta_of(pane, panes[pane]))
+        for event in timeline.advance(cut, max(panes)):
+            if isinstance(event, WindowClosed):
+                said.append(told(event.window))
+            elif isinstance(event, WindowEmpty):
+                said.append((event.start + event.size, event.size))
+        timeline.flush_merges()
+        timeline = timeline_of(paces, unpack(pack(timeline.state), TimelineState, own=True))  # as from a snapshot
+        assert all(len(timeline.state.closed_parts.get(size, [])) < size // slide for size, slide in paces)
+    assert not timeline.state.waiting
     return said
 
 
-def naive(panes: dict[int, list[float]], paces: list[Pace]) -> list[Told]:
+def naive(panes: dict[int, list[float]], paces: list[WindowSpec]) -> list[Told]:
     found: list[Told] = []
     for size, slide in paces:
         for end in range(slide, max(panes) + slide + 1, slide):
@@ -113,7 +113,7 @@ panes_of = st.dictionaries(
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(panes_of, st.lists(st.sampled_from(PACES), min_size=1, max_size=3, unique=True), st.data())
 def test_a_window_is_the_merge_of_its_panes_however_the_watermark_comes(
-    panes: dict[int, list[float]], paces: list[Pace], data: st.DataObject
+    panes: dict[int, list[float]], paces: list[WindowSpec], data: st.DataObject
 ) -> None:
     """Gaps that are longer than a window, panes at borders, values that get edges on the way, a snapshot every step."""
     last = max(panes)
@@ -125,7 +125,7 @@ def test_a_window_is_the_merge_of_its_panes_however_the_watermark_comes(
         assert one[3] == pytest.approx(wanted[3], rel=1e-9, abs=1e-9)
     known = {one[:2] for one in windows}
     assert all((end - slide, size) in known and (end, size) not in known for end, size in empty for slide in [
-        pace.slide for pace in paces if pace.size == size
+        spec.slide for spec in paces if spec.size == size
     ])  # fmt: skip
     one_by_one = by_lane(panes, paces, list(range(1, last + 1)))
     assert [one for one in one_by_one if len(one) > 2] == windows  # in the same order, and to the last digit
@@ -133,26 +133,26 @@ def test_a_window_is_the_merge_of_its_panes_however_the_watermark_comes(
 
 
 def test_of_a_run_of_empty_windows_only_the_first_is_told_and_in_the_order_of_ends() -> None:
-    said = by_lane({0: [1.0], 60: [1.0]}, [Pace(12, 3), Pace(6, 6)], [60])
+    said = by_lane({0: [1.0], 60: [1.0]}, [WindowSpec(12, 3), WindowSpec(6, 6)], [60])
     assert [one[:2] for one in said if one[0] < 60] == [(3, 12), (6, 6), (6, 12), (9, 12), (12, 6), (12, 12), (15, 12)]
     assert [one for one in said if len(one) == 2] == [(12, 6), (15, 12)]
 
 
 def test_a_stream_that_is_over_ends_with_the_slide_of_its_last_event() -> None:
-    said = by_lane({0: [1.0], 7: [2.0]}, [Pace(12, 3)], [])
+    said = by_lane({0: [1.0], 7: [2.0]}, [WindowSpec(12, 3)], [])
     assert [one[0] for one in said] == [3, 6, 9]
 
 
 def test_a_snapshot_from_before_there_were_sliding_windows_is_read() -> None:
     """It has neither the parts before, nor how many windows of volume were partial."""
-    lane = lane_of([Pace(6, 6)])
-    lane.feed(delta_of(7, [1.0]))
-    list(lane.advance(9))
-    lane.catch_up()
-    former = {name: getattr(lane.state, name) for name in lane.state.__struct_fields__ if name != "earlier"}
-    again = lane_of([Pace(6, 6)], unpack(pack(former), LaneState, own=True))
+    timeline = timeline_of([WindowSpec(6, 6)])
+    timeline.feed(delta_of(7, [1.0]))
+    list(timeline.advance(9))
+    timeline.flush_merges()
+    former = {name: getattr(timeline.state, name) for name in timeline.state.__struct_fields__ if name != "earlier"}
+    again = timeline_of([WindowSpec(6, 6)], unpack(pack(former), TimelineState, own=True))
     again.feed(delta_of(10, [3.0]))
-    (window,) = [h.window for h in again.advance(12) if isinstance(h, Finished)]
+    (window,) = [h.window for h in again.advance(12) if isinstance(h, WindowClosed)]
     assert told(window)[:3] == (12, 6, 2)
 
 
@@ -196,7 +196,7 @@ def test_every_second_the_last_ten_are_judged_and_a_change_is_found_before_a_tum
 def test_the_first_windows_that_slide_over_a_model_are_no_range_of_its_volume() -> None:
     known = VolumeRange()
     for count in (10, 20, 30, 40, 40, 41, 39):
-        known.learn(count, partial=3)
+        known.train(count, partial=3)
     assert (known.windows, known.least, known.most) == (4, 39, 41)
 
 
@@ -221,18 +221,20 @@ def test_windows_of_one_size_have_one_slide() -> None:
         quick_settings(time=timed("10s", "10s/1s"))
 
 
-@pytest.mark.parametrize("pace", [Pace(30, 30), Pace(30, 10)])
-def test_which_categories_are_left_does_not_depend_on_when_counts_are_merged(pace: Pace) -> None:
+@pytest.mark.parametrize("spec", [WindowSpec(30, 30), WindowSpec(30, 10)])
+def test_which_categories_are_left_does_not_depend_on_when_counts_are_merged(spec: WindowSpec) -> None:
     """As many names as a window keeps, twice over, and one in every pane whose hash is too large to be kept."""
     found = []
     for snapshots in ((), (9,), (11, 20), range(30)):
-        lane = lane_of([pace])
+        timeline = timeline_of([spec])
         for pane in range(30):
-            lane.feed(delta_of(pane, [float(x) for x in range(700 * pane, 700 * (pane + 1))] + [-1.0] * 50))
-            list(lane.advance(pane))
+            timeline.feed(delta_of(pane, [float(x) for x in range(700 * pane, 700 * (pane + 1))] + [-1.0] * 50))
+            list(timeline.advance(pane))
             if pane in snapshots:
-                lane.catch_up()
-        (window,) = [told(h.window) for h in lane.advance(END, 29) if isinstance(h, Finished) and h.window.end == 30]
+                timeline.flush_merges()
+        (window,) = [
+            told(h.window) for h in timeline.advance(END, 29) if isinstance(h, WindowClosed) and h.window.end == 30
+        ]
         found.append(window[-1])
     assert found[0] == found[1] == found[2] == found[3]
     assert len(found[0]) == 4_096 and {n for name, n in found[0].items() if name != "-1"} == {1}
@@ -240,11 +242,11 @@ def test_which_categories_are_left_does_not_depend_on_when_counts_are_merged(pac
 
 
 def test_a_preview_shows_what_waits_to_be_merged_of_panes_that_came_in_parts() -> None:
-    lane = lane_of([Pace(12, 3)])
+    timeline = timeline_of([WindowSpec(12, 3)])
     for values in ([1.0, 2.0], [2.0, 3.0]):
-        lane.feed(delta_of(0, values))
-    list(lane.advance(1))
-    assert len(lane.waiting.panes) == 1
-    shown = [told(finished.window)[-1] for finished in lane.preview(0)]
+        timeline.feed(delta_of(0, values))
+    list(timeline.advance(1))
+    assert len(timeline.merge_queue.panes) == 1
+    shown = [told(finished.window)[-1] for finished in timeline.preview(0)]
     assert shown and shown[0] == Counter({"1": 1, "2": 2, "3": 1})
-    assert [told(finished.window)[-1] for finished in lane.preview(0)] == shown
+    assert [told(finished.window)[-1] for finished in timeline.preview(0)] == shown

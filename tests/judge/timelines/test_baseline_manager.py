@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream_monitor.baseline.show import in_force
+from stream_monitor.baseline.show import active
 from stream_monitor.config.settings import parse
 from tests.judge.logs import recorded
 
@@ -24,6 +24,6 @@ def test_a_label_counts_once_whether_it_is_a_number_a_category_or_both(answers: 
         event = {"id": f"{at}", "model": "m", "ts": ts, "prediction": rng.choice(answers)}
         label = {"id": f"{at}", "ts": ts + 1_000, "label": rng.choice(answers)}
         events += [("predictions", json.dumps(event).encode()), ("labels", json.dumps(label).encode())]
-    (made,) = in_force(recorded(RULES, events, batch=BATCH).notices)
+    (made,) = active(recorded(RULES, events, batch=BATCH).notices)
     (baseline,) = [measure.baseline for measure in made.measures if measure.measure == "label"]
     assert FIRST <= baseline.n <= FIRST + 10, "and what is left of the pane"

@@ -12,18 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.baseline.build import build
-from stream_monitor.baseline.show import in_force, in_the_making, list_of, measures_of, tables_of
+from stream_monitor.baseline.show import active, in_progress, measures_of, summary_table, tables_of
 from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.model import ModelJudge
 from stream_monitor.judge.panes.rebinning import Bins, Move
 from stream_monitor.profiles.bin_catalog import EdgesRecord, read_notice
-from stream_monitor.profiles.bins import BINS, DIGEST, Edges, bin_values, make_edges
-from stream_monitor.profiles.known_bins import Known
+from stream_monitor.profiles.bins import BINS, DIGEST, BinEdges, bin_values, make_edges
+from stream_monitor.profiles.known_bins import KnownBins
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import DeltaRecord, ResetRecord
-from stream_monitor.rejudge.log_replay import Terms, judge_again
+from stream_monitor.rejudge.log_replay import RejudgeTerms, judge_again
 from tests.judge.logs import Recorded
 from tests.screens import shown
 from tests.streams import T0, Event, quick_settings
@@ -53,7 +53,7 @@ class Judged(Recorded):
     model: ModelJudge
 
     def finish(self) -> None:
-        self.model = self.judge.seats[0].judge.models["m"]
+        self.model = self.judge.assignments[0].judge.models["m"]
         super().finish()
 
 
@@ -97,12 +97,14 @@ def test_a_change_that_is_here_to_stay_becomes_normal_with_edges_of_its_own() ->
     assert not said(made, "same")
     last = [a for a in made.alerts if a["measure"] == "x" and a["segment"] == "all" and a["version"] == "1"][-1]
     assert last["reason"] == "the baseline of x of m 1 was reset" and not last.get("findings")
-    lane = made.model.lanes["input"].state
-    baseline, edges = lane.baselines.shared["all", "x"], lane.edges["x"]
+    timeline = made.model.timelines["input"].state
+    baseline, edges = timeline.baselines.shared["all", "x"], timeline.edges["x"]
     assert baseline.mean == pytest.approx(10_000, rel=0.05) and edges.ordinal == 2
     assert 100 <= baseline.n < 130 and baseline.left_out == 0  # every value from the pane on was known
-    assert int(((edges.borders > 9_000) & (edges.borders < 11_000)).sum()) > 50
-    assert lane.edges["same"].ordinal == 1 and lane.baselines.shared["all", "same"].mean == pytest.approx(0, abs=0.3)
+    assert int(((edges.edges > 9_000) & (edges.edges < 11_000)).sum()) > 50
+    assert timeline.edges["same"].ordinal == 1 and timeline.baselines.shared["all", "same"].mean == pytest.approx(
+        0, abs=0.3
+    )
     traffic = [m for m in made.metrics if m["kind"] == "traffic" and m["segment"] == "all" and m["version"] == "1"]
     moved = [(m["window_start"] - T0) / 1_000 for m in traffic if m["measures"]["x"].get("approximate")]
     assert moved and all(PLANNED - 10 <= start <= PLANNED + 10 for start in moved)
@@ -127,7 +129,7 @@ def test_it_is_the_same_in_any_batches_when_it_was_said_before(batch: int) -> No
 def test_what_was_counted_on_old_edges_before_describe_heard_is_left_out_and_its_number_is_kept() -> None:
     """The reset is written at second 80, a batch is five seconds long, and 5 s of lateness are on their way."""
     made = run({80 * 20: ResetRecord("m", "x")}, batch=100)
-    baseline = made.model.lanes["input"].state.baselines.shared["all", "x"]
+    baseline = made.model.timelines["input"].state.baselines.shared["all", "x"]
     assert baseline.left_out > 0 and baseline.mean == pytest.approx(10_000, rel=0.05)
     assert baseline.events - sum(baseline.kinds.values()) == 0  # none of them is missing
     counted = sum(m["measures"]["x"]["n"] for m in made.metrics if m["kind"] == "traffic" and m["segment"] == "all")
@@ -140,12 +142,12 @@ def test_what_was_counted_on_old_edges_before_describe_heard_is_left_out_and_its
 class Deaf(Judged):
     """Describe hears of nothing but the first edges of each measure: as a worker that is far behind."""
 
-    first: Edges
+    first: BinEdges
 
     def _keep(self, output: Any) -> None:
         super()._keep(output)
-        for key in list(self.knowledge._known):
-            known = self.knowledge._known[key]
+        for key in list(self.catalog._known):
+            known = self.catalog._known[key]
             if "x" in known.edges and known.edges["x"].ordinal > 1:
                 known.add_edges("x", self.first)
             elif "x" in known.edges:
@@ -166,7 +168,7 @@ def test_deltas_on_former_edges_are_moved_to_those_in_force_and_marked() -> None
         for name, version in zip(delta.numeric.names, delta.numeric.edges, strict=True)
         if name == "x"
     }
-    assert versions == {made.first.version} and made.model.lanes["input"].state.edges["x"].ordinal == 2
+    assert versions == {made.first.version} and made.model.timelines["input"].state.edges["x"].ordinal == 2
     late = traffic_of(made, T0 + 110_000)
     assert late and all(m["measures"]["x"]["approximate"] for m in late)
     assert all(m["measures"]["x"]["n"] > 50 and m["measures"]["x"]["tests"] for m in late)
@@ -174,8 +176,8 @@ def test_deltas_on_former_edges_are_moved_to_those_in_force_and_marked() -> None
 
 def test_a_segment_is_reset_without_the_others_and_counts_on_the_edges_there_are() -> None:
     made = run({0: ResetRecord("m", "x", segment="country=DE", since=T0 + PLANNED * 1_000)})
-    state = made.model.lanes["input"].state
-    assert state.edges["x"].ordinal == 1 and not state.others
+    state = made.model.timelines["input"].state
+    assert state.edges["x"].ordinal == 1 and not state.former_edges
     means = {s: state.baselines.shared[s, "x"].mean for s in ("all", "country=DE", "country=FR")}
     assert means == {
         "all": pytest.approx(10, rel=0.05), "country=DE": pytest.approx(10_000, rel=0.05),
@@ -191,9 +193,9 @@ def test_a_version_loses_what_was_pinned_for_it_and_is_judged_by_what_all_share(
     pinned = build(RULES, old, "old", None).baselines
     for_two = build(RULES, new, "new", "2").baselines
     made = run({0: ResetRecord("m", version="2", since=T0 + PLANNED * 1_000)}, pinned=[*pinned, *for_two])
-    state = made.model.lanes["input"].state
+    state = made.model.timelines["input"].state
     assert not state.baselines.by_version and state.baselines.shared["all", "x"].name == "old"
-    judged = made.judge.seats[0].judge
+    judged = made.judge.assignments[0].judge
     assert {key for key in judged.state.pins} == {("m", "")}
     used = {
         (m.get("baseline"), m["window_end"] > T0 + PLANNED * 1_000)
@@ -216,15 +218,15 @@ def test_what_is_in_the_making_is_listed_until_it_is_made() -> None:
     begins = T0 + PLANNED * 1_000
     told = [read_notice(raw) for raw in made.notices]
     at = next(i for i, notice in enumerate(told) if getattr(notice, "since", None) == begins)
-    going = in_the_making(made.notices[: at + 12])
+    going = in_progress(made.notices[: at + 12])
     assert {(one.segment, one.measure, one.since) for one in going} >= {("all", "x", begins), ("all", "kind", begins)}
-    table = list_of(in_force(made.notices[: at + 12]), "first", going)
+    table = summary_table(active(made.notices[: at + 12]), "first", going)
     assert "reset, in the making" in shown([table], 120)
     assert measures_of(made.notices[: at + 12], ResetRecord("m", segment="country=DE")) >= {"x", "same", "kind"}
     assert measures_of(made.notices, ResetRecord("m", "volume")) == {"volume"}
     assert measures_of(made.notices, ResetRecord("m", "y")) == measures_of(made.notices, ResetRecord("n")) == set()
-    assert in_the_making(made.notices) == []
-    (now,) = in_force(made.notices)
+    assert in_progress(made.notices) == []
+    (now,) = active(made.notices)
     x = next(m for m in now.measures if (m.segment, m.measure) == ("all", "x"))
     assert x.borders is not None and x.baseline.counts is not None
     assert len(x.borders) and int(x.baseline.counts.sum()) == x.baseline.n
@@ -240,22 +242,22 @@ def test_a_pin_after_a_reset_brings_its_own_edges_without_moving_a_count() -> No
             made.pin(new[0])
         made.feed(events[at : at + 50])
     made.finish()
-    state = made.model.lanes["input"].state
+    state = made.model.timelines["input"].state
     (wanted,) = [m for m in new[0].measures if (m.segment, m.measure) == ("all", "x")]
     assert state.baselines.shared["all", "x"].name == "new" and not state.baselines.shared["all", "x"].approximate
-    assert wanted.borders is not None and np.array_equal(state.edges["x"].borders, wanted.borders)
+    assert wanted.borders is not None and np.array_equal(state.edges["x"].edges, wanted.borders)
 
 
 def test_what_was_left_out_of_a_baseline_is_shown_beside_it() -> None:
     """The reset comes when describe has counted on the former edges for a second."""
     made = run({1_520: ResetRecord("m", "x", since=T0 + PLANNED * 1_000)}, batch=40)
-    (now,) = in_force(made.notices)
+    (now,) = active(made.notices)
     x = next(m.baseline for m in now.measures if (m.segment, m.measure) == ("all", "x"))
     assert x.left_out > 0
     text = shown(tables_of(now))
     heading, row = (next(line for line in text.splitlines() if word in line) for word in ("left out", "x  "))
     assert "left out" in heading and f" {x.left_out} " in row
-    assert "left out" not in shown(tables_of(in_force(run({}).notices)[0]))
+    assert "left out" not in shown(tables_of(active(run({}).notices)[0]))
 
 
 def test_counts_of_a_baseline_that_were_moved_to_other_edges_are_called_approximate() -> None:
@@ -271,7 +273,7 @@ def test_counts_of_a_baseline_that_were_moved_to_other_edges_are_called_approxim
     usual = {f["detector"]: f["evidence"]["baseline"] for f in found if "baseline" in f.get("evidence", {})}
     assert usual.keys() >= {"cusum"} and len(usual) > 1
     assert all(told["approximate"] is True for told in usual.values())
-    (pinned,) = in_force(made.notices)
+    (pinned,) = active(made.notices)
     assert "≈" in shown(tables_of(pinned)) and "≈" not in shown(tables_of(calm[0]))
     first = [f for a in run({}).alerts if a["measure"] == "x" for f in a.get("findings", [])]
     assert first and not any("approximate" in f["evidence"].get("baseline", {}) for f in first if f.get("evidence"))
@@ -279,26 +281,26 @@ def test_counts_of_a_baseline_that_were_moved_to_other_edges_are_called_approxim
 
 def test_a_log_with_a_reset_judged_again_says_the_same_and_by_other_settings_keeps_both_edges() -> None:
     made = run({0: ResetRecord("m", "x", since=T0 + PLANNED * 1_000)})
-    same = judge_again(Terms(RULES, knowledge=made.knowledge_of_edges()), 0)
-    alerts = [s for s in same.hear(made.log) if isinstance(s, Alert)]
+    same = judge_again(RejudgeTerms(RULES, catalog=made.knowledge_of_edges()), 0)
+    alerts = [s for s in same.process(made.log) if isinstance(s, Alert)]
     assert [(a.id, a.status, a.ts) for a in alerts] == [(a["id"], a["status"], a["ts"]) for a in made.alerts]
     longer = quick_settings(detection=DETECTION, segments=[["country"]], baseline={"first": 200})
-    other = judge_again(Terms(longer, knowledge=made.knowledge_of_edges()), 0)
-    list(other.hear(made.log[:-1]))
-    state, live = other.judge.models["m"].lanes["input"].state, made.model.lanes["input"].state
-    assert np.array_equal(state.edges["x"].borders, live.edges["x"].borders) and state.edges["x"].ordinal == 2
-    (former,) = live.others["x"].values()
-    assert [*state.others["x"]] == [*live.others["x"]] == [Edges.of(former).version]
+    other = judge_again(RejudgeTerms(longer, catalog=made.knowledge_of_edges()), 0)
+    list(other.process(made.log[:-1]))
+    state, live = other.judge.models["m"].timelines["input"].state, made.model.timelines["input"].state
+    assert np.array_equal(state.edges["x"].edges, live.edges["x"].edges) and state.edges["x"].ordinal == 2
+    (former,) = live.former_edges["x"].values()
+    assert [*state.former_edges["x"]] == [*live.former_edges["x"]] == [BinEdges.of(former).version]
     baseline = state.baselines.shared["all", "x"]
     assert baseline.n >= 200 and baseline.mean == pytest.approx(10_000, rel=0.05)
 
 
 def test_describe_counts_on_edges_up_to_the_pane_that_it_was_told() -> None:
-    known = Known()
-    known.add_edges("x", Edges(1, np.array([0.0])), until=100)
-    known.add_edges("y", Edges(1, np.array([0.0])))
+    known = KnownBins()
+    known.add_edges("x", BinEdges(1, np.array([0.0])), until=100)
+    known.add_edges("y", BinEdges(1, np.array([0.0])))
     assert known.at(99) is known and known.at(100).edges.keys() == {"y"} and known.at(100) is known.at(500)
-    known.add_edges("x", Edges(2, np.array([1.0])))
+    known.add_edges("x", BinEdges(2, np.array([1.0])))
     assert known.at(500) is known
 
 
@@ -317,7 +319,7 @@ def test_edges_that_are_being_made_anew_are_told_as_over_and_former_ones_have_a_
 @given(st.data())
 def test_moved_rows_keep_their_totals_and_the_others_their_bins(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 1_000)))
-    old, new = make_edges(rng.normal(0, 1, 500)).borders, make_edges(rng.normal(3, 2, 500)).borders
+    old, new = make_edges(rng.normal(0, 1, 500)).edges, make_edges(rng.normal(3, 2, 500)).edges
     samples = [rng.normal(1, 1, int(n)) for n in rng.integers(1, 50, 5)]
     ptr, at, n = [0], list[int](), list[int]()
     for sample in samples:
