@@ -25,7 +25,8 @@ from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.topic_reader import TopicReader
 from stream_monitor.kafka.topics import ready
 from stream_monitor.kafka.writer import EventWriter
-from stream_monitor.service.run import STAGES, Worker, start_workers, stop_workers
+from stream_monitor.service.registry import stages_of
+from stream_monitor.service.run import Worker, start_workers, stop_workers
 
 BOUND_MB = 600
 MODELS, NUMBERS, CATEGORIES = 2, 40, 8
@@ -110,7 +111,7 @@ def catch_up(folder: Path, events: int, loops: int) -> dict[str, Any]:
         print(f"filled in {time.monotonic() - started:.0f} s", flush=True)
         with busy(loops):
             started = time.monotonic()
-            workers = start_workers(rules, topology, STAGES, 1)
+            workers = start_workers(rules, topology, stages_of(False), 1)
             windows, peaks, counted = Windows(rules), dict[str, float](), 0
             try:
                 while not (counted >= events and read_all(rules)) and time.monotonic() - started < PATIENCE_S:

@@ -24,7 +24,8 @@ def describe(rules: Settings, count: int) -> dict[str, Any]:
     """The real stage in the real loop: join, ids, transactions; a group of its own reads the topic from its start."""
     from stream_monitor.kafka.confluent import KafkaClient
     from stream_monitor.kafka.topics import ready
-    from stream_monitor.service.run import describe_loop, judge_loop, tune_collector
+    from stream_monitor.service.registry import loop_of
+    from stream_monitor.service.run import tune_collector
 
     topology = ready(rules)
     name = f"{rules.app}-{uuid.uuid4().hex[:6]}"
@@ -34,7 +35,7 @@ def describe(rules: Settings, count: int) -> dict[str, Any]:
         "time": {"allowed_lateness": "1s", "max_skew": "1s"}, "topics": {"partitions": 4, "names": kept},
     })  # fmt: skip
     topology = ready(own)
-    loop: Any = describe_loop(KafkaClient(own, "describe"), own, topology, time.monotonic)
+    loop: Any = loop_of("describe", KafkaClient(own, "describe"), own, topology, time.monotonic)
     seen, commits = 0, list[tuple[int, float]]()
 
     def listen(report: Any) -> None:
@@ -44,7 +45,7 @@ def describe(rules: Settings, count: int) -> dict[str, Any]:
 
     loop.on_commit = listen
     judge_client = KafkaClient(own, "judge")
-    warm: Any = judge_loop(judge_client, own, topology, time.monotonic)
+    warm: Any = loop_of("judge", judge_client, own, topology, time.monotonic)
     # The first third is not timed: there the judge learns the edges, which any run older than a minute has.
     while seen < count // 3:
         loop.tick(0.05)

@@ -23,7 +23,8 @@ from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.topics import ready
 from stream_monitor.kafka.writer import EventWriter
-from stream_monitor.service.run import STAGES, Worker, start_workers, stop_workers
+from stream_monitor.service.registry import stages_of
+from stream_monitor.service.run import Worker, start_workers, stop_workers
 
 SAMPLE_S = 10.0
 GROWTH = 1.05
@@ -105,7 +106,7 @@ class Windows:
 
 def soak(bootstrap: str, minutes: float, rate: int) -> dict[str, Any]:
     rules = rules_for(bootstrap)
-    workers = start_workers(rules, ready(rules), STAGES, 1)
+    workers = start_workers(rules, ready(rules), stages_of(False), 1)
     producer, windows = Producer(rules, rate), Windows(rules)
     series: dict[str, list[dict[str, float]]] = {worker.role: [] for worker in workers}
     producer.start()

@@ -26,7 +26,8 @@ from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.topic_reader import TopicReader
 from stream_monitor.kafka.topics import ready
-from stream_monitor.service.run import STAGES, Worker, start_workers, stop_workers
+from stream_monitor.service.registry import stages_of
+from stream_monitor.service.run import Worker, start_workers, stop_workers
 from stream_monitor.stages.topology import Topology
 
 BOUND_S = 15.0
@@ -89,11 +90,11 @@ def seconds_to_stop(worker: Worker) -> float:
 
 def measure(rules: Settings, topology: Topology, stops: int) -> dict[str, list[float]]:
     audit, rng = TopicReader(rules), random.Random(1)
-    running = {worker.role: worker for worker in start_workers(rules, topology, STAGES, 1)}
-    took: dict[str, list[float]] = {role: [] for role in STAGES}
+    running = {worker.role: worker for worker in start_workers(rules, topology, stages_of(False), 1)}
+    took: dict[str, list[float]] = {role: [] for role in stages_of(False)}
     try:
         for _ in range(stops):
-            for role in STAGES:
+            for role in stages_of(False):
                 await_work(audit, role, running[role])
                 time.sleep(rng.random() * 2)  # at any moment between two commits
                 took[role].append(seconds_to_stop(running[role]))

@@ -17,7 +17,7 @@ from stream_monitor.kafka.interface import Aborted, Batch
 from stream_monitor.kafka.loop import Loop
 from stream_monitor.profiles.records import PinRecord, ResetRecord, write_record
 from stream_monitor.replay import Replay
-from stream_monitor.service.run import describe_loop, judge_loop
+from stream_monitor.service.registry import loop_of
 from stream_monitor.stages.contract import Output, PartitionStatus
 from stream_monitor.stages.topology import Topology, partition_of
 from tests.streams import Event
@@ -144,8 +144,7 @@ class Cluster:
 
     def start(self, role: str) -> None:
         client = self.client_type(self.broker, role, self.crash)
-        make = {"describe": describe_loop, "judge": judge_loop}[role]
-        loop = make(client, self.rules, self.topology, lambda: self.now / 1000)
+        loop = loop_of(role, client, self.rules, self.topology, lambda: self.now / 1000)
         if role == "describe":
             loop.__class__ = EndingLoop
         self.loops[role].append(loop)

@@ -16,6 +16,7 @@ from stream_monitor.kafka.mock_broker import MockBroker
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service import run as app
+from stream_monitor.service.registry import stages_of
 from stream_monitor.terminal import Bar, Column, Screen, Table, coloured, dim
 from stream_monitor.terminal.charts import COLOURS, picture
 from stream_monitor.timestamps import when
@@ -59,7 +60,7 @@ class Show:
     def run(self) -> float:
         """The whole year; returns the seconds it took."""
         started = time.monotonic()
-        workers = app.start_workers(self.settings, self.topology, app.STAGES, 1)
+        workers = app.start_workers(self.settings, self.topology, stages_of(False), 1)
         try:
             with self.screen.progress("learning on January", 334, "time") as bar:
                 for day, events in _by_day(flights.events()):

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import BrokerError, FormatError, StreamMonitorError
 from stream_monitor.kafka.interface import Aborted, Batch, Client, TableRecord
-from stream_monitor.kafka.recovery import TOLD, Recovery
+from stream_monitor.kafka.recovery import Recovery
 from stream_monitor.stages.contract import Consent, Message, Output, Partition, PartitionStatus, Position, Stage
 
 log = logging.getLogger(__name__)
@@ -78,13 +78,15 @@ class Loop:
         settings: Settings,
         clock: Callable[[], float],
         consent: Consent = NO_CONSENT,
+        tables: Mapping[str, Callable[[bytes], None]] | None = None,
     ) -> None:
         self.client, self.stage, self.settings, self.clock = client, stage, settings, clock
+        self._tables = dict(tables or {})
+        """By role: who takes in the records of a topic that is read whole and followed."""
         self.recovery = Recovery(client, stage, settings, consent)
         self.roles = list(roles)
         self.owned: set[Partition] = set()
         self.on_commit: Callable[[Report], None] = lambda report: None
-        self.on_table: Callable[[bytes], None] | None = None
         self.failure: BaseException | None = None
         self.ready = False
         self.lag: int | None = None
@@ -187,9 +189,9 @@ class Loop:
         within = within or self._left_out
         self._come_back()
         started = self.clock()
-        if self.on_table is not None:
-            for record in self.client.table(TOLD):
-                self._learn(record, self.on_table)
+        for role, take_in in self._tables.items():
+            for record in self.client.table(role):
+                self._learn(role, record, take_in)
         self.recovery.require_same_topics()
         status = dict.fromkeys(self.owned, UNKNOWN_STATUS) if within else self._status(started)
         report, self._report = self._report, Report()
@@ -226,12 +228,12 @@ class Loop:
         late = now - max(self._due_back, self.client.moved + after)
         return f"the loop has not come back for {late + after:.0f} s" if late > 0 else None
 
-    def _learn(self, record: TableRecord, on_table: Callable[[bytes], None]) -> None:
-        """Take in a record of `baselines`; only speed depends on them, so one that is not ours is left out."""
+    def _learn(self, role: str, record: TableRecord, take_in: Callable[[bytes], None]) -> None:
+        """Take in a record of a table; only speed depends on them, so one that is not ours is left out."""
         try:
-            on_table(record.value)
+            take_in(record.value)
         except FormatError as error:
-            where = f"{self.settings.topic(TOLD)}/{record.partition} offset {record.offset}"
+            where = f"{self.settings.topic(role)}/{record.partition} offset {record.offset}"
             log.warning("%s holds a record that is not ours, which is left out: %s", where, error)
 
     def _offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:

@@ -18,7 +18,7 @@ from stream_monitor.stages.contract import Consent, Message, Partition, Position
 
 log = logging.getLogger(__name__)
 
-TOLD = "baselines"
+CATALOG = "baselines"
 """A topic that is only told what a stage remembers: made anew, it is filled again."""
 
 
@@ -56,9 +56,9 @@ class Recovery:
                 logs[partition[1]] = self._read_log(partition, position, start)
         self.restores += len(logs)
         starts = self.stage.assign(positions, logs)
-        if TOLD in self._anew:
-            log.warning("%s was made anew: it is filled again", self.settings.topic(TOLD))
-            self.stage.tell_again(TOLD)
+        if CATALOG in self._anew:
+            log.warning("%s was made anew: it is filled again", self.settings.topic(CATALOG))
+            self.stage.tell_again(CATALOG)
         return starts
 
     def _read_log(self, partition: Partition, position: Position, start: int) -> list[tuple[int, bytes]]:
@@ -96,14 +96,14 @@ class Recovery:
 
     def _look(self, committed: Mapping[Partition, Position]) -> dict[Partition, set[str]]:
         """Find out what the topics are now; of each position the roles whose topics it does not stand on any more."""
-        roles, former = (*self.stage.stands_on, TOLD), self._ids
+        roles, former = (*self.stage.stands_on, CATALOG), self._ids
         if self._topics:
             self.require_same_topics()
         self._topics = topics = self.client.topics(roles)
         self._ids = ids_in(self.settings, topics)
         self.stage.know_sources({role: topic.id for role, topic in topics.items() if topic.id is not None})
         gone = {part: made_anew(self.settings, ids_of(p.metadata), roles, topics) for part, p in committed.items()}
-        self._anew = set[str]().union(made_anew(self.settings, former, [TOLD], topics), *gone.values())
+        self._anew = set[str]().union(made_anew(self.settings, former, [CATALOG], topics), *gone.values())
         for part, position in committed.items():
             self._unnamed.pop(part, None)
             if position.metadata and ids_of(position.metadata) != self._ids:

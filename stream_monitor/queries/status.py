@@ -6,16 +6,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from stream_monitor.config.settings import ROLES_IN, Settings
-from stream_monitor.describe.rekey import TARGET
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import FormatError, TopicsError
 from stream_monitor.events.contracts import Health
 from stream_monitor.kafka.topic_reader import Span, TopicReader
 from stream_monitor.kafka.topics import inspect
+from stream_monitor.service.registry import STAGES, stages_of
 from stream_monitor.stages.contract import Partition
 
-READ_BY: dict[str, tuple[str, ...]] = {"rekey": tuple(TARGET), "describe": ROLES_IN, "judge": ("profiles",)}
-"""The topics that each stage reads."""
 LATEST = 253_402_300_799_999
 """The last millisecond of a calendar's years, epoch ms."""
 
@@ -60,7 +58,7 @@ class StatusReader:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         rekey = inspect(settings).rekey
-        self._stages = {stage: roles for stage, roles in READ_BY.items() if rekey or stage != "rekey"}
+        self._stages = {stage: STAGES[stage].inputs for stage in stages_of(rekey)}
         self._audit = TopicReader(settings)
         self._behind = TopicReader(settings.behind_rekey()) if rekey else self._audit
         self._partitions = self._audit.partitions("health")
@@ -98,7 +96,7 @@ class StatusReader:
     def _lags(self) -> list[Lag]:
         lags = []
         for stage, roles in self._stages.items():
-            audit = self._audit if stage == "rekey" else self._behind
+            audit = self._audit if STAGES[stage].only_with_rekey else self._behind
             parts = [partition for role in roles for partition in audit.partitions(role)]
             done, held = audit.committed(stage, parts), audit.spans(parts)
             for role in roles:

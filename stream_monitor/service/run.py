@@ -15,18 +15,14 @@ from dataclasses import replace
 from multiprocessing.process import BaseProcess
 
 from stream_monitor.config.settings import ROLES_IN, Settings
-from stream_monitor.describe.rekey import TARGET, Rekey
-from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import BrokerError, SettingsError, StreamMonitorError
-from stream_monitor.judge.stage import Judge
 from stream_monitor.kafka.confluent import KafkaClient
-from stream_monitor.kafka.interface import Client
 from stream_monitor.kafka.loop import Loop, Report
 from stream_monitor.kafka.mock_broker import MockBroker
 from stream_monitor.kafka.skips import parse_skips
 from stream_monitor.kafka.topics import create, ready
-from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.service.check import misplaced_keys, settings_problems
+from stream_monitor.service.registry import STAGES, loop_of, port_offset, stages_of
 from stream_monitor.service.supervisor import (
     AGAIN,
     CRASHED,
@@ -47,41 +43,9 @@ from stream_monitor.telemetry.liveness import Health
 from stream_monitor.telemetry.metrics import Telemetry
 from stream_monitor.telemetry.ports import address, listen
 
-__all__ = ["STAGES", "Worker", "run", "run_stage", "start_workers", "stop_workers"]
+__all__ = ["Worker", "run", "run_stage", "start_workers", "stop_workers"]
 
 log = logging.getLogger(__name__)
-
-STAGES = ("describe", "judge")
-STAGE_NAMES = ("describe", "judge", "rekey")
-"""All stages, in the order of their HTTP ports."""
-
-
-def describe_loop(client: Client, settings: Settings, topology: Topology, clock: Callable[[], float]) -> Loop:
-    """The describe stage on a client."""
-    catalog = BinCatalog()
-    loop = Loop(client, Describe(settings, topology, catalog), ROLES_IN, settings, clock, topology.consent)
-    loop.on_table = catalog.apply
-    return loop
-
-
-def judge_loop(client: Client, settings: Settings, topology: Topology, clock: Callable[[], float]) -> Loop:
-    """The judge stage on a client."""
-    return Loop(
-        client, Judge(settings, topology.profiles, topology.health), ["profiles"], settings, clock, topology.consent
-    )
-
-
-def rekey_loop(client: Client, settings: Settings, topology: Topology, clock: Callable[[], float]) -> Loop:
-    """The rekey stage on a client."""
-    return Loop(client, Rekey(), list(TARGET), settings, clock, topology.consent)
-
-
-LOOPS = {"describe": describe_loop, "judge": judge_loop, "rekey": rekey_loop}
-
-
-def stages_of(topology: Topology) -> tuple[str, ...]:
-    """The stages that an app with these topics consists of."""
-    return ("rekey", *STAGES) if topology.rekey else STAGES
 
 
 def run_stage(
@@ -122,12 +86,12 @@ def _work(
     health = Health(time.monotonic)
     if listener is not None:
         serve(settings.http, listener, health, role)
-    if role == "describe":  # for judges too: what it compiles is kept on disk, and of a judge no event waits
+    if STAGES[role].compiles:  # for judges too: what it compiles is kept on disk, and of a judge no event waits
         warm_up()
     if stop.is_set():
         return
     with closing(KafkaClient(settings, role)) as client:
-        loop = LOOPS[role](client, settings, topology, time.monotonic)
+        loop = loop_of(role, client, settings, topology, time.monotonic)
         loop.on_commit = warn_once(loop, Telemetry().observe(loop))
         health.follow(loop)
         tune_collector()
@@ -147,11 +111,6 @@ def warn_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report]
             log.warning("%s", problem)
 
     return also_warn
-
-
-def _offset(role: str, worker: int, topology: Topology) -> int:
-    """Each process of one command serves its own port."""
-    return len(stages_of(topology)) * worker + STAGE_NAMES.index(role)
 
 
 def tune_collector() -> None:
@@ -176,7 +135,7 @@ class _Command:
         self.names = [(role, number) for number in range(workers) for role in roles]
         self._ports: dict[tuple[str, int], socket.socket] = {}
         if settings.http.enabled:
-            found = listen(settings.http, [_offset(role, number, topology) for role, number in self.names])
+            found = listen(settings.http, [port_offset(role, number, topology.rekey) for role, number in self.names])
             self._ports = dict(zip(self.names, found, strict=True))
 
     def run_here(self) -> int:
@@ -264,9 +223,10 @@ def _ready(settings: Settings, accept_repartition: bool) -> Topology:
 
 
 def _run(settings: Settings, topology: Topology, role: str | None, workers: int) -> int:
-    if role == "rekey" and not topology.rekey:
+    alone = STAGES[role] if role is not None else None
+    if alone is not None and alone.only_with_rekey and not topology.rekey:
         raise SettingsError("there is nothing to rekey: set join.rekey if labels or feedback are not keyed by id")
-    if role in STAGES and topology.rekey:
+    if alone is not None and not alone.only_with_rekey and topology.rekey:
         log.warning("labels come through the rekey stage here: it must run somewhere, too (run --role rekey)")
-    command = _Command(settings, topology, stages_of(topology) if role is None else (role,), workers)
+    command = _Command(settings, topology, stages_of(topology.rekey) if role is None else (role,), workers)
     return command.run_here() if len(command.names) == 1 else command.supervise()

@@ -21,7 +21,7 @@ from stream_monitor.config.settings import Settings, parse
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.topics import ready
 from stream_monitor.kafka.writer import EventWriter
-from stream_monitor.service.run import stages_of
+from stream_monitor.service.registry import stages_of
 from stream_monitor.stages.topology import Topology
 from stream_monitor.verify.run import Report, verify
 from tests.failures.worker import Fault
@@ -112,7 +112,7 @@ class Fleet:
 
     def heal(self) -> None:
         """What a supervisor does: at least one worker of each stage runs."""
-        for role in stages_of(self.topology):
+        for role in stages_of(self.topology.rekey):
             if not self.running(role):
                 self.start(role)
 

@@ -20,6 +20,7 @@ from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.topics import create, inspect, ready
 from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service import run as app
+from stream_monitor.service.registry import stages_of
 from stream_monitor.stages.topology import Topology
 from tests.patience import PATIENCE_S
 
@@ -69,7 +70,7 @@ class Watcher:
 
 @contextmanager
 def workers_of(rules: Settings, topology: Topology, count: int) -> Iterator[list[app.Worker]]:
-    started = app.start_workers(rules, topology, app.STAGES, count)
+    started = app.start_workers(rules, topology, stages_of(False), count)
     try:
         yield started
     finally:

@@ -13,7 +13,7 @@ from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
 from stream_monitor.kafka.interface import Batch
 from stream_monitor.kafka.loop import CONSUME, FEWEST, STEP_S, Loop
 from stream_monitor.profiles.records import DeltaRecord, read_record
-from stream_monitor.service.run import describe_loop
+from stream_monitor.service.registry import loop_of
 from stream_monitor.stages.contract import Partition
 from stream_monitor.stages.topology import Topology
 from tests.streams import T0, quick_settings, shop
@@ -26,7 +26,7 @@ def loop_over(count: int, text: str, **commit: object) -> tuple[Loop, list[int]]
         event = {"id": f"{i}", "ts": T0, "features": {"text": text}}
         broker.append("predictions", json.dumps(event).encode(), b"k")
     rules = quick_settings(commit={"interval": "1h", **commit})
-    loop = describe_loop(MemoryClient(broker, "describe"), rules, Topology(1, 1, 1), lambda: 0.0)
+    loop = loop_of("describe", MemoryClient(broker, "describe"), rules, Topology(1, 1, 1), lambda: 0.0)
     committed: list[int] = []
     loop.on_commit = lambda report: committed.append(report.messages.get("predictions", 0))
     return loop, committed
@@ -59,7 +59,7 @@ class LateHearing(MemoryClient):
 def test_what_was_dequeued_before_a_partition_was_lost_is_counted_once() -> None:
     broker = broker_with(100)
     client = LateHearing(broker, "describe")
-    loop = describe_loop(client, quick_settings(), Topology(2, 2, 1), lambda: 0.0)
+    loop = loop_of("describe", client, quick_settings(), Topology(2, 2, 1), lambda: 0.0)
     client.losing = [(role, 1) for role in ROLES_IN]
     loop.tick()
     loop.tick()
@@ -95,7 +95,7 @@ def test_a_commit_within_a_rebalance_pauses_nothing() -> None:
     """A partition that was paused when it left would still be paused when it came back, with nobody to resume it."""
     broker = broker_with(20)
     client = MemoryClient(broker, "describe")
-    loop = describe_loop(client, quick_settings(), Topology(2, 2, 1), lambda: 0.0)
+    loop = loop_of("describe", client, quick_settings(), Topology(2, 2, 1), lambda: 0.0)
     loop.tick()
     loop.commit(within=True)
     assert client._paused == set()
@@ -121,7 +121,7 @@ def test_who_takes_long_over_a_step_asks_for_fewer_messages_and_for_more_when_it
         now += takes
         return now
 
-    loop = describe_loop(client, quick_settings(commit={"interval": "1h"}), Topology(2, 2, 1), clock)
+    loop = loop_of("describe", client, quick_settings(commit={"interval": "1h"}), Topology(2, 2, 1), clock)
     for _ in range(5):
         loop.tick()
     takes = 2 * STEP_S
@@ -143,7 +143,7 @@ def counted(broker: MemoryBroker) -> int:
 def test_who_is_to_stop_leaves_messages_in_hand_to_the_next_one_and_none_is_lost() -> None:
     broker, taken = broker_with(400), 0
     client = MemoryClient(broker, "describe")
-    loop = describe_loop(client, quick_settings(commit={"interval": "1h"}), Topology(2, 2, 1), lambda: 0.0)
+    loop = loop_of("describe", client, quick_settings(commit={"interval": "1h"}), Topology(2, 2, 1), lambda: 0.0)
     loop._piece = 150  # as after slow steps
 
     def stopping() -> bool:
@@ -156,7 +156,7 @@ def test_who_is_to_stop_leaves_messages_in_hand_to_the_next_one_and_none_is_lost
     assert taken == 150
     client.close()
     assert counted(broker) == 150
-    after = describe_loop(MemoryClient(broker, "describe"), quick_settings(), Topology(2, 2, 1), lambda: 0.0)
+    after = loop_of("describe", MemoryClient(broker, "describe"), quick_settings(), Topology(2, 2, 1), lambda: 0.0)
     after.tick()
     after.commit()
     assert counted(broker) == 400
@@ -177,10 +177,10 @@ class Broken(MemoryClient):
 def test_who_ends_with_an_error_leaves_its_group_without_a_commit() -> None:
     broker = broker_with(10)
     client = Broken(broker, "describe")
-    loop = describe_loop(client, quick_settings(commit={"interval": "1h"}), Topology(2, 2, 1), lambda: 0.0)
+    loop = loop_of("describe", client, quick_settings(commit={"interval": "1h"}), Topology(2, 2, 1), lambda: 0.0)
     with pytest.raises(RestoreError):
         loop.run(lambda: False)
-    other = describe_loop(MemoryClient(broker, "describe"), quick_settings(), Topology(2, 2, 1), lambda: 0.0)
+    other = loop_of("describe", MemoryClient(broker, "describe"), quick_settings(), Topology(2, 2, 1), lambda: 0.0)
     client.close()
     client.close()
     assert counted(broker) == 0 and len(broker.group("describe").members) == 1
@@ -199,7 +199,7 @@ def test_a_loop_that_does_not_come_back_is_hung_and_one_that_restores_or_commits
     now = 0.0
     rules = quick_settings(http={"hung_after": "2m"}, kafka={"transaction_timeout": "30s"})
     client = Restoring(broker_with(10), "describe")
-    loop = describe_loop(client, rules, Topology(2, 2, 1), lambda: now)
+    loop = loop_of("describe", client, rules, Topology(2, 2, 1), lambda: now)
     loop.tick()
     loop.commit()
     now = 120.0
@@ -225,13 +225,13 @@ def test_a_worker_that_stops_with_messages_in_hand_commits_no_offset_beyond_what
         broker.append(event.role, event.raw, event.id.encode(), 0)
     client = MemoryClient(broker, "describe")
     rules = quick_settings(commit={"interval": "0s"})
-    loop = describe_loop(client, rules, Topology(1, 1, 1), lambda: 0.0)
+    loop = loop_of("describe", client, rules, Topology(1, 1, 1), lambda: 0.0)
     loop._piece, asked = 20, iter([False] * 25)
     loop.run(lambda: next(asked, True))
     committed = {role: broker.group("describe").offsets[role, 0].offset for role in ("predictions", "labels")}
     assert 0 < committed["predictions"] < len(broker.logs["predictions", 0])
     client.close()
-    second = describe_loop(MemoryClient(broker, "describe"), rules, Topology(1, 1, 1), lambda: 0.0)
+    second = loop_of("describe", MemoryClient(broker, "describe"), rules, Topology(1, 1, 1), lambda: 0.0)
     for _ in range(5):
         second.tick(0)
     counted = 0

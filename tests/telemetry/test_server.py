@@ -17,7 +17,8 @@ import pytest
 from stream_monitor.config.settings import ROLES, HttpSettings, parse
 from stream_monitor.errors import SettingsError
 from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
-from stream_monitor.service.run import describe_loop, run
+from stream_monitor.service.registry import loop_of
+from stream_monitor.service.run import run
 from stream_monitor.stages.topology import Topology
 from stream_monitor.telemetry import http_server as server
 from stream_monitor.telemetry.http_server import readiness
@@ -142,7 +143,7 @@ def test_readiness_can_demand_that_the_worker_has_caught_up() -> None:
     for i in range(30):
         broker.append("predictions", json.dumps({"id": f"{i}", "ts": T0, "features": {}}).encode(), b"k")
     client = MemoryClient(broker, "describe")
-    loop = describe_loop(client, rules, Topology(1, 1, 1), lambda: 0.0)
+    loop = loop_of("describe", client, rules, Topology(1, 1, 1), lambda: 0.0)
     client.pause({("predictions", 0)})
     assert readiness(loop, "/readyz") == (200, "ready\n")
     assert readiness(loop, "/readyz?max_lag=99") == (503, "the lag is not known yet\n")

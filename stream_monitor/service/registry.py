@@ -1,0 +1,84 @@
+"""The stages: each is declared here, once. What runs, checks or shows stages goes through this table.
+
+A new stage is a line in `STAGES` and a function that makes it. The stage itself declares its change log and what its
+offsets stand on (`stages.contract.Stage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from stream_monitor.config.settings import ROLES_IN, Settings
+from stream_monitor.kafka.interface import Client
+from stream_monitor.kafka.loop import Loop
+from stream_monitor.stages.contract import Stage
+from stream_monitor.stages.topology import Topology
+
+Tables = Mapping[str, Callable[[bytes], None]]
+"""By role: who takes in the records of a compacted topic that a worker reads whole and follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """What an app must know of a stage."""
+
+    name: str
+    """The name of its group, of `run --role`, and of the label `role` of its metrics."""
+    inputs: tuple[str, ...]
+    """Roles of the topics that it consumes."""
+    make: Callable[[Settings, Topology], tuple[Stage, Tables]] = field(repr=False)
+    """The stage, and the tables that it follows."""
+    compiles: bool = False
+    """Its machine code is made before it joins the group."""
+    only_with_rekey: bool = False
+    """It runs only where labels or feedback must be rekeyed."""
+
+
+def _describe(settings: Settings, topology: Topology) -> tuple[Stage, Tables]:
+    from stream_monitor.describe.stage import Describe
+    from stream_monitor.profiles.bin_catalog import BinCatalog
+
+    catalog = BinCatalog()
+    return Describe(settings, topology, catalog), {"baselines": catalog.apply}
+
+
+def _judge(settings: Settings, topology: Topology) -> tuple[Stage, Tables]:
+    from stream_monitor.judge.stage import Judge
+
+    return Judge(settings, topology.profiles, topology.health), {}
+
+
+def _rekey(settings: Settings, topology: Topology) -> tuple[Stage, Tables]:
+    from stream_monitor.describe.rekey import Rekey
+
+    return Rekey(), {}
+
+
+STAGES = {
+    spec.name: spec
+    for spec in (
+        StageSpec("describe", ROLES_IN, _describe, compiles=True),
+        StageSpec("judge", ("profiles",), _judge),
+        StageSpec("rekey", ("labels", "feedback"), _rekey, only_with_rekey=True),
+    )
+}
+"""By name, in the order of their HTTP ports: a new stage goes to the end."""
+
+
+def stages_of(rekey: bool) -> tuple[str, ...]:
+    """The stages that an app consists of, in the order in which records pass them; `rekey`: that stage comes first."""
+    first = [spec.name for spec in STAGES.values() if spec.only_with_rekey and rekey]
+    return (*first, *(spec.name for spec in STAGES.values() if not spec.only_with_rekey))
+
+
+def port_offset(stage: str, worker: int, rekey: bool) -> int:
+    """Each worker of one command serves its own port: how far it is from the first one."""
+    return len(stages_of(rekey)) * worker + list(STAGES).index(stage)
+
+
+def loop_of(name: str, client: Client, settings: Settings, topology: Topology, clock: Callable[[], float]) -> Loop:
+    """A stage on a client."""
+    spec = STAGES[name]
+    stage, tables = spec.make(settings, topology)
+    return Loop(client, stage, spec.inputs, settings, clock, topology.consent, tables)
