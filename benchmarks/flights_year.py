@@ -23,7 +23,7 @@ from stream_monitor.config.durations import DAY, per_ms
 from stream_monitor.config.settings import Settings
 from stream_monitor.demo import flights
 from stream_monitor.demo.show import settings as demo_settings
-from stream_monitor.replay import replay
+from stream_monitor.file_replay import replay
 from stream_monitor.stages.contract import Output
 
 KINDS = ("first", "rolling", "hour_of_week")

@@ -11,10 +11,10 @@ from stream_monitor.config.settings import parse
 from stream_monitor.describe.aggregate.delta_writer import Batch, pack_deltas, pack_records
 from stream_monitor.describe.aggregate.grouping import ACCEPTED
 from stream_monitor.describe.decode.columns import Coded, Columns
+from stream_monitor.file_replay import Line
 from stream_monitor.judge.stage import Judge
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import PartitionTime, WatermarkRecord, write_record
-from stream_monitor.replay import Line
 from stream_monitor.service.run import tune_collector
 from stream_monitor.stages.contract import Position
 from stream_monitor.types import I64

@@ -12,11 +12,11 @@ from typing import Any
 from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OPTIONAL, ROLES_OUT, Settings
 from stream_monitor.errors import BrokerError
+from stream_monitor.file_replay import Replay
 from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
 from stream_monitor.kafka.interface import Aborted, Batch
 from stream_monitor.kafka.loop import Loop
 from stream_monitor.profiles.records import PinRecord, ResetRecord, write_record
-from stream_monitor.replay import Replay
 from stream_monitor.service.registry import loop_of
 from stream_monitor.stages.contract import Output, PartitionStatus
 from stream_monitor.stages.topology import Topology, partition_of

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.config.settings import ROLES_IN
-from stream_monitor.replay import Replay
+from stream_monitor.file_replay import Replay
 from stream_monitor.stages.contract import Output
 from tests.streams import T0, quick_settings
 

@@ -7,7 +7,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
-from stream_monitor.replay import replay
+from stream_monitor.file_replay import replay
 from stream_monitor.stages.contract import Output
 from tests.streams import T0, quick_settings
 

@@ -17,13 +17,13 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.errors import TableError
 from stream_monitor.events.files import SUFFIXES, read_table
 from stream_monitor.events.rejects import Rejects
+from stream_monitor.file_replay import BATCH, Driver, read_files
 from stream_monitor.judge.model import ModelJudge
 from stream_monitor.judge.model_state import new_state
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.names import ALL_SEGMENTS, END
 from stream_monitor.profiles.records import DeltaRecord, read_record
-from stream_monitor.replay import BATCH, Driver, read_files
 from stream_monitor.wire.msgpack_arrays import pack
 
 EVER = ms("36500d")

@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from stream_monitor import __version__
 from stream_monitor.cli import rejudge, reset, tail
 from stream_monitor.cli.evaluate import evaluate
 from stream_monitor.cli.failure import CommandLine, fail
@@ -22,6 +21,7 @@ from stream_monitor.config.settings import load
 from stream_monitor.errors import BrokerError, StreamMonitorError
 from stream_monitor.telemetry.log_output import configure_command
 from stream_monitor.terminal import Screen, finish, prepare
+from stream_monitor.version import __version__
 
 app = typer.Typer(
     name="stream-monitor",

@@ -11,9 +11,9 @@ from stream_monitor.baselines.pinned import PinnedBaseline, read_file
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import TopicsError
 from stream_monitor.events.rejects import Rejects
+from stream_monitor.file_replay import BATCH, Replay, read_files, replay
 from stream_monitor.kafka.range_reader import REPLAYED, ReplayTopics, TopicRange
 from stream_monitor.kafka.topics import inspect
-from stream_monitor.replay import BATCH, Replay, read_files, replay
 from stream_monitor.stages.contract import Output
 from stream_monitor.stages.topology import Topology
 from stream_monitor.terminal import Screen

@@ -12,7 +12,7 @@ import time
 
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import SettingsError
-from stream_monitor.replay import Replay
+from stream_monitor.file_replay import Replay
 
 log = logging.getLogger(__name__)
 

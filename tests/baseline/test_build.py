@@ -21,7 +21,7 @@ from stream_monitor.baseline.show import active, summary_table
 from stream_monitor.baselines.pinned import PinnedBaseline, read_file, write_file
 from stream_monitor.cli.main import app
 from stream_monitor.errors import FormatError, TableError
-from stream_monitor.replay import replay
+from stream_monitor.file_replay import replay
 from stream_monitor.stages.contract import Output
 from tests.screens import shown
 from tests.streams import T0, quick_settings

@@ -8,9 +8,9 @@ from typing import Any
 
 from stream_monitor.commands.replay import follow
 from stream_monitor.config.settings import parse
+from stream_monitor.file_replay import Replay
 from stream_monitor.kafka.in_memory import MemoryRecord
 from stream_monitor.kafka.interface import Batch
-from stream_monitor.replay import Replay
 from stream_monitor.stages.contract import Partition
 from stream_monitor.stages.topology import Topology
 from tests.streams import T0

@@ -17,9 +17,9 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import QuarantineError
 from stream_monitor.events.contracts import DeadLetter
+from stream_monitor.file_replay import Line, replay
 from stream_monitor.kafka.loop import Report
 from stream_monitor.profiles.bin_catalog import BinCatalog
-from stream_monitor.replay import Line, replay
 from stream_monitor.stages.contract import Output, Position
 from stream_monitor.stages.topology import Topology
 from stream_monitor.telemetry.metrics import Telemetry

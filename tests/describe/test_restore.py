@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from stream_monitor.describe.stage import Describe
+from stream_monitor.file_replay import Line
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import DeltaRecord, read_record
-from stream_monitor.replay import Line
 from stream_monitor.stages.contract import Output, Partition, PartitionStatus, Position
 from stream_monitor.stages.topology import Topology
 from tests.streams import T0, quick_settings

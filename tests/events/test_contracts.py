@@ -13,9 +13,9 @@ import pytest
 
 from stream_monitor.describe.stage import Describe
 from stream_monitor.events.contracts import CONTRACTS, json_schema
+from stream_monitor.file_replay import Line, replay
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import DeltaRecord, profile_schema, read_record
-from stream_monitor.replay import Line, replay
 from stream_monitor.stages.contract import Output, Position
 from stream_monitor.stages.topology import Topology
 from stream_monitor.wire.msgpack_arrays import Table

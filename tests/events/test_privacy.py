@@ -14,7 +14,7 @@ import pytest
 from stream_monitor.config.settings import Settings, load, parse
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.privacy import Privacy
-from stream_monitor.replay import Replay
+from stream_monitor.file_replay import Replay
 from stream_monitor.service.check import limit_problems
 from stream_monitor.stages.contract import Output
 from stream_monitor.verify.compare import compare

@@ -8,10 +8,10 @@ from typing import Any
 
 from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import Settings
+from stream_monitor.file_replay import Replay
 from stream_monitor.judge.model import ModelJudge
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import Record, read_record
-from stream_monitor.replay import Replay
 from stream_monitor.stages.contract import Output
 from stream_monitor.wire.msgpack_arrays import pack
 

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from stream_monitor.events.contracts import json_schema
+from stream_monitor.file_replay import Replay
 from stream_monitor.judge.stage import Judge
-from stream_monitor.replay import Replay
 from stream_monitor.stages.contract import Output, Position
 from stream_monitor.stages.topology import Topology
 from tests.streams import T0, quick_settings, shop

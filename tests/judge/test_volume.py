@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stream_monitor.replay import replay
+from stream_monitor.file_replay import replay
 from stream_monitor.stages.contract import Output
 from tests.streams import T0, quick_settings
 

@@ -18,12 +18,12 @@ from stream_monitor.baselines.pinned import PinnedBaseline, read_file, write_fil
 from stream_monitor.cli.main import app as command_line
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError
+from stream_monitor.file_replay import Replay
 from stream_monitor.kafka.tail import Tail, tail
 from stream_monitor.kafka.topics import inspect, ready
 from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.profiles.bin_catalog import EdgesRecord, read_notice
 from stream_monitor.profiles.records import ResetRecord
-from stream_monitor.replay import Replay
 from stream_monitor.stages.contract import Output
 from tests.kafka.test_exactly_once import settings_for, workers_of
 from tests.patience import PATIENCE_S

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from stream_monitor.file_replay import replay
 from stream_monitor.profiles import measures
-from stream_monitor.replay import replay
 from stream_monitor.service.event_survey import ENOUGH, EventSurvey
 from tests.streams import T0, quick_settings
 

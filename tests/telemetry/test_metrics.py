@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from stream_monitor import __version__
 from stream_monitor.kafka.loop import Report
 from stream_monitor.stages.statistics import DescribeStatistics, JudgeStatistics, StageStatistics
 from stream_monitor.telemetry.metrics import Telemetry, exposed
+from stream_monitor.version import __version__
 
 NOT_SHOWN = {"problem"}
 """Is a line in the log."""

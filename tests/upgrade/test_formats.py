@@ -12,13 +12,13 @@ import pytest
 
 from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import FormatError
+from stream_monitor.file_replay import Replay
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.snapshots import SnapshotPart, Snapshots
 from stream_monitor.judge.stage import Judge
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import WatermarkRecord, read_record, write_record
-from stream_monitor.replay import Replay
 from stream_monitor.stages.contract import Position
 from stream_monitor.stages.topology import Topology
 from stream_monitor.wire.msgpack_arrays import pack, unpack

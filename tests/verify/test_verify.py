@@ -11,7 +11,7 @@ import pytest
 
 from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Metric
-from stream_monitor.replay import Replay
+from stream_monitor.file_replay import Replay
 from stream_monitor.stages.contract import Output
 from stream_monitor.verify.compare import compare
 from stream_monitor.verify.expected import Expected

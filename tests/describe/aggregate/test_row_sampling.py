@@ -16,10 +16,10 @@ from stream_monitor.baselines.sampled_rows import ALL_HASHES, Rows, merge, of_ce
 from stream_monitor.config.settings import Settings
 from stream_monitor.describe.aggregate.row_sampling import MOST_FEATURES
 from stream_monitor.describe.stage import Describe
+from stream_monitor.file_replay import Line
 from stream_monitor.kernels.id_hash import hash_ids
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import DeltaRecord, read_record
-from stream_monitor.replay import Line
 from stream_monitor.stages.contract import Output, Position
 from stream_monitor.stages.topology import Topology
 from tests.streams import T0, quick_settings

@@ -20,10 +20,10 @@ from stream_monitor.describe.decode import symbol_tables as scan_tables
 from stream_monitor.describe.stage import Describe
 from stream_monitor.events.contracts import Prediction
 from stream_monitor.events.privacy import Privacy
+from stream_monitor.file_replay import Line
 from stream_monitor.kernels import json_scanner as scan
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import DeltaRecord, read_record
-from stream_monitor.replay import Line
 from stream_monitor.stages.contract import Position
 from stream_monitor.stages.topology import Topology
 from tests.describe.aggregate.test_row_sampling import samples_of, told

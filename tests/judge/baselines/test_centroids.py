@@ -20,6 +20,7 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.describe.decode.embeddings import as_sent
 from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import SettingsError
+from stream_monitor.file_replay import Line
 from stream_monitor.judge.baselines.centroids import Centroid, collect_embeddings
 from stream_monitor.judge.detection.multivariate import pane_samples
 from stream_monitor.judge.model_state import ModelState
@@ -30,7 +31,6 @@ from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.records import MAX_RECORD_BYTES, DeltaRecord, ResetRecord, read_record
 from stream_monitor.rejudge.log_replay import RejudgeTerms
-from stream_monitor.replay import Line
 from stream_monitor.stages.contract import Position
 from stream_monitor.stages.topology import Topology
 from stream_monitor.wire.msgpack_arrays import pack, unpack

@@ -14,7 +14,7 @@ from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.durations import DAY
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import SettingsError
-from stream_monitor.replay import replay
+from stream_monitor.file_replay import replay
 from stream_monitor.stages.contract import Output
 from tests.streams import MONDAY, T0, Event, mornings, quick_settings
 

@@ -12,7 +12,7 @@ import pytest
 from stream_monitor.baseline.build import build
 from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import Settings
-from stream_monitor.replay import Replay
+from stream_monitor.file_replay import Replay
 from stream_monitor.stages.contract import Output
 from tests.streams import T0, quick_settings
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream_monitor.file_replay import Replay, replay
 from stream_monitor.judge.timelines.state import TimelineState
 from stream_monitor.profiles.bins import DIGEST, BinEdges
-from stream_monitor.replay import Replay, replay
 from stream_monitor.stages.contract import Output
 from tests.streams import T0, quick_settings
 

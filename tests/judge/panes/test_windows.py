@@ -18,13 +18,13 @@ from stream_monitor.config.settings import CapSettings, Settings
 from stream_monitor.detect.cusum.bank import CusumBank
 from stream_monitor.detect.windows.volume import VolumeRange
 from stream_monitor.errors import SettingsError
+from stream_monitor.file_replay import replay
 from stream_monitor.judge.detection.sequential import SequentialRules
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.timelines.state import TimelineRules, TimelineState
 from stream_monitor.judge.timelines.timeline import Timeline, WindowClosed, WindowEmpty
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
 from stream_monitor.profiles.names import END
-from stream_monitor.replay import replay
 from stream_monitor.stages.contract import Output
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 from tests.streams import Event, quick_settings, shop

@@ -10,6 +10,7 @@ import heapq
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import msgspec
 from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.stage import Describe
+from stream_monitor.events.contracts import Alert, DeadLetter, Metric
 from stream_monitor.judge.stage import Judge
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import ResetRecord, write_record
@@ -226,3 +228,26 @@ def replay(
     run.feed(batch)
     run.finish()
     return run
+
+
+def published(settings: Settings, events: Iterable[Any]) -> Iterator[Alert | Metric | DeadLetter]:
+    """What a replay publishes of events that are contracts, mappings or JSON, batch by batch."""
+    outputs: list[Output] = []
+    run, lines, encode = Replay(settings, outputs.append), iter(events), msgspec.json.encode
+    while batch := [each if isinstance(each, bytes) else encode(each) for each in islice(lines, BATCH)]:
+        run.feed((role_of(raw)[0], raw) for raw in batch)
+        yield from _records(outputs)
+        outputs.clear()
+    run.finish()
+    yield from _records(outputs)
+
+
+_CONTRACTS: dict[str, type[Alert] | type[Metric] | type[DeadLetter]] = {
+    "alerts": Alert, "metrics": Metric, "dead-letters": DeadLetter,
+}  # fmt: skip
+
+
+def _records(outputs: Iterable[Output]) -> Iterator[Alert | Metric | DeadLetter]:
+    for output in outputs:
+        if output.role in _CONTRACTS:
+            yield msgspec.json.decode(output.value, type=_CONTRACTS[output.role])
