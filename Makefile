@@ -11,7 +11,7 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo test failures image-test check format bench evaluate kafka sbom audit lock clean
+.PHONY: help setup demo quick test failures image-test check format bench evaluate kafka sbom audit lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ setup: $(READY)  ## the environment that the other targets use, in .venv
 
 demo: $(READY)  ## a year of real flights through the whole product, on an embedded broker
 	$(BIN)/stream-monitor demo $(ARGS)
+
+quick: $(READY)  ## the tests to run at each save: no Kafka, no long properties (a minute)
+	$(BIN)/pytest --quick -n auto $(ARGS)
 
 test: $(READY)  ## all tests, real Apache Kafka included
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)

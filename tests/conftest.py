@@ -13,6 +13,21 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")  # no test depends on the machine's pace
 
 LONGEST = "test_promise.py", "failures", "kafka", "test_evaluate.py"
+"""Files and folders that take longest: they begin first, so that no core is idle at the end."""
+SLOW = frozenset({
+    # folders: real brokers, statistics of many streams
+    "kafka", "failures", "deploy", "evaluate", "detect", "rejudge", "upgrade", "verify",
+    # long properties, processes, compilers
+    "test_promise.py", "test_fuzz.py", "test_hostile.py", "test_scanned_columns.py", "test_numba_backend.py",
+    "test_store.py", "test_changelog.py", "test_merge_queue.py", "test_windows.py", "test_open_panes.py",
+    "test_admission.py", "test_multivariate.py", "test_recent_rows.py", "test_recent.py", "test_centroids.py",
+    "test_pinned_centroids.py", "test_pinned_rows.py", "test_reset.py", "test_watermarks.py", "test_terminal.py",
+    "test_logs.py", "test_supervisor.py", "test_commands.py", "test_health.py", "test_build.py", "test_structure.py",
+    "test_skips.py", "test_new_topics.py", "test_row_sampling.py", "test_privacy.py", "test_attribution.py",
+    "test_id_hash.py", "test_concat.py", "test_sequential.py", "test_summarise.py", "test_baseline_manager.py",
+    "test_numeric_table.py",
+})  # fmt: skip
+"""Files and folders that `make quick` leaves out."""
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +58,7 @@ def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="leave out what takes long: see SLOW in tests/conftest.py")
     parser.addoption("--seeds", type=int, default=3, help="schedules of crashes in the failure suite")
     parser.addoption("--first-seed", type=int, default=0, help="where they begin")
 
@@ -53,6 +69,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return min((os.cpu_count() or 1) + 1, 8)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest begin first, so that no core is idle at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest first; with `--quick` nothing that takes long."""
+    if config.getoption("--quick"):
+        slow = [item for item in items if SLOW & set(item.path.parts)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
     items.sort(key=lambda item: next((i for i, part in enumerate(LONGEST) if part in item.path.parts), len(LONGEST)))
