@@ -71,11 +71,11 @@ def key_of(health: Health) -> bytes:
     return b"" if health.app else health.model.encode()
 
 
-def health_of_app(alerts: AlertLifecycle, at: int) -> Health:
+def health_of_app(alerts: AlertLifecycle, ts: int) -> Health:
     """The health record of the whole app, under the name `ALL_MODELS`."""
     open_alerts = [*_open(alerts)]
     return Health(
-        model=ALL_MODELS, app=True, window_start=at, window_end=at, open=open_alerts, open_total=len(open_alerts)
+        model=ALL_MODELS, app=True, window_start=ts, window_end=ts, open=open_alerts, open_total=len(open_alerts)
     )
 
 

@@ -414,11 +414,11 @@ class ModelJudge:
             if segment != ALL_SEGMENTS:
                 continue
             key = version, segment, moment.size
-            known, slide = self.state.volumes.setdefault(key, VolumeRange()), timeline.slide_of[moment.size]
+            volume_range, slide = self.state.volumes.setdefault(key, VolumeRange()), timeline.slide_of[moment.size]
             count = counts.get(group, 0)
-            finding = known.check(count, slide, tolerance)
-            if finding is None and not known.learned(slide):
-                known.train(count, partial=moment.size // slide - 1)
+            finding = volume_range.check(count, slide, tolerance)
+            if finding is None and not volume_range.learned(slide):
+                volume_range.train(count, partial=moment.size // slide - 1)
                 continue
             yield from self._alert(
                 timeline, group, Verdict(group, VOLUME, "drift", [finding] if finding else []), moment

@@ -81,14 +81,14 @@ class PartitionJudge:
             timeline.edges_may_be_foreign |= self.state.has_forgotten_models
             former = self.catalog.former(name, timeline.name)
             for measure, edges in self.catalog.of(name, timeline.name).edges.items():
-                borders = {**former.get(measure, {}), edges.version: edges.edges}
+                versions = {**former.get(measure, {}), edges.version: edges.edges}
                 if measure not in timeline.edges:
-                    version = min(borders) if self._from_start else edges.version
-                    timeline.edges[measure] = BinEdges(version, borders[version])
+                    version = min(versions) if self._from_start else edges.version
+                    timeline.edges[measure] = BinEdges(version, versions[version])
                 timeline.edges_may_be_foreign = True
-                borders.pop(timeline.edges[measure].version, None)
-                if borders:
-                    timeline.former_edges[measure] = borders
+                versions.pop(timeline.edges[measure].version, None)
+                if versions:
+                    timeline.former_edges[measure] = versions
         return state
 
     def process(self, record: Record, arrived: int) -> Iterator[JudgeOutput]:
@@ -251,11 +251,11 @@ class PartitionJudge:
             return
         for key, pin in list(self.state.pins.items()):
             if key[0] == record.model:
-                left = pin.without(record)
-                if left is None:
+                remaining = pin.without(record)
+                if remaining is None:
                     del self.state.pins[key]
                 else:
-                    self.state.pins[key] = left
+                    self.state.pins[key] = remaining
         yield from judge.reset(record)
 
     def _apply_settings(self, record: SettingsRecord) -> None:

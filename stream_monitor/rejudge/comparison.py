@@ -25,12 +25,12 @@ class Scope:
     since: int = -(2**63)
     until: int = 2**63
 
-    def contains(self, said: JudgeOutput) -> bool:
+    def contains(self, output: JudgeOutput) -> bool:
         """Whether an alert or a metric lies in the scope; other outputs never do."""
-        if not isinstance(said, Alert | Metric):
+        if not isinstance(output, Alert | Metric):
             return False
-        start = said.opened_ts if isinstance(said, Alert) else said.window_start
-        return self.model in (None, said.model) and self.since <= start < self.until
+        start = output.opened_ts if isinstance(output, Alert) else output.window_start
+        return self.model in (None, output.model) and self.since <= start < self.until
 
 
 @dataclass

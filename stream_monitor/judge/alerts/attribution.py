@@ -54,10 +54,10 @@ def attribution_of(
 
 
 def _largest(moved: list[Moved]) -> list[Moved]:
-    total = sum(abs(one.now - one.baseline) for one in moved)
-    for one in moved:
-        one.part = round(abs(one.now - one.baseline) / total, 6) if total else 0.0
-        one.baseline, one.now = round(one.baseline, 6), round(one.now, 6)
+    total = sum(abs(item.now - item.baseline) for item in moved)
+    for item in moved:
+        item.part = round(abs(item.now - item.baseline) / total, 6) if total else 0.0
+        item.baseline, item.now = round(item.baseline, 6), round(item.now, 6)
     order = sorted(range(len(moved)), key=lambda i: (-moved[i].part, moved[i].name or "", i))
     return [moved[i] for i in order[:NAMED] if moved[i].part > 0]
 
@@ -67,8 +67,8 @@ def _named(moved: list[Moved], comparison: MeasureComparison) -> list[Moved]:
     baseline = comparison.baseline
     ends = min(baseline.low, comparison.ends[0]), max(baseline.high, comparison.ends[1])
     if comparison.borders is not None and are_whole(comparison.borders, ends):
-        for one in moved:
-            one.name = name_of(one.above, one.to, ends)
+        for item in moved:
+            item.name = name_of(item.above, item.to, ends)
     return moved
 
 

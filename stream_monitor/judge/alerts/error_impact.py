@@ -81,9 +81,9 @@ class ImpactTracker(msgspec.Struct):
                 else:
                     del self.by_id[query.opening.id]
 
-    def _outcome(self, query: ImpactQuery, change: ErrorChange, at: int) -> Alert:
+    def _outcome(self, query: ImpactQuery, change: ErrorChange, end: int) -> Alert:
         del self.by_id[query.opening.id]
-        alert = msgspec.structs.replace(query.opening, status="outcome", revision=0, ts=at)
+        alert = msgspec.structs.replace(query.opening, status="outcome", revision=0, ts=end)
         alert.attribution = Attribution(error=change)
         alert.reason = reason_of(alert, change)
         return alert

@@ -29,7 +29,7 @@ by size. `observe` gets the outcome of a moment: drift (findings), clean (no fin
 Enough hits are `persistence` for a window, and 1 for PANE and LASTING. A hit restarts the count of clean moments. A
 clean moment drops the hits of its size and of panes in state open, too. A cooldown lasts until `cooldown` after the end
 of the moment of the last record, whatever its status. In an open alert of LASTING, a new direction counts as a new
-detector.
+detector. Records with status `outcome` are not made here, see `error_impact`.
 """
 
 from __future__ import annotations
@@ -258,11 +258,11 @@ def alert_id(cause: AlertKey, opened: int) -> str:
 
 def severity_of(findings: Sequence[Finding]) -> Severity:
     """Critical at five times the tolerated effect, warning otherwise; a broken limit is a warning."""
-    far = any(
+    critical = any(
         finding.threshold and finding.p_value is not None and abs(finding.score) >= 5 * abs(finding.threshold)
         for finding in findings
     )
-    return "critical" if far else "warning"
+    return "critical" if critical else "warning"
 
 
 def reason_of(cause: AlertKey, status: str, findings: Sequence[Finding]) -> str:

@@ -55,11 +55,11 @@ def collect_embeddings(parts: Sequence[IndexedPart], rows: Mapping[int, Rows]) -
             group = np.full(len(row_index), -1, np.int64)
             group[inside] = groups[cell[inside]]
             for number in np.unique(group[group >= 0]).tolist():
-                chosen = group == number
+                of_group = group == number
                 if number in rows:
-                    place, kept = _places(rows[number], sample.hash[row_index[chosen]])
+                    place, kept = _places(rows[number], sample.hash[row_index[of_group]])
                     vectors_by_length[name, number][numbers.shape[1]].append(
-                        (place, numbers[chosen][kept].astype(np.float64))
+                        (place, numbers[of_group][kept].astype(np.float64))
                     )
     return [
         Embedded(name, number, vectors)
@@ -120,18 +120,18 @@ class Centroids:
         """Add a pane that ends at `end` to the centroids that are being built; activate those that are full."""
         changed: set[str] = set()
         for name, group, vectors in pane.vectors:
-            known = self.state.get(name)
-            if known is None:
-                known = self.state[name] = Centroid(np.zeros(vectors.shape[1]))
-            if known.since == NEVER and known.total.shape == vectors.shape[1:]:
-                known.total = known.total + vectors.sum(axis=0)
-                known.n += len(vectors)
-                known.events += pane.accepted.get(group, 0)
+            centroid = self.state.get(name)
+            if centroid is None:
+                centroid = self.state[name] = Centroid(np.zeros(vectors.shape[1]))
+            if centroid.since == NEVER and centroid.total.shape == vectors.shape[1:]:
+                centroid.total = centroid.total + vectors.sum(axis=0)
+                centroid.n += len(vectors)
+                centroid.events += pane.accepted.get(group, 0)
                 changed.add(name)
         for name in changed:
-            known = self.state[name]
-            if known.events >= self.first and known.n >= min(self.first, ENOUGH):
-                known.since = end
+            centroid = self.state[name]
+            if centroid.events >= self.first and centroid.n >= min(self.first, ENOUGH):
+                centroid.since = end
 
     def forget(self, reset: ResetRecord) -> None:
         """Drop the centroids that a reset covers for all versions and events."""

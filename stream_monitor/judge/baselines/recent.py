@@ -166,16 +166,16 @@ class RecentBaselines:
         self,
         window: Window,
         owner: tuple[str, str],
-        at: tuple[int, str],
+        key: tuple[int, str],
         counts: np.ndarray,
         moments: tuple[float, float],
         ends: tuple[float, float],
     ) -> BaselineSlice:
         version, segment = owner
-        group, name = at
+        group, name = key
         events = int(window.counts[group, 0]) if group < len(window.counts) else 0
         first = self.names.baselines.shared[segment, name]
-        other = 0 if base_of(name) else other_values(window, at, first.counts is not None, self.names.ids.measures)
+        other = 0 if base_of(name) else other_values(window, key, first.counts is not None, self.names.ids.measures)
         bins = np.flatnonzero(counts)
         packed = bins.astype(np.uint8), np.minimum(counts[bins], 2**32 - 1).astype(np.uint32)
         return BaselineSlice(version, segment, name, *packed, *moments, ends, events, other)
@@ -218,13 +218,13 @@ class RecentBaselines:
         self._cache.clear()
 
 
-def other_values(window: Window, at: tuple[int, str], numeric: bool, numbers: Mapping[str, int]) -> int:
+def other_values(window: Window, key: tuple[int, str], numeric: bool, numbers: Mapping[str, int]) -> int:
     """The number of values of a (group, measure) whose kind is not that of its baseline."""
-    group, name = at
-    others = window.categories.get((group, kind_of(name)), (0, {}))[0]
+    group, name = key
+    n = window.categories.get((group, kind_of(name)), (0, {}))[0]
     if numeric:
-        return others + window.categories.get(at, (0, {}))[0]
+        return n + window.categories.get(key, (0, {}))[0]
     measure = numbers.get(name)
     if measure is None or group >= window.numbers.n.shape[0] or measure >= window.numbers.n.shape[1]:
-        return others
-    return others + int(window.numbers.n[group, measure])
+        return n
+    return n + int(window.numbers.n[group, measure])

@@ -46,14 +46,14 @@ class RecentRowBaselines:
             rows = {groups[group][0]: merge(parts, most) for group, parts in sorted(sampled.items()) if parts}
             self.state.waiting.append((start, rows))
 
-    def absorb_due_slices(self, settled: Callable[[int], bool], alarmed: Alarmed) -> None:
-        """Add the due slices to the history, except those that an alert covers. `settled(start)`: the slice is due."""
+    def absorb_due_slices(self, is_due: Callable[[int], bool], alarmed: Alarmed) -> None:
+        """Add the due slices to the history, except those that an alert covers. `is_due(start)`: whether it is due."""
         waiting, plan = self.state.waiting, self.plan
         if plan is None or not waiting:
             return
-        self.state.waiting = [(start, rows) for start, rows in waiting if not settled(start)]
+        self.state.waiting = [(start, rows) for start, rows in waiting if not is_due(start)]
         for start, rows in waiting:
-            if settled(start):
+            if is_due(start):
                 span = start, start + plan.slice
                 built = self._built(plan, start)
                 kept = [

@@ -38,7 +38,7 @@ class Seasons:
 
     def of(
         self,
-        at: tuple[int, str],
+        key: tuple[int, str],
         start: int,
         row: tuple[Of, Baselines],
         recent: RecentBaselines,
@@ -48,9 +48,9 @@ class Seasons:
         if start // HOUR != self._hour:
             self._hour = start // HOUR
             self._cache.clear()
-        season = self._cache.get(at)
+        season = self._cache.get(key)
         if season is None:
-            season = self._cache[at] = _season(row, start, recent, scores)
+            season = self._cache[key] = _season(row, start, recent, scores)
         return season
 
 
@@ -72,9 +72,9 @@ def waits(baselines: Baselines, group: tuple[str, str], measure: str, start: int
     return first is not None and not first.pinned
 
 
-def standard(of: Of, start: int, baselines: Baselines, recent: RecentBaselines) -> Baseline | None:
+def standard(owner: Of, start: int, baselines: Baselines, recent: RecentBaselines) -> Baseline | None:
     """The baseline that standardises the values of a pane; None while there is none."""
-    group, measure = of
+    group, measure = owner
     first = baselines.active_at(group, measure, start)
     if first is None or not recent.hourly or not waits(baselines, group, measure, start):
         return first

@@ -124,9 +124,9 @@ class Joint:
         """Test the sampled rows of each version in a window that have a baseline; `groups` are the timeline's."""
         if not (settings.joint and window.sampled):
             return
-        usual = self._usual(window)
+        baseline_rows = self._usual(window)
         for group, parts in sorted(window.sampled.items()):
-            base = self._pinned(groups[group][0], window.start) or usual
+            base = self._pinned(groups[group][0], window.start) or baseline_rows
             if base is None or len(base.rows) < settings.min_count:
                 continue
             now = merge(parts, WINDOW_ROWS)

@@ -201,8 +201,8 @@ def run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) -
             for test, counted in comparison.shares.items():
                 shares[test].append((comparison, counted, next(factors)))
     comparisons = [comparison for evaluation in trials for comparison in evaluation.comparisons]
-    for names, wanted in ((settings.numeric, True), (settings.categorical, False)):
-        chosen = [s for s in comparisons if (s.borders is not None) == wanted]
+    for names, is_numeric in ((settings.numeric, True), (settings.categorical, False)):
+        chosen = [s for s in comparisons if (s.borders is not None) == is_numeric]
         for start in range(0, len(chosen), ROWS):
             _measure_distances(chosen[start : start + ROWS], names, settings)
     for test, rows in shares.items():
@@ -252,12 +252,12 @@ def _shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered)
     if numbers is None or base_of(comparison.measure) or comparison.group >= len(window.counts):
         return
     key = comparison.group, comparison.measure
-    events, others = (
+    events, other_kinds = (
         int(window.counts[comparison.group, 0]),
         other_values(window, key, comparison.borders is not None, numbers),
     )
-    yield "missing", (baseline.events - values, baseline.events, events - n - others, events)
-    yield "type_change", (values - baseline.n, max(values, 1), others, n + others)
+    yield "missing", (baseline.events - values, baseline.events, events - n - other_kinds, events)
+    yield "type_change", (values - baseline.n, max(values, 1), other_kinds, n + other_kinds)
 
 
 def control_false_discoveries(

@@ -117,8 +117,8 @@ class Performance(msgspec.Struct):
             self.all_of.pairs.clear()
         return lost
 
-    def _window(self, size: int, at: int) -> PerformanceWindow | None:
-        start = at - at % size
+    def _window(self, size: int, ts: int) -> PerformanceWindow | None:
+        start = ts - ts % size
         if start + size <= self.final_until.get(size, start):
             return None
         window = self.windows.get((size, start))
@@ -152,10 +152,10 @@ class Performance(msgspec.Struct):
             return ()
         return self._advance(labels, watermark)
 
-    def _keeps(self, at: int) -> bool:
+    def _keeps(self, ts: int) -> bool:
         """Whether the window of the smallest size that contains this time is kept, that is, not final yet."""
         size = min(self.sizes)
-        return (size, int(at) - int(at) % size) in self.windows
+        return (size, int(ts) - int(ts) % size) in self.windows
 
     def waiting(self, closed: int) -> OutcomeSums:
         """The outcomes of all windows of the smallest size that ended by `closed` and are not final yet.

@@ -39,7 +39,7 @@ def window_metrics(
         counts = window.counts[group].tolist()
         if not any(counts) and not summaries:
             continue
-        names, usual = sorted(summaries), _baseline_of(comparisons, group)
+        names, baseline_name = sorted(summaries), _baseline_of(comparisons, group)
         parts = max(1, math.ceil(len(names) / MEASURES_A_RECORD))
         for part in range(parts):
             chosen = names[part * MEASURES_A_RECORD : (part + 1) * MEASURES_A_RECORD]
@@ -58,8 +58,10 @@ def window_metrics(
                 after_idle=counts[AFTER_IDLE],
                 part=part + 1,
                 parts=parts,
-                baseline=usual,
-                measures={name: _with_baseline(summaries[name], scores.get((group, name)), usual) for name in chosen},
+                baseline=baseline_name,
+                measures={
+                    name: _with_baseline(summaries[name], scores.get((group, name)), baseline_name) for name in chosen
+                },
             )
 
 
@@ -81,9 +83,11 @@ def _baseline_of(comparisons: Sequence[MeasureComparison], group: int) -> str | 
     return min(names, key=lambda name: (-names[name], name)) if names else None
 
 
-def _with_baseline(summary: MeasureSummary, comparison: MeasureComparison | None, usual: str | None) -> MeasureSummary:
+def _with_baseline(
+    summary: MeasureSummary, comparison: MeasureComparison | None, group_baseline: str | None
+) -> MeasureSummary:
     """The summary with the name of its baseline, if that differs from the baseline of most measures."""
-    if comparison is not None and comparison.baseline.name != usual:
+    if comparison is not None and comparison.baseline.name != group_baseline:
         summary.baseline = comparison.baseline.name
     return summary
 

@@ -47,7 +47,7 @@ class OpenBytes:
 
     def count(self, panes: Iterable[OpenPanes], waiting: Iterable[Delta]) -> None:
         """Recount the bytes of these panes, and of the deltas of pending models."""
-        self.nbytes = sum(nbytes_of(part) for each in panes for parts in each.values() for part in parts)
+        self.nbytes = sum(nbytes_of(part) for open_panes in panes for parts in open_panes.values() for part in parts)
         self.nbytes += sum(map(bytes_of_delta, waiting))
 
 
@@ -245,7 +245,7 @@ class _Merging:
         return IndexedPart(part, RowIndex(part, np.array(cells, np.int64), np.array(measures, np.int64)))
 
     def _numeric(self, placed: Sequence[IndexedPart], values: dict[tuple[int, int], list[F64]]) -> NumericRows:
-        rows = UnsortedRows.of([loose(one) for one in placed]).merged(max(len(self.measures), 1))
+        rows = UnsortedRows.of([loose(indexed) for indexed in placed]).merged(max(len(self.measures), 1))
         row_values = [values.get(key, ()) for key in zip(rows.group.tolist(), rows.measure.tolist(), strict=True)]
         ends = np.cumsum([0, *(sum(map(len, parts)) for parts in row_values)])
         return NumericRows(

@@ -138,9 +138,9 @@ class RowIndex:
         """(R,) the group of each numeric row; `measure` likewise."""
         self.measure = measures[numbers.name[rows]] if len(measures) else np.empty(0, np.int64)
         rows = part.categorical
-        at = groups[categories.cell[rows].astype(np.int64) - part.first].tolist()
+        row_groups = groups[categories.cell[rows].astype(np.int64) - part.first].tolist()
         names = map(categories.names.__getitem__, categories.name[rows].tolist())
-        self.keys = [*zip(at, names, strict=True)]
+        self.keys = [*zip(row_groups, names, strict=True)]
         """(group, measure) of each categorical row."""
         self.made = -1
         """The baseline version for which all baselines of its rows were complete, see `BaselineManager.fill`."""
@@ -359,10 +359,10 @@ def _with_bins(rows: PaneRows, binned: Sequence[tuple[int, int, I64]], measures:
     if not binned:
         return rows
     keys = rows.group * measures + rows.measure
-    wanted = np.searchsorted(keys, [group * measures + measure for group, measure, _ in binned])
+    row_of_binned = np.searchsorted(keys, [group * measures + measure for group, measure, _ in binned])
     row = [np.repeat(np.arange(len(keys)), np.diff(rows.bin_ptr))]
     bin_at, n = [rows.bin_at], [rows.bin_n]
-    for place, (_, _, counts) in zip(wanted, binned, strict=True):
+    for place, (_, _, counts) in zip(row_of_binned, binned, strict=True):
         used = np.flatnonzero(counts)
         row.append(np.full(len(used), place))
         bin_at.append(used)

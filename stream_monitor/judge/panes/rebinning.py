@@ -76,14 +76,14 @@ def move_pane(pane: Pane, measure: int, move: Move) -> None:
 
 
 def on_present_edges(
-    parts: Sequence[PanePart], edges: Mapping[str, BinEdges], others: Others
+    parts: Sequence[PanePart], edges: Mapping[str, BinEdges], former: Others
 ) -> tuple[list[PanePart], set[str]]:
     """The parts with their bins on the active edges, and the measures whose bins were moved to get there."""
     moved, names, done = list[PanePart](), set[str](), dict[int, Delta]()
     for part in parts:
         rows = part.delta.numeric
         stale = {
-            place: Move(others.get(name, {}).get(version), edges[name].edges)
+            place: Move(former.get(name, {}).get(version), edges[name].edges)
             for place, (name, version) in enumerate(zip(rows.names, rows.edges, strict=True))
             if version and name in edges and version != edges[name].version
         }

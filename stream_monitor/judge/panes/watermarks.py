@@ -26,11 +26,14 @@ class Watermarks(msgspec.Struct):
         self.observation_sources = max(self.observation_sources, record.observation_sources)
         for time in record.partitions:
             self.partitions[time.partition] = _later(self.partitions.get(time.partition), time)
-        for seen in record.observations:
-            old = self.observations.get(seen.partition)
+        for observed in record.observations:
+            old = self.observations.get(observed.partition)
             if old is not None:
-                seen.watermark, seen.largest = max(old.watermark, seen.watermark), max(old.largest, seen.largest)
-            self.observations[seen.partition] = seen
+                observed.watermark, observed.largest = (
+                    max(old.watermark, observed.watermark),
+                    max(old.largest, observed.largest),
+                )
+            self.observations[observed.partition] = observed
         for timeline, watermark in self._now().items():
             self.timelines[timeline] = max(self.timelines.get(timeline, NEVER), watermark)
         if not self.all_idle:

@@ -108,7 +108,7 @@ class BaselineManager:
     def _fill(self, pane: Pane, groups: list[tuple[str, str]]) -> Generator[CatalogUpdate, None, set[tuple[str, str]]]:
         """Add a pane to the baselines that are being built; the (segment, measure) of those that grew."""
         rows = self._unfilled(pane.numbers)
-        keys = dict.fromkeys(at for at in pane.categorical if at not in self._filled_categories)
+        keys = dict.fromkeys(key for key in pane.categorical if key not in self._filled_categories)
         if not rows and not keys:  # later panes with the same rows need no check until the next reset
             for placed in pane.parts:
                 placed.row_index.made = self._baseline_version

@@ -18,15 +18,15 @@ from stream_monitor.types import I64
 
 
 def measure_since(
-    timeline: Timeline, context: EvaluationContext, at: tuple[int, str], times: tuple[int, int]
+    timeline: Timeline, context: EvaluationContext, key: tuple[int, str], times: tuple[int, int]
 ) -> tuple[MeasureComparison, list[Window]] | None:
     """Compare a measure since a change with its baseline; also return the windows that hold the values.
 
-    `at` is (group, measure). `times` is (begin of the change, start of the newest closed pane), epoch ms. The baseline
+    `key` is (group, measure). `times` is (begin of the change, start of the newest closed pane), epoch ms. The baseline
     is the one that the detectors use: the first baseline, or the same hours of earlier weeks. The result is None when
     the measure has no baseline or is not counted on edges.
     """
-    (group, name), (began, pane) = at, times
+    (group, name), (began, pane) = key, times
     baseline = context.baselines.active_at(context.groups[group], name, pane)
     if baseline is None or baseline.counts is None or name not in context.edges:
         return None

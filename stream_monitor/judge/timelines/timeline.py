@@ -294,8 +294,8 @@ class Timeline:
         parts, names = self.baseline_manager.on_edges(parts)
         known = [self._places.known(part) for part in parts]
         unknown = [part for part, indexed in zip(parts, known, strict=True) if indexed is None]
-        others = iter(self._place(unknown)) if unknown else iter(())
-        placed = [indexed or next(others) for indexed in known]
+        newly_placed = iter(self._place(unknown)) if unknown else iter(())
+        placed = [indexed or next(newly_placed) for indexed in known]
         rows = pane_samples(placed, ids.names)
         vectors = collect_embeddings(placed, rows) if rows else []
         if vectors and (distances := self.centroids.distances(start, vectors, list(ids.groups))) is not None:
