@@ -102,13 +102,13 @@ def _learning(timeline: Timeline, window: Window) -> Iterator[Learning]:
     groups, wanted = list(timeline.state.ids.groups), timeline.rules.first
     all_groups = [group for group, (_, segment) in enumerate(groups) if segment == ALL_SEGMENTS]
     table = window.numbers.n
-    for (segment, measure), filling in timeline.state.builders.by_key.items():
-        if segment != ALL_SEGMENTS or not filling.total:
+    for (segment, measure), builder in timeline.state.builders.by_key.items():
+        if segment != ALL_SEGMENTS or not builder.total:
             continue
         column, arrived = timeline.state.ids.measures.get(measure, table.shape[1]), 0
         if column < table.shape[1]:
             arrived = int(sum(table[group, column] for group in all_groups if group < table.shape[0]))
         arrived = arrived or sum(window.categories.get((group, measure), (0, {}))[0] for group in all_groups)
-        remaining = max(wanted - filling.total, 0)
+        remaining = max(wanted - builder.total, 0)
         ready = None if not arrived else -(-remaining * window.size // arrived)
-        yield Learning(measure=measure, n=filling.total, of=wanted, ready_in=ready)
+        yield Learning(measure=measure, n=builder.total, of=wanted, ready_in=ready)

@@ -69,7 +69,10 @@ BatchTask = PaneBatch | WindowEvaluation | DispersionUpdate
 
 
 class ModelJudge:
-    """Behaviour around a `ModelState`."""
+    """Judges one model: closes panes and windows, and publishes alerts, metrics and health.
+
+    All data that must survive a restart lies in `ModelState`.
+    """
 
     def __init__(
         self, state: ModelState, settings: Settings, bank: CusumBank | None = None, open_bytes: OpenBytes | None = None

@@ -44,7 +44,10 @@ Deltas of which only some panes are open may take as much again.
 
 
 class PartitionJudge:
-    """Behaviour around a `PartitionState` and its `ModelState`s."""
+    """Judges all models of one partition: processes its records and drives the models' judges.
+
+    All data that must survive a restart lies in `PartitionState` and in the `ModelState` of each model.
+    """
 
     def __init__(self, number: int, base: Settings, state: PartitionState, models: dict[str, ModelState]) -> None:
         self.number, self.base, self.state = number, base, state

@@ -86,9 +86,9 @@ class SnapshotHead(msgspec.Struct):
     state: PartitionState
     models: list[str]
     written: dict[str, Written] = {}
-    """By model."""
+    """By model: the last write of its state."""
     deltas: dict[int, Written] = {}
-    """By number."""
+    """By number of a delta: its write."""
     pending_models: dict[str, WaitingModel] = msgspec.field(name="newcomers", default_factory=dict)
     source: str = ""
     """The id of the topic that the snapshot was made from."""

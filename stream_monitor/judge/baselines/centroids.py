@@ -82,7 +82,7 @@ def _in_order(parts: Sequence[tuple[I64, F64]]) -> F64:
 
 
 class Centroids:
-    """Behaviour around the centroids by measure; it does nothing without embeddings."""
+    """Builds, pins and applies the centroids of embeddings, by measure. It does nothing without embeddings."""
 
     def __init__(self, state: dict[str, Centroid], pinned: dict[str, np.ndarray], first: int) -> None:
         self.state, self.pinned, self.first = state, pinned, first

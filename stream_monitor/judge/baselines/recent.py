@@ -50,7 +50,7 @@ class Names:
 
 
 class RecentBaselines:
-    """Behaviour around a `RecentState`."""
+    """Collects slices and merges the recent baseline for a span. The data lies in `RecentState`."""
 
     def __init__(self, state: RecentState, plan: SlicePlan | None, names: Names, windows: Sequence[WindowSpec]) -> None:
         if state.plan != plan:

@@ -34,7 +34,7 @@ class RecentRowsState(msgspec.Struct):
 
 
 class RecentRowBaselines:
-    """Behaviour around a `RecentRowsState`; it does nothing without sampled rows."""
+    """Collects slices of sampled rows and merges the recent rows for a span. The data lies in `RecentRowsState`."""
 
     def __init__(self, state: RecentRowsState, plan: SlicePlan | None) -> None:
         self.state, self.plan = state, plan

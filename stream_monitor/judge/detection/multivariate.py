@@ -47,7 +47,7 @@ class RowsState(msgspec.Struct):
     """The events of the panes that it was built from."""
     baseline: Rows | None = None
     since: int = NEVER
-    """Start of the first pane (epoch ms) after it."""
+    """Start of the first pane (epoch ms) after the baseline was complete."""
     pinned: dict[str, PinnedRows] = {}
     """Pinned rows by version; "" for all versions."""
 
@@ -69,7 +69,10 @@ def pane_samples(parts: Sequence[IndexedPart], admitted: Container[str]) -> dict
 
 
 class Joint:
-    """Behaviour around a `RowsState`; it does nothing without sampled rows."""
+    """Builds the baseline of rows and tests windows against it. The data lies in `RowsState`.
+
+    It does nothing without sampled rows.
+    """
 
     def __init__(self, state: RowsState, first: int, past: RecentRowBaselines) -> None:
         self.state, self.first, self.past = state, first, past

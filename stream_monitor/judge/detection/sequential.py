@@ -44,7 +44,7 @@ class SequentialState(msgspec.Struct):
     """The state of a timeline's sequential detectors; a snapshot writes exactly this."""
 
     objects: dict[tuple[int, str, str], Sequential] = {}
-    """By (group, measure, detector)."""
+    """By (group, measure, detector): the detectors other than CUSUM."""
     rows: dict[tuple[int, str], int] = {}
     """By (group, measure): the number of its row in the bank."""
     seeds: dict[tuple[str, str], int] = {}
@@ -90,7 +90,7 @@ class SequentialContext:
 
 
 class SequentialDetectors:
-    """Behaviour around a `SequentialState` and a bank."""
+    """Runs the sequential detectors of a timeline. The data lies in `SequentialState` and in the bank."""
 
     def __init__(self, state: SequentialState, rules: SequentialRules, bank: CusumBank) -> None:
         self.state, self.rules, self.bank = state, rules, bank

@@ -56,7 +56,7 @@ class PanePart(msgspec.Struct):
 
     @property
     def nbytes(self) -> int:
-        """About how much memory its rows take."""
+        """The approximate memory of its rows in bytes."""
         delta, cells = self.delta, self.last - self.first
         nbytes = delta.numeric.nbytes + delta.categorical.nbytes
         return nbytes if cells == len(delta.pane) else nbytes * cells // len(delta.pane)

@@ -48,7 +48,7 @@ CatchUp = Callable[[], None]
 
 
 class BaselineManager:
-    """Behaviour around the baselines and edges of a `TimelineState`."""
+    """Builds, activates, pins and resets the baselines and edges of a timeline. The data lies in `TimelineState`."""
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class BaselineManager:
         rules: TimelineRules,
         sequential: SequentialDetectors,
         recent: RecentBaselines,
-        catch_up: CatchUp,
+        flush_merges: CatchUp,
     ) -> None:
         self.state, self.rules, self.sequential, self.recent = state, rules, sequential, recent
-        self._flush_merges = catch_up
+        self._flush_merges = flush_merges
         self._baseline_version = 0
         """The number of resets so far."""
         self._is_built = np.zeros((0, 0), np.bool_)
@@ -100,14 +100,14 @@ class BaselineManager:
             yield from self._complete(key, pane.start + self.rules.pane_ms, pane)
 
     def _values(self, key: tuple[str, str]) -> int:
-        filling = self.state.builders.by_key[key]
+        builder = self.state.builders.by_key[key]
         if (self.state.name, key[1]) == ("label", LABEL):  # booleans are counted twice: as numbers and categories
-            return max(filling.n, filling.categorical) + filling.other
-        return filling.total
+            return max(builder.n, builder.categorical) + builder.other
+        return builder.total
 
     def _fill(self, pane: Pane, groups: list[tuple[str, str]]) -> Generator[CatalogUpdate, None, set[tuple[str, str]]]:
         """Add a pane to the baselines that are being built; the (segment, measure) of those that grew."""
-        rows = self._unfilled(pane.numbers)
+        rows = self._rows_to_fill(pane.numbers)
         keys = dict.fromkeys(key for key in pane.categorical if key not in self._filled_categories)
         if not rows and not keys:  # later panes with the same rows need no check until the next reset
             for placed in pane.parts:
@@ -119,7 +119,7 @@ class BaselineManager:
             yield CatalogUpdate(self.state.name, EdgesRecord(self.rules.model, self.state.name, name, 0))
         return touched
 
-    def _filling(self, segment: str, measure: str) -> BaselineBuilder | None:
+    def _builder(self, segment: str, measure: str) -> BaselineBuilder | None:
         """The builder of a baseline; None when the baseline is complete."""
         key = segment, measure
         if key in self.state.baselines.shared:
@@ -132,31 +132,31 @@ class BaselineManager:
         for row in unfilled:
             group, measure = int(rows.group[row]), int(rows.measure[row])
             segment, name = groups[group][1], names[measure]
-            filling = self._filling(segment, name)
-            if filling is None:
+            builder = self._builder(segment, name)
+            if builder is None:
                 self._is_built[group, measure] = True
                 continue
             n, values = int(rows.n[row]), pane.values.get((group, measure), [])
             known = sum(map(len, values))
             if name in self.state.edges_to_rebuild or (name not in self.state.edges and known < n):
-                filling.add_only_values(pane.start, values, n)
+                builder.add_only_values(pane.start, values, n)
                 if name not in self.state.edges:  # the model was forgotten and has come back
                     self._unknown_edges.setdefault(name, False)
                 if values:
                     touched.add((segment, name))
                 continue
             ends = float(rows.low[row]), float(rows.high[row])
-            filling.add_moments(n, float(rows.mean[row]), float(rows.m2[row]), ends)
-            filling.add_values(pane.start, values)
+            builder.add_moments(n, float(rows.mean[row]), float(rows.m2[row]), ends)
+            builder.add_values(pane.start, values)
             bins = slice(int(rows.bin_ptr[row]), int(rows.bin_ptr[row + 1]))
             if bins.stop > bins.start:
-                filling.add_counts(
+                builder.add_counts(
                     pane.start, rows.bin_at[bins].copy(), rows.bin_n[bins].copy(), self.sequential.learns
                 )
             touched.add((segment, name))
         return touched
 
-    def _unfilled(self, rows: PaneRows) -> list[int]:
+    def _rows_to_fill(self, rows: PaneRows) -> list[int]:
         """Rows whose baseline is not known to be complete."""
         shape = len(self.state.ids.groups), len(self.state.ids.measures)
         if self._is_built.shape != shape:
@@ -174,15 +174,15 @@ class BaselineManager:
             (group, name), (n, categories, counts) = row, tallies[row]
             segment, feature = groups[group][1], base_of(name)
             of_kind = name.startswith("kind(") and feature is not None
-            filling = self._filling(segment, feature if of_kind and feature is not None else name)
-            if filling is None:
+            builder = self._builder(segment, feature if of_kind and feature is not None else name)
+            if builder is None:
                 self._filled_categories.add(row)
             elif of_kind:
-                filling.other += n
+                builder.other += n
             else:
-                filling.add_categories(categories, counts, n)
-                filling.tally(pane.start, self._sizes, (categories, counts, n))
-                filling.categories = keep_categories(filling.categories, frozenset(), 16 * NEW_CATEGORIES)
+                builder.add_categories(categories, counts, n)
+                builder.tally(pane.start, self._sizes, (categories, counts, n))
+                builder.categories = keep_categories(builder.categories, frozenset(), 16 * NEW_CATEGORIES)
                 touched.add((segment, name))
         return touched
 
@@ -190,28 +190,28 @@ class BaselineManager:
 
     def _complete(self, key: tuple[str, str], since: int, pane: Pane | None = None) -> Iterator[CatalogUpdate]:
         segment, name = key
-        filling = self.state.builders.by_key.pop(key)
+        builder = self.state.builders.by_key.pop(key)
         edges = self.state.edges.get(name)
-        if filling.numeric and (edges is None or name in self.state.edges_to_rebuild):
-            edges = self._next_edges(name, filling)
+        if builder.numeric and (edges is None or name in self.state.edges_to_rebuild):
+            edges = self._next_edges(name, builder)
             yield from self._learn_edges(name, edges, pane)
         elif edges is not None and name in self.state.edges_to_rebuild:  # it has become categorical
             self.state.edges_to_rebuild.remove(name)
             yield self._edges_notice(name)
-        filling.events += self.state.builders.events.get(segment, 0) - filling.left_out
-        baseline = self.state.baselines.shared[key] = filling.finish(f"first-{self.rules.first}", since, edges)
+        builder.events += self.state.builders.events.get(segment, 0) - builder.left_out
+        baseline = self.state.baselines.shared[key] = builder.finish(f"first-{self.rules.first}", since, edges)
         if segment == ALL_SEGMENTS:
             baseline.weights = self._weights(name, baseline)
         if edges is not None and baseline.counts is not None:
-            panes = filling.panes(edges.edges)
+            panes = builder.panes(edges.edges)
             self.sequential.learn(key, baseline, panes)
-            self._scatter(key, baseline.counts, lambda size: panes)
+            self._learn_dispersion(key, baseline.counts, lambda size: panes)
         elif baseline.categories is not None:
             counts = category_counts(baseline, {}, 0)[0]
-            self._scatter(key, counts, lambda size: filling.category_windows(size, baseline))
+            self._learn_dispersion(key, counts, lambda size: builder.category_windows(size, baseline))
         yield from self._publish_baseline(None, key, baseline)
 
-    def _scatter(self, key: tuple[str, str], counts: I64, panes: Callable[[int], PaneCounts]) -> None:
+    def _learn_dispersion(self, key: tuple[str, str], counts: I64, panes: Callable[[int], PaneCounts]) -> None:
         """Estimate overdispersion from the windows of a baseline, before the first window is judged."""
         segment, name = key
         keys = [(group, name, "") for group, (_, s) in enumerate(self.state.ids.groups) if s == segment]
@@ -221,14 +221,15 @@ class BaselineManager:
                 keys, counts, panes(spec.size), (spec.size, least)
             )
 
-    def _forget_scatter(self, name: str) -> None:
+    def _forget_dispersion(self, name: str) -> None:
         for scatter in self.state.dispersion.values():
             scatter.forget(name)
 
     def _weights(self, name: str, baseline: Baseline) -> dict[str, int]:
         """The number of values of each segment in the baseline of all events.
 
-        Of a measure's baselines that of all events is completed first, so the segments still have builders.
+        The baseline of all events is the first of a measure's to be complete, so the values of the segments are still
+        in their builders. Segments without a builder are left out.
         """
         segments = sorted({segment for _, segment in self.state.ids.groups} - {ALL_SEGMENTS})
         builders = {s: self.state.builders.by_key.get((s, name)) for s in segments}
@@ -240,19 +241,19 @@ class BaselineManager:
 
         A feature with nothing but arrays or objects gets no baseline, as in a stream; its length or norm gets one.
         """
-        for key, filling in sorted(
+        for key, builder in sorted(
             self.state.builders.by_key.items(), key=lambda item: (item[0][0] != ALL_SEGMENTS, item[0])
         ):
-            if filling.n or filling.categorical:
+            if builder.n or builder.categorical:
                 yield from self._complete(key, self.state.closed_until)
 
-    def _next_edges(self, name: str, filling: BaselineBuilder) -> BinEdges:
+    def _next_edges(self, name: str, builder: BaselineBuilder) -> BinEdges:
         """The next edges of a measure: a later known version, because profiles may be counted on it, or new ones."""
         present, former = self.state.edges.get(name), self.state.former_edges.get(name, {})
         later = [version for version in former if present is not None and version > present.version]
         if later:
             return BinEdges(min(later), former[min(later)])
-        return filling.edges(self.rules.limits.get(name, ()), 1 if present is None else present.ordinal + 1)
+        return builder.edges(self.rules.limits.get(name, ()), 1 if present is None else present.ordinal + 1)
 
     def _learn_edges(self, name: str, edges: BinEdges, pane: Pane | None = None) -> Iterator[CatalogUpdate]:
         """Activate these edges. Move the counts of open windows and of the closing pane to them."""
@@ -349,7 +350,7 @@ class BaselineManager:
         self.state.baselines.pin(version, pinned.segment, name, baseline)
         if pinned.centroid is not None:
             baseline.previous = None  # open windows hold distances to two centroids: do not judge them
-        self._forget_scatter(name)
+        self._forget_dispersion(name)
         if version is None:
             self.state.builders.by_key.pop(key, None)
             self.recent.forget(key)
@@ -386,7 +387,7 @@ class BaselineManager:
         for version, segment, name in sorted(baselines.by_version):
             if reset.covers(version, segment, name):
                 del baselines.by_version[version, segment, name]
-                self._forget_scatter(name)
+                self._forget_dispersion(name)
                 self.sequential.pin(version, (segment, name), groups)
                 yield self._removal_notice(version, (segment, name), None)
         if reset.version is None:
@@ -395,7 +396,7 @@ class BaselineManager:
                     baselines.shared.pop(key, None)
                     builders.by_key[key] = BaselineBuilder(events=-builders.events.get(key[0], 0))
                     self.recent.forget(key)
-                    self._forget_scatter(key[1])
+                    self._forget_dispersion(key[1])
                     self.sequential.pin(None, key, groups)
                     yield self._removal_notice(None, key, start)
         if reset.renews_edges:

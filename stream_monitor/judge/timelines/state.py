@@ -68,7 +68,7 @@ class TimelineState(msgspec.Struct):
     pane."""
     joint: RowsState = msgspec.field(default_factory=RowsState)
     centroids: dict[str, Centroid] = {}
-    """By the measure of an embedding."""
+    """By the measure of an embedding: its centroid, complete or being built."""
     pinned_centroids: dict[str, np.ndarray] = {}
     """By the measure of an embedding: pinned centroids, used in place of built ones."""
     last_tumbling: Window | None = msgspec.field(name="finished", default=None)

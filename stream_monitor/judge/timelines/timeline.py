@@ -99,7 +99,10 @@ TimelineEvent = (
 
 
 class Timeline:
-    """Behaviour around a `TimelineState`."""
+    """Closes the panes and windows of one timeline and yields what happened as `TimelineEvent`s.
+
+    All data that must survive a restart lies in `TimelineState`.
+    """
 
     def __init__(
         self, state: TimelineState, rules: TimelineRules, bank: CusumBank, held: OpenBytes | None = None
@@ -111,7 +114,7 @@ class Timeline:
         kept = state.windows, state.closed_parts, state.last_window_end
         self.assembler = [WindowAssembler(spec, index, *kept) for index, spec in enumerate(rules.windows)]
         self.slide_of = {spec.size: spec.slide for spec in rules.windows}
-        """By window size."""
+        """By window size: the slide."""
         self.merge_queue = MergeQueue()
         self.baseline_manager = BaselineManager(state, rules, self.sequential, self.recent, self.flush_merges)
         self.joint = Joint(state.joint, rules.first, self.recent.rows)
@@ -143,8 +146,8 @@ class Timeline:
     def pin(self, version: str | None, pinned: PinnedMeasure) -> Iterator[CatalogUpdate]:
         """Activate a pinned baseline.
 
-        A baseline of distances needs its centroid, and all versions share that centroid: without it, or for a single
-        version, the pin is ignored.
+        A baseline of distances needs its centroid, and all versions share that centroid. The pin is ignored without a
+        centroid, for a single version, or if the centroid's length is not that of the embeddings.
         """
         feature = base_of(pinned.measure) if self.state.name == "input" and is_distance(pinned.measure) else None
         if feature is not None:
@@ -186,8 +189,8 @@ class Timeline:
     def advance(self, watermark: int, last: int = END) -> Iterator[TimelineEvent]:
         """Close every pane that ends at or before the watermark, oldest first.
 
-        `last` is the time of the newest event anywhere; it matters where the watermark is END, see
-        `WindowAssembler.due`.
+        `last` is the time of the newest event of this timeline in any partition. It matters only when the watermark is
+        END, see `WindowAssembler.due`.
         """
         size = self.rules.pane_ms
         for start in sorted(pane for pane in self.state.open_panes if pane + size <= watermark):
