@@ -1,1 +1,1 @@
-"""Profiles to verdicts: panes close in event time, windows meet their baselines, findings become alerts. Pure."""
+"""The judge: closes panes in event time, compares windows with baselines, and turns findings into alerts. Pure."""

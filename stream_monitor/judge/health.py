@@ -1,4 +1,4 @@
-"""How a model does, as one small record: what `status`, pages and people ask first."""
+"""The health record of a model: a small summary for `status`, the pages and people."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.names import ALL_MODELS, ALL_SEGMENTS
 
 OPEN, LEARNING, VERSIONS = 100, 100, 20
-"""Open alerts, measures in the making and versions that a record names; it counts all."""
+"""How many open alerts, measures with a baseline being built, and versions a record names. Its totals count all."""
 
 
 class Gone(NamedTuple):
-    """A model is forgotten: its record is deleted."""
+    """A model was forgotten: its health record must be deleted."""
 
     model: str
 
@@ -27,9 +27,9 @@ class Gone(NamedTuple):
 def health_of(
     timeline: Timeline, window: Window, alerts: AlertLifecycle, performance: Performance, final: bool
 ) -> Health:
-    """A model at the end of a window of its traffic."""
+    """The health of a model at the end of a window of its predictions."""
     groups = list(timeline.state.ids.groups)
-    counts = {groups[at]: int(row[0]) for at, row in enumerate(window.counts) if row[0]}
+    counts = {groups[group]: int(row[0]) for group, row in enumerate(window.counts) if row[0]}
     learning = sorted(_learning(timeline, window), key=lambda one: (one.n - one.of, one.measure))
     labelled = performance.waiting(timeline.state.closed_until)
     name = next((name for name in ("error", "absolute_error") if labelled.sums.get(name, (0, 0.0))[0]), None)
@@ -54,30 +54,33 @@ def health_of(
 
 
 def open_ids(alerts: AlertLifecycle) -> set[str]:
-    """The open alerts that a record names."""
+    """The ids of the open alerts that a record names."""
     return {alert.id for alert in [*_open(alerts)][:OPEN]}
 
 
 def with_alerts(health: Health, alerts: AlertLifecycle) -> Health:
-    """The same with the alerts that are open now: labels and observations ring between windows of traffic, too."""
+    """The same record with the alerts that are open now.
+
+    Alerts on labels and observations also change between the ends of the windows of predictions.
+    """
     return msgspec.structs.replace(health, open=[*_open(alerts)][:OPEN], open_total=alerts.open)
 
 
 def key_of(health: Health) -> bytes:
-    """The record's key: that of the whole app is one that no model can have, whatever its name."""
+    """The key of the record. The record of the whole app has an empty key, which no model can have."""
     return b"" if health.app else health.model.encode()
 
 
-def health_of_app(alerts: AlertLifecycle, at: int) -> Health:
-    """What concerns all models, under the name that stands for them."""
+def health_of_app(alerts: AlertLifecycle, ts: int) -> Health:
+    """The health record of the whole app, under the name `ALL_MODELS`."""
     open_alerts = [*_open(alerts)]
     return Health(
-        model=ALL_MODELS, app=True, window_start=at, window_end=at, open=open_alerts, open_total=len(open_alerts)
+        model=ALL_MODELS, app=True, window_start=ts, window_end=ts, open=open_alerts, open_total=len(open_alerts)
     )
 
 
 def _open(alerts: AlertLifecycle) -> Iterator[OpenAlert]:
-    """The gravest first, then the oldest."""
+    """The open alerts, the most severe first, then the oldest."""
     rank = {"critical": 0, "warning": 1, "info": 2}
     states = [s for s in alerts.states.values() if s.opened is not None and s.cause is not None]
     for state in sorted(states, key=lambda state: (rank[state.severity], state.opened, state.id)):
@@ -95,17 +98,17 @@ def _open(alerts: AlertLifecycle) -> Iterator[OpenAlert]:
 
 
 def _learning(timeline: Timeline, window: Window) -> Iterator[Learning]:
-    """Measures of all events whose baseline is in the making, and when it will be made at the window's pace."""
+    """Measures (segment `all`) whose baseline is being built, and when it will be complete at the window's rate."""
     groups, wanted = list(timeline.state.ids.groups), timeline.rules.first
-    everything = [at for at, (_, segment) in enumerate(groups) if segment == ALL_SEGMENTS]
+    all_groups = [group for group, (_, segment) in enumerate(groups) if segment == ALL_SEGMENTS]
     table = window.numbers.n
-    for (segment, measure), filling in timeline.state.builders.by_key.items():
-        if segment != ALL_SEGMENTS or not filling.total:
+    for (segment, measure), builder in timeline.state.builders.by_key.items():
+        if segment != ALL_SEGMENTS or not builder.total:
             continue
-        place, came = timeline.state.ids.measures.get(measure, table.shape[1]), 0
-        if place < table.shape[1]:
-            came = int(sum(table[at, place] for at in everything if at < table.shape[0]))
-        came = came or sum(window.categories.get((at, measure), (0, {}))[0] for at in everything)
-        left = max(wanted - filling.total, 0)
-        ready = None if not came else -(-left * window.size // came)
-        yield Learning(measure=measure, n=filling.total, of=wanted, ready_in=ready)
+        column, arrived = timeline.state.ids.measures.get(measure, table.shape[1]), 0
+        if column < table.shape[1]:
+            arrived = int(sum(table[group, column] for group in all_groups if group < table.shape[0]))
+        arrived = arrived or sum(window.categories.get((group, measure), (0, {}))[0] for group in all_groups)
+        remaining = max(wanted - builder.total, 0)
+        ready = None if not arrived else -(-remaining * window.size // arrived)
+        yield Learning(measure=measure, n=builder.total, of=wanted, ready_in=ready)

@@ -1,4 +1,7 @@
-"""One model: its lanes, its performance windows and its alerts, as an automaton over deltas and watermarks."""
+"""The judge of one model: its timelines, performance windows and alerts.
+
+It is a state machine whose inputs are deltas and watermarks.
+"""
 
 from __future__ import annotations
 
@@ -61,18 +64,22 @@ from stream_monitor.wire.msgpack_arrays import unpack
 JudgeOutput = Alert | Metric | Health | Gone | CatalogRecord
 
 BatchTask = PaneBatch | WindowEvaluation | DispersionUpdate
-"""What is done for many models at once, by `CusumBank.step`, `verdicts.run_tests` or `dispersion.learn`."""
+"""Work that is batched over many models: by `CusumBank.step`, `window_evaluation.run_tests` or
+`overdispersion.learn`."""
 
 
 class ModelJudge:
-    """Behaviour around a `ModelState`."""
+    """Judges one model: closes panes and windows, and publishes alerts, metrics and health.
+
+    All data that must survive a restart lies in `ModelState`.
+    """
 
     def __init__(
         self, state: ModelState, settings: Settings, bank: CusumBank | None = None, open_bytes: OpenBytes | None = None
     ) -> None:
         self.state, self.settings = state, settings
         self.changed = True
-        """Whether the state may differ from the one that was saved last."""
+        """Whether the state may differ from the last snapshot."""
         self._shortest = min(spec.size for spec in settings.time.windows)
         self.limits = [parse_limit(text) for text in settings.detection.limits]
         rows = CusumBank() if bank is None else bank
@@ -104,46 +111,46 @@ class ModelJudge:
         return {"input": detection.input, "label": detection.outcome}.get(timeline, ())
 
     def saved_state(self) -> ModelState:
-        """The state for a snapshot, whole until `saved` is called."""
+        """The complete state for a snapshot; it stays complete until the caller calls `saved`."""
         self.flush_merges()
         for timeline in self.timelines.values():
             timeline.sequential.save()
         return self.state
 
     def saved(self) -> None:
-        """The state was written."""
+        """The caller reports that the snapshot was written."""
         for timeline in self.timelines.values():
             timeline.sequential.saved()
         self.changed = False
 
     def flush_merges(self) -> None:
-        """Let the state hold all that has come."""
+        """Merge the queued panes of all timelines, so that the state holds every closed pane."""
         for timeline in self.timelines.values():
             timeline.flush_merges()
 
     def release(self) -> None:
-        """Give back what is shared with other models: this one is forgotten."""
+        """Give back the rows of the bank that this model uses; the judge calls it when it forgets the model."""
         for timeline in self.timelines.values():
             timeline.sequential.release()
 
     def end(self) -> Iterator[Alert]:
-        """End the alerts of a model that is about to be forgotten: at the event time from which on it may be."""
+        """Resolve all alerts of a model before the judge forgets it, at the event time at which its ttl ends."""
         ttl = self.settings.caps.model_ttl
         reason = f"nothing of the model came for {format_duration(ttl)}, and it is forgotten"
         yield from self.state.alerts.abandon(self.state.last_event + ttl, reason)
 
     def feed(self, delta: Delta) -> None:
-        """Take in a delta of this model."""
+        """Add a delta of this model."""
         self.changed = True
         self.timelines[delta.timeline].feed(delta)
 
     def feed_performance(self, delta: PerformanceDelta) -> None:
-        """Take in outcomes by the time of their prediction."""
+        """Add outcomes, by the time of their predictions."""
         self.changed = True
         self.state.lost_labels += self.state.performance.feed(delta)
 
     def pin(self, version: str | None, measures: Sequence[PinnedMeasure]) -> Iterator[JudgeOutput]:
-        """Put a pinned baseline in force."""
+        """Activate a pinned baseline."""
         self.changed = True
         rows = [pinned for pinned in measures if pinned.rows]
         if rows:
@@ -151,24 +158,27 @@ class ModelJudge:
             timeline.joint.pin(version, rows[0].baseline.name, parts, timeline.state.closed_until)
         for pinned in measures:
             if not pinned.rows:
-                for learned in self.timelines[pinned.timeline].pin(version, pinned):
-                    yield learned.record
+                for update in self.timelines[pinned.timeline].pin(version, pinned):
+                    yield update.record
 
     def reset(self, reset: ResetRecord) -> Iterator[JudgeOutput]:
-        """Forget what is normal from a pane on that has not closed yet."""
+        """Schedule a reset: the baselines are forgotten from a pane on that has not closed yet."""
         self.changed = True
         for timeline in self.timelines.values():
-            for learned in timeline.baseline_manager.schedule(reset):
-                yield learned.record
+            for update in timeline.baseline_manager.schedule(reset):
+                yield update.record
 
     def notices(self) -> Iterator[CatalogRecord]:
-        """Edges and baselines as they are in force."""
+        """Catalog records of the active edges and baselines."""
         for timeline in self.timelines.values():
-            for learned in timeline.baseline_manager.notices():
-                yield learned.record
+            for update in timeline.baseline_manager.notices():
+                yield update.record
 
     def advance(self, watermarks: Watermarks) -> Iterator[JudgeOutput | BatchTask]:
-        """Close what the watermarks allow; a task is to be done before the next is asked for."""
+        """Close every pane and window that the watermarks allow.
+
+        The caller must do a yielded task before it asks for the next item.
+        """
         for name in TIMELINES:
             watermark, timeline = watermarks.for_timeline(name), self.timelines[name]
             if watermark > NEVER and not timeline.rest(watermark):
@@ -187,21 +197,21 @@ class ModelJudge:
         self.changed = self.changed or self.state.performance.due(*marks)
         for revised in self.state.performance.advance(*marks):
             yield from metrics.performance_metrics(self.state.model, revised)
-        told = self.state.health
-        if told is not None and open_ids(self.state.alerts) != {alert.id for alert in told.open}:
+        published = self.state.health
+        if published is not None and open_ids(self.state.alerts) != {alert.id for alert in published.open}:
             self.changed = True
-            self.state.health = with_alerts(told, self.state.alerts)
+            self.state.health = with_alerts(published, self.state.alerts)
             yield self.state.health
 
     def rest(self, watermarks: Watermarks) -> None:
-        """Pass watermarks that changed nothing but the time: of a model that was not saved since."""
+        """Move the watermarks of a model that has not changed since its last snapshot; nothing else changes."""
         for name in TIMELINES:
             if watermarks.for_timeline(name) > NEVER:
                 self.timelines[name].rest(watermarks.for_timeline(name))
         self.state.performance.rest(min(watermarks.for_timeline("label"), watermarks.for_timeline("feedback")))
 
     def preview(self, watermarks: Watermarks) -> Iterator[Metric | Health]:
-        """Open windows as they stand."""
+        """Metrics and health of the open windows as they are now. The state does not change."""
         shown: tuple[TimelineName, ...] = ("input", "observation")
         for name in shown:
             for finished in self.timelines[name].preview(watermarks.latest_event(name)):
@@ -219,8 +229,8 @@ class ModelJudge:
                 yield event
             case CatalogUpdate(record=record):
                 yield record
-            case ChangeDetected(timeline=timeline, pane=pane, found=found):
-                yield from self._ring(timeline, pane, found)
+            case ChangeDetected(timeline=timeline, pane=pane, found=finding):
+                yield from self._sequential_alerts(timeline, pane, finding)
             case WindowClosed(timeline=timeline, window=window):
                 yield from self._judge(timeline, window)
             case _:
@@ -239,9 +249,9 @@ class ModelJudge:
                     yield from self._check_volume(timeline, {}, EvidenceSpan(start, start + size, size))
 
     def _forget(self, timeline: Timeline, forgotten: BaselinesReset) -> Iterator[Alert]:
-        """End the alerts on measures that lost a baseline; limits need none."""
+        """Resolve the alerts on measures that lost a baseline. Alerts on limits stay: a limit needs no baseline."""
         reset, names = forgotten.reset, sorted(forgotten.measures)
-        if timeline.state.name == "input" and (reset.version is None or reset.measure == VOLUME):  # it is never pinned
+        if timeline.state.name == "input" and (reset.version is None or reset.measure == VOLUME):  # never pinned
             names.append(VOLUME)
             for key in [key for key in self.state.volumes if reset.covers(key[0], key[1], VOLUME)]:
                 del self.state.volumes[key]
@@ -257,13 +267,13 @@ class ModelJudge:
                             yield alert
 
     def _alarmed(self, owner: Owner, span: tuple[int, int]) -> bool:
-        """Whether the measure of a slice was in alert."""
+        """Whether an alert covers a slice of this owner's measure."""
         about = self.state.model, *owner
         after, alarmed = self.settings.baseline.accept_after, self.state.alerts.alarmed
         return any(alarmed(AlertKey(*about, kind), span, after) for kind in ABNORMAL)
 
     def _closed(self, timeline: Timeline, pane: Pane) -> None:
-        """Count what a closed pane had of predictions; nothing is said of it."""
+        """Count the predictions of a closed pane; the pane itself is not judged."""
         if timeline.state.name != "input":
             return
         self.state.last_event = max(self.state.last_event, pane.start)
@@ -286,7 +296,7 @@ class ModelJudge:
                     if (alert.status, alert.kind) == ("open", "drift") and timeline.state.name in ATTRIBUTED:
                         self._attribute_window(alert, verdict, comparisons, (timeline, window))
                     yield alert
-            if window.start % window.size == 0:  # windows that overlap tell of the same values
+            if window.start % window.size == 0:  # overlapping windows hold the same values
                 scatter = timeline.state.dispersion.setdefault(window.size, Dispersion())
                 if (scatter_update := dispersion_update(comparisons, verdicts, scatter)) is not None:
                     yield scatter_update
@@ -308,10 +318,10 @@ class ModelJudge:
             yield self._health(timeline, window, final=True)
 
     def _health(self, timeline: Timeline, window: Window, final: bool) -> Health:
-        found = health_of(timeline, window, self.state.alerts, self.state.performance, final)
-        if final:  # looking changes nothing
-            self.state.health = found
-        return found
+        health = health_of(timeline, window, self.state.alerts, self.state.performance, final)
+        if final:  # a preview must not change the state
+            self.state.health = health
+        return health
 
     def _evaluate_window(self, timeline: Timeline, window: Window) -> WindowEvaluation:
         state, settings = timeline.state, self.settings.detection
@@ -327,12 +337,12 @@ class ModelJudge:
         state, recent = timeline.state, timeline.recent.baseline_for
         return EvaluationContext(list(state.ids.groups), list(state.ids.measures), state.baselines, state.edges, recent)
 
-    def _ring(self, timeline: Timeline, pane: int, found: SequentialFinding) -> Iterator[Alert]:
-        """What a sequential detector says of a measure at a pane."""
-        findings = [] if found.finding is None else [found.finding]
-        verdict = Verdict(found.group, found.measure, "drift", findings)
-        moment = EvidenceSpan(pane, pane + self.settings.time.pane, found.voice)
-        for alert in self._alert(timeline, found.group, verdict, moment):
+    def _sequential_alerts(self, timeline: Timeline, pane: int, detected: SequentialFinding) -> Iterator[Alert]:
+        """Pass the finding of a sequential detector at a pane to the alert of its measure."""
+        findings = [] if detected.finding is None else [detected.finding]
+        verdict = Verdict(detected.group, detected.measure, "drift", findings)
+        moment = EvidenceSpan(pane, pane + self.settings.time.pane, detected.voice)
+        for alert in self._alert(timeline, detected.group, verdict, moment):
             if alert.status == "open":
                 self._attribute_pane(alert, verdict, timeline, pane)
             yield alert
@@ -344,36 +354,40 @@ class ModelJudge:
         comparisons: Sequence[MeasureComparison],
         finished: tuple[Timeline, Window],
     ) -> None:
-        """Say where a drift comes from that a window opened an alert on."""
+        """Attribute the drift of an alert that a window opened."""
         timeline, window = finished
         comparison = next(s for s in comparisons if (s.group, s.measure) == (verdict.group, verdict.measure))
-        found = attribution_of(comparison, verdict.findings[0].evidence, self._context(timeline), [window])
-        self._attribute(alert, timeline, found, (window.start, window.size))
+        attribution = attribution_of(comparison, verdict.findings[0].evidence, self._context(timeline), [window])
+        self._attribute(alert, timeline, attribution, (window.start, window.size))
 
     def _attribute_pane(self, alert: Alert, verdict: Verdict, timeline: Timeline, pane: int) -> None:
-        """The same of a change that a sequential detector found, from what is retained since it began."""
+        """Attribute the change of an alert that a sequential detector opened, from the data retained since it began."""
         finding, context = verdict.findings[0], self._context(timeline)
         began = pane if finding.change_ts is None else finding.change_ts
-        came, found = measure_since(timeline, context, (verdict.group, verdict.measure), (began, pane)), Attribution()
-        if came is not None:
-            comparison, windows = came
-            assert comparison.borders is not None  # these detectors see numbers
+        since = measure_since(timeline, context, (verdict.group, verdict.measure), (began, pane))
+        attribution = Attribution()
+        if since is not None:
+            comparison, windows = since
+            assert comparison.borders is not None  # sequential detectors follow only numeric measures
             drawn = numeric_evidence(
                 comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.ends
             )
             finding.evidence |= drawn | {"baseline": finding.evidence.get("baseline", {}) | drawn["baseline"]}
-            found = attribution_of(comparison, drawn, context, windows)
-            found.since = windows[0].start
+            attribution = attribution_of(comparison, drawn, context, windows)
+            attribution.since = windows[0].start
         shortest = min(self.settings.time.windows)
-        self._attribute(alert, timeline, found, (pane - pane % shortest.slide, shortest.size))
+        self._attribute(alert, timeline, attribution, (pane - pane % shortest.slide, shortest.size))
 
-    def _attribute(self, alert: Alert, timeline: Timeline, found: Attribution, first: tuple[int, int]) -> None:
-        """Attach what was found; of inputs watch for labels that say whether it matters, from the `first` window on."""
-        if found.segments and found.segments[0].part >= MOST_OF_IT:
-            alert.reason += f"; {min(found.segments[0].part, 1):.0%} of it from {found.segments[0].segment}"
-        alert.attribution = found
+    def _attribute(self, alert: Alert, timeline: Timeline, attribution: Attribution, first: tuple[int, int]) -> None:
+        """Attach an attribution to an alert. For an input, watch the labels for error impact from window `first` on.
+
+        `first` is (start, size) of that window.
+        """
+        if attribution.segments and attribution.segments[0].part >= MOST_OF_IT:
+            alert.reason += f"; {min(attribution.segments[0].part, 1):.0%} of it from {attribution.segments[0].segment}"
+        alert.attribution = attribution
         if timeline.state.name == "input":
-            found.error = ErrorChange(state="unknown")
+            attribution.error = ErrorChange(state="unknown")
             self.state.watches.add(alert, first, self.settings.join.label_horizon)
 
     def _alert(self, timeline: Timeline, group: int, verdict: Verdict, moment: EvidenceSpan) -> Iterator[Alert]:
@@ -397,17 +411,17 @@ class ModelJudge:
                     yield from self._alert(timeline, group, Verdict(group, limit.measure, "limit", findings), moment)
 
     def _check_volume(self, timeline: Timeline, counts: Mapping[int, int], moment: EvidenceSpan) -> Iterator[Alert]:
-        """Hold each version's count in a window, by group, against its range; one that is not there has none."""
+        """Test each version's event count in a window against its range. `counts` is by group; a missing group is 0."""
         tolerance = self.settings.detection.tolerance.get("volume", 2.0)
         for group, (version, segment) in enumerate(timeline.state.ids.groups):
             if segment != ALL_SEGMENTS:
                 continue
             key = version, segment, moment.size
-            known, slide = self.state.volumes.setdefault(key, VolumeRange()), timeline.slide_of[moment.size]
+            volume_range, slide = self.state.volumes.setdefault(key, VolumeRange()), timeline.slide_of[moment.size]
             count = counts.get(group, 0)
-            finding = known.check(count, slide, tolerance)
-            if finding is None and not known.learned(slide):
-                known.train(count, partial=moment.size // slide - 1)
+            finding = volume_range.check(count, slide, tolerance)
+            if finding is None and not volume_range.learned(slide):
+                volume_range.train(count, partial=moment.size // slide - 1)
                 continue
             yield from self._alert(
                 timeline, group, Verdict(group, VOLUME, "drift", [finding] if finding else []), moment
@@ -415,7 +429,7 @@ class ModelJudge:
 
 
 def _binned(timeline: Timeline, window: Window, group: int, name: str) -> tuple[I64 | None, F64 | None]:
-    """The counts of a numeric measure and their borders, where it has edges."""
+    """The bin counts of a numeric measure and its edges; (None, None) for a measure without edges."""
     measure, edges = timeline.state.ids.measures.get(name), timeline.state.edges.get(name)
     if measure is None or edges is None:
         return None, None

@@ -1,4 +1,4 @@
-"""What a judge remembers of a model."""
+"""The state of one model in the judge."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from stream_monitor.profiles.names import NEVER
 TIMELINES: tuple[TimelineName, ...] = ("input", "label", "feedback", "observation")
 
 ATTRIBUTED: tuple[TimelineName, ...] = ("input", "label")
-"""Lanes whose alerts say where a drift comes from."""
+"""Timelines whose alerts get an attribution."""
 
 ABNORMAL: tuple[Kind, ...] = ("drift", "quality", "limit")
-"""Alerts whose time does not become a recent baseline."""
+"""Kinds of alerts whose time span is kept out of recent baselines."""
 
 FROM_BASELINES: tuple[Kind, ...] = ("drift", "quality")
-"""Alerts that say how far something is from its baseline."""
+"""Kinds of alerts that compare with a baseline."""
 
 
 class ModelState(msgspec.Struct):
-    """Everything a judge remembers of a model."""
+    """The whole state of a model in the judge."""
 
     model: str
     timelines: dict[str, TimelineState] = msgspec.field(name="lanes")
@@ -37,20 +37,20 @@ class ModelState(msgspec.Struct):
     alerts: AlertLifecycle = msgspec.field(default_factory=AlertLifecycle)
     volumes: dict[tuple[str, str, int], VolumeRange] = {}
     last_event: int = NEVER
-    """Event time of the newest pane with traffic: a model is quiet when this is long ago."""
+    """Event time of the newest pane with predictions. The judge forgets the model `model_ttl` after it."""
     lost_labels: int = 0
     watches: ImpactTracker = msgspec.field(default_factory=ImpactTracker)
     health: Health | None = None
-    """The record of its health that was published last."""
+    """The last published health record of the model."""
 
     @property
     def waiting(self) -> bool:
-        """Whether panes or windows wait to be published: time can jump past `model_ttl` while they do."""
+        """Whether panes or windows are open. The watermark can jump past `model_ttl` while they are."""
         return bool(self.performance.windows) or any(timeline.waiting for timeline in self.timelines.values())
 
 
 def new_state(model: str, settings: Settings) -> ModelState:
-    """A model that was never seen."""
+    """The state of a model that was never seen."""
     windows = settings.time.windows
     sizes = sorted({max(spec.size, settings.join.grain) for spec in windows})
     timelines: dict[str, TimelineState] = {

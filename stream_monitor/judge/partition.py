@@ -1,4 +1,4 @@
-"""The judge of one `profiles` partition: a function of its records in log order, and of nothing else."""
+"""The judge of one `profiles` partition. Its result depends only on the partition's records and their log order."""
 
 from __future__ import annotations
 
@@ -37,35 +37,43 @@ from stream_monitor.profiles.records import (
 log = logging.getLogger(__name__)
 
 OPEN_BYTES = 128_000_000
-"""Of open panes, that the judges of one process hold: of deltas that are half open as much again is kept."""
+"""Limit in bytes for the open panes that all judges of one process hold.
+
+Deltas of which only some panes are open may take as much again.
+"""
 
 
 class PartitionJudge:
-    """Behaviour around a `PartitionState` and its `ModelState`s."""
+    """Judges all models of one partition: processes its records and drives the models' judges.
+
+    All data that must survive a restart lies in `PartitionState` and in the `ModelState` of each model.
+    """
 
     def __init__(self, number: int, base: Settings, state: PartitionState, models: dict[str, ModelState]) -> None:
         self.number, self.base, self.state = number, base, state
         self._refused = 0
-        """Records that this process has left out."""
+        """The number of records that this process has refused."""
         self._structure = base.profile_structure()
         self.settings = base if state.settings is None else applied(base, state.settings.text)
         self.bank, self.open_bytes = CusumBank(), OpenBytes()
         self.most_open_bytes = OPEN_BYTES
-        """Above it parts of open panes are merged, and then workers are asked to wait."""
+        """Above this limit (bytes) the judge merges the parts of open panes. If that is not enough, it asks the
+        workers to wait."""
         self._merged_bytes = 0
-        """What was left when they were merged last."""
+        """The bytes that were left after the last merge."""
         self.catalog, self._from_start = BinCatalog(), False
         self.models = {name: self.model_judge(model) for name, model in models.items()}
         self.count_open()
 
     def model_judge(self, state: ModelState) -> ModelJudge:
-        """The behaviour around a model's state, by the settings in force."""
+        """A `ModelJudge` for a model's state, with the active settings."""
         return ModelJudge(state, self.settings, self.bank, self.open_bytes)
 
     def use_known_edges(self, catalog: BinCatalog, from_start: bool = False) -> None:
-        """Count on the edges that are known already, in place of making them: profiles may lie on them.
+        """Use the edges of a catalog instead of building new ones, because profiles may already be counted on them.
 
-        `from_start`: of several the first, and the next after each reset; else those that are in force now.
+        `from_start`: begin with the first version of a measure's edges and take the next one after each reset.
+        Otherwise use the active version.
         """
         self.catalog, self._from_start = catalog, from_start
         for name, judge in self.models.items():
@@ -76,18 +84,18 @@ class PartitionJudge:
             timeline.edges_may_be_foreign |= self.state.has_forgotten_models
             former = self.catalog.former(name, timeline.name)
             for measure, edges in self.catalog.of(name, timeline.name).edges.items():
-                borders = {**former.get(measure, {}), edges.version: edges.edges}
+                versions = {**former.get(measure, {}), edges.version: edges.edges}
                 if measure not in timeline.edges:
-                    version = min(borders) if self._from_start else edges.version
-                    timeline.edges[measure] = BinEdges(version, borders[version])
+                    version = min(versions) if self._from_start else edges.version
+                    timeline.edges[measure] = BinEdges(version, versions[version])
                 timeline.edges_may_be_foreign = True
-                borders.pop(timeline.edges[measure].version, None)
-                if borders:
-                    timeline.former_edges[measure] = borders
+                versions.pop(timeline.edges[measure].version, None)
+                if versions:
+                    timeline.former_edges[measure] = versions
         return state
 
     def process(self, record: Record, arrived: int) -> Iterator[JudgeOutput]:
-        """Take in one record that the broker got at `arrived` (epoch ms)."""
+        """Process one record; `arrived` is the time at which the broker received it (epoch ms)."""
         match record:
             case DeltaRecord() if self._fits(record):
                 self.state.has_unpublished = True
@@ -108,9 +116,11 @@ class PartitionJudge:
                 yield from self._idle(arrived)
 
     def _publish_progress(self, wait: bool) -> Iterator[JudgeOutput]:
-        """One judge tells the workers how far the slowest partition has come, when it has come some way since.
+        """Publish progress to the workers.
 
-        Each tells them when they must wait for the slowest partition, because it holds too much, and when no more.
+        The judge of partition 0 publishes the smallest input watermark whenever it has grown by an eighth of `align`.
+        Every judge publishes when the workers must begin to wait for the slowest partition, because the judge holds too
+        much, and when they need not wait any more.
         """
         least = self.state.watermarks.for_timeline("input")
         some_way = self.number == 0 and least - self.state.told_progress >= self.settings.align // 8
@@ -119,53 +129,59 @@ class PartitionJudge:
             yield from self.progress()
 
     def progress(self) -> Iterator[ProgressRecord]:
-        """What workers are to know of how far all have come, once some has come anywhere."""
+        """The progress record for the workers, as soon as there is an input watermark."""
         if (least := self.state.watermarks.for_timeline("input")) > NEVER:
             yield ProgressRecord(min(least, END - 1), self.number, self.state.told_wait)
 
     def rest(self, unchanged: Iterable[str]) -> None:
-        """Go on from a snapshot: of models that were unchanged when it was made only the time has passed."""
+        """Continue from a snapshot.
+
+        Of the `unchanged` models, nothing but the watermarks has moved between their last write and this snapshot.
+        """
         for judge in self.models.values():
             judge.changed = False
         for name in unchanged:
             self.models[name].rest(self.state.watermarks)
 
     def notices(self) -> Iterator[CatalogRecord]:
-        """All that describe and people were told, and that still holds."""
+        """The whole catalog as it is now, and the progress record."""
         for name in sorted(self.models):
             yield from self.models[name].notices()
         yield from self.progress()
 
-    # --- what is held of panes that have not closed ---
+    # --- memory of open panes ---
 
     def open_panes(self) -> Iterator[OpenPanes]:
-        """Of every lane of every model."""
+        """The open panes of every timeline of every model."""
         for judge in self.models.values():
             for timeline in judge.state.timelines.values():
                 if timeline.open_panes:
                     yield timeline.open_panes
 
     def count_open(self) -> None:
-        """Count anew how much is held."""
+        """Recount the bytes that open panes and pending models hold."""
         waiting = (delta for pending_model in self.state.pending_models.values() for delta in pending_model.deltas)
         self.open_bytes.count(self.open_panes(), waiting)
 
     def cut_open(self) -> None:
-        """Keep no more of deltas than about what is open."""
+        """Cut deltas down to about their cells in open panes."""
         for judge in self.models.values():
             if cut(timeline.open_panes for timeline in judge.state.timelines.values()):
                 judge.changed = True
         self.count_open()
 
     def _merge_open(self) -> None:
-        """Keep a part of each open pane; what was on a snapshot lies elsewhere then."""
+        """Merge the parts of each open pane into one. A changed model is written again with the next snapshot."""
         for judge in self.models.values():
             if sum([merge(timeline.open_panes) for timeline in judge.state.timelines.values()]):
                 judge.changed = True
         self.count_open()
 
     def _must_wait(self) -> bool:
-        """Whether too much is held even after all parts of a pane were merged; then until half of it is left."""
+        """Whether the judge holds too much even after it merged the parts of each pane.
+
+        Once the workers wait, they wait until the judge holds no more than half of the limit.
+        """
         most = self.most_open_bytes
         if self.open_bytes.nbytes > max(most, 2 * self._merged_bytes):
             self.cut_open()
@@ -191,7 +207,10 @@ class PartitionJudge:
                 self._pending_model(outcome.model).performance.append(outcome)
 
     def _fits(self, record: DeltaRecord) -> bool:
-        """Whether a record's profiles can be merged with those of the app; one that tells no structure is the app's."""
+        """Whether a record's profiles can be merged with those of the app.
+
+        A record without a structure counts as one of the app.
+        """
         if record.structure not in ("", self._structure):
             return False
         known = self.state.widths | self.base.embeddings
@@ -235,11 +254,11 @@ class PartitionJudge:
             return
         for key, pin in list(self.state.pins.items()):
             if key[0] == record.model:
-                left = pin.without(record)
-                if left is None:
+                remaining = pin.without(record)
+                if remaining is None:
                     del self.state.pins[key]
                 else:
-                    self.state.pins[key] = left
+                    self.state.pins[key] = remaining
         yield from judge.reset(record)
 
     def _apply_settings(self, record: SettingsRecord) -> None:
@@ -250,25 +269,25 @@ class PartitionJudge:
         self.models = {name: self.model_judge(judge.state) for name, judge in self.models.items()}
 
     def _advance(self) -> Iterator[JudgeOutput]:
-        if self.state.settings is None:  # nothing may close before the log says by which rules
+        if self.state.settings is None:  # no pane may close before the settings are in the log
             return
         yield from self._admit()
         yield from self._close()
         yield from self._forget()
 
     def _close(self) -> Iterator[JudgeOutput]:
-        """All models side by side: what they wait for, panes of their detectors and tests, is done in one call."""
+        """Advance all models side by side. Each call of a batch function does the pending tasks of all models."""
         live = [self.models[name].advance(self.state.watermarks) for name in sorted(self.models)]
         while live:
             tasks: list[BatchTask] = []
             waiting: list[Iterator[JudgeOutput | BatchTask]] = []
             for model in live:
-                for said in model:
-                    if isinstance(said, BatchTask):
-                        tasks.append(said)
+                for output in model:
+                    if isinstance(output, BatchTask):
+                        tasks.append(output)
                         waiting.append(model)
                         break
-                    yield said
+                    yield output
             if steps := [task for task in tasks if isinstance(task, PaneBatch)]:
                 self.bank.step(steps)
             run_tests([task for task in tasks if isinstance(task, WindowEvaluation)], self.settings.detection)
@@ -278,7 +297,7 @@ class PartitionJudge:
     # --- which models are judged ---
 
     def _admit(self) -> Iterator[JudgeOutput]:
-        """Newcomers whose first pane closes get a place: by pane, then by count, then by hash."""
+        """Admit pending models whose first pane closes, in the order of that pane, then by count, then by hash."""
         watermark, pane = self.state.watermarks.for_timeline("input"), self.settings.time.pane
         due = []
         for name, pending_model in self.state.pending_models.items():
@@ -303,7 +322,7 @@ class PartitionJudge:
                         self._judge_of(OTHER).feed(counts_only(delta))
 
     def _pinned(self, name: str, judge: ModelJudge) -> Iterator[JudgeOutput]:
-        for (model, _), pin in sorted(self.state.pins.items()):  # the shared baseline, version "", comes first
+        for (model, _), pin in sorted(self.state.pins.items()):  # the shared baseline sorts first: its version is ""
             if model == name:
                 yield from judge.pin(pin.version, pin.measures())
 
@@ -319,13 +338,13 @@ class PartitionJudge:
         quiet = [name for name, judge in self.models.items() if NEVER < judge.state.last_event < edge]
         for name in sorted(name for name in quiet if not self.models[name].state.waiting):
             judge = self.models.pop(name)
-            if watermark < END:  # where a finite stream is over no time has passed
+            if watermark < END:  # at the end of a finite stream no time has passed
                 yield from judge.end()
             judge.release()
             yield Gone(name)
             self.state.has_forgotten_models = True
 
-    # --- nothing comes ---
+    # --- idle partitions and silence ---
 
     def _idle(self, arrived: int) -> Iterator[JudgeOutput]:
         marks = self.state.watermarks
@@ -360,7 +379,7 @@ class PartitionJudge:
             direction="down",
         )
         cause = AlertKey(ALL_MODELS, ALL_SEGMENTS, ALL_SEGMENTS, "volume", "silence")
-        if not silent and largest == self.state.alerts.opened(cause):  # a worker began anew, but nothing has come
+        if not silent and largest == self.state.alerts.opened(cause):  # a worker restarted, but no event has come
             return
         settings = self.settings.detection.model_copy(update={"recovery": 1, "cooldown": 0})
         alert = self.state.alerts.observe(
@@ -372,7 +391,7 @@ class PartitionJudge:
 
 
 def counts_only(delta: Delta) -> Delta:
-    """A delta of a model above the cap: its events are counted under `__other__`, its measures are left out."""
+    """The delta of a model above the cap, reduced to its event counts under `__other__`. Its measures are dropped."""
     kept = np.array([segment == ALL_SEGMENTS for segment in delta.segment], np.bool_)
     size = int(kept.sum())
     return Delta(

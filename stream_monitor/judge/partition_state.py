@@ -1,4 +1,4 @@
-"""What the judge of a partition remembers beside its models."""
+"""The state of a partition's judge, without its models."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from stream_monitor.profiles.records import PerformanceDelta, ResetRecord, Setti
 
 
 class PendingModel(msgspec.Struct):
-    """A model that is not admitted yet: what came of it waits until its first pane closes."""
+    """A pending model: it is not admitted yet, and its deltas wait until its first pane closes."""
 
     deltas: list[Delta] = []
     performance: list[PerformanceDelta] = []
 
     def first_pane(self) -> int:
-        """Start of its oldest pane of traffic; far in the future when it has none."""
+        """The start of its oldest input pane; far in the future when it has none."""
         return min((int(d.pane.min()) for d in self.deltas if d.timeline == "input" and len(d.pane)), default=2**62)
 
     def events(self, pane: int) -> int:
-        """Events in that pane."""
+        """The number of input events in a pane."""
         return sum(int(d.counts[d.pane == pane].sum()) for d in self.deltas if d.timeline == "input")
 
 
 class PartitionState(msgspec.Struct):
-    """Everything the judge of a partition remembers beside its models."""
+    """The whole state of a partition's judge, without its models."""
 
     settings: SettingsRecord | None = None
     watermarks: Watermarks = msgspec.field(default_factory=Watermarks)
     pending_models: dict[str, PendingModel] = msgspec.field(name="newcomers", default_factory=dict)
     pins: dict[tuple[str, str], Pin] = {}
-    """Pinned baselines by (model, version), kept for the day on which the model comes, or comes again."""
+    """Pinned baselines by (model, version), kept for models that have not come yet or may come back."""
     incoming: dict[tuple[str, str], Pin] = {}
-    """Those of which not all parts have come."""
+    """Pinned baselines with parts that have not arrived yet."""
     resets: dict[str, list[ResetRecord]] = {}
-    """Of models that have not come yet; of one scope the last."""
+    """Resets of models that are not admitted yet; of several with the same scope, the last."""
     alerts: AlertLifecycle = msgspec.field(default_factory=AlertLifecycle)
     has_forgotten_models: bool = msgspec.field(name="forgot", default=False)
-    """A model was forgotten: of one that comes, workers may know edges of before."""
+    """True once a model was forgotten: workers may still hold edges of a model that comes back."""
     told_progress: int = NEVER
-    """The watermark that describe was told last."""
+    """The watermark of the last published progress record."""
     told_wait: bool = False
-    """Describe was told to wait."""
+    """Whether the last published progress record asks describe to wait."""
     widths: dict[str, int] = {}
-    """Of the embeddings of a name, as they came first."""
+    """The length of each embedding, as first received."""
     refused: int = 0
-    """Records of another structure, which are left out."""
+    """The number of refused records: their structure does not fit."""
     has_unpublished: bool = msgspec.field(name="fresh", default=False)
-    """Something came since open windows were last shown."""
+    """Whether deltas came since the last preview of open windows."""

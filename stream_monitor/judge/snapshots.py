@@ -1,9 +1,9 @@
-"""Snapshots of a judge on the compacted `state` topic: pieces that are written when they have changed.
+"""Snapshots of a judge on the compacted `state` topic. Each piece is written only when it has changed.
 
-A snapshot has a head (the partition's own state, and what belongs to the snapshot), the state of each model, and the
-deltas of open panes. A delta never changes, so it is written once, and its key is deleted when its last pane has
-closed. A model of which nothing came is not written again. All of a snapshot is one transaction with the offset that
-names it, so the last record of each key is what that offset needs.
+A snapshot consists of a head (the partition's own state and the list of the other pieces), the state of each model, and
+the deltas of open panes. A delta never changes, so it is written once; its key is deleted when its last pane has
+closed. A model without new events is not written again. One transaction holds all records of a snapshot and the offset
+that names it, so the last record of each key belongs to that offset.
 """
 
 from __future__ import annotations
@@ -28,41 +28,44 @@ log = logging.getLogger(__name__)
 
 SNAPSHOT_FORMAT = 2
 OLDEST_FORMAT = 1
-"""The oldest that is read; each open pane held the whole of its deltas then, and all models were written each time."""
+"""The oldest format that is read. In it each open pane holds whole deltas, and every snapshot holds all models."""
 
 
 class SnapshotPart(msgspec.Struct, omit_defaults=True):
-    """A record of the `state` topic: a piece of one model's state, of the partition's own (name ""), or of a delta."""
+    """A record of the `state` topic.
+
+    It is a piece of a model's state, of the partition's own state (name ""), or of a delta.
+    """
 
     name: str
     offset: int
-    """Offset in `profiles` of the snapshot that it was written with."""
+    """The offset in `profiles` of the snapshot that wrote this record."""
     part: int
     parts: int
     payload: bytes
     v: int = OLDEST_FORMAT
     delta: int | None = None
-    """The number of the delta that it is of."""
+    """The number of the delta; None for a piece of a state."""
 
     def key(self) -> bytes:
-        """The record's key on the topic."""
+        """The key of the record on the topic."""
         return _key(self.name if self.delta is None else self.delta, self.part)
 
 
 def _key(owner: str | int, part: int) -> bytes:
-    """That of a model holds the unit separator, that of a delta does not: no name is taken for a number."""
+    """The key of a part. Models and deltas use different separators, so that no model name collides with a number."""
     return f"{owner}\x1f{part}".encode() if isinstance(owner, str) else f"{owner}\x1e{part}".encode()
 
 
 class Written(NamedTuple):
-    """Where the last state of a model, or a delta, lies: the offset that it was written with, and in how many parts."""
+    """The last write of a model's state or of a delta: the offset of its snapshot, and the number of its parts."""
 
     offset: int
     parts: int
 
 
 class OpenPart(msgspec.Struct, array_like=True):
-    """A `panes.Part` as it is written: its delta by number."""
+    """A `pane.PanePart` as it is written, with the number of its delta."""
 
     delta: int
     first: int
@@ -71,43 +74,43 @@ class OpenPart(msgspec.Struct, array_like=True):
 
 
 class WaitingModel(msgspec.Struct):
-    """A `partition.Newcomer` as it is written: its deltas by number."""
+    """A `partition_state.PendingModel` as it is written, with the numbers of its deltas."""
 
     deltas: list[int]
     performance: list[PerformanceDelta]
 
 
 class SnapshotHead(msgspec.Struct):
-    """The partition's own state, and what belongs to the same snapshot."""
+    """The partition's own state, and the list of the models and deltas of the same snapshot."""
 
     state: PartitionState
     models: list[str]
     written: dict[str, Written] = {}
-    """By model."""
+    """By model: the last write of its state."""
     deltas: dict[int, Written] = {}
-    """By number."""
+    """By number of a delta: its write."""
     pending_models: dict[str, WaitingModel] = msgspec.field(name="newcomers", default_factory=dict)
     source: str = ""
-    """The id of the topic that it is of."""
+    """The id of the topic that the snapshot was made from."""
 
 
 class ModelSnapshot(msgspec.Struct):
-    """A model's state without its open panes, and these beside it."""
+    """A model's state without its open panes, and the open panes."""
 
     state: ModelState
     open: dict[str, dict[int, list[OpenPart]]]
-    """By lane and pane."""
+    """By timeline and start of the pane."""
 
 
 class Record(NamedTuple):
-    """A record for the topic; without a value the key is deleted."""
+    """A record for the topic; value None deletes the key."""
 
     key: bytes
     value: bytes | None
 
 
 class Restored(NamedTuple):
-    """What a snapshot holds."""
+    """The content of a snapshot."""
 
     state: PartitionState
     models: dict[str, ModelState]
@@ -115,27 +118,27 @@ class Restored(NamedTuple):
 
 
 class Snapshots:
-    """The snapshots of one partition: what lies on the topic, and what has changed since."""
+    """The snapshots of one partition: tracks what the topic holds and what has changed since."""
 
     def __init__(self) -> None:
         self._models: dict[str, Written] = {}
         self._deltas: dict[int, tuple[Delta, Written]] = {}
         self._numbers: dict[int, int] = {}
-        """By identity of a delta that is on the topic."""
+        """By identity of a delta on the topic: its number."""
         self._next = 0
         self._any = False
 
     @property
     def any(self) -> bool:
-        """Whether a snapshot lies on the topic."""
+        """Whether the topic holds a snapshot."""
         return self._any
 
     def unchanged(self, offset: int) -> list[str]:
-        """Models that were last written before the snapshot of this offset."""
+        """The models that the snapshot of this offset did not write again."""
         return [name for name, written in self._models.items() if written.offset != offset]
 
     def write(self, judge: PartitionJudge, offset: int, source: str = "") -> Iterator[Record]:
-        """The records that make a snapshot of a judge which has taken in the topic `source` (its id) up to `offset`."""
+        """The records of a snapshot of a judge that has processed the topic with the id `source` up to `offset`."""
         self._any = True
         judge.cut_open()
         live = deltas_of(judge.open_panes()) | {
@@ -150,8 +153,8 @@ class Snapshots:
                 yield from self._write_model(name, pack(self._model(model.saved_state())), offset)
                 model.saved()
         for name in self._models.keys() - judge.models.keys():
-            gone = self._models.pop(name)
-            yield from (Record(_key(name, part), None) for part in range(gone.parts))
+            removed = self._models.pop(name)
+            yield from (Record(_key(name, part), None) for part in range(removed.parts))
         yield from _records(SnapshotPart("", offset, 0, 0, b""), pack(self._head(judge, source)))
 
     def _write_deltas(self, live: Sequence[Delta], offset: int) -> Iterator[Record]:
@@ -169,13 +172,13 @@ class Snapshots:
                 yield from (Record(_key(number, part), None) for part in range(written.parts))
 
     def _model(self, state: ModelState) -> ModelSnapshot:
-        found = {
+        open_parts = {
             name: {pane: [self._open_part(part) for part in parts] for pane, parts in timeline.open_panes.items()}
             for name, timeline in state.timelines.items()
             if timeline.open_panes
         }
         bare = {name: msgspec.structs.replace(timeline, open_panes={}) for name, timeline in state.timelines.items()}
-        return ModelSnapshot(msgspec.structs.replace(state, timelines=bare), found)
+        return ModelSnapshot(msgspec.structs.replace(state, timelines=bare), open_parts)
 
     def _open_part(self, part: PanePart) -> OpenPart:
         return OpenPart(self._numbers[id(part.delta)], part.first, part.last, part.rows)
@@ -205,49 +208,51 @@ class Snapshots:
 
     @classmethod
     def read(cls, values: Iterable[bytes], offset: int | None = None) -> Restored:
-        """The state as of `offset`, or the newest; RestoreError when the log does not hold all of it.
+        """The state as of `offset`, or the newest one.
 
-        FormatError where a newer version wrote it.
+        Raises:
+            RestoreError: the log does not hold all of it.
+            FormatError: a newer version wrote it.
         """
-        found: dict[bytes, SnapshotPart] = {}
+        by_key: dict[bytes, SnapshotPart] = {}
         for value in values:
             try:
                 part = unpack(value, SnapshotPart)
-            except FormatError as error:  # where it took the place of one of ours, that one is missed below
+            except FormatError as error:  # if it replaced one of our records, `_joined` reports that as missing
                 log.warning("the state topic holds a record that is not ours, which is left out: %s", error)
                 continue
             if not OLDEST_FORMAT <= part.v <= SNAPSHOT_FORMAT:
                 raise FormatError(
                     f"a snapshot has format {part.v}, this version reads {SNAPSHOT_FORMAT}: upgrade first"
                 )
-            found[part.key()] = part
-        if not found:
+            by_key[part.key()] = part
+        if not by_key:
             return Restored(PartitionState(), {}, cls())
-        head_part = found.get(_key("", 0))
+        head_part = by_key.get(_key("", 0))
         if head_part is not None and offset is None:
             offset = head_part.offset
         if head_part is None or offset is None or head_part.offset != offset:
             raise RestoreError(f"the state topic has snapshots, but none of profiles offset {offset}")
-        head = unpack(_joined(found, "", offset), SnapshotHead, own=True)
+        head = unpack(_joined(by_key, "", offset), SnapshotHead, own=True)
         if head_part.v == OLDEST_FORMAT:
-            models = {name: unpack(_joined(found, name, offset), ModelState, own=True) for name in head.models}
-            for state in models.values():  # each part came with a whole delta of its own
+            models = {name: unpack(_joined(by_key, name, offset), ModelState, own=True) for name in head.models}
+            for state in models.values():  # each part holds a whole delta of its own
                 cut(timeline.open_panes for timeline in state.timelines.values())
             snapshots = cls()
             snapshots._any = True
             return Restored(head.state, models, snapshots)
-        return cls()._restored(found, head, offset)
+        return cls()._restored(by_key, head, offset)
 
-    def _restored(self, found: Mapping[bytes, SnapshotPart], head: SnapshotHead, offset: int) -> Restored:
+    def _restored(self, by_key: Mapping[bytes, SnapshotPart], head: SnapshotHead, offset: int) -> Restored:
         self._any = True
         for number, written in head.deltas.items():
-            delta = unpack(_joined(found, number, written.offset), Delta)
+            delta = unpack(_joined(by_key, number, written.offset), Delta)
             self._deltas[number], self._numbers[id(delta)] = (delta, Written(*written)), number
         self._next = max(self._deltas, default=-1) + 1
         models = {}
         for name in head.models:
             self._models[name] = Written(*head.written[name])
-            snapshot = unpack(_joined(found, name, self._models[name].offset), ModelSnapshot, own=True)
+            snapshot = unpack(_joined(by_key, name, self._models[name].offset), ModelSnapshot, own=True)
             for timeline, panes in snapshot.open.items():
                 snapshot.state.timelines[timeline].open_panes = self._open_panes(panes)
             models[name] = snapshot.state
@@ -267,12 +272,12 @@ class Snapshots:
 
 
 def source_of(values: Iterable[bytes]) -> str:
-    """The id of the topic that the newest snapshot is of; nothing where none tells."""
+    """The id of the topic that the newest snapshot was made from; empty when it is unknown."""
     heads = []
     for value in values:
         try:
             part = unpack(value, SnapshotPart)
-        except FormatError:  # told where the snapshot is read
+        except FormatError:  # `Snapshots.read` logs it
             continue
         if part.name == "" and part.delta is None:
             heads.append(part)
@@ -284,16 +289,16 @@ def source_of(values: Iterable[bytes]) -> str:
 
 
 def _records(first: SnapshotPart, payload: bytes) -> Iterator[Record]:
-    pieces = [payload[at : at + MAX_RECORD_BYTES] for at in range(0, len(payload), MAX_RECORD_BYTES)]
+    pieces = [payload[begin : begin + MAX_RECORD_BYTES] for begin in range(0, len(payload), MAX_RECORD_BYTES)]
     for number, piece in enumerate(pieces):
         part = msgspec.structs.replace(first, part=number, parts=len(pieces), payload=piece, v=SNAPSHOT_FORMAT)
         yield Record(part.key(), pack(part))
 
 
-def _joined(found: Mapping[bytes, SnapshotPart], owner: str | int, offset: int) -> bytes:
-    first = found.get(_key(owner, 0))
-    parts = [found.get(_key(owner, part)) for part in range(first.parts if first is not None else 1)]
+def _joined(by_key: Mapping[bytes, SnapshotPart], owner: str | int, offset: int) -> bytes:
+    first = by_key.get(_key(owner, 0))
+    parts = [by_key.get(_key(owner, part)) for part in range(first.parts if first is not None else 1)]
     if any(part is None or part.offset != offset for part in parts):
-        whose = f"delta {owner}" if isinstance(owner, int) else repr(owner) if owner else "the partition"
-        raise RestoreError(f"the snapshot of {whose} is incomplete on the state topic")
+        name = f"delta {owner}" if isinstance(owner, int) else repr(owner) if owner else "the partition"
+        raise RestoreError(f"the snapshot of {name} is incomplete on the state topic")
     return b"".join(part.payload for part in parts if part is not None)

@@ -1,4 +1,8 @@
-"""The judge stage: the records of its `profiles` partitions in, alerts, metrics and edges out, snapshots at times."""
+"""The judge stage.
+
+It reads the records of its `profiles` partitions, publishes alerts, metrics, health, edges and baselines, and writes a
+snapshot of its state from time to time.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +32,17 @@ SNAPSHOT_BYTES = 64_000_000
 
 
 class JudgeMetadata(msgspec.Struct):
-    """Travels with the committed offset of a `profiles` partition."""
+    """Offset metadata: the judge commits it beside the offset of a `profiles` partition."""
 
     low: int
     n: int
     v: int = METADATA_FORMAT
     saved: bool = False
-    """A snapshot was written: `state` holds it."""
+    """True when a snapshot was written; the topic `state` then holds it."""
 
 
 class PartitionProgress:
-    """One partition's judge, and where in the log it is."""
+    """The judge of one partition, and its position in the log."""
 
     def __init__(self, judge: PartitionJudge, snapshots: Snapshots, start: int, committed: int) -> None:
         self.judge, self.snapshots = judge, snapshots
@@ -52,7 +56,7 @@ class PartitionProgress:
         self.settings_sent = False
         self.progress_due = True
         self.notices_due = False
-        """All that describe was told is to be told again, once what was published is read."""
+        """Publish the whole catalog again, as soon as the judge has read up to its committed offset."""
         self._waited = judge.state.told_wait
         self._refused = judge.state.refused
         counts: tuple[Callable[[ModelState], int], ...] = (_lost_labels, _after_idle)
@@ -62,25 +66,28 @@ class PartitionProgress:
         return {name: count(model.state) for name, model in self.judge.models.items()}
 
     def new_wait(self) -> bool:
-        """Whether workers were asked to wait who were not when this was asked last."""
+        """Whether the judge has asked the workers to wait since the last call of this method."""
         before, self._waited = self._waited, self.judge.state.told_wait
         return self._waited and not before
 
     def new_refused(self) -> int:
-        """Records that were refused since this was asked last."""
+        """The number of records that were refused since the last call of this method."""
         before, self._refused = self._refused, self.judge.state.refused
         return max(0, self._refused - before) if self.next >= self.published_until else 0
 
     def new_lost_labels(self) -> int:
-        """Labels that came too late since this was asked last."""
+        """The number of labels that came too late since the last call of this method."""
         return self._new(_lost_labels)
 
     def new_after_idle(self) -> int:
-        """Events that came for closed panes since this was asked last."""
+        """The number of events that came for closed panes since the last call of this method."""
         return self._new(_after_idle)
 
     def _new(self, count: Callable[[ModelState], int]) -> int:
-        """By how much a count has grown since this was asked last; none of what another worker has counted already."""
+        """The growth of a count since the last call of this method.
+
+        It is 0 below the committed offset: another worker has counted those records already.
+        """
         before, now = self._lost[count], self._by_model(count)
         self._lost[count] = now
         if self.next < self.published_until:
@@ -123,15 +130,18 @@ class Judge:
         return -1
 
     def know_sources(self, ids: dict[str, str]) -> None:
-        """Snapshots name the topic that they are of."""
+        """Keep the id of the topic `profiles`: each snapshot names the topic that it was made from."""
         self._source = ids.get("profiles", "")
 
     def source_of(self, log: Sequence[bytes]) -> str:
-        """The topic that the newest snapshot is of."""
+        """The id of the topic that the newest snapshot was made from."""
         return source_of(log)
 
     def assign(self, positions: dict[Partition, Position], logs: ChangeLogs) -> dict[Partition, int]:
-        """Restore each partition from its snapshot; what follows it up to the committed offset is read silently."""
+        """Restore each partition from its snapshot.
+
+        The judge reads the records between the snapshot and the committed offset again, without publishing anything.
+        """
         starts: dict[Partition, int] = {}
         for (role, number), position in positions.items():
             log = logs.get(number, [])
@@ -140,8 +150,8 @@ class Judge:
             judge.rest(restored.snapshots.unchanged(low))
             self.assignments[number] = assignment = PartitionProgress(judge, restored.snapshots, low, position.offset)
             if not position.metadata:
-                assignment.saved_next = -1  # where reading begins is committed at once
-                if log:  # what was restored belongs to the new offset from now on
+                assignment.saved_next = -1  # the next commit includes the start offset
+                if log:  # from now on the restored state belongs to the new offset
                     self.snapshot(number)
             starts[role, number] = low
         self._share_memory()
@@ -152,7 +162,7 @@ class Judge:
             assignment.judge.most_open_bytes = OPEN_BYTES // len(self.assignments)
 
     def _restore(self, number: int, position: Position, log: Sequence[tuple[int, bytes]]) -> tuple[int, Restored]:
-        if not position.metadata:  # with a snapshot where `profiles` was made anew, and somebody said to go on
+        if not position.metadata:  # a snapshot exists if `profiles` was re-created and a person chose to continue
             return position.offset, Snapshots.read([value for _, value in log])
         metadata = msgspec.json.decode(position.metadata, type=JudgeMetadata)
         if metadata.v > METADATA_FORMAT:
@@ -171,13 +181,16 @@ class Judge:
         return metadata.low, restored
 
     def tell_again(self, role: str) -> None:
-        """All that `baselines` held: without it describe would send values for ever."""
+        """Publish the whole catalog again when the topic `baselines` was lost.
+
+        Without the catalog describe would send values for ever, in place of counts on edges.
+        """
         if role == "baselines":
             for assignment in self.assignments.values():
                 assignment.notices_due = True
 
     def revoke(self, partitions: Sequence[Partition]) -> None:
-        """Forget partitions that another judge owns now."""
+        """Drop the partitions that another judge owns now."""
         for _, number in partitions:
             self.assignments.pop(number, None)
         if not self.assignments:
@@ -185,7 +198,7 @@ class Judge:
         self._share_memory()
 
     def process(self, role: str, messages: Sequence[Message]) -> None:
-        """Take in records in log order."""
+        """Process records in log order."""
         for message in messages:
             assignment = self.assignments.get(message.partition())
             value = message.value()
@@ -195,17 +208,17 @@ class Judge:
             arrived = message.timestamp()[1]
             if assignment.snapshot_time is None:
                 assignment.snapshot_time = arrived
-            with np.errstate(over="ignore", invalid="ignore"):  # someone sent numbers near 1e308
-                for said in assignment.judge.process(self._read(message, value), arrived):
+            with np.errstate(over="ignore", invalid="ignore"):  # events may hold numbers near 1e308
+                for output in assignment.judge.process(self._read(message, value), arrived):
                     if not silent:
-                        self._emit(said)
+                        self._emit(output)
             assignment.next = message.offset() + 1
             assignment.read_bytes += len(value)
             self.buffered_bytes += len(value)
             self._snapshot_if_due(message.partition(), assignment, arrived)
 
     def _read(self, message: Message, value: bytes) -> Record:
-        """A record; FormatError names where it lies and how to go on without it."""
+        """Decode a record. The FormatError names the record's place and the option that skips it."""
         try:
             return read_record(value)
         except FormatError as error:
@@ -215,36 +228,36 @@ class Judge:
                 f"{place}` leaves it out"
             ) from error
 
-    def _emit(self, said: JudgeOutput) -> None:
-        if isinstance(said, Alert):
-            self._outputs.append(Output("alerts", msgspec.json.encode(said), said.id.encode()))
-        elif isinstance(said, Health):
+    def _emit(self, output: JudgeOutput) -> None:
+        if isinstance(output, Alert):
+            self._outputs.append(Output("alerts", msgspec.json.encode(output), output.id.encode()))
+        elif isinstance(output, Health):
             if self._health:
-                self._outputs.append(Output("health", msgspec.json.encode(said), key_of(said)))
-        elif isinstance(said, Gone):
+                self._outputs.append(Output("health", msgspec.json.encode(output), key_of(output)))
+        elif isinstance(output, Gone):
             if self._health:
-                self._outputs.append(Output("health", b"", said.model.encode(), tombstone=True))
-        elif isinstance(said, EdgesRecord | BaselineRecord | ProgressRecord):
-            key, value = notice_output(said)
+                self._outputs.append(Output("health", b"", output.model.encode(), tombstone=True))
+        elif isinstance(output, EdgesRecord | BaselineRecord | ProgressRecord):
+            key, value = notice_output(output)
             self._outputs.append(Output("baselines", value, key))
         else:
-            key, value = metrics.encode(said)
+            key, value = metrics.encode(output)
             self._outputs.append(Output("metrics", value, key))
 
     def flush(self, status: Mapping[Partition, PartitionStatus]) -> list[Output]:
-        """What was said since the last commit; settings that the log does not know yet."""
+        """The outputs since the last commit, and the judge's settings when the log does not hold them yet."""
         outputs = self._outputs
         for number, assignment in self.assignments.items():
-            told = status.get(("profiles", number))
-            if told is not None and told.at_end:
-                assignment.next = max(assignment.next, told.position)  # past the markers of describe's transactions
+            partition_status = status.get(("profiles", number))
+            if partition_status is not None and partition_status.at_end:
+                assignment.next = max(assignment.next, partition_status.position)  # past the markers of transactions
             known = assignment.judge.state.settings
             caught_up = assignment.next >= assignment.published_until
             if caught_up and assignment.notices_due:
                 assignment.notices_due = False
                 for notice in assignment.judge.notices():
                     self._emit(notice)
-            if caught_up and assignment.progress_due:  # what was told last may be of a judge that held more, or less
+            if caught_up and assignment.progress_due:  # the last progress record may come from another judge
                 assignment.progress_due = False
                 for progress in assignment.judge.progress():
                     self._emit(progress)
@@ -256,17 +269,17 @@ class Judge:
         return outputs
 
     def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
-        """Offsets of partitions that moved, never below what was committed before."""
+        """The offsets of partitions that moved; they are never below the offsets committed before."""
         moved: dict[Partition, Position] = {}
         for number, assignment in self.assignments.items():
             if assignment.next > assignment.saved_next or assignment.snapshot != assignment.saved_snapshot:
                 metadata = JudgeMetadata(assignment.snapshot, self.partitions, saved=assignment.snapshots.any)
-                told = msgspec.json.encode(metadata).decode()
-                moved["profiles", number] = Position(max(assignment.next, assignment.published_until), told)
+                encoded = msgspec.json.encode(metadata).decode()
+                moved["profiles", number] = Position(max(assignment.next, assignment.published_until), encoded)
         return moved
 
     def committed(self) -> None:
-        """Start from zero."""
+        """Drop the committed outputs and remember the committed offsets."""
         self._outputs, self.buffered_bytes = [], 0
         for assignment in self.assignments.values():
             assignment.saved_next, assignment.saved_snapshot = (
@@ -276,7 +289,7 @@ class Judge:
         self._stats = self._take_stats()
 
     def stats(self) -> JudgeStatistics:
-        """Models, open alerts, watermarks, and what was lost or had to wait."""
+        """Counts of models, open alerts, lost labels, refused records and waits, and the watermarks."""
         return self._stats
 
     def _take_stats(self) -> JudgeStatistics:
@@ -295,7 +308,7 @@ class Judge:
         )
 
     def partitions_to_pause(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
-        """Judges wait for nobody."""
+        """None: a judge never waits for another worker."""
         return set()
 
     # --- snapshots ---
@@ -308,7 +321,7 @@ class Judge:
             assignment.snapshot_time, assignment.read_bytes = arrived, 0
 
     def snapshot(self, number: int) -> None:
-        """Write what has changed of a partition's state with the next commit."""
+        """Add the changed records of a partition's state to the outputs of the next commit."""
         assignment = self.assignments[number]
         self._outputs += [
             Output("state", record.value or b"", record.key, number, tombstone=record.value is None)

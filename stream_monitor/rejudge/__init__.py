@@ -1,1 +1,1 @@
-"""Retained profiles judged again: with other settings, or to explain an alert."""
+"""Judges retained profiles again: with other settings, or to explain an alert."""

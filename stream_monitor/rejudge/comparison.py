@@ -1,6 +1,7 @@
-"""What would have rung with other settings or another baseline: the retained profiles of an app, judged again.
+"""Compares the published alerts with those that other settings or another baseline would have given.
 
-`Alert.id` is a hash of what an alert is about and of when it opened, so the same alert has the same id in both lives.
+For that, the retained profiles of an app are judged again. `Alert.id` is a hash of the alert's cause and opening time,
+so the same alert has the same id in both runs.
 """
 
 from __future__ import annotations
@@ -15,23 +16,26 @@ from stream_monitor.judge.model import JudgeOutput
 
 @dataclass(frozen=True)
 class Scope:
-    """What is asked about: a model, and event time [since, until) in epoch ms, of openings and starts of windows."""
+    """The scope of a comparison: a model (None: all), and event time [since, until) in epoch ms.
+
+    The time applies to the openings of alerts and to the starts of windows.
+    """
 
     model: str | None = None
     since: int = -(2**63)
     until: int = 2**63
 
-    def contains(self, said: JudgeOutput) -> bool:
-        """Whether an alert or a metric belongs to it; nothing else does."""
-        if not isinstance(said, Alert | Metric):
+    def contains(self, output: JudgeOutput) -> bool:
+        """Whether an alert or a metric lies in the scope; other outputs never do."""
+        if not isinstance(output, Alert | Metric):
             return False
-        start = said.opened_ts if isinstance(said, Alert) else said.window_start
-        return self.model in (None, said.model) and self.since <= start < self.until
+        start = output.opened_ts if isinstance(output, Alert) else output.window_start
+        return self.model in (None, output.model) and self.since <= start < self.until
 
 
 @dataclass
 class Count:
-    """Alerts of one measure of a model."""
+    """The numbers of alerts of one measure of a model: published, rejudged, and in both."""
 
     then: int = 0
     now: int = 0
@@ -40,15 +44,15 @@ class Count:
 
 @dataclass
 class Comparison:
-    """Alerts as they were and as they would be; an alert is the list of its records, oldest first."""
+    """The published alerts (`then`) and the rejudged ones (`now`). An alert is a list of records, oldest first."""
 
     then: dict[str, list[Alert]] = field(default_factory=lambda: defaultdict(list))
     now: dict[str, list[Alert]] = field(default_factory=lambda: defaultdict(list))
     not_comparable: set[str] = field(default_factory=set)
-    """Alerts that opened before the retained profiles begin: nobody can say what they would be."""
+    """Alerts that opened before the retained profiles begin. They cannot be rejudged."""
 
     def add_published(self, alerts: Iterable[Alert], begins: Callable[[str], int]) -> None:
-        """Take in published records; `begins` says from when on (epoch ms) the profiles of a model are there."""
+        """Add published records. `begins` returns the time (epoch ms) at which a model's retained profiles begin."""
         for alert in alerts:
             if alert.opened_ts < begins(alert.model):
                 self.not_comparable.add(alert.id)
@@ -56,35 +60,35 @@ class Comparison:
                 self.then[alert.id].append(alert)
 
     def add_rejudged(self, alert: Alert) -> None:
-        """Take in a record of the new life."""
+        """Add a record of the rejudged run."""
         self.now[alert.id].append(alert)
 
     @property
     def disappeared(self) -> list[Alert]:
-        """First records of the alerts that would not be, by time."""
+        """First records of the alerts that were published and are not in the rejudged run, by time."""
         return _first(self.then[key] for key in self.then.keys() - self.now.keys())
 
     @property
     def appeared(self) -> list[Alert]:
-        """First records of the alerts that were not, by time."""
+        """First records of the alerts in the rejudged run that were not published, by time."""
         return _first(self.now[key] for key in self.now.keys() - self.then.keys())
 
     @property
     def changed(self) -> list[Alert]:
-        """First records of those in both lives whose records differ in status, severity or time."""
+        """First rejudged records of alerts in both runs whose records differ in status, revision, severity or time."""
         both = self.then.keys() & self.now.keys()
         return _first(self.now[key] for key in both if _course(self.then[key]) != _course(self.now[key]))
 
     def counts(self) -> Iterator[tuple[str, str, Count]]:
-        """(model, measure, alerts), in that order."""
-        found: dict[tuple[str, str], Count] = defaultdict(Count)
+        """(model, measure, count), ordered by model and measure."""
+        by_measure: dict[tuple[str, str], Count] = defaultdict(Count)
         for key in self.then.keys() | self.now.keys():
-            one = (self.then.get(key) or self.now[key])[0]
-            count = found[one.model, one.measure]
+            first = (self.then.get(key) or self.now[key])[0]
+            count = by_measure[first.model, first.measure]
             count.then += key in self.then
             count.now += key in self.now
             count.both += key in self.then and key in self.now
-        for (model, measure), count in sorted(found.items()):
+        for (model, measure), count in sorted(by_measure.items()):
             yield model, measure, count
 
 

@@ -1,7 +1,7 @@
-"""An alert looked at again: a judge that says nothing new, and beside what it says keeps what its detectors saw.
+"""Explains an alert: a judge that processes the log again and also records the scores of its detectors.
 
-`explain` runs it over the log of the alert's `profiles` partition. Window tests are seen at each window of the alert's
-size, CUSUMs after each pane, the other sequential detectors where they ring.
+`explain` runs this judge over the log of the alert's `profiles` partition. It records window tests at each window of
+the alert's size, CUSUMs after each pane, and the other sequential detectors when they raise an alarm.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from stream_monitor.rejudge.log_replay import Log, LogReplay, RejudgeTerms
 from stream_monitor.timestamps import when
 
 BEFORE, AFTER = 30, 10
-"""Windows, or panes, that are seen before the alert opened and after its last record."""
+"""How many windows, or panes, are recorded before the alert opened and after its last record."""
 PANES = 0
-"""In place of a window's size."""
+"""Used in place of a window's size."""
 
 
 class Point(msgspec.Struct):
-    """What a detector said at a window or pane that ends at `ts` (epoch ms), in its own unit."""
+    """The score of a detector at a window or pane that ends at `ts` (epoch ms), in the detector's own unit."""
 
     ts: int
     score: float
@@ -50,7 +50,7 @@ class Point(msgspec.Struct):
 
 
 class Series(msgspec.Struct):
-    """One detector over time; `size` is that of its windows in ms, 0 for panes, and one ends every `slide` ms."""
+    """One detector over time: `size` of its windows in ms (0 for panes), of which one ends every `slide` ms."""
 
     detector: str
     size: int
@@ -59,12 +59,12 @@ class Series(msgspec.Struct):
 
 
 class Explanation(msgspec.Struct):
-    """An alert and its surroundings, all from the log."""
+    """An alert and its context, all from the log."""
 
     records: list[Alert]
-    """The alert's own, as the log leads to them."""
+    """The records of the alert, as the judge derives them from the log."""
     exact: bool
-    """These are the records that were published."""
+    """Whether `records` are the same statuses and revisions as those that were published."""
     series: list[Series]
     others: list[Alert]
     """Other alerts of the model that opened around that time."""
@@ -72,7 +72,7 @@ class Explanation(msgspec.Struct):
 
 @dataclass
 class TraceTarget:
-    """What is looked at: a cause, from one event time to another, at windows of one size."""
+    """What is recorded: a cause, in the event time [first, last], at windows of one size."""
 
     cause: AlertKey
     first: int
@@ -80,10 +80,10 @@ class TraceTarget:
     spec: WindowSpec
     series: dict[tuple[str, int], Series] = field(default_factory=dict)
     pane: int | None = None
-    """End of the pane after which the CUSUM is to be looked at."""
+    """End of the pane whose CUSUM must be recorded next."""
 
     def add(self, detector: str, size: int, point: Point) -> None:
-        """Keep a point that lies in the time looked at; the later one of a detector and a moment counts."""
+        """Keep a point that lies in [first, last]. It replaces an earlier point of the same detector and time."""
         if self.first <= point.ts <= self.last:
             slide = self.spec.slide if size else 0
             points = self.series.setdefault((detector, size), Series(detector, size, slide=slide)).points
@@ -92,12 +92,12 @@ class TraceTarget:
             points.append(point)
 
     def group(self, timeline: Timeline) -> int | None:
-        """The number of the cause's version and segment in a lane."""
+        """The number of the cause's (version, segment) in a timeline."""
         return timeline.state.ids.groups.get((self.cause.version, self.cause.segment))
 
 
 class TracingModelJudge(ModelJudge):
-    """A model's judge that shows what it looks at."""
+    """A model's judge that records the scores of its detectors."""
 
     def __init__(self, state: ModelState, settings: Settings, bank: CusumBank, target: TraceTarget) -> None:
         super().__init__(state, settings, bank)
@@ -116,31 +116,34 @@ class TracingModelJudge(ModelJudge):
         yield from super()._process(event)
 
     def _closed(self, timeline: Timeline, pane: Pane) -> None:
-        self._look(timeline, pane.start + self.settings.time.pane)
+        self._record_cusum(timeline, pane.start + self.settings.time.pane)
         super()._closed(timeline, pane)
 
-    def _look(self, timeline: Timeline, end: int) -> None:
-        """The CUSUM after the pane before the one that ends at `end`; where it rang, what was said then stays."""
+    def _record_cusum(self, timeline: Timeline, end: int) -> None:
+        """Record the CUSUM after the pane before the one that ends at `end`.
+
+        If the CUSUM raised an alarm there, the point of the alarm stays.
+        """
         target, group = self.target, self.target.group(timeline)
         row = None if group is None else timeline.state.sequential.rows.get((group, target.cause.measure))
         if row is None or target.cause.kind != "drift":
             return
-        before, target.pane = target.pane, end
+        previous_pane, target.pane = target.pane, end
         known = target.series.get((CUSUM, PANES))
-        if before is not None and (known is None or not known.points or known.points[-1].ts < before):
+        if previous_pane is not None and (known is None or not known.points or known.points[-1].ts < previous_pane):
             score, threshold = (float(x[0]) for x in self._bank.standing(np.array([row])))
             if np.isfinite(threshold):
-                target.add(CUSUM, PANES, Point(before, score, threshold))
+                target.add(CUSUM, PANES, Point(previous_pane, score, threshold))
 
     def _judge(self, timeline: Timeline, window: Window) -> Iterator[JudgeOutput | BatchTask]:
         target, group = self.target, self.target.group(timeline)
         if window.size == target.spec.size and group is not None and target.first <= window.end <= target.last:
-            for detector, score, threshold in self._seen(timeline, window, group):
+            for detector, score, threshold in self._scores(timeline, window, group):
                 target.add(detector, window.size, Point(window.end, score, threshold))
         yield from super()._judge(timeline, window)
 
-    def _seen(self, timeline: Timeline, window: Window, group: int) -> Iterator[tuple[str, float, float | None]]:
-        """(detector, score, threshold) of a finished window, of the detectors that this kind of alert comes from."""
+    def _scores(self, timeline: Timeline, window: Window, group: int) -> Iterator[tuple[str, float, float | None]]:
+        """(detector, score, threshold) of a finished window, for the detectors that can raise this kind of alert."""
         measure, kind = self.target.cause.measure, self.target.cause.kind
         if kind == "limit":
             summary = summarise(timeline, window, group, {}).get(measure)
@@ -162,14 +165,14 @@ class TracingModelJudge(ModelJudge):
 
 
 class TracingPartitionJudge(PartitionJudge):
-    """A partition's judge with a witness for one model."""
+    """A partition's judge that traces one model."""
 
     def __init__(self, number: int, base: Settings, target: TraceTarget) -> None:
         self.target = target
         super().__init__(number, base, PartitionState(), {})
 
     def model_judge(self, state: ModelState) -> ModelJudge:
-        """A witness where it is looked at."""
+        """A tracing judge for the model of the target."""
         if state.model == self.target.cause.model:
             return TracingModelJudge(state, self.settings, self.bank, self.target)
         return super().model_judge(state)
@@ -187,29 +190,29 @@ def find(alerts: Sequence[Alert], wanted: str) -> list[Alert]:
             f"no alert has an id that begins with {wanted!r}: `alerts tail --no-follow` lists those that are there"
         )
     if len(found) > 1:
-        told = ", ".join(sorted(found)[:5])
-        raise StreamMonitorError(f"{len(found)} alerts have ids that begin with {wanted!r}: {told}; write more of it")
+        ids = ", ".join(sorted(found)[:5])
+        raise StreamMonitorError(f"{len(found)} alerts have ids that begin with {wanted!r}: {ids}; write more of it")
     return sorted((alert for alert in alerts if alert.id in found), key=lambda alert: (alert.ts, alert.revision))
 
 
 def explain(terms: RejudgeTerms, number: int, log: Log, published: Sequence[Alert]) -> Explanation:
-    """An alert, rebuilt from the log of its partition up to some windows past its last published record.
+    """Rebuild an alert from the log of its partition, up to some windows after its last published record.
 
     Raises:
-        StreamMonitorError: the log does not lead to it, because what led to it has expired.
+        StreamMonitorError: the log does not lead to the alert, because the profiles before it have expired.
     """
     target = _target_of(published, terms.settings)
-    again = LogReplay(terms, TracingPartitionJudge(number, terms.settings, target))
+    replay = LogReplay(terms, TracingPartitionJudge(number, terms.settings, target))
     wanted = {(alert.status, alert.revision) for alert in published}
     records, others = list[Alert](), list[Alert]()
-    for said in again.process(_until(again, log, _timelines_of(published), target.last)):
-        if isinstance(said, Alert) and said.id == published[0].id:
-            records.append(said)
-        elif isinstance(said, Alert) and said.status == "open" and said.model == published[0].model:
-            if target.first <= said.opened_ts <= target.last:
-                others.append(said)
+    for output in replay.process(_until(replay, log, _timelines_of(published), target.last)):
+        if isinstance(output, Alert) and output.id == published[0].id:
+            records.append(output)
+        elif isinstance(output, Alert) and output.status == "open" and output.model == published[0].model:
+            if target.first <= output.opened_ts <= target.last:
+                others.append(output)
     if not any(alert.status == "open" for alert in records):
-        raise StreamMonitorError(_missing(published[0], terms, again.begins))
+        raise StreamMonitorError(_missing(published[0], terms, replay.begins))
     exact = {(alert.status, alert.revision) for alert in records} == wanted
     return Explanation(records, exact, list(target.series.values()), others)
 
@@ -229,10 +232,10 @@ def _target_of(published: Sequence[Alert], settings: Settings) -> TraceTarget:
 
 
 def _opening(first: Alert, settings: Settings) -> WindowSpec | None:
-    """The windows one of which opened an alert; None of a detector of panes, and where the opening has expired.
+    """The size of the window that opened an alert; None if a sequential detector opened it or the opening has expired.
 
-    It is the shortest one that reaches back to the opening: a window that began before the alert that ended last on the
-    same cause opens one where that ended.
+    It is the smallest size that reaches back to the opening time. The window itself may be larger: if it began before
+    the previous alert on the same cause ended, the alert opened at that end.
     """
     if first.status != "open" or all(f.detector in (CUSUM, *SEQUENTIAL_DETECTORS) for f in first.findings):
         return None
@@ -241,7 +244,7 @@ def _opening(first: Alert, settings: Settings) -> WindowSpec | None:
 
 
 def _timelines_of(published: Sequence[Alert]) -> set[TimelineName]:
-    """The lanes whose clocks an alert goes by."""
+    """The timelines whose watermarks an alert depends on."""
     alert, timelines = published[0], set[TimelineName]()
     if alert.group == "outcome" or any(record.status == "outcome" for record in published):
         timelines.add("label")
@@ -253,7 +256,7 @@ def _timelines_of(published: Sequence[Alert]) -> set[TimelineName]:
 
 
 def _until(again: LogReplay, log: Log, timelines: set[TimelineName], last: int) -> Log:
-    """The log, as long as one of the lanes has not gone past `last`."""
+    """The log, until the watermarks of all these timelines have passed `last`."""
     for entry in log:
         yield entry
         if all(again.judge.state.watermarks.for_timeline(timeline) > last for timeline in timelines):
@@ -262,10 +265,10 @@ def _until(again: LogReplay, log: Log, timelines: set[TimelineName], last: int) 
 
 def _missing(alert: Alert, terms: RejudgeTerms, begins: int) -> str:
     if not terms.whole and begins > alert.opened_ts:
-        left = "none are left" if begins == END else f"the oldest that are left are of {when(begins)}"
+        kept = "none are left" if begins == END else f"the oldest that are left are of {when(begins)}"
         opened = when(alert.opened_ts)
         return (
-            f"the profiles that led to alert {alert.id} have expired: it opened at {opened}, and {left}. Retention of "
+            f"the profiles that led to alert {alert.id} have expired: it opened at {opened}, and {kept}. Retention of "
             "the topic `profiles` says how long they stay."
         )
     cause = "what came before has expired" if not terms.whole else "the topics were made anew, or by another version"

@@ -1,8 +1,8 @@
-"""Judging a `profiles` log again, on other terms than those on which it was judged: pure, and nothing is published.
+"""Judges a `profiles` log again with other settings or baselines. It is pure and publishes nothing.
 
-The log's settings records keep their places and lose their contents: panes begin to close where they began to close,
-but by the settings that are asked for. Edges are the one thing that cannot be made anew, because profiles lie on them:
-where the terms would lead to others, those that the judge once published are taken.
+Each settings record in the log is replaced by the requested settings. Panes therefore begin to close at the same record
+as before, but with the new settings. Edges are the only thing that cannot be rebuilt, because the profiles are counted
+on them: if the requested terms would lead to other edges, the replay uses those that the judge once published.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from stream_monitor.profiles.names import END, NEVER
 from stream_monitor.profiles.records import DeltaRecord, PinRecord, Record, ResetRecord, SettingsRecord
 
 Log = Iterable[tuple[Record, int]]
-"""Records of a `profiles` partition in log order, each with the broker's time of it (epoch ms)."""
+"""Records of a `profiles` partition in log order, each with its broker time (epoch ms)."""
 
 
 @dataclass(frozen=True)
 class RejudgeTerms:
-    """By what a log is judged again."""
+    """The settings and baselines with which a log is judged again."""
 
     settings: Settings
     obey_log: bool = False
-    """The settings that the log says stay in force; `settings` are what it says nothing of."""
+    """Keep the settings that the log records. `settings` then apply only to what the log does not record."""
     whole: bool = True
-    """The log begins with its first record. Of one whose beginning has expired nothing is waited for: the settings are
-    in force, and edges known, from the first record that is left."""
+    """Whether the log still begins with its first record. If its beginning has expired, the settings are active and the
+    edges known from the first remaining record on."""
     pinned: Sequence[PinnedBaseline] = ()
-    """In force from the beginning."""
+    """Pinned baselines that are active from the beginning."""
     keep_pins: bool = True
-    """Baselines that were pinned or reset in the log are pinned or reset again, where they were."""
+    """Apply the pins and resets of the log again, at their places."""
     catalog: BinCatalog = field(default_factory=BinCatalog)
-    """The edges on which the log's profiles lie."""
+    """The edges that the log's profiles are counted on."""
 
 
 class LogReplay:
     """One partition that is judged again.
 
-    `begins` and `last` are the starts of its oldest and newest pane (epoch ms) among what was heard.
+    `begins` and `last` are the starts of the oldest and the newest pane processed so far (epoch ms).
     """
 
     def __init__(self, terms: RejudgeTerms, judge: PartitionJudge) -> None:
@@ -59,10 +59,10 @@ class LogReplay:
         self._wanted = SettingsRecord(hashlib.sha256(text.encode()).hexdigest()[:16], text)
 
     def process(self, log: Log) -> Iterator[JudgeOutput]:
-        """Everything that the judge says of the log.
+        """Yield all outputs of the judge for the log.
 
         Raises:
-            SettingsError: the settings would change what profiles are made of: panes, windows, segments or grain.
+            SettingsError: the settings would change the structure of profiles: panes, windows, segments or grain.
         """
         if not self.terms.whole:
             self.judge.use_known_edges(self.terms.catalog)
@@ -82,23 +82,27 @@ class LogReplay:
             panes = [delta.pane for delta in record.deltas if len(delta.pane)]
             self.begins = min([self.begins, *(int(pane.min()) for pane in panes)])
             self.last = max([self.last, *(int(pane.max()) for pane in panes)])
-        with np.errstate(over="ignore", invalid="ignore"):  # as in the stage: someone sent numbers near 1e308
+        with np.errstate(over="ignore", invalid="ignore"):  # as in the stage: events may hold numbers near 1e308
             return list(self.judge.process(record, arrived))
 
     def _compare(self, recorded: SettingsRecord) -> None:
-        """Take the known edges where the settings asked for would lead to others than the log's."""
+        """Use the known edges if the requested settings would lead to other edges than those of the log."""
         try:
-            had, unset = understood(self.terms.settings, recorded.text)
+            recorded_settings, unset = understood(self.terms.settings, recorded.text)
         except SettingsError as error:
             raise SettingsError(
                 f"what profiles are made of cannot be judged otherwise; `replay --topics` can, from events: {error}"
             ) from error
         wanted = self.terms.settings
-        same = (had.baseline, had.caps, had.detection.limits) == (wanted.baseline, wanted.caps, wanted.detection.limits)
+        same = (recorded_settings.baseline, recorded_settings.caps, recorded_settings.detection.limits) == (
+            wanted.baseline,
+            wanted.caps,
+            wanted.detection.limits,
+        )
         if unset or not same or self.terms.pinned or not self.terms.keep_pins:
             self.judge.use_known_edges(self.terms.catalog, from_start=self.terms.whole)
 
 
 def judge_again(terms: RejudgeTerms, number: int) -> LogReplay:
-    """A judge of the partition of this number that knows nothing yet."""
+    """A replay of a partition with an empty state."""
     return LogReplay(terms, PartitionJudge(number, terms.settings, PartitionState(), {}))

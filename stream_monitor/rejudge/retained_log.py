@@ -1,4 +1,4 @@
-"""What an app's topics still hold of its judging, read beside it: no group, no commits, nothing written."""
+"""Reads the retained profiles and alerts of an app while it runs: without a consumer group, commits or writes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PATIENCE_S = 60.0
 
 
 class RetainedLog:
-    """Profiles up to where the judges have come, and exactly the alerts that they had published by then.
+    """The profiles up to the judges' committed offsets, and exactly the alerts that they had published by then.
 
     Raises:
         TopicsError: there is no such app.
-        BrokerError: no answer, or the judges committed so often that no such moment was found.
+        BrokerError: the broker did not answer, or the judges committed too often to find such a moment.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -37,21 +37,22 @@ class RetainedLog:
         self._alerts = self._audit.partitions("alerts")
         if not self._profiles or not self._alerts:
             raise TopicsError(f"there are no topics of the app {settings.app!r}: was another name meant?")
-        self._spans, self._told = self._cut()
+        self._spans, self._alert_spans = self._cut()
         self._skips = set[Skip]().union(*map(skips_of, self._audit.metadata("judge", self._profiles)))
 
     def _cut(self) -> tuple[dict[Partition, Span], dict[Partition, Span]]:
         """Spans of profiles and alerts at one moment.
 
-        A judge commits its offsets and its alerts together: equal offsets before and after have no commit between.
+        A judge commits its offsets and its alerts together. If the offsets are equal before and after reading the
+        spans, there was no commit between.
         """
         deadline = time.monotonic() + PATIENCE_S
         while True:
             before = self._audit.committed("judge", self._profiles)
-            told = self._audit.decided(self._alerts)
+            alerts = self._audit.decided(self._alerts)
             if before == self._audit.committed("judge", self._profiles):
-                held = self._audit.spans(self._profiles)
-                return {p: Span(s.first, max(s.first, before.get(p, s.first))) for p, s in held.items()}, told
+                profiles = self._audit.spans(self._profiles)
+                return {p: Span(s.first, max(s.first, before.get(p, s.first))) for p, s in profiles.items()}, alerts
             if time.monotonic() > deadline:
                 raise BrokerError(f"the judges of {self.settings.app!r} commit all the time: raise commit.interval")
 
@@ -61,20 +62,20 @@ class RetainedLog:
         return [number for _, number in self._profiles]
 
     def partition_of(self, model: str) -> int:
-        """The partition of `profiles` in which a model is judged; the first tells of the whole app."""
+        """The partition of `profiles` in which a model is judged; partition 0 for the whole app."""
         return 0 if model == ALL_MODELS else partition_of(model, len(self._profiles))
 
     def size(self, number: int) -> int:
-        """Offsets of a partition that can be read: records, and markers of transactions."""
+        """The number of readable offsets of a partition: records and transaction markers."""
         span = self._spans["profiles", number]
         return span.end - span.first
 
     def whole(self, number: int) -> bool:
-        """Whether nothing of a partition has expired."""
+        """Whether the partition still holds its first record."""
         return self._spans["profiles", number].first == 0
 
     def profiles(self, number: int) -> Iterator[tuple[int, Record, int]]:
-        """(offset, record, broker's time in epoch ms) of what the judge of a partition has judged, in log order."""
+        """(offset, record, broker time in epoch ms) of all records that the judge has processed, in log order."""
         partition = "profiles", number
         for _, message in self._audit.read({partition: self._spans[partition]}):
             place = Skip("profiles", number, message.offset())
@@ -89,15 +90,15 @@ class RetainedLog:
 
     @property
     def alerts_whole(self) -> bool:
-        """Whether no alert has expired."""
-        return all(span.first == 0 for span in self._told.values())
+        """Whether the topic `alerts` still holds its first records."""
+        return all(span.first == 0 for span in self._alert_spans.values())
 
     def alerts(self) -> Iterator[Alert]:
         """Alert records as they were published, partition by partition."""
-        for _, message in self._audit.read(self._told):
+        for _, message in self._audit.read(self._alert_spans):
             yield msgspec.json.decode(message.value(), type=Alert)
 
     @cached_property
     def notices(self) -> list[bytes]:
-        """The records of `baselines`: edges, and the baselines in force."""
+        """The records of the topic `baselines`: edges and active baselines."""
         return list(tail(self.settings, "baselines", follow=False))

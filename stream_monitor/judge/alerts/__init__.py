@@ -1,1 +1,1 @@
-"""The life of an alert, what moved, and what it did to the error."""
+"""Alerts: their lifecycle, the attribution of their drift, and its error impact."""

@@ -5,11 +5,11 @@ With p, q the baseline's and the window's shares of all events on the groups of 
 now, adds
 
     own_s = Σ sign(Δ) v_s (q_s - p_s) / 2        its own values changed
-    mix_s = Σ sign(Δ) (v_s - w_s) (p_s - p) / 2  there is more, or less, of it
+    mix_s = Σ sign(Δ) (v_s - w_s) (p_s - p) / 2  its weight changed
 
-to that distance; part_s = (own_s + mix_s) / distance. Over segments of the same fields that hold all events, and
-baselines of the same events, the parts add up to 1 exactly; what lies in no segment, or came to a segment's baseline
-after that of all was made, is the difference.
+to that distance; part_s = (own_s + mix_s) / distance. The parts sum to 1 exactly if the segments are of the same fields
+and hold all events, and if all baselines are of the same events. The difference from 1 comes from events in no segment,
+and from events that entered a segment's baseline after the baseline of all events was complete.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.types import F64, I64
 
 NAMED = 5
-"""Bins, categories and segments that an alert names."""
+"""How many bins or categories, and how many segments, an alert names."""
 LEAST_PART = 0.01
 MOST_OF_IT = 0.5
-"""A segment with this part is named in the alert's sentence."""
+"""A segment with at least this part is named in the alert's reason."""
 
 
 def attribution_of(
     comparison: MeasureComparison, evidence: dict[str, Any], context: EvaluationContext, windows: Sequence[Window]
 ) -> Attribution:
-    """Where the drift of a measure comes from; `evidence` is that of its first finding, `windows` what it is about.
+    """The attribution of the drift of a measure. `evidence` is that of its first finding.
 
-    Of several windows, which lie side by side, the counts are added up.
+    `windows` are adjacent; their counts are summed.
     """
     p, q, place = _shares(comparison)
     moved = _bins(evidence["bins"]) if "bins" in evidence else _categories(comparison)
@@ -54,21 +54,21 @@ def attribution_of(
 
 
 def _largest(moved: list[Moved]) -> list[Moved]:
-    total = sum(abs(one.now - one.baseline) for one in moved)
-    for one in moved:
-        one.part = round(abs(one.now - one.baseline) / total, 6) if total else 0.0
-        one.baseline, one.now = round(one.baseline, 6), round(one.now, 6)
+    total = sum(abs(item.now - item.baseline) for item in moved)
+    for item in moved:
+        item.part = round(abs(item.now - item.baseline) / total, 6) if total else 0.0
+        item.baseline, item.now = round(item.baseline, 6), round(item.now, 6)
     order = sorted(range(len(moved)), key=lambda i: (-moved[i].part, moved[i].name or "", i))
     return [moved[i] for i in order[:NAMED] if moved[i].part > 0]
 
 
 def _named(moved: list[Moved], comparison: MeasureComparison) -> list[Moved]:
-    """Bins of whole numbers by the numbers that they hold: 1, not "above 0"."""
+    """Name the bins of whole numbers by the numbers that they hold: 1, not "above 0"."""
     baseline = comparison.baseline
     ends = min(baseline.low, comparison.ends[0]), max(baseline.high, comparison.ends[1])
     if comparison.borders is not None and are_whole(comparison.borders, ends):
-        for one in moved:
-            one.name = name_of(one.above, one.to, ends)
+        for item in moved:
+            item.name = name_of(item.above, item.to, ends)
     return moved
 
 
@@ -79,14 +79,14 @@ def _bins(bins: dict[str, Any]) -> list[Moved]:
 
 
 def _categories(comparison: MeasureComparison) -> list[Moved]:
-    """Every category that the baseline names, the rest of them, and new ones by name where it has no rest."""
+    """Every category of the baseline, and its rest. If the baseline has no rest, every new category instead."""
     baseline, counts = comparison.baseline, comparison.categories or {}
     n, m = max(int(comparison.now.sum()), 1), max(int(comparison.base.sum()), 1)
     names = baseline.categories or {}
-    found = [Moved(name=name, baseline=had / m, now=counts.get(name, 0) / n) for name, had in names.items()]
+    moved = [Moved(name=name, baseline=n_before / m, now=counts.get(name, 0) / n) for name, n_before in names.items()]
     if baseline.rest:
-        return [*found, Moved(name="(rest)", baseline=baseline.rest / m, now=int(comparison.now[BINS - 2]) / n)]
-    return found + [
+        return [*moved, Moved(name="(rest)", baseline=baseline.rest / m, now=int(comparison.now[BINS - 2]) / n)]
+    return moved + [
         Moved(name=name, baseline=0.0, now=count / n) for name, count in counts.items() if name not in names
     ]
 
@@ -95,7 +95,7 @@ def _categories(comparison: MeasureComparison) -> list[Moved]:
 
 
 def _shares(comparison: MeasureComparison) -> tuple[F64, F64, I64]:
-    """(shares of the baseline, of the window, the group of each bin), on groups of nearly equal baseline mass."""
+    """(shares of the baseline, shares of the window, group of each bin). Groups have about equal baseline mass."""
     n, m = int(comparison.now.sum()), int(comparison.base.sum())
     wanted = min(max(min(n, m) // 10, 2), GROUPS)
     middle = (np.cumsum(comparison.base) - comparison.base / 2) / max(m, 1)
@@ -111,33 +111,33 @@ def _segments(
     comparison: MeasureComparison, context: EvaluationContext, windows: Sequence[Window], whole: tuple[F64, F64, I64]
 ) -> list[SegmentPart]:
     p, q, place = whole
-    way, distance = np.sign(q - p), float(np.abs(q - p).sum()) / 2
+    sign, distance = np.sign(q - p), float(np.abs(q - p).sum()) / 2
     n, m = int(comparison.now.sum()), int(comparison.base.sum())
     parts = []
     for segment, now, baseline in _of_version(comparison, context, windows):
         before, after = comparison.baseline.weights.get(segment, 0) / max(m, 1), int(now.sum()) / max(n, 1)
         base = None if baseline is None else _base_counts(comparison, baseline)
-        p_s = p if base is None else _lumped(base, place)  # without a baseline of its own it is held against all
+        p_s = p if base is None else _lumped(base, place)  # without a baseline of its own: that of all events
         q_s = _lumped(now, place) if now.any() else p_s
-        own = float((way * (q_s - p_s)).sum()) * after / 2 / distance
-        mix = float((way * (p_s - p)).sum()) * (after - before) / 2 / distance
-        figures = (round(x, 6) + 0.0 for x in (own + mix, own, mix, before, after))  # + 0: never a minus before 0
+        own = float((sign * (q_s - p_s)).sum()) * after / 2 / distance
+        mix = float((sign * (p_s - p)).sum()) * (after - before) / 2 / distance
+        figures = (round(x, 6) + 0.0 for x in (own + mix, own, mix, before, after))  # + 0.0 turns -0.0 into 0.0
         parts.append(SegmentPart(segment, *figures))
-    parts.sort(key=lambda one: (-one.part, one.segment))
-    return [one for one in parts[:NAMED] if one.part >= LEAST_PART]
+    parts.sort(key=lambda part: (-part.part, part.segment))
+    return [part for part in parts[:NAMED] if part.part >= LEAST_PART]
 
 
 def _of_version(
     comparison: MeasureComparison, context: EvaluationContext, windows: Sequence[Window]
 ) -> Iterator[tuple[str, I64, Baseline | None]]:
-    """(segment, its counts on the bins of all, its baseline) of the version of a subject of all events."""
+    """(segment, its counts on the bins of all events, its baseline) for each segment of the comparison's version."""
     version, segment = context.groups[comparison.group]
     if segment != ALL_SEGMENTS or not comparison.baseline.weights:
         return
-    at = max(windows[0].start, comparison.baseline.since)  # a change can be found soon after the baseline was made
-    for group, (its, name) in enumerate(context.groups):
-        if its == version and name != ALL_SEGMENTS:
-            baseline = context.baselines.active_at((version, name), comparison.measure, at)
+    start = max(windows[0].start, comparison.baseline.since)  # a change may be found soon after the baseline was built
+    for group, (group_version, name) in enumerate(context.groups):
+        if group_version == version and name != ALL_SEGMENTS:
+            baseline = context.baselines.active_at((version, name), comparison.measure, start)
             now = [_now_counts(comparison, context, window, group) for window in windows]
             yield name, np.asarray(np.sum(now, axis=0)), baseline
 
@@ -151,7 +151,7 @@ def _now_counts(comparison: MeasureComparison, context: EvaluationContext, windo
 
 
 def _base_counts(comparison: MeasureComparison, baseline: Baseline) -> I64 | None:
-    """A segment's baseline on the bins of all; None where it is of another kind."""
+    """A segment's baseline on the bins of all events; None when it is of another kind."""
     if comparison.borders is not None:
         return baseline.counts
     if baseline.categories is None:

@@ -1,13 +1,13 @@
-"""Whether a drift of inputs matters: did the model's error move with it?
+"""Error impact: whether the model's error moved with a drift of inputs.
 
-Labels come on a clock of their own, at most as far as the input's and up to the label horizon behind it; how far they
-are when an alert opens depends on how topics were interleaved. So an alert opens with "unknown", and a watch is set.
-The label lane, whose windows finish in an order that is the same whatever came when, adds its windows to the watch from
-the start of the alert's on (of sliding ones those that lie side by side from there, so that a label counts once), and
-the answer is a record of its own: status `outcome`. An alert that opened at a pane is watched in the shortest windows,
-from the last one on that begins with the pane or before. In every schedule the input lane has closed what an alert
-opened on before the label lane finishes a window with that end or a later one, so none is missed and none comes too
-early.
+The label timeline has its own watermark. It is never ahead of the input watermark and at most the label horizon behind
+it; where it is when an alert opens depends on how topics were interleaved. An alert therefore opens with the error
+"unknown", and the tracker starts a query for it. The label timeline finishes its windows in an order that does not
+depend on the order of arrival. The tracker adds each of its windows to the query, from the start of the alert's window
+on. Of sliding windows it adds only adjacent ones, so that each label counts once. The result is a record of its own,
+with status `outcome`. For an alert that opened at a pane the query uses the shortest windows, from the last one that
+begins with the pane or before it. The input watermark is never behind the label watermark, so an alert is always
+registered before the first label window it needs is finished.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.names import ALL_SEGMENTS
 
 ERRORS = ("error", "absolute_error")
-"""Of answers that are classes, and of those that are numbers."""
+"""The error measures: of answers that are classes, and of answers that are numbers."""
 CLEAR = 3.0
-"""Standard errors beyond which the error has moved."""
+"""A change of the error by more than this many standard errors counts as moved."""
 ENOUGH = 144
-"""Labels among which a change of a quarter of a standard deviation would have been seen: fewer are no proof of none."""
+"""With this many labels a change of the error by a quarter of a standard deviation would be found. With fewer, a small
+change does not prove that the error is unchanged."""
 
 
 class ImpactQuery(msgspec.Struct):
-    """An alert that waits for the labels of its time: those that become known in [start, until)."""
+    """An alert that waits for labels whose event time lies in [start, until)."""
 
     opening: Alert
     size: int
@@ -44,75 +45,81 @@ class ImpactQuery(msgspec.Struct):
 
 
 class ImpactTracker(msgspec.Struct):
-    """One for each alert that opened on a drift of inputs, until it is answered or the label horizon has passed."""
+    """One query for each alert that opened on a drift of inputs.
+
+    It ends when the outcome is published or the label horizon has passed.
+    """
 
     by_id: dict[str, ImpactQuery] = {}
 
     def add(self, alert: Alert, first: tuple[int, int], horizon: int) -> None:
-        """Watch an alert from the `first` window (start, size) on: one that ends when the alert opens, or later."""
+        """Start a query for an alert, from the `first` window (start, size) on. It ends at the opening or later."""
         opening = msgspec.structs.replace(alert, findings=[], attribution=None)
         start, size = first
         self.by_id[alert.id] = ImpactQuery(opening, size, start, alert.ts + horizon)
 
     def finished(self, window: Window, ids: IdRegistry, baselines: Baselines, least: int) -> Iterator[Alert]:
-        """Take in a finished window of the label lane; the answers that it makes clear, of at least `least` labels."""
-        for watch in sorted(self.by_id.values(), key=lambda watch: watch.opening.id):
-            beside = watch.size == window.size and (window.start - watch.start) % watch.size == 0
-            if beside and watch.start <= window.start and window.end <= watch.until:
-                _add(watch, window, ids)
-                change = _change(watch, baselines, least)
-                if change is not None and (change.state != "unchanged" or watch.n >= ENOUGH):
-                    yield self._answer(watch, change, window.end)
+        """Add a finished window of the label timeline; yield the outcomes that are clear now.
+
+        An outcome needs at least `least` labels.
+        """
+        for query in sorted(self.by_id.values(), key=lambda query: query.opening.id):
+            adjacent = query.size == window.size and (window.start - query.start) % query.size == 0
+            if adjacent and query.start <= window.start and window.end <= query.until:
+                _add(query, window, ids)
+                change = _change(query, baselines, least)
+                if change is not None and (change.state != "unchanged" or query.n >= ENOUGH):
+                    yield self._outcome(query, change, window.end)
 
     def expire(self, closed: int, baselines: Baselines, least: int) -> Iterator[Alert]:
-        """Let go of what waits no longer, now that all label panes before `closed` have closed."""
-        for watch in sorted(self.by_id.values(), key=lambda watch: (watch.until, watch.opening.id)):
-            if watch.until <= closed:
-                change = _change(watch, baselines, least)
+        """End the queries whose time is over, now that all label panes before `closed` have closed."""
+        for query in sorted(self.by_id.values(), key=lambda query: (query.until, query.opening.id)):
+            if query.until <= closed:
+                change = _change(query, baselines, least)
                 if change is not None:
-                    yield self._answer(watch, change, watch.until)
+                    yield self._outcome(query, change, query.until)
                 else:
-                    del self.by_id[watch.opening.id]
+                    del self.by_id[query.opening.id]
 
-    def _answer(self, watch: ImpactQuery, change: ErrorChange, at: int) -> Alert:
-        del self.by_id[watch.opening.id]
-        alert = msgspec.structs.replace(watch.opening, status="outcome", revision=0, ts=at)
+    def _outcome(self, query: ImpactQuery, change: ErrorChange, end: int) -> Alert:
+        del self.by_id[query.opening.id]
+        alert = msgspec.structs.replace(query.opening, status="outcome", revision=0, ts=end)
         alert.attribution = Attribution(error=change)
         alert.reason = reason_of(alert, change)
         return alert
 
 
-def _add(watch: ImpactQuery, window: Window, ids: IdRegistry) -> None:
-    group = ids.groups.get((watch.opening.version, watch.opening.segment))
+def _add(query: ImpactQuery, window: Window, ids: IdRegistry) -> None:
+    group = ids.groups.get((query.opening.version, query.opening.segment))
     table = window.numbers
     if group is None or group >= len(table.n):
         return
-    for name in ERRORS if not watch.measure else (watch.measure,):
+    for name in ERRORS if not query.measure else (query.measure,):
         measure = ids.measures.get(name)
         if measure is not None and measure < table.n.shape[1] and table.n[group, measure]:
             n = int(table.n[group, measure])
-            watch.measure, watch.n = name, watch.n + n
-            watch.total += n * float(table.mean[group, measure])
+            query.measure, query.n = name, query.n + n
+            query.total += n * float(table.mean[group, measure])
             return
 
 
-def _change(watch: ImpactQuery, baselines: Baselines, least: int) -> ErrorChange | None:
-    group = watch.opening.version, watch.opening.segment
-    baseline = baselines.active_at(group, watch.measure, watch.start) if watch.n >= least else None
+def _change(query: ImpactQuery, baselines: Baselines, least: int) -> ErrorChange | None:
+    group = query.opening.version, query.opening.segment
+    baseline = baselines.active_at(group, query.measure, query.start) if query.n >= least else None
     if baseline is None or not baseline.std:
         return None
-    mean = watch.total / watch.n
+    mean = query.total / query.n
     sigmas = (mean - baseline.mean) / baseline.std
-    clear = CLEAR * math.sqrt(1 / watch.n + 1 / baseline.n)
+    clear = CLEAR * math.sqrt(1 / query.n + 1 / baseline.n)
     return ErrorChange(
         state="unchanged" if abs(sigmas) <= clear else "worse" if sigmas > 0 else "better",
-        measure=watch.measure,
-        n=watch.n,
+        measure=query.measure,
+        n=query.n,
         baseline=baseline.mean,
         now=mean,
         sigmas=sigmas,
         margin=clear,
-        since=watch.start,
+        since=query.start,
     )
 
 

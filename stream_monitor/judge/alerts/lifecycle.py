@@ -1,4 +1,36 @@
-"""From findings to alerts: one cause, one alert, with persistence, cooldown, severity and a notice when it is over."""
+"""From findings to alerts: one alert for each cause, with persistence, cooldown, severity and a record at its end.
+
+The state of a cause is one of:
+
+- idle: no alert is open and no hits are counted. A cause that was never published has no state at all.
+- counting: no alert is open, but hits (moments with findings) of at least one size are counted.
+- open: an alert is open.
+
+A moment is a window, a pane (`PANE`), or a detector that also reports the end of a change (`LASTING`); hits are counted
+by size. `observe` gets the outcome of a moment: drift (findings), clean (no findings) or inconclusive (None).
+
+| state | outcome | condition or effect | next state | record |
+|---|---|---|---|---|
+| idle, counting | drift | enough hits of this size, and no cooldown | open | `open`, revision 0 |
+| idle, counting | drift | otherwise | counting | none |
+| idle | clean or inconclusive | | idle | none |
+| counting | clean | drops the hits of this size and of panes | idle if no hits are left, else counting | none |
+| counting | inconclusive | drops the hits of this size | idle if no hits are left, else counting | none |
+| open | drift | new detector or higher severity, and no cooldown | open | `update`, revision + 1 |
+| open | drift | otherwise | open | none |
+| open | clean | hits of another size are left | open | none |
+| open | clean | no hits are left; LASTING, or the `recovery`-th clean moment | idle | `resolved`, revision + 1 |
+| open | clean | no hits are left, fewer clean moments | open | none |
+| open | inconclusive | the count of clean moments restarts | open | none |
+| idle, counting | baseline reset (`forget`) | drops all hits | idle | none |
+| open | baseline reset (`forget`) | | idle | `resolved`, revision + 1 |
+| open | model forgotten (`abandon`) | | idle | `resolved`, revision + 1 |
+
+Enough hits are `persistence` for a window, and 1 for PANE and LASTING. A hit restarts the count of clean moments. A
+clean moment drops the hits of its size and of panes in state open, too. A cooldown lasts until `cooldown` after the end
+of the moment of the last record, whatever its status. In an open alert of LASTING, a new direction counts as a new
+detector. Records with status `outcome` are not made here, see `error_impact`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +51,7 @@ _RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}
 
 
 class AlertKey(msgspec.Struct, frozen=True):
-    """What an alert is about."""
+    """The cause that an alert is about; it has at most one open alert."""
 
     model: str
     version: str
@@ -29,7 +61,7 @@ class AlertKey(msgspec.Struct, frozen=True):
 
 
 class EvidenceSpan(msgspec.Struct, frozen=True):
-    """The slice of event time that spoke: a window of this size, or a pane (`PANE` or `LASTING`)."""
+    """The slice of event time that an outcome is about: a window of this size, or a pane (`PANE` or `LASTING`)."""
 
     start: int
     end: int
@@ -46,14 +78,14 @@ class _State(msgspec.Struct):
     clean: int = 0
     published: int | None = None
     reason: str = ""
-    """Of its last record."""
+    """The reason in the last record."""
     cause: AlertKey | None = None
-    """None in a snapshot of before, until the cause is heard of again."""
+    """None in an older snapshot, until the cause is observed again."""
     group: Group = "input"
 
 
 class AlertLifecycle(msgspec.Struct):
-    """The open alerts of a model and the counts that lead to new ones; bounded by what the judge admits."""
+    """The open alerts of a model and the hit counts that lead to new ones. The caps of the judge limit their number."""
 
     states: dict[str, _State] = {}
 
@@ -63,9 +95,9 @@ class AlertLifecycle(msgspec.Struct):
         return sum(state.opened is not None for state in self.states.values())
 
     def alarmed(self, cause: AlertKey, span: tuple[int, int], accept_after: int) -> bool:
-        """Whether a slice (start, end) of a cause lies in an alert, or in what may become one.
+        """Whether a span (start, end) of a cause overlaps an alert, or hits that may lead to one.
 
-        Not in an alert that had been open for `accept_after` (ms) when the slice began.
+        An alert does not count if it had been open for `accept_after` (ms) when the span began.
         """
         state = self.states.get(alert_id(cause, 0))
         if state is None:
@@ -83,7 +115,7 @@ class AlertLifecycle(msgspec.Struct):
         findings: Sequence[Finding] | None,
         settings: DetectionSettings,
     ) -> Alert | None:
-        """Take in what one moment says of a cause: its findings, none when it is clean, or None: neither is sure."""
+        """Update the alert for this key. `findings`: non-empty = drift, empty = clean, None = inconclusive."""
         key = alert_id(cause, 0)
         state = self.states.get(key)
         if state is None:
@@ -92,7 +124,7 @@ class AlertLifecycle(msgspec.Struct):
             state = self.states[key] = _State()
         state.cause, state.group = cause, group
         if findings is None:
-            status = self._doubt(state, moment)
+            status = self._inconclusive(state, moment)
         else:
             status = self._hit(state, moment, findings, settings) if findings else self._miss(state, moment, settings)
         if status is None:
@@ -102,7 +134,7 @@ class AlertLifecycle(msgspec.Struct):
         return self._publish(status, state, cause, group, moment, findings or [])
 
     def forget(self, cause: AlertKey, group: Group, at: int) -> Alert | None:
-        """Begin anew at event time `at`, for there is no baseline any more; the end of the alert where one is open."""
+        """Reset the state at event time `at`, because the baseline was forgotten. An open alert is resolved."""
         state = self.states.get(alert_id(cause, 0))
         if state is None:
             return None
@@ -115,7 +147,10 @@ class AlertLifecycle(msgspec.Struct):
         return alert
 
     def abandon(self, at: int, reason: str) -> Iterator[Alert]:
-        """End all open alerts at event time `at`, or where they were told of later then: nobody looks any more."""
+        """Resolve all open alerts at event time `at`, or at their last record if it is later.
+
+        The caller stops judging their causes.
+        """
         for _, state in sorted(self.states.items()):
             if state.opened is not None and state.cause is not None:
                 ends = max(at, state.published or at)
@@ -126,7 +161,7 @@ class AlertLifecycle(msgspec.Struct):
                 yield alert
 
     def opened(self, cause: AlertKey) -> int | None:
-        """Since when (event time) an alert on a cause is open; None: there is none."""
+        """The event time at which the open alert of a cause opened; None: no alert is open."""
         state = self.states.get(alert_id(cause, 0))
         return None if state is None else state.opened
 
@@ -141,7 +176,7 @@ class AlertLifecycle(msgspec.Struct):
             cooling = state.published is not None and moment.end < state.published + settings.cooldown
             if state.hits[moment.size] < needed or cooling:
                 return None
-            # Windows overlap: one may begin before the alert that ended last did, and ids are made of openings.
+            # Windows overlap: this one may begin before the previous alert ended. Ids are made of opening times.
             state.opened = moment.start if state.published is None else max(moment.start, state.published)
             state.revision, state.severity = 0, severity
             state.detectors = []
@@ -155,8 +190,8 @@ class AlertLifecycle(msgspec.Struct):
         return "update"
 
     @staticmethod
-    def _doubt(state: _State, moment: EvidenceSpan) -> None:
-        """A row of hits is broken, and one of clean windows, too: an open alert goes on."""
+    def _inconclusive(state: _State, moment: EvidenceSpan) -> None:
+        """Process an inconclusive moment: it breaks a run of hits and a run of clean moments. An alert stays open."""
         state.clean = 0
         if state.opened is None:
             state.hits.pop(moment.size, None)
@@ -211,23 +246,23 @@ class AlertLifecycle(msgspec.Struct):
 
 
 def _detector_key(finding: Finding, moment: EvidenceSpan) -> str:
-    """What is news in an open alert: another detector; and of one that goes on as long as a change, the other way."""
+    """The key by which an open alert knows a finding: its detector, for LASTING with the direction."""
     return finding.detector if moment.size != LASTING else f"{finding.detector} {finding.direction}"
 
 
 def alert_id(cause: AlertKey, opened: int) -> str:
-    """A hash of what it is about and when (event time) it opened; no float in it, so a replay finds the same id."""
+    """A hash of the cause and the event time of the opening. It contains no float, so a replay gives the same id."""
     text = "\x1f".join((cause.model, cause.version, cause.segment, cause.measure, cause.kind, str(opened)))
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def severity_of(findings: Sequence[Finding]) -> Severity:
     """Critical at five times the tolerated effect, warning otherwise; a broken limit is a warning."""
-    far = any(
+    critical = any(
         finding.threshold and finding.p_value is not None and abs(finding.score) >= 5 * abs(finding.threshold)
         for finding in findings
     )
-    return "critical" if far else "warning"
+    return "critical" if critical else "warning"
 
 
 def reason_of(cause: AlertKey, status: str, findings: Sequence[Finding]) -> str:
@@ -258,9 +293,9 @@ def _where(cause: AlertKey) -> str:
 
 
 def apart(value: float, bound: float) -> tuple[str, str]:
-    """Two figures with three digits, or with as many as tell one from the other."""
+    """Both numbers with three significant digits, or with as many more as make them differ."""
     for digits in range(3, 17):
-        told = f"{value:.{digits}g}", f"{bound:.{digits}g}"
-        if told[0] != told[1] or value == bound:
+        texts = f"{value:.{digits}g}", f"{bound:.{digits}g}"
+        if texts[0] != texts[1] or value == bound:
             break
-    return told
+    return texts

@@ -1,1 +1,1 @@
-"""Which baseline each measure is judged against now."""
+"""Recent baselines, seasonality and centroids: what each measure is judged against now."""

@@ -1,9 +1,10 @@
-"""Embeddings of the input lane: the centroid of the baseline's, and how far from it the vectors of later panes are.
+"""Embeddings of the input timeline: the centroid of the baseline, and the distances of later vectors from it.
 
-The vectors are those of the sampled rows. A centroid is the mean of the first ones, of all versions; from the next
-pane on each vector has a distance to it. That is a value of the measure `distance(...)`, as any that describe sends of
-a measure without edges: it makes a baseline of its own, and edges. Vectors are added up in the order of panes, groups
-and hashes, so that not even the last digit depends on how they came.
+The vectors are those of the sampled rows. A centroid is the mean of the first vectors, over all versions. From the next
+pane on, each vector has a distance from the centroid. The distance is a value of the measure `distance(...)` and is
+treated like values that describe sends for a measure without edges: it gets a baseline and edges of its own. Vectors
+are summed in the order of panes, groups and hashes, so that the order of their arrival does not affect even the last
+digit.
 """
 
 from __future__ import annotations
@@ -26,110 +27,114 @@ from stream_monitor.types import F64, I64
 
 
 class Centroid(msgspec.Struct):
-    """The centroid of a measure's embeddings, or what it is being made of."""
+    """The centroid of a measure's embeddings, complete or being built."""
 
     total: np.ndarray
     """(length,) sum of the vectors."""
     n: int = 0
     events: int = 0
-    """Of the panes that came in while it filled."""
+    """The events of the panes that it was built from."""
     since: int = NEVER
-    """Start of the first pane (epoch ms) after it; NEVER while it fills."""
+    """Start of the first pane (epoch ms) after it was complete; NEVER while it is being built."""
 
 
 def collect_embeddings(parts: Sequence[IndexedPart], rows: Mapping[int, Rows]) -> list[Embedded]:
     """The embeddings of a pane's merged samples.
 
-    Where workers disagree on the length, in the midst of a change of settings, the longer ones count.
+    During a change of settings workers may send different lengths; then only the longest embeddings count.
     """
-    found: dict[tuple[str, int], dict[int, list[tuple[I64, F64]]]] = defaultdict(lambda: defaultdict(list))
+    vectors_by_length: dict[tuple[str, int], dict[int, list[tuple[I64, F64]]]] = defaultdict(lambda: defaultdict(list))
     for placed in parts:
         part, groups = placed.part, placed.row_index.groups
-        sample, sent = part.delta.sample, part.delta.vectors
-        if sample is None or sent is None:
+        sample, embeddings = part.delta.sample, part.delta.vectors
+        if sample is None or embeddings is None:
             continue
-        for name, at, numbers in sent.each():
-            cell = sample.cell[at].astype(np.int64) - part.first
-            mine = (cell >= 0) & (cell < len(groups))
-            group = np.full(len(at), -1, np.int64)
-            group[mine] = groups[cell[mine]]
+        for name, row_index, numbers in embeddings.each():
+            cell = sample.cell[row_index].astype(np.int64) - part.first
+            inside = (cell >= 0) & (cell < len(groups))
+            group = np.full(len(row_index), -1, np.int64)
+            group[inside] = groups[cell[inside]]
             for number in np.unique(group[group >= 0]).tolist():
-                chosen = group == number
+                of_group = group == number
                 if number in rows:
-                    place, kept = _places(rows[number], sample.hash[at[chosen]])
-                    found[name, number][numbers.shape[1]].append((place, numbers[chosen][kept].astype(np.float64)))
+                    place, kept = _places(rows[number], sample.hash[row_index[of_group]])
+                    vectors_by_length[name, number][numbers.shape[1]].append(
+                        (place, numbers[of_group][kept].astype(np.float64))
+                    )
     return [
         Embedded(name, number, vectors)
-        for (name, number), by_length in sorted(found.items())
+        for (name, number), by_length in sorted(vectors_by_length.items())
         if len(vectors := _in_order(by_length[max(by_length)]))
     ]
 
 
 def _places(rows: Rows, hashes: np.ndarray) -> tuple[I64, np.ndarray]:
-    """(places among the rows of those that are there, which these are)."""
+    """Look up hashes among the rows: (index of each one found, mask of those found)."""
     place = np.minimum(np.searchsorted(rows.hash, hashes), max(len(rows) - 1, 0))
     kept = rows.hash[place] == hashes if len(rows) else np.zeros(len(hashes), np.bool_)
     return place[kept], kept
 
 
 def _in_order(parts: Sequence[tuple[I64, F64]]) -> F64:
-    """By place, an event once."""
+    """The vectors in the order of their rows, each event once."""
     _, first = np.unique(np.concatenate([place for place, _ in parts]), return_index=True)
     return np.asarray(np.concatenate([vectors for _, vectors in parts])[first])
 
 
 class Centroids:
-    """Behaviour around centroids by measure; it does nothing where no embeddings come."""
+    """Builds, pins and applies the centroids of embeddings, by measure. It does nothing without embeddings."""
 
     def __init__(self, state: dict[str, Centroid], pinned: dict[str, np.ndarray], first: int) -> None:
         self.state, self.pinned, self.first = state, pinned, first
 
-    def distances(self, start: int, found: Sequence[Embedded], groups: Sequence[tuple[str, str]]) -> PanePart | None:
-        """Euclidean distances of a pane's embeddings to the centroids in force, as a part of a delta."""
+    def distances(
+        self, start: int, embeddings: Sequence[Embedded], groups: Sequence[tuple[str, str]]
+    ) -> PanePart | None:
+        """Euclidean distances of a pane's embeddings from the active centroids, as a part of a delta."""
         columns: dict[str, dict[int, F64]] = defaultdict(dict)
-        for one in found:
-            centroid = self._of(one.measure)
-            if centroid is None or centroid.shape != one.vectors.shape[1:]:
+        for embedded in embeddings:
+            centroid = self._of(embedded.measure)
+            if centroid is None or centroid.shape != embedded.vectors.shape[1:]:
                 continue
-            apart = one.vectors - centroid
-            columns[distance_of(one.measure)][one.group] = np.sqrt((apart * apart).sum(axis=1))
+            difference = embedded.vectors - centroid
+            columns[distance_of(embedded.measure)][embedded.group] = np.sqrt((difference * difference).sum(axis=1))
         return _part(start, columns, groups) if columns else None
 
     def _of(self, name: str) -> F64 | None:
-        """The centroid in force, None while there is none."""
+        """The active centroid of a measure; None while there is none."""
         if name in self.pinned:
             return self.pinned[name]
         known = self.state.get(name)
         return None if known is None or known.since == NEVER else np.asarray(known.total / known.n)
 
     def takes(self, name: str, centroid: F64) -> bool:
-        """Whether one can be pinned: not of another length than the embeddings that came."""
+        """Whether this centroid can be pinned: its length must be that of the embeddings so far."""
         known = self.state.get(name)
         return known is None or known.total.shape == centroid.shape
 
     def pin(self, name: str, centroid: F64) -> None:
-        """Put a centroid in force from the first pane not yet closed."""
+        """Activate a centroid from the first open pane on."""
         self.pinned[name] = centroid
 
     def fill(self, pane: Pane, end: int) -> None:
-        """Let centroids in the making take in a pane that ends at `end`."""
-        came: set[str] = set()
+        """Add a pane that ends at `end` to the centroids that are being built; activate those that are full."""
+        changed: set[str] = set()
         for name, group, vectors in pane.vectors:
-            known = self.state.get(name)
-            if known is None:
-                known = self.state[name] = Centroid(np.zeros(vectors.shape[1]))
-            if known.since == NEVER and known.total.shape == vectors.shape[1:]:
-                known.total = known.total + vectors.sum(axis=0)
-                known.n += len(vectors)
-                known.events += pane.accepted.get(group, 0)
-                came.add(name)
-        for name in came:
-            known = self.state[name]
-            if known.events >= self.first and known.n >= min(self.first, ENOUGH):
-                known.since = end
+            centroid = self.state.get(name)
+            if centroid is None:
+                centroid = self.state[name] = Centroid(np.zeros(vectors.shape[1]))
+            if centroid.since == NEVER and centroid.total.shape == vectors.shape[1:]:
+                centroid.total = centroid.total + vectors.sum(axis=0)
+                centroid.n += len(vectors)
+                centroid.events += pane.accepted.get(group, 0)
+                changed.add(name)
+        for name in changed:
+            centroid = self.state[name]
+            if centroid.events >= self.first and centroid.n >= min(self.first, ENOUGH):
+                centroid.since = end
 
     def forget(self, reset: ResetRecord) -> None:
-        """Learn anew what a reset covers for all versions and events."""
+        """Drop the centroids that a reset covers for all versions and events."""
         for name in {*self.state, *self.pinned}:
             if reset.version is None and reset.covers(None, ALL_SEGMENTS, distance_of(name)):
                 self.state.pop(name, None)
@@ -137,7 +142,7 @@ class Centroids:
 
 
 def _part(start: int, columns: Mapping[str, Mapping[int, F64]], groups: Sequence[tuple[str, str]]) -> PanePart:
-    """Values by measure and group as describe would send them of measures whose edges it does not know."""
+    """A part with values by measure and group, in the form that describe uses for measures without edges."""
     numbers = sorted({group for values in columns.values() for group in values})
     most = [max(len(values.get(group, ())) for values in columns.values()) for group in numbers]
     ends = np.cumsum([0, *most]).tolist()

@@ -1,8 +1,9 @@
-"""The recent past of a lane: what closed panes hold by slices, and which of it becomes part of normal.
+"""The recent baselines of a timeline: closed panes are summed in slices, and due slices enter the baselines.
 
-A slice waits until every window (of up to a week) that covers it was judged. It is left out for the versions whose
-measure is in alert, or nearly, in order that a change does not become normal by itself; unless the alert has been open
-for `baseline.accept_after`, or the history of that hour (rolling: all of it) is still in the making.
+A slice waits until every window (of up to a week) that covers it was judged. For a version whose measure has an open
+alert, or hits that may lead to one, the slice is left out: otherwise a change would become normal by itself. There are
+two exceptions: the alert has been open for `baseline.accept_after`, or the history of that hour of the week (rolling:
+the whole history) is still being built.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ Key = tuple[str, str]
 
 
 class RecentState(msgspec.Struct):
-    """What a lane remembers of the recent past; a snapshot writes just this."""
+    """The state of a timeline's recent baselines; a snapshot writes exactly this."""
 
     plan: SlicePlan | None = None
     filling: Window | None = None
-    """The slice that is not over yet."""
+    """The slice that has not ended yet."""
     waiting: list[tuple[int, list[BaselineSlice]]] = []
-    """(start, slices) that are over and wait for the windows above them."""
+    """(start, slices) that have ended and wait until the windows that cover them were judged."""
     histories: dict[Key, SliceHistory] = {}
     samples: RecentRowsState = msgspec.field(default_factory=RecentRowsState)
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a lane lends: its names, its baselines of first values, its edges."""
+    """The names, first baselines and edges of a timeline."""
 
     ids: IdRegistry
     baselines: Baselines
@@ -49,7 +50,7 @@ class Names:
 
 
 class RecentBaselines:
-    """Behaviour around a `RecentState`."""
+    """Collects slices and merges the recent baseline for a span. The data lies in `RecentState`."""
 
     def __init__(self, state: RecentState, plan: SlicePlan | None, names: Names, windows: Sequence[WindowSpec]) -> None:
         if state.plan != plan:
@@ -58,27 +59,27 @@ class RecentBaselines:
         self.state, self.plan, self.names = state, plan, names
         self.rows = RecentRowBaselines(state.samples, plan)
         self._judged = [spec for spec in windows if spec.size <= WEEK]
-        self._found: dict[tuple[Key, int, int], MergedBaseline | None] = {}
+        self._cache: dict[tuple[Key, int, int], MergedBaseline | None] = {}
 
     # --- filling ---
 
     def add(self, pane: Pane) -> None:
-        """Take in what does not wait of a closed pane, see `Window.add`."""
+        """Add the data of a closed pane that bypasses the merge queue, see `Window.add`."""
         if self.plan is None:
             return
         if self.state.filling is None:
             self.state.filling = Window(self.plan.slice, pane.start - pane.start % self.plan.slice)
         self.state.filling.add(pane)
-        self.state.filling.values.clear()  # a measure without edges begins with the first slice that has some
+        self.state.filling.values.clear()  # a measure's history begins with the first slice that has edges
 
     def ends(self, until: int) -> bool:
         """Whether the slice that is being filled ends by `until`."""
         return self.state.filling is not None and self.state.filling.end <= until
 
     def has_due_slices(self, until: int, rows: Callable[[int], bool]) -> bool:
-        """Close the slice that ends by `until`; whether any has waited for long enough.
+        """Close the slice that ends by `until`, and return whether any slice is due.
 
-        `rows` says whether there was a baseline of rows at a time (epoch ms).
+        `rows` returns whether a baseline of rows was active at a time (epoch ms).
         """
         if self.plan is None:
             return False
@@ -91,7 +92,10 @@ class RecentBaselines:
         return any(self._absorbable_from(start) <= until for start, _ in self.state.waiting)
 
     def _absorbable_from(self, start: int) -> int:
-        """When all windows over a slice have been judged; a border of slices, so that panes of one see one past."""
+        """The event time at which all windows that cover a slice were judged, rounded up to the end of a slice.
+
+        The rounding makes all panes of one slice see the same recent baselines.
+        """
         assert self.plan is not None
         end, size = start + self.plan.slice, self.plan.slice
         last = [(end + spec.size - 1) // spec.slide * spec.slide for spec in self._judged]
@@ -99,25 +103,25 @@ class RecentBaselines:
         return -(-max(last, default=end) // size) * size
 
     def absorb_due_slices(self, until: int, alarmed: Alarmed) -> None:
-        """Take in the slices that have waited for long enough, but those that are in alert."""
+        """Add the due slices to the histories, except those that an alert covers."""
         waiting = self.state.waiting
         self.state.waiting = [(start, slices) for start, slices in waiting if self._absorbable_from(start) > until]
         for start, slices in waiting:
             if self._absorbable_from(start) <= until:
-                self._take(start, [came for came in slices if not self._refused(came, start, alarmed)])
+                self._add_to_histories(start, [piece for piece in slices if not self._left_out(piece, start, alarmed)])
         self.rows.absorb_due_slices(lambda start: self._absorbable_from(start) <= until, alarmed)
-        self._found.clear()
+        self._cache.clear()
 
-    def _take(self, start: int, slices: Sequence[BaselineSlice]) -> None:
+    def _add_to_histories(self, start: int, slices: Sequence[BaselineSlice]) -> None:
         assert self.plan is not None
-        for came in slices:
-            history = self._history((came.segment, came.measure))
+        for piece in slices:
+            history = self._history((piece.segment, piece.measure))
             if history is not None:
-                history.add(self.plan, start, came)
+                history.add(self.plan, start, piece)
 
-    def _refused(self, came: BaselineSlice, start: int, alarmed: Alarmed) -> bool:
-        plan, key = self.plan, (came.segment, came.measure)
-        if plan is None or not alarmed((came.version, *key), (start, start + plan.slice)):
+    def _left_out(self, piece: BaselineSlice, start: int, alarmed: Alarmed) -> bool:
+        plan, key = self.plan, (piece.segment, piece.measure)
+        if plan is None or not alarmed((piece.version, *key), (start, start + plan.slice)):
             return False
         history, first = self.state.histories.get(key), self.names.baselines.shared.get(key)
         if history is None or first is None:
@@ -127,7 +131,7 @@ class RecentBaselines:
         return history.slice_count(plan, start) >= BUILT
 
     def _history(self, key: Key) -> SliceHistory | None:
-        """That of a measure; None where somebody pinned what is normal."""
+        """The history of a measure; None without a first baseline or with a pinned one."""
         first = self.names.baselines.shared.get(key)
         if first is None or first.pinned or self.plan is None:
             return None
@@ -137,17 +141,17 @@ class RecentBaselines:
         return history
 
     def _slices(self, window: Window) -> Iterator[BaselineSlice]:
-        """What a closed slice holds of measures that had a baseline when it began."""
+        """The slices of the measures that had a baseline when the closed slice began."""
         groups, measures = list(self.names.ids.groups), list(self.names.ids.measures)
         numbers = window.numbers
         for group, measure in np.argwhere(numbers.n > 0).tolist() if numbers.n.size else []:
             name = measures[measure]
             first = self._first(groups[group][1], name, window.start)
             if first is not None and first.counts is not None and name in self.names.edges:
-                at = group, measure
-                moments = float(numbers.mean[at]), float(numbers.m2[at])
-                ends = float(numbers.low[at]), float(numbers.high[at])
-                yield self._slice(window, groups[group], (group, name), numbers.counts[at], moments, ends)
+                row = group, measure
+                moments = float(numbers.mean[row]), float(numbers.m2[row])
+                ends = float(numbers.low[row]), float(numbers.high[row])
+                yield self._slice(window, groups[group], (group, name), numbers.counts[row], moments, ends)
         for (group, name), (n, counts) in sorted(window.categories.items()):
             first = self._first(groups[group][1], name, window.start)
             if first is not None and first.categories is not None:
@@ -162,16 +166,16 @@ class RecentBaselines:
         self,
         window: Window,
         owner: tuple[str, str],
-        at: tuple[int, str],
+        key: tuple[int, str],
         counts: np.ndarray,
         moments: tuple[float, float],
         ends: tuple[float, float],
     ) -> BaselineSlice:
         version, segment = owner
-        group, name = at
+        group, name = key
         events = int(window.counts[group, 0]) if group < len(window.counts) else 0
         first = self.names.baselines.shared[segment, name]
-        other = 0 if base_of(name) else other_values(window, at, first.counts is not None, self.names.ids.measures)
+        other = 0 if base_of(name) else other_values(window, key, first.counts is not None, self.names.ids.measures)
         bins = np.flatnonzero(counts)
         packed = bins.astype(np.uint8), np.minimum(counts[bins], 2**32 - 1).astype(np.uint32)
         return BaselineSlice(version, segment, name, *packed, *moments, ends, events, other)
@@ -179,7 +183,10 @@ class RecentBaselines:
     # --- judging ---
 
     def baseline_for(self, group: tuple[str, str], measure: str, span: tuple[int, int]) -> MergedBaseline | None:
-        """What judges a span (start, size) of a (version, segment) in place of the first values; None: they do."""
+        """The recent baseline of a (version, segment) and measure for a span (start, size).
+
+        None: use the first or the pinned baseline.
+        """
         key, (start, size) = (group[1], measure), span
         history = self.state.histories.get(key)
         if self.plan is None or history is None or (*group, measure) in self.names.baselines.by_version:
@@ -187,37 +194,37 @@ class RecentBaselines:
         first = self.names.baselines.active_at(group, measure, start)
         if first is None or first.pinned:
             return None
-        at = (key, start // HOUR, -(-(start + size) // HOUR)) if self.hourly else (key, start, size)
-        if at not in self._found:  # of a season nothing matters but the hours that a span covers
-            if len(self._found) > 4 * len(self.state.histories):
-                self._found.clear()
-            self._found[at] = history.baseline_for(self.plan, first, start, size)
-        return self._found[at]
+        cache_key = (key, start // HOUR, -(-(start + size) // HOUR)) if self.hourly else (key, start, size)
+        if cache_key not in self._cache:  # with seasons only the hours of a span matter
+            if len(self._cache) > 4 * len(self.state.histories):
+                self._cache.clear()
+            self._cache[cache_key] = history.baseline_for(self.plan, first, start, size)
+        return self._cache[cache_key]
 
     @property
     def hourly(self) -> bool:
-        """Whether measures are held against the same hours of earlier weeks."""
+        """Whether measures are compared with the same hours of earlier weeks."""
         return self.plan is not None and self.plan.kind == "hour_of_week"
 
     def expected_score(self, key: Key, merged: MergedBaseline, scores: F64) -> float:
-        """Mean score of a value by what `judging` found; `scores` (BINS,) are those of each bin."""
+        """Mean score of a value under the baseline `merged`; `scores` (BINS,) holds the score of each bin."""
         return self.state.histories[key].expected_score(merged, scores)
 
     def forget(self, key: Key) -> None:
-        """A measure's baseline or edges are no more: neither is its past."""
+        """Drop the history of a measure whose baseline or edges were forgotten."""
         self.state.histories.pop(key, None)
         for _, slices in self.state.waiting:
-            slices[:] = [came for came in slices if (came.segment, came.measure) != key]
-        self._found.clear()
+            slices[:] = [piece for piece in slices if (piece.segment, piece.measure) != key]
+        self._cache.clear()
 
 
-def other_values(window: Window, at: tuple[int, str], numeric: bool, numbers: Mapping[str, int]) -> int:
-    """Values of a (group, measure) that are of another kind than its baseline's."""
-    group, name = at
-    others = window.categories.get((group, kind_of(name)), (0, {}))[0]
+def other_values(window: Window, key: tuple[int, str], numeric: bool, numbers: Mapping[str, int]) -> int:
+    """The number of values of a (group, measure) whose kind is not that of its baseline."""
+    group, name = key
+    n = window.categories.get((group, kind_of(name)), (0, {}))[0]
     if numeric:
-        return others + window.categories.get(at, (0, {}))[0]
+        return n + window.categories.get(key, (0, {}))[0]
     measure = numbers.get(name)
     if measure is None or group >= window.numbers.n.shape[0] or measure >= window.numbers.n.shape[1]:
-        return others
-    return others + int(window.numbers.n[group, measure])
+        return n
+    return n + int(window.numbers.n[group, measure])

@@ -1,7 +1,7 @@
-"""The recent past of a lane's rows: samples by slices, and which of them become part of normal.
+"""Recent baselines of a timeline's sampled rows, made of slices.
 
-They wait for their windows with the slices of single measures, see `recent`, and are left out for the versions whose
-rows are in alert, by the same rules.
+The slices become due with those of single measures, see `recent`. For a version whose rows have an alert they are left
+out by the same rules.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.names import ALL_SEGMENTS
 
 BUILT = 2
-"""Slices of an hour of the week that are taken in as they come."""
+"""The first slices of each hour of the week enter the history even if an alert covers them."""
 
 Owner = tuple[str, str, str]
 """(version, segment, measure)."""
 Alarmed = Callable[[Owner, tuple[int, int]], bool]
-"""Whether a measure was in alert in a time (start, end)."""
+"""Whether an alert covers an owner's measure in a span (start, end)."""
 
 
 class RecentRowsState(msgspec.Struct):
-    """What a lane remembers of its rows lately."""
+    """The state of a timeline's recent baselines of rows."""
 
     waiting: list[tuple[int, dict[str, Rows]]] = []
-    """(start, rows by version) of slices that are over and wait for the windows above them."""
+    """(start, rows by version) of slices that have ended and wait until the windows that cover them were judged."""
     history: RowsHistory = msgspec.field(default_factory=RowsHistory)
 
 
 class RecentRowBaselines:
-    """Behaviour around a `RecentRowsState`; it does nothing where no rows come."""
+    """Collects slices of sampled rows and merges the recent rows for a span. The data lies in `RecentRowsState`."""
 
     def __init__(self, state: RecentRowsState, plan: SlicePlan | None) -> None:
         self.state, self.plan = state, plan
 
     def close(self, start: int, sampled: Mapping[int, Sequence[Rows]], groups: Sequence[tuple[str, str]]) -> None:
-        """Keep the rows of a slice that is over, by group."""
+        """Keep the sampled rows, by group, of a slice that has ended."""
         if self.plan is not None and sampled:
             most = SLICE_ROWS[self.plan.kind]
             rows = {groups[group][0]: merge(parts, most) for group, parts in sorted(sampled.items()) if parts}
             self.state.waiting.append((start, rows))
 
-    def absorb_due_slices(self, settled: Callable[[int], bool], alarmed: Alarmed) -> None:
-        """Take in the slices (by start) that are `settled`, but those that are in alert."""
+    def absorb_due_slices(self, is_due: Callable[[int], bool], alarmed: Alarmed) -> None:
+        """Add the due slices to the history, except those that an alert covers. `is_due(start)`: whether it is due."""
         waiting, plan = self.state.waiting, self.plan
         if plan is None or not waiting:
             return
-        self.state.waiting = [(start, rows) for start, rows in waiting if not settled(start)]
+        self.state.waiting = [(start, rows) for start, rows in waiting if not is_due(start)]
         for start, rows in waiting:
-            if settled(start):
+            if is_due(start):
                 span = start, start + plan.slice
                 built = self._built(plan, start)
                 kept = [
@@ -65,15 +65,15 @@ class RecentRowBaselines:
                     self.state.history.add(plan, start, kept)
 
     def _built(self, plan: SlicePlan, start: int) -> bool:
-        """Whether there is a recent baseline already, which what rings could spoil."""
+        """Whether the recent baseline is complete. From then on slices with an alert are left out."""
         if plan.kind == "rolling":
             return self.state.history.baseline_for(plan, (start + plan.gap, 0)) is not None
         return self.state.history.slice_count(plan, start) >= BUILT
 
     def baseline_for(self, span: tuple[int, int]) -> MergedRows | None:
-        """What judges a window (start, size) in place of the first rows; None: they do."""
+        """The recent rows for a window (start, size); None: use the first rows."""
         return None if self.plan is None else self.state.history.baseline_for(self.plan, span)
 
     def forget(self) -> None:
-        """What was normal is no more."""
+        """Drop the slices and the history."""
         self.state.waiting, self.state.history = [], RowsHistory()

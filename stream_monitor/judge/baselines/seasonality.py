@@ -1,4 +1,4 @@
-"""What a sequential detector should expect of a pane when a measure's hours of the week differ."""
+"""The expectation of a sequential detector for a pane, when a measure differs between the hours of the week."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Of = tuple[tuple[str, str], str]
 
 
 class Season(NamedTuple):
-    """`mean`: expected score of a value; `weight`: as how many values one counts, 0 for one that is left out."""
+    """`mean`: expected score of a value. `weight`: the factor with which a value counts, 0 if it is left out."""
 
     mean: float
     weight: float
@@ -26,32 +26,32 @@ PLAIN, UNKNOWN = Season(0.0, 1.0), Season(0.0, 0.0)
 
 
 class Seasons:
-    """The seasons of a lane's measures, looked up once an hour. Nothing here is remembered beyond a restart."""
+    """A cache of the seasons of a timeline's measures, filled once per hour of event time. Snapshots do not hold it."""
 
     def __init__(self) -> None:
         self._hour = -1
-        self._found: dict[tuple[int, str], Season] = {}
+        self._cache: dict[tuple[int, str], Season] = {}
 
     def clear(self) -> None:
-        """Baselines have changed."""
-        self._found.clear()
+        """Empty the cache, because baselines have changed."""
+        self._cache.clear()
 
     def of(
         self,
-        at: tuple[int, str],
+        key: tuple[int, str],
         start: int,
         row: tuple[Of, Baselines],
         recent: RecentBaselines,
         scores: Callable[[], F64],
     ) -> Season:
-        """That of a (group, measure) for a pane which begins at `start`."""
+        """The season of a (group, measure) for a pane that begins at `start`."""
         if start // HOUR != self._hour:
             self._hour = start // HOUR
-            self._found.clear()
-        found = self._found.get(at)
-        if found is None:
-            found = self._found[at] = _season(row, start, recent, scores)
-        return found
+            self._cache.clear()
+        season = self._cache.get(key)
+        if season is None:
+            season = self._cache[key] = _season(row, start, recent, scores)
+        return season
 
 
 def _season(row: tuple[Of, Baselines], start: int, recent: RecentBaselines, scores: Callable[[], F64]) -> Season:
@@ -65,16 +65,16 @@ def _season(row: tuple[Of, Baselines], start: int, recent: RecentBaselines, scor
 
 
 def waits(baselines: Baselines, group: tuple[str, str], measure: str, start: int) -> bool:
-    """Whether a measure has a season, or will have one: not where somebody pinned what is normal."""
+    """Whether a measure has a season or will have one. A measure with a pinned baseline has none."""
     if (*group, measure) in baselines.by_version:
         return False
     first = baselines.active_at(group, measure, start)
     return first is not None and not first.pinned
 
 
-def standard(of: Of, start: int, baselines: Baselines, recent: RecentBaselines) -> Baseline | None:
-    """What values of a pane are standardised by; None while there is nothing to go by."""
-    group, measure = of
+def standard(owner: Of, start: int, baselines: Baselines, recent: RecentBaselines) -> Baseline | None:
+    """The baseline that standardises the values of a pane; None while there is none."""
+    group, measure = owner
     first = baselines.active_at(group, measure, start)
     if first is None or not recent.hourly or not waits(baselines, group, measure, start):
         return first

@@ -1,1 +1,1 @@
-"""Windows and panes against their baselines: findings."""
+"""Detection: compares windows and panes with their baselines and produces findings."""

@@ -1,4 +1,4 @@
-"""Why an alert rang, as numbers that a person or a page can draw: baseline against now."""
+"""The evidence of an alert, as numbers that a person can read and a page can draw: baseline against now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLEAR_SHIFT = 0.05
 
 
 def direction_of(base: I64, now: I64) -> Literal["up", "down", "changed"]:
-    """Which way most values moved; `changed` when about as many went up as down."""
+    """The direction in which most values moved; `changed` when about as many went up as down."""
     moved = float(shift(base[None], now[None])[0])
     return "up" if moved > CLEAR_SHIFT else "down" if moved < -CLEAR_SHIFT else "changed"
 
@@ -25,17 +25,21 @@ def direction_of(base: I64, now: I64) -> Literal["up", "down", "changed"]:
 def numeric_evidence(
     baseline: Baseline, base: I64, now: I64, borders: F64, ends: tuple[float, float]
 ) -> dict[str, Any]:
-    """Medians, counts and a small histogram whose bins hold about equal shares of both samples together.
+    """Medians, counts and a small histogram. Each of its bins holds about the same share of both samples together.
 
-    `ends` are the least and the largest value of now.
+    `ends` are the smallest and the largest value of now.
     """
     both = base / max(int(base.sum()), 1) + now / max(int(now.sum()), 1)
     cumulative = np.cumsum(both[: len(borders)]) / 2
     cuts = np.unique(np.searchsorted(cumulative, np.arange(1, PICTURE_BINS) / PICTURE_BINS))
     cuts = cuts[cuts < len(borders)]
-    usual = {"n": int(base.sum()), "mean": baseline.mean, "p50": _median(base, borders, (baseline.low, baseline.high))}
+    baseline_figures = {
+        "n": int(base.sum()),
+        "mean": baseline.mean,
+        "p50": _median(base, borders, (baseline.low, baseline.high)),
+    }
     return {
-        "baseline": usual | moved_of(baseline),
+        "baseline": baseline_figures | moved_of(baseline),
         "now": {"n": int(now.sum()), "p50": _median(now, borders, ends)},
         "bins": {
             "to": [float(borders[i]) for i in cuts],
@@ -46,8 +50,8 @@ def numeric_evidence(
 
 
 def _median(counts: I64, borders: F64, ends: tuple[float, float]) -> float:
-    found = min(max(quantile(counts, borders, 0.5, *ends), ends[0]), ends[1])
-    return whole(found) if are_whole(borders, ends) else found
+    median = min(max(quantile(counts, borders, 0.5, *ends), ends[0]), ends[1])
+    return whole(median) if are_whole(borders, ends) else median
 
 
 def _shares(counts: I64, cuts: I64) -> list[float]:
@@ -56,7 +60,7 @@ def _shares(counts: I64, cuts: I64) -> list[float]:
 
 
 def categorical_evidence(baseline: Baseline, counts: dict[str, int], n: int) -> dict[str, Any]:
-    """The categories whose share moved most."""
+    """The categories whose shares moved most."""
     base = baseline.categories or {}
     moved = {
         name: counts.get(name, 0) / max(n, 1) - base.get(name, 0) / max(baseline.n, 1) for name in {*base, *counts}
@@ -74,4 +78,5 @@ def categorical_evidence(baseline: Baseline, counts: dict[str, int], n: int) -> 
 
 
 PANE, LASTING = 0, -1
-"""In place of a window's size: detectors that speak of single panes, and those that also say when a change is over."""
+"""Used in place of a window's size. PANE: the detector raises an alarm for a single pane. LASTING: it also reports when
+the change is over."""

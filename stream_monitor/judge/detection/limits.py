@@ -15,7 +15,7 @@ _PATTERN = re.compile(r"\s*(?P<measure>.+)\.(?P<statistic>\w+)\s*(?P<relation>[<
 
 
 class Limit(NamedTuple):
-    """A parsed limit; it is broken when the relation holds."""
+    """A parsed limit. It is violated when the relation holds."""
 
     measure: str
     statistic: str
@@ -25,7 +25,7 @@ class Limit(NamedTuple):
 
 
 def parse_limit(text: str) -> Limit:
-    """Parse `measure.statistic > value`; SettingsError names what is wrong."""
+    """Parse `measure.statistic > value`. A SettingsError names the error."""
     match = _PATTERN.fullmatch(text)
     if match is None:
         raise SettingsError(f"detection.limits: {text!r} is no limit; write for example `latency_ms.p99 > 250`")
@@ -41,9 +41,9 @@ def parse_limit(text: str) -> Limit:
 
 
 def violation(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders: F64 | None) -> float | None:
-    """The statistic when it breaks the limit, else None.
+    """The statistic when it violates the limit, else None.
 
-    A limit on a quantile is decided exactly, by the share of values above it, when its value is a bin border.
+    A limit on a quantile is exact when its value is one of the edges: the share of values above it decides.
     """
     actual = getattr(summary, limit.statistic)
     if actual is None:
@@ -57,7 +57,7 @@ def violation(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders
 
 
 def findings_of(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders: F64 | None) -> list[Finding]:
-    """What a window says of a limit: nothing where it is kept."""
+    """The finding of a window that violates the limit; empty when the limit is kept."""
     value = violation(limit, summary, counts, borders)
     if value is None:
         return []

@@ -1,4 +1,8 @@
-"""A finished window against the baselines: p-values and effects of every measure, then the false-discovery control."""
+"""Compares a finished window with the baselines.
+
+The window tests give an effect and a p-value for every measure; then the false-discovery control decides which measures
+drift.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +31,18 @@ from stream_monitor.types import F64, I64
 Kind = Literal["drift", "limit", "quality", "silence"]
 Numbered = Mapping[str, int] | None
 Shares = tuple[int, int, int, int]
-"""Hits of the baseline, of how many, hits of the window, of how many."""
+"""(hits of the baseline, its values, hits of the window, its values)."""
 ROWS = 128
-"""Measures that are tested in one pass: what stays in a processor's cache."""
+"""The number of measures that are tested in one pass; their counts fit in a processor's cache."""
 CLEAN = 0.05
-"""A window whose p-value is not above speaks against what it should show: that the effect is within its tolerance."""
+"""A window is clean only if its p-value is above this; a smaller one is evidence that the effect exceeds its
+tolerance."""
 QUALITY_TESTS = ("missing", "new_categories", "type_change")
 
 
 @dataclass(slots=True)
 class MeasureComparison:
-    """One measure of one group in one window, with its baseline."""
+    """One measure of one group in one window, compared with its baseline."""
 
     group: int
     measure: str
@@ -47,17 +52,17 @@ class MeasureComparison:
     borders: F64 | None
     categories: dict[str, int] | None = None
     recent: bool = False
-    """Whether a recent baseline judges it."""
+    """Whether the baseline is a recent one."""
     factor: float = 1.0
-    """How much more windows scatter than independent values would."""
+    """Overdispersion f: by how much the counts of windows vary more than independent values would."""
     shares: dict[str, Shares] = field(default_factory=dict)
-    """What the quality tests looked at."""
+    """The shares that the quality tests compare, by test."""
     scores: dict[str, float] = field(default_factory=dict)
     p: dict[str, float] = field(default_factory=dict)
     evidence: dict[str, Any] | None = None
-    """In place of a picture of counts."""
+    """Replaces the evidence that is computed from counts."""
     ends: tuple[float, float] = (np.inf, -np.inf)
-    """The least and the largest of the window's numbers."""
+    """The smallest and the largest of the window's numbers."""
 
     @property
     def widths(self) -> F64:
@@ -71,31 +76,31 @@ class MeasureComparison:
 
 @dataclass(slots=True)
 class Verdict:
-    """What a window says of one measure of one group: findings when it rejected, none when it is clean or doubtful."""
+    """The result of a window for one measure of one group: findings on rejection, none when clean or doubtful."""
 
     group: int
     measure: str
     kind: Kind
     findings: list[Finding]
     doubtful: bool = False
-    """Not rejected at the level of the window, and not clean: an alert neither opens nor ends by it."""
+    """Inconclusive: neither rejected at the level of the window nor clean. It neither opens nor resolves an alert."""
 
 
 @dataclass(slots=True)
 class EvaluationContext:
-    """What a lane lends to judge a window: its names, baselines and edges."""
+    """The names, baselines and edges of a timeline that a window is judged with."""
 
     groups: Sequence[tuple[str, str]]
     measures: Sequence[str]
     baselines: Baselines
     edges: Mapping[str, BinEdges]
     recent: Callable[[tuple[str, str], str, tuple[int, int]], MergedBaseline | None]
-    """What judges a span (start, size) of a (version, segment) and measure in place of its first values."""
+    """The recent baseline of a (version, segment) and measure for a span (start, size); None: use the first one."""
 
 
 def comparisons_of(window: Window, context: EvaluationContext, minimum: int) -> list[MeasureComparison]:
-    """The measures of a window that can be judged: a baseline in force at its start, and enough values."""
-    found: list[MeasureComparison] = []
+    """The measures of a window that can be judged: they have `minimum` values and a baseline active at its start."""
+    comparisons: list[MeasureComparison] = []
     judged = np.argwhere(window.numbers.n >= minimum).tolist() if window.numbers.n.size else []
     for group, measure in judged:
         name = context.measures[measure]
@@ -104,18 +109,18 @@ def comparisons_of(window: Window, context: EvaluationContext, minimum: int) -> 
             borders, now = context.edges[name].edges, window.numbers.counts[group, measure]
             ends = float(window.numbers.low[group, measure]), float(window.numbers.high[group, measure])
             comparison = MeasureComparison(group, name, baseline, baseline.counts, now, borders, ends=ends)
-            found.append(by_recent(comparison, context, (window.start, window.size)))
+            comparisons.append(by_recent(comparison, context, (window.start, window.size)))
     for (group, name), (n, counts) in sorted(window.categories.items()):
         baseline = context.baselines.active_at(context.groups[group], name, window.start)
         if n >= minimum and baseline is not None and baseline.categories is not None:
             base, now = category_counts(baseline, counts, n)
             comparison = MeasureComparison(group, name, baseline, base, now, None, counts)
-            found.append(by_recent(comparison, context, (window.start, window.size)))
-    return found
+            comparisons.append(by_recent(comparison, context, (window.start, window.size)))
+    return comparisons
 
 
 def by_recent(comparison: MeasureComparison, context: EvaluationContext, span: tuple[int, int]) -> MeasureComparison:
-    """The same of a span (start, size), held against a recent baseline where there is one."""
+    """Replace the baseline of a comparison by the recent baseline for the span (start, size), if there is one."""
     merged = context.recent(context.groups[comparison.group], comparison.measure, span)
     if merged is not None:
         comparison.baseline, comparison.base, comparison.recent = merged.baseline, merged.counts, True
@@ -126,18 +131,24 @@ def by_recent(comparison: MeasureComparison, context: EvaluationContext, span: t
 def dispersion_update(
     comparisons: Sequence[MeasureComparison], verdicts: Sequence[Verdict], dispersion: Dispersion
 ) -> DispersionUpdate | None:
-    """What a judged window tells of how much windows scatter: of values, and of the shares of quality tests."""
+    """The update of overdispersion by a judged window: by its values, and by the shares of the quality tests."""
     rejected = {(v.group, v.measure, v.kind) for v in verdicts if v.findings}
     rows: list[tuple[Key, I64, I64, bool, bool]] = []
     for comparison in comparisons:
-        if comparison.evidence is not None:  # it has no values of its own
+        if comparison.evidence is not None:  # sampled rows together: no counts of values
             continue
-        at = comparison.group, comparison.measure
-        rows.append(((*at, ""), comparison.base, comparison.now, comparison.recent, (*at, "drift") in rejected))
-        for test, (had, of, hits, n) in comparison.shares.items():
-            if hits or (*at, test) in dispersion.rows:
+        key = comparison.group, comparison.measure
+        rows.append(((*key, ""), comparison.base, comparison.now, comparison.recent, (*key, "drift") in rejected))
+        for test, (base_hits, base_n, hits, n) in comparison.shares.items():
+            if hits or (*key, test) in dispersion.rows:
                 rows.append(
-                    ((*at, test), _two(had, of), _two(hits, n), comparison.recent, (*at, "quality") in rejected)
+                    (
+                        (*key, test),
+                        _two(base_hits, base_n),
+                        _two(hits, n),
+                        comparison.recent,
+                        (*key, "quality") in rejected,
+                    )
                 )
     if not rows:
         return None
@@ -155,26 +166,27 @@ def _two(hits: int, n: int) -> I64:
 
 @dataclass(slots=True)
 class WindowEvaluation:
-    """A window to be judged: the measures that can be, and what the lane knows of them."""
+    """A window to judge: its comparisons, and the timeline's overdispersion."""
 
     comparisons: list[MeasureComparison]
     rows: list[MeasureComparison]
-    """Rows together, which are tested already."""
+    """Comparisons of sampled rows; they are tested already."""
     window: Window
     dispersion: Dispersion
     numbers: Numbered
-    """Numbers of numeric measures where its events are known: only then can values be missing."""
+    """The numbers of the numeric measures; None when the events are not counted here, so that no value can be
+    missing."""
 
     @property
     def judged(self) -> list[MeasureComparison]:
-        """All that there is to judge, when it was tested."""
+        """All comparisons, once `run_tests` has run."""
         return [*self.comparisons, *self.rows]
 
 
 def run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) -> None:
-    """Run the tests of the settings on all windows at once; scores and p-values go into the subjects.
+    """Run the tests of the settings on all windows at once, and write scores and p-values into the comparisons.
 
-    A row of counts is tested by itself: which others come with it does not show.
+    Each row of counts is tested by itself; the other rows of the batch do not affect the result.
     """
     shares: dict[str, list[tuple[MeasureComparison, Shares, float]]] = defaultdict(list)
     for evaluation in trials:
@@ -189,8 +201,8 @@ def run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) -
             for test, counted in comparison.shares.items():
                 shares[test].append((comparison, counted, next(factors)))
     comparisons = [comparison for evaluation in trials for comparison in evaluation.comparisons]
-    for names, wanted in ((settings.numeric, True), (settings.categorical, False)):
-        chosen = [s for s in comparisons if (s.borders is not None) == wanted]
+    for names, is_numeric in ((settings.numeric, True), (settings.categorical, False)):
+        chosen = [s for s in comparisons if (s.borders is not None) == is_numeric]
         for start in range(0, len(chosen), ROWS):
             _measure_distances(chosen[start : start + ROWS], names, settings)
     for test, rows in shares.items():
@@ -200,7 +212,7 @@ def run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) -
 def _measure_distances(
     comparisons: Sequence[MeasureComparison], names: Sequence[str], settings: DetectionSettings
 ) -> None:
-    """Of measures whose windows scatter more the p-values are those of as many fewer values."""
+    """Run the window tests on counts. With a factor f > 1 the p-value is that of counts divided by f."""
     base, now = (np.stack([getattr(s, name) for s in comparisons]) for name in ("base", "now"))
     wide = not ON_WIDTHS.isdisjoint(names)
     widths = np.stack([s.widths for s in comparisons]) if wide else np.broadcast_to(0.0, base.shape)
@@ -228,7 +240,7 @@ def _measure_shares(
 
 
 def tolerance(settings: DetectionSettings, test: str) -> float:
-    """The effect that is still no drift."""
+    """The largest effect of a test that is no drift."""
     return settings.tolerance.get(test, TOLERANCE[test])
 
 
@@ -239,19 +251,19 @@ def _shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered)
         yield "new_categories", (int(comparison.base[BINS - 1]), max(values, 1), int(comparison.now[BINS - 1]), n)
     if numbers is None or base_of(comparison.measure) or comparison.group >= len(window.counts):
         return
-    at = comparison.group, comparison.measure
-    events, others = (
+    key = comparison.group, comparison.measure
+    events, other_kinds = (
         int(window.counts[comparison.group, 0]),
-        other_values(window, at, comparison.borders is not None, numbers),
+        other_values(window, key, comparison.borders is not None, numbers),
     )
-    yield "missing", (baseline.events - values, baseline.events, events - n - others, events)
-    yield "type_change", (values - baseline.n, max(values, 1), others, n + others)
+    yield "missing", (baseline.events - values, baseline.events, events - n - other_kinds, events)
+    yield "type_change", (values - baseline.n, max(values, 1), other_kinds, n + other_kinds)
 
 
 def control_false_discoveries(
     comparisons: Sequence[MeasureComparison], settings: DetectionSettings, level: float
 ) -> list[Verdict]:
-    """Benjamini-Hochberg over a window's measures; a measure's p is its tests' smallest, times their number."""
+    """Benjamini-Hochberg over a window's measures. A measure's p is the smallest of its tests times their number."""
     families: dict[Kind, list[tuple[MeasureComparison, list[str]]]] = defaultdict(list)
     for comparison in comparisons:
         for kind, names in _by_kind(comparison).items():
@@ -260,8 +272,10 @@ def control_false_discoveries(
     p = np.array([min(s.p[name] for name in names) * len(names) for _, s, names in everything])
     rejected = discoveries(p, level)
     return [
-        Verdict(s.group, s.measure, kind, _findings(s, names, settings, level) if hit else [], not hit and at <= CLEAN)
-        for (kind, s, names), hit, at in zip(everything, rejected.tolist(), p.tolist(), strict=True)
+        Verdict(
+            s.group, s.measure, kind, _findings(s, names, settings, level) if hit else [], not hit and p_value <= CLEAN
+        )
+        for (kind, s, names), hit, p_value in zip(everything, rejected.tolist(), p.tolist(), strict=True)
     ]
 
 
@@ -285,13 +299,13 @@ def _evidence(comparison: MeasureComparison) -> dict[str, Any]:
 def _findings(
     comparison: MeasureComparison, names: Sequence[str], settings: DetectionSettings, level: float
 ) -> list[Finding]:
-    """The tests of a rejected measure that found it by themselves, strongest first."""
-    found = sorted((comparison.p[name], name) for name in names)
-    limit = max(level, found[0][0])
+    """Findings of the tests of a rejected measure that are significant by themselves, smallest p first."""
+    ranked = sorted((comparison.p[name], name) for name in names)
+    limit = max(level, ranked[0][0])
     evidence = _evidence(comparison)
     direction = direction_of(comparison.base, comparison.now) if comparison.borders is not None else "changed"
     findings: list[Finding] = []
-    for p, name in found:
+    for p, name in ranked:
         if p <= limit:
             way = direction if name not in QUALITY_TESTS else ("up" if comparison.scores[name] > 0 else "down")
             findings.append(

@@ -1,1 +1,1 @@
-"""The metrics of windows, and outcomes by the time of their prediction."""
+"""Metrics of windows, and performance windows with outcomes by the time of their predictions."""

@@ -1,8 +1,9 @@
 """Performance windows: outcomes by the time of their prediction, published again as labels come in.
 
-Counts and sums only, so that a corrected label is a signed change. Revision r of a window is published when the label
-watermark passes its end by the r-th lag. The last is final: then feedback's watermark, too, has passed it by the label
-horizon, for signals count in the same windows, and the topic they come from may be read later than that of labels.
+They hold only counts and sums, so that a corrected label is a signed change. Revision r of a window is published when
+the label watermark passes its end by the r-th lag. The last revision is final. It also requires that the feedback
+watermark has passed the window's end by the label horizon: signals count in the same windows, and their topic may be
+read later than that of labels.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ GroupKey = tuple[str, str]
 
 
 class OutcomeSums(msgspec.Struct):
-    """Of one (version, segment) in one window: n and sum of each measure, and pairs of answer and label."""
+    """The outcomes of a (version, segment) in a window: (n, sum) of each measure, and counts of (answer, label)."""
 
     count: int = 0
     labelled: int = 0
@@ -27,16 +28,16 @@ class OutcomeSums(msgspec.Struct):
     pairs: dict[tuple[str, str], int] = {}
 
     def add(self, other: OutcomeSums, sign: int = 1) -> None:
-        """Add counts and sums of others, or take them away; pairs are left."""
+        """Add (sign 1) or subtract (sign -1) counts and sums; pairs do not change."""
         self.count += sign * other.count
         self.labelled += sign * other.labelled
         for name, (n, total) in other.sums.items():
-            had_n, had = self.sums.get(name, (0, 0.0))
-            self.sums[name] = had_n + sign * n, had + sign * total
+            n_before, sum_before = self.sums.get(name, (0, 0.0))
+            self.sums[name] = n_before + sign * n, sum_before + sign * total
 
 
 class PerformanceWindow(msgspec.Struct):
-    """One window; `due` is the index of its next revision."""
+    """One performance window; `due` is the index of its next revision."""
 
     size: int
     start: int
@@ -45,17 +46,17 @@ class PerformanceWindow(msgspec.Struct):
     groups: dict[GroupKey, OutcomeSums] = {}
 
     def total(self) -> OutcomeSums:
-        """Of all versions."""
-        found = OutcomeSums()
+        """The outcomes of all versions together."""
+        outcomes_of_all = OutcomeSums()
         for (_, segment), outcomes in self.groups.items():
             if segment == ALL_SEGMENTS:
-                found.add(outcomes)
-        return found
+                outcomes_of_all.add(outcomes)
+        return outcomes_of_all
 
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """A window to publish."""
+    """A revision of a window to publish."""
 
     window: PerformanceWindow
     revision: int
@@ -63,19 +64,19 @@ class Revised:
 
 
 class Performance(msgspec.Struct):
-    """All windows of a model that are not final yet, oldest first within a size."""
+    """All performance windows of a model that are not final yet."""
 
     sizes: list[int]
     lags: list[int]
     windows: dict[tuple[int, int], PerformanceWindow] = {}
     final_until: dict[int, int] = {}
-    """By size: windows that end at or before this are final and gone."""
+    """By size: windows that end at or before this are final and dropped."""
     next_due: int = msgspec.field(name="wake", default=NEVER)
-    """No revision but a last one is due before the label watermark passes this."""
+    """No revision except a final one is due before the label watermark reaches this."""
     next_final_due: int = msgspec.field(name="wake_last", default=NEVER)
-    """No last revision is due before all have passed this."""
+    """No final revision is due before the label and the feedback watermark reach this."""
     all_of: OutcomeSums | None = None
-    """Of the windows of the smallest size; None until it is asked for."""
+    """The sum of the windows of the smallest size; None until `waiting` is called first."""
 
     def count(self, key: GroupKey, at: int, predictions: int) -> None:
         """Add accepted predictions of a pane that starts at `at`."""
@@ -89,7 +90,7 @@ class Performance(msgspec.Struct):
                     self.all_of.count += predictions
 
     def feed(self, delta: PerformanceDelta) -> int:
-        """Merge a delta; returns how many labels came for windows that are final."""
+        """Merge a delta. Return the number of labels that came too late: their windows are final."""
         lost = 0
         touched: list[list[OutcomeSums]] = []
         for cell in range(len(delta.version)):
@@ -116,8 +117,8 @@ class Performance(msgspec.Struct):
             self.all_of.pairs.clear()
         return lost
 
-    def _window(self, size: int, at: int) -> PerformanceWindow | None:
-        start = at - at % size
+    def _window(self, size: int, ts: int) -> PerformanceWindow | None:
+        start = ts - ts % size
         if start + size <= self.final_until.get(size, start):
             return None
         window = self.windows.get((size, start))
@@ -132,8 +133,8 @@ class Performance(msgspec.Struct):
         rows = zip(delta.cell.tolist(), delta.name.tolist(), delta.n.tolist(), delta.total.tolist(), strict=True)
         for cell, name, n, total in rows:
             for outcome in touched[cell]:
-                had_n, had = outcome.sums.get(delta.names[name], (0, 0.0))
-                outcome.sums[delta.names[name]] = had_n + n, had + total
+                n_before, sum_before = outcome.sums.get(delta.names[name], (0, 0.0))
+                outcome.sums[delta.names[name]] = n_before + n, sum_before + total
 
     @staticmethod
     def _add_pairs(delta: PerformanceDelta, touched: list[list[OutcomeSums]]) -> None:
@@ -144,46 +145,46 @@ class Performance(msgspec.Struct):
                 outcome.pairs[key] = outcome.pairs.get(key, 0) + n
 
     def advance(self, labels: int, feedback: int) -> Iterable[Revised]:
-        """Revisions that have come due at the watermarks of labels and of feedback, windows in order of time."""
-        all_of = min(labels, feedback)
+        """The revisions that are due at the label and feedback watermarks, in the order of their windows' ends."""
+        watermark = min(labels, feedback)
         if not self.due(labels, feedback):
-            self.rest(all_of)
+            self.rest(watermark)
             return ()
-        return self._advance(labels, all_of)
+        return self._advance(labels, watermark)
 
-    def _keeps(self, at: int) -> bool:
-        """Whether the window of the smallest size that a time lies in is not final yet."""
+    def _keeps(self, ts: int) -> bool:
+        """Whether the window of the smallest size that contains this time is kept, that is, not final yet."""
         size = min(self.sizes)
-        return (size, int(at) - int(at) % size) in self.windows
+        return (size, int(ts) - int(ts) % size) in self.windows
 
     def waiting(self, closed: int) -> OutcomeSums:
-        """All predictions of windows that ended by `closed` and are not final yet, and what is known of their labels.
+        """The outcomes of all windows of the smallest size that ended by `closed` and are not final yet.
 
-        Of windows of the smallest size, which are added up as they change: there may be thousands.
+        There may be thousands of windows, so their sum is kept up to date as they change.
         """
-        size, found = min(self.sizes), OutcomeSums()
+        size, total = min(self.sizes), OutcomeSums()
         if self.all_of is None:
             self.all_of = OutcomeSums()
-            for (of, _), window in self.windows.items():
-                if of == size:
+            for (window_size, _), window in self.windows.items():
+                if window_size == size:
                     self.all_of.add(window.total())
-        found.add(self.all_of)
-        for (of, start), window in self.windows.items():
-            if of == size and start + size > closed:
-                found.add(window.total(), -1)
-        return found
+        total.add(self.all_of)
+        for (window_size, start), window in self.windows.items():
+            if window_size == size and start + size > closed:
+                total.add(window.total(), -1)
+        return total
 
     def due(self, labels: int, feedback: int) -> bool:
-        """Whether a revision may have come due at these watermarks."""
+        """Whether a revision may be due at these watermarks."""
         return labels >= self.next_due or min(labels, feedback) >= self.next_final_due
 
-    def _advance(self, labels: int, all_of: int) -> Iterator[Revised]:
+    def _advance(self, labels: int, watermark: int) -> Iterator[Revised]:
         last = len(self.lags) - 1
         for key in sorted(self.windows, key=lambda key: (key[1] + key[0], key[0])):
             window = self.windows[key]
             end = window.start + window.size
             passed = sum(end + lag <= labels for lag in self.lags[:-1])
-            final = end + self.lags[-1] <= all_of
+            final = end + self.lags[-1] <= watermark
             revision = last if final else passed - 1
             if revision < window.due:
                 continue
@@ -197,16 +198,16 @@ class Performance(msgspec.Struct):
         ends = [(w.start + w.size, w.due) for w in self.windows.values()]
         self.next_due = min((end + self.lags[due] for end, due in ends if due < last), default=END)
         self.next_final_due = min((end + self.lags[-1] for end, _ in ends), default=END)
-        self.rest(all_of)
+        self.rest(watermark)
 
     def rest(self, watermark: int) -> None:
-        """Pass a watermark, the lesser of both, at which no revision is due."""
+        """Move `final_until` when no revision is due; `watermark` is the smaller of label and feedback watermark."""
         edge = watermark - self.lags[-1]
         for size in self.sizes:
             self.final_until[size] = max(self.final_until.get(size, edge - edge % size), edge - edge % size)
 
     def preview(self) -> Iterator[Revised]:
-        """Changed windows as they stand, under the revision that comes next."""
+        """The changed windows as they are now, with the number of their next revision."""
         for window in self.windows.values():
             if window.changed:
                 yield Revised(window, min(window.due, len(self.lags) - 1), False)

@@ -1,4 +1,4 @@
-"""Windows as metrics records."""
+"""Converts windows and performance windows into metrics records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ MEASURES_A_RECORD = 400
 def window_metrics(
     timeline: Timeline, window: Window, comparisons: Sequence[MeasureComparison], final: bool
 ) -> Iterator[Metric]:
-    """The metrics of a window of traffic or observations, one a group that has anything to tell."""
+    """The metrics of a window of predictions or observations.
+
+    Each group with counts or measures gets one or more records.
+    """
     scores = {(s.group, s.measure): s for s in comparisons}
     for group, (version, segment) in enumerate(timeline.state.ids.groups):
         if group >= len(window.counts):
@@ -36,7 +39,7 @@ def window_metrics(
         counts = window.counts[group].tolist()
         if not any(counts) and not summaries:
             continue
-        names, usual = sorted(summaries), _baseline_of(comparisons, group)
+        names, baseline_name = sorted(summaries), _baseline_of(comparisons, group)
         parts = max(1, math.ceil(len(names) / MEASURES_A_RECORD))
         for part in range(parts):
             chosen = names[part * MEASURES_A_RECORD : (part + 1) * MEASURES_A_RECORD]
@@ -55,20 +58,22 @@ def window_metrics(
                 after_idle=counts[AFTER_IDLE],
                 part=part + 1,
                 parts=parts,
-                baseline=usual,
-                measures={name: _told(summaries[name], scores.get((group, name)), usual) for name in chosen},
+                baseline=baseline_name,
+                measures={
+                    name: _with_baseline(summaries[name], scores.get((group, name)), baseline_name) for name in chosen
+                },
             )
 
 
 def _whole(timeline: Timeline, summaries: dict[str, MeasureSummary]) -> dict[str, MeasureSummary]:
-    """Quantiles of whole numbers as whole numbers: they are interpolated, which limits go by."""
+    """Round the quantiles of whole numbers in records. Limits use the interpolated values."""
     for name, summary in summaries.items():
         edges = timeline.state.edges.get(name)
         if edges is None or summary.p50 is None or summary.min is None or summary.max is None:
             continue
         if are_whole(edges.edges, (summary.min, summary.max)):
-            told = (summary.p50, summary.p95, summary.p99)
-            summary.p50, summary.p95, summary.p99 = (None if x is None else whole(x) for x in told)
+            interpolated = (summary.p50, summary.p95, summary.p99)
+            summary.p50, summary.p95, summary.p99 = (None if x is None else whole(x) for x in interpolated)
     return summaries
 
 
@@ -78,9 +83,11 @@ def _baseline_of(comparisons: Sequence[MeasureComparison], group: int) -> str | 
     return min(names, key=lambda name: (-names[name], name)) if names else None
 
 
-def _told(summary: MeasureSummary, comparison: MeasureComparison | None, usual: str | None) -> MeasureSummary:
-    """With the baseline's name where it is not that of most measures."""
-    if comparison is not None and comparison.baseline.name != usual:
+def _with_baseline(
+    summary: MeasureSummary, comparison: MeasureComparison | None, group_baseline: str | None
+) -> MeasureSummary:
+    """The summary with the name of its baseline, if that differs from the baseline of most measures."""
+    if comparison is not None and comparison.baseline.name != group_baseline:
         summary.baseline = comparison.baseline.name
     return summary
 
@@ -89,47 +96,47 @@ def summarise(
     timeline: Timeline, window: Window, group: int, scores: Mapping[tuple[int, str], MeasureComparison]
 ) -> dict[str, MeasureSummary]:
     """Summaries of all measures of a group."""
-    found: dict[str, MeasureSummary] = {}
+    summaries: dict[str, MeasureSummary] = {}
     names = list(timeline.state.ids.measures)
     table = window.numbers
     if group < table.n.shape[0]:
         for measure in np.flatnonzero(table.n[group]).tolist():
-            found[names[measure]] = _numeric(timeline, window, group, measure)
-    for (of, name), (n, counts) in window.categories.items():
-        if of == group:
-            summary = found.setdefault(name, MeasureSummary(group=group_of(timeline.state.name, name), n=0))
+            summaries[names[measure]] = _numeric(timeline, window, group, measure)
+    for (category_group, name), (n, counts) in window.categories.items():
+        if category_group == group:
+            summary = summaries.setdefault(name, MeasureSummary(group=group_of(timeline.state.name, name), n=0))
             summary.n += n
             summary.top = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP])
-    for name, summary in found.items():
+    for name, summary in summaries.items():
         comparison = scores.get((group, name))
         summary.tests = comparison.scores if comparison is not None else None
         if timeline.state.name == "input" and base_of(name) is None:
             others = window.categories.get((group, kind_of(name)), (0, {}))[0]
             summary.missing = int(window.counts[group, 0]) - summary.n - others
     if (rows := scores.get((group, JOINT))) is not None:
-        found[JOINT] = MeasureSummary(group="input", n=int(rows.now.sum()), tests=rows.scores)
-    return found
+        summaries[JOINT] = MeasureSummary(group="input", n=int(rows.now.sum()), tests=rows.scores)
+    return summaries
 
 
 def _numeric(timeline: Timeline, window: Window, group: int, measure: int) -> MeasureSummary:
     table, name = window.numbers, list(timeline.state.ids.measures)[measure]
-    at = group, measure
-    n, mean = int(table.n[at]), float(table.mean[at])
-    low, high = float(table.low[at]), float(table.high[at])
+    key = group, measure
+    n, mean = int(table.n[key]), float(table.mean[key])
+    low, high = float(table.low[key]), float(table.high[key])
     summary = MeasureSummary(
         group=group_of(timeline.state.name, name),
         n=n,
         mean=mean,
-        std=math.sqrt(float(table.m2[at]) / n) if low < high else 0.0,
+        std=math.sqrt(float(table.m2[key]) / n) if low < high else 0.0,
         min=low,
         max=high,
         sum=mean * n,
     )
     summary.approximate = True if measure in window.approximate else None
     edges = timeline.state.edges.get(name)
-    values = window.values.get(at)
+    values = window.values.get(key)
     if edges is not None:
-        summary.p50, summary.p95, summary.p99 = quantiles(table.counts[at], edges.edges, CUTS, (low, high))
+        summary.p50, summary.p95, summary.p99 = quantiles(table.counts[key], edges.edges, CUTS, (low, high))
     elif values is not None:
         summary.p50, summary.p95, summary.p99 = _exact(np.concatenate(values))
     return summary
@@ -171,13 +178,13 @@ def performance_metrics(model: str, revised: Revised) -> Iterator[Metric]:
 
 
 def accuracy_of(outcomes: OutcomeSums) -> float | None:
-    """Share of labelled answers that were right; None where nothing was classified."""
+    """The share of labelled answers that were right; None without classified answers."""
     n, wrong = outcomes.sums.get("error", (0, 0.0))
     return 1 - wrong / n if n else None
 
 
 def encode(metric: Metric) -> tuple[bytes, bytes]:
-    """(key, value) on the wire; the last record of a key is the truth."""
+    """(key, value) of the record; the last record of a key replaces the earlier ones."""
     parts = (
         metric.model,
         metric.version,

@@ -1,1 +1,1 @@
-"""Panes, from the parts of deltas to windows."""
+"""Panes: parts of deltas wait in open panes; closed panes are merged into windows."""

@@ -1,6 +1,6 @@
-"""Who gets a place in a lane when a pane closes: by count, then by name, while there are places.
+"""Admission of versions, segments and measures to a timeline when a pane closes: by count, then by name, up to a cap.
 
-What input can name, it can name without end: versions, segments, features. Whatever has a place keeps it.
+Without a cap, inputs could name any number of versions, segments and features. An admitted name stays admitted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stream_monitor.types import I64, Bool
 
 
 def admit_groups(parts: Iterable[PanePart], ids: IdRegistry, caps: CapSettings) -> None:
-    """Give places to new (version, segment) pairs; a version without one is counted under `__other__`."""
+    """Admit new (version, segment) pairs. A version that is not admitted is counted under `__other__`."""
     new: dict[tuple[str, str], int] = {}
     for part in parts:
         for cell in range(part.first, part.last):
@@ -39,7 +39,7 @@ def admit_groups(parts: Iterable[PanePart], ids: IdRegistry, caps: CapSettings) 
 
 
 def groups_of(part: PanePart, ids: IdRegistry) -> I64:
-    """The group of each cell of a part: `__other__` for a version without a place, -1 for such a segment."""
+    """The group of each cell of a part: that of `__other__` for a version that is not admitted, -1 for a segment."""
     known, other = ids.groups, ids.groups.get((OTHER, ALL_SEGMENTS), -1)
     versions, segments = part.delta.version, part.delta.segment
     return np.array([
@@ -49,7 +49,7 @@ def groups_of(part: PanePart, ids: IdRegistry) -> I64:
 
 
 def admit_measures(parts: Sequence[PanePart], places: RowIndexCache, cap: int) -> list[PanePart]:
-    """Give places to new measures, by name; parts without the rows of those that have none."""
+    """Admit new measures by count, then by name. Return the parts without the rows of other measures."""
     ids, new = places.ids, dict[str, int]()
     for part in parts:
         for rows in (part.delta.numeric, part.delta.categorical):
@@ -64,15 +64,15 @@ def admit_measures(parts: Sequence[PanePart], places: RowIndexCache, cap: int) -
 
 
 def _count_new(rows: NumericRows | CategoricalRows, part: PanePart, ids: IdRegistry, new: dict[str, int]) -> None:
-    fresh = [at for at, name in enumerate(rows.names) if name not in ids.names]
-    if not fresh:
+    new_indexes = [index for index, name in enumerate(rows.names) if name not in ids.names]
+    if not new_indexes:
         return
     within = (rows.cell >= part.first) & (rows.cell < part.last)
     totals = np.bincount(rows.name[within], rows.n[within], len(rows.names))
-    there = np.bincount(rows.name[within], minlength=len(rows.names))
-    for at in fresh:
-        if there[at]:
-            new[rows.names[at]] = new.get(rows.names[at], 0) + int(totals[at])
+    row_counts = np.bincount(rows.name[within], minlength=len(rows.names))
+    for index in new_indexes:
+        if row_counts[index]:
+            new[rows.names[index]] = new.get(rows.names[index], 0) + int(totals[index])
 
 
 def _without(part: PanePart, ids: IdRegistry) -> PanePart:

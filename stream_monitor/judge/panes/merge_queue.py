@@ -1,4 +1,4 @@
-"""Closed panes that wait to be merged into the windows they lie in: many at once, and when does not show."""
+"""Queue of closed panes. They are merged into their windows in batches; results do not depend on batch boundaries."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from stream_monitor.wire.concat import concat_tables
 from stream_monitor.wire.msgpack_arrays import Table
 
 PARTS = 64
-"""Parts that wait; those of the last pane may be beyond."""
+"""Limit of queued parts; the last pane may exceed it."""
 PART_BYTES = 200_000
-"""Bytes of all that wait; the last may be beyond."""
+"""Limit of queued bytes; the last pane may exceed it."""
 
 T = TypeVar("T", bound=Table)
 
 
 class QueuedPart(NamedTuple):
-    """The tables of a delta of which some rows lie in a pane, and where these begin."""
+    """The tables of a delta, and the first of their rows that lie in the pane."""
 
     numeric: NumericRows
     categorical: CategoricalRows
@@ -35,18 +35,18 @@ class QueuedPart(NamedTuple):
 
 
 class QueuedPane(NamedTuple):
-    """What a pane has for windows, to be merged; not its sampled rows and embeddings, which may be large."""
+    """The data of a pane that is merged in batches; without its sampled rows and embeddings, which may be large."""
 
     groups: int
     measures: int
-    """How many there were when it closed."""
+    """The number of groups and measures when the pane closed."""
     cells: list[tuple[int, list[int]]]
     binned: list[tuple[int, int, I64]]
     parts: list[QueuedPart]
 
     @classmethod
     def of(cls, pane: Pane) -> QueuedPane:
-        """What is merged of a pane."""
+        """The data of a pane that is merged in batches."""
         parts = [
             QueuedPart(p.part.delta.numeric, p.part.delta.categorical, *p.part.starts, p.row_index) for p in pane.parts
         ]
@@ -54,32 +54,32 @@ class QueuedPane(NamedTuple):
 
 
 class MergeBatch:
-    """What came in some panes, for every window that they lie in."""
+    """The merged data of some panes, for every window that they lie in."""
 
     def __init__(self, panes: Sequence[QueuedPane]) -> None:
-        last = panes[-1]  # groups and measures only become more
+        last = panes[-1]  # the numbers of groups and measures only grow
         self.measures = last.measures
         self.counts = np.zeros((last.groups, 3), np.int64)
         if cells := [cell for pane in panes for cell in pane.cells]:
             groups, counts = zip(*cells, strict=True)
             np.add.at(self.counts, np.array(groups), np.array(counts))
-        self.binned = [one for pane in panes for one in pane.binned]
+        self.binned = [item for pane in panes for item in pane.binned]
         """(group, measure, counts) of values that came without bins."""
         self.numbers = _numbers([
-            (at, part) for at, pane in enumerate(panes) for part in pane.parts if len(part.row_index.group)
+            (index, part) for index, pane in enumerate(panes) for part in pane.parts if len(part.row_index.group)
         ])  # fmt: skip
         self.categories = _categories([part for pane in panes for part in pane.parts if part.row_index.keys])
 
 
 class MergeQueue:
-    """The panes of a lane that no window has taken in yet."""
+    """The closed panes of a timeline that are not merged into windows yet."""
 
     def __init__(self) -> None:
         self.panes: list[QueuedPane] = []
         self._parts = self._bytes = 0
 
     def add(self, pane: Pane) -> bool:
-        """Let a pane wait; whether it is time to merge what does."""
+        """Queue a pane. Return True when the queue is full and the caller must merge it."""
         self.panes.append(QueuedPane.of(pane))
         for placed in pane.parts:
             self._parts += 1
@@ -87,32 +87,32 @@ class MergeQueue:
         return self._parts >= PARTS or self._bytes >= PART_BYTES
 
     def take(self) -> MergeBatch | None:
-        """All that waits; None where nothing does."""
+        """Empty the queue into a batch; None when the queue is empty."""
         panes, self.panes = self.panes, []
         self._parts = self._bytes = 0
         return MergeBatch(panes) if panes else None
 
 
 def _once(tables: Sequence[T]) -> tuple[list[T], list[int]]:
-    """Each table once, and where there the given ones are: many parts may be of one."""
+    """Each distinct table once, and for every given table its index there. Many parts may share a table."""
     number: dict[int, int] = {}
     which = [number.setdefault(id(table), len(number)) for table in tables]
     return list({id(table): table for table in tables}.values()), which
 
 
 def _numbers(parts: Sequence[tuple[int, QueuedPart]]) -> RowBatch | None:
-    """The rows of parts (number of the pane, part), one after the other."""
+    """The numeric rows of the parts, concatenated. `parts` holds (index of the pane, part)."""
     if not parts:
         return None
-    panes, several = zip(*parts, strict=True)
-    row_indexes = [part.row_index for part in several]
-    distinct, which = _once([part.numeric for part in several])
+    panes, queued = zip(*parts, strict=True)
+    row_indexes = [part.row_index for part in queued]
+    distinct, which = _once([part.numeric for part in queued])
     rows = concat_tables(NumericRows, distinct)
     rows.require("n", "cell", "name", "mean", "m2", "low", "high", "bin_ptr", more=1)
     rows.require("bin_at", "bin_n")
     sizes = np.array([len(row_index.group) for row_index in row_indexes])
     table = np.repeat(which, sizes)
-    row = spread(rows.start("n")[which] + [part.first_number for part in several], sizes)
+    row = spread(rows.start("n")[which] + [part.first_number for part in queued], sizes)
     ptr, begin = rows.ints("bin_ptr"), rows.start("bin_at")[table]
     first, last = ptr[row + table], ptr[row + table + 1]  # a table has one more pointer than rows
     if ((first < 0) | (last > rows.size("bin_at")[table])).any():
@@ -129,5 +129,5 @@ def _categories(parts: Sequence[QueuedPart]) -> dict[tuple[int, str], CategoryCo
     if not parts:
         return {}
     tables, which = _once([part.categorical for part in parts])
-    rows = [CountedRows(at, part.first_category, part.row_index.keys) for at, part in zip(which, parts, strict=True)]
+    rows = [CountedRows(i, part.first_category, part.row_index.keys) for i, part in zip(which, parts, strict=True)]
     return sum_counts(tables, rows)

@@ -1,7 +1,8 @@
-"""Deltas whose panes have not all closed: how much memory they take, and how they are made to take less.
+"""Memory of open panes: how many bytes their deltas take, and how the judge reduces them.
 
-A delta is kept as long as one of its panes is open. It is cut when most of its cells lie in panes that have closed, so
-that a judge never keeps much more than what is open. Where that is too much, the parts of each open pane are merged.
+A delta is kept as long as one of its panes is open. The judge cuts it when at least half of its cells lie in closed
+panes, so that it never keeps much more than the open cells. If that is still too much, it merges the parts of each open
+pane.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from stream_monitor.types import F64, I64, Bool
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
 OpenPanes = dict[int, list[PanePart]]
-"""By the start of a pane (epoch ms): the parts that came for it."""
+"""By start of the pane (epoch ms): its parts so far."""
 
 CELL_BYTES = 48
-"""Of a cell: its pane and counts, and two references to texts that many cells share."""
+"""Bytes of a cell: its pane and counts, and two references to strings that many cells share."""
 MERGED_BYTES = 4_000_000
-"""Rows of a delta that is made of merged parts, before they are merged: a later cut frees as much."""
+"""Bytes of the parts that are merged into one delta, before the merge. A later cut can free about as much."""
 
 
 @dataclass(slots=True)
@@ -45,13 +46,13 @@ class OpenBytes:
     nbytes: int = 0
 
     def count(self, panes: Iterable[OpenPanes], waiting: Iterable[Delta]) -> None:
-        """Count anew what lies in these panes, and in deltas of models that wait to be admitted."""
-        self.nbytes = sum(nbytes_of(part) for each in panes for parts in each.values() for part in parts)
+        """Recount the bytes of these panes, and of the deltas of pending models."""
+        self.nbytes = sum(nbytes_of(part) for open_panes in panes for parts in open_panes.values() for part in parts)
         self.nbytes += sum(map(bytes_of_delta, waiting))
 
 
 def nbytes_of(part: PanePart) -> int:
-    """About how much memory a part takes."""
+    """The approximate memory of a part in bytes."""
     sampled = 0 if part.delta.sample is None else part.delta.sample.nbytes
     sampled += 0 if part.delta.vectors is None else part.delta.vectors.nbytes
     cells = part.last - part.first
@@ -59,36 +60,36 @@ def nbytes_of(part: PanePart) -> int:
 
 
 def bytes_of_delta(delta: Delta) -> int:
-    """About how much memory a delta takes."""
+    """The approximate memory of a delta in bytes."""
     return nbytes_of(PanePart(delta, 0, len(delta.pane)))
 
 
 def deltas_of(panes: Iterable[OpenPanes]) -> dict[int, tuple[Delta, list[PanePart]]]:
-    """Each delta that lies in open panes, by its identity, and its parts there."""
-    found: dict[int, tuple[Delta, list[PanePart]]] = {}
+    """The deltas of open panes by identity, each with its parts."""
+    deltas: dict[int, tuple[Delta, list[PanePart]]] = {}
     for open_panes in panes:
         for parts in open_panes.values():
             for part in parts:
-                found.setdefault(id(part.delta), (part.delta, []))[1].append(part)
-    return found
+                deltas.setdefault(id(part.delta), (part.delta, []))[1].append(part)
+    return deltas
 
 
 # --- cutting ---
 
 
 def cut(panes: Iterable[OpenPanes]) -> int:
-    """Let every part lie on a delta of which more than half is open; how many deltas were cut for that.
+    """Cut every delta of which at most half of the cells are open; return how many were cut.
 
-    Parts keep their places in their panes.
+    The order of the parts in their panes does not change.
     """
-    much = [
+    mostly_closed = [
         (delta, parts)
         for delta, parts in deltas_of(panes).values()
         if 2 * sum(part.last - part.first for part in parts) <= len(delta.pane)
     ]
-    for delta, parts in much:
+    for delta, parts in mostly_closed:
         _cut(delta, sorted(parts, key=lambda part: part.first))
-    return len(much)
+    return len(mostly_closed)
 
 
 def _cut(delta: Delta, parts: Sequence[PanePart]) -> None:
@@ -108,43 +109,43 @@ def _cut(delta: Delta, parts: Sequence[PanePart]) -> None:
     )
     if delta.sample is not None:
         smaller.sample, smaller.vectors = _some_sampled(delta.sample, delta.vectors, place)
-    smaller = unpack(pack(smaller), Delta)  # as what came from the log: tables are one piece of memory each
+    smaller = unpack(pack(smaller), Delta)  # like a delta from the log: each table is one block of memory
     ends = np.cumsum([0, *(part.last - part.first for part in parts)])
     number, category = (np.searchsorted(t.cell, ends).tolist() for t in (smaller.numeric, smaller.categorical))
-    for at, part in enumerate(parts):
-        part.delta, part.first, part.last = smaller, int(ends[at]), int(ends[at + 1])
-        part.rows = number[at], number[at + 1], category[at], category[at + 1]
+    for index, part in enumerate(parts):
+        part.delta, part.first, part.last = smaller, int(ends[index]), int(ends[index + 1])
+        part.rows = number[index], number[index + 1], category[index], category[index + 1]
 
 
 def some_numbers(rows: NumericRows, kept: Bool) -> NumericRows:
-    """The rows that are kept, a bool a row."""
+    """The numeric rows where `kept` (one bool per row) is True."""
     columns = {name: getattr(rows, name)[kept] for name in ("cell", "name", "n", "mean", "m2", "low", "high")}
     columns |= _spans(kept, rows, "bin_ptr", "bin_at", "bin_n") | _spans(kept, rows, "value_ptr", "values")
     return rows.replaced(**columns)
 
 
 def some_categories(rows: CategoricalRows, kept: Bool) -> CategoricalRows:
-    """The rows that are kept, a bool a row."""
+    """The categorical rows where `kept` (one bool per row) is True."""
     columns = {name: getattr(rows, name)[kept] for name in ("cell", "name", "n")}
     return rows.replaced(**columns, **_spans(kept, rows, "ptr", "code", "count"))
 
 
 def _spans(kept: Bool, rows: NumericRows | CategoricalRows, ptr: str, *names: str) -> dict[str, np.ndarray]:
-    """Pointers, and the columns that they point into, of the rows that are kept."""
+    """The pointers of the kept rows, and the columns that they point into."""
     sizes = np.diff(getattr(rows, ptr).astype(np.int64))
     inside = np.repeat(kept, sizes)
     return {ptr: np.append(0, np.cumsum(sizes[kept]))} | {name: getattr(rows, name)[inside] for name in names}
 
 
 def _categories_of(rows: CategoricalRows, cell: I64) -> CategoricalRows:
-    """Rows in other cells, with those categories only that they count."""
+    """The rows with new cells, and with only the categories that they count."""
     used, codes = np.unique(rows.code, return_inverse=True)
-    categories = [rows.categories[at] for at in used.tolist()]
+    categories = [rows.categories[old_code] for old_code in used.tolist()]
     return rows.replaced(categories=categories, code=narrow(codes), cell=narrow(cell))
 
 
 def _some_sampled(sample: SampleRows, vectors: VectorRows | None, place: I64) -> tuple[SampleRows, VectorRows | None]:
-    """The sampled rows, and their embeddings, of the cells that have a place."""
+    """The sampled rows, and their embeddings, of the cells with `place` >= 0."""
     kept, size = place[sample.cell] >= 0, len(sample.cell)
     some = sample.replaced(
         cell=place[sample.cell[kept]].astype(np.uint32),
@@ -156,16 +157,16 @@ def _some_sampled(sample: SampleRows, vectors: VectorRows | None, place: I64) ->
         return some, None
     row = np.cumsum(kept) - 1
     counts, rows, values = [], [np.zeros(0, np.int64)], [np.zeros(0, vectors.values.dtype)]
-    for _, at, numbers in vectors.each():
-        counts.append(int(kept[at].sum()))
-        rows.append(row[at[kept[at]]])
-        values.append(numbers[kept[at]].reshape(-1))
+    for _, sampled_row, numbers in vectors.each():
+        counts.append(int(kept[sampled_row].sum()))
+        rows.append(row[sampled_row[kept[sampled_row]]])
+        values.append(numbers[kept[sampled_row]].reshape(-1))
     moved = np.concatenate(rows).astype(np.uint32)
     return some, vectors.replaced(counts=counts, row=moved, values=np.concatenate(values))
 
 
 def _columns(values: np.ndarray, columns: int, rows: int, kept: Bool) -> np.ndarray:
-    """Some rows of columns that lie one after the other; none where a sample has only hashes."""
+    """The kept rows of concatenated columns; a sample with only hashes has no columns."""
     return values.reshape(columns, rows)[:, kept].reshape(-1) if columns else values
 
 
@@ -173,10 +174,10 @@ def _columns(values: np.ndarray, columns: int, rows: int, kept: Bool) -> np.ndar
 
 
 def merge(panes: OpenPanes) -> int:
-    """Merge the parts of each pane into one, and say in how many panes; those with sampled rows stay as they are.
+    """Merge the parts of each pane into one; return the number of panes that changed.
 
-    Bins, categories and counts stay exact. Means and sums of squares are added up in another order than when the pane
-    closes, so they differ in the last digits.
+    Parts with sampled rows are not merged. Bins, categories and counts stay exact. Means and sums of squares are summed
+    in another order than when the pane closes, so they differ in the last digits.
     """
     waiting: OpenPanes = {}
     size = merged = 0
@@ -201,22 +202,24 @@ def _merge(waiting: OpenPanes, panes: OpenPanes) -> None:
 
 
 class _Merging:
-    """Numbers for cells and measures while parts are merged; a measure counted on other edges is another one."""
+    """Numbers the cells and measures while parts are merged. A measure on other edges is a different measure."""
 
     def __init__(self) -> None:
         self.cells: dict[tuple[int, str, str], int] = {}
         self.measures: dict[tuple[str, int], int] = {}
 
     def merged(self, panes: OpenPanes) -> Delta:
-        """One delta of all parts, its cells in the order of panes."""
+        """One delta of all parts, with its cells in the order of panes."""
         placed = [self._place(start, part) for start, parts in panes.items() for part in parts]
         counts = np.zeros((len(self.cells), 3), np.int64)
         tallies: dict[tuple[int, str], CategoryCounts] = {}
         values: dict[tuple[int, int], list[F64]] = {}
-        for one in placed:
-            np.add.at(counts, one.row_index.groups, one.part.delta.counts[one.part.first : one.part.last])
-            collect_values(one, values)
-            collect_categories(one, tallies)
+        for indexed in placed:
+            np.add.at(
+                counts, indexed.row_index.groups, indexed.part.delta.counts[indexed.part.first : indexed.part.last]
+            )
+            collect_values(indexed, values)
+            collect_categories(indexed, tallies)
         first, keys = placed[0].part.delta, list(self.cells)
         return Delta(
             first.model,
@@ -242,9 +245,9 @@ class _Merging:
         return IndexedPart(part, RowIndex(part, np.array(cells, np.int64), np.array(measures, np.int64)))
 
     def _numeric(self, placed: Sequence[IndexedPart], values: dict[tuple[int, int], list[F64]]) -> NumericRows:
-        rows = UnsortedRows.of([loose(one) for one in placed]).merged(max(len(self.measures), 1))
-        own = [values.get(key, ()) for key in zip(rows.group.tolist(), rows.measure.tolist(), strict=True)]
-        ends = np.cumsum([0, *(sum(map(len, parts)) for parts in own)])
+        rows = UnsortedRows.of([loose(indexed) for indexed in placed]).merged(max(len(self.measures), 1))
+        row_values = [values.get(key, ()) for key in zip(rows.group.tolist(), rows.measure.tolist(), strict=True)]
+        ends = np.cumsum([0, *(sum(map(len, parts)) for parts in row_values)])
         return NumericRows(
             names=[name for name, _ in self.measures],
             edges=[version for _, version in self.measures],
@@ -259,7 +262,7 @@ class _Merging:
             bin_at=rows.bin_at.astype(np.uint8),
             bin_n=narrow(rows.bin_n),
             value_ptr=narrow(ends),
-            values=np.concatenate([np.zeros(0), *(part for parts in own for part in parts)]),
+            values=np.concatenate([np.zeros(0), *(part for parts in row_values for part in parts)]),
         )
 
 

@@ -1,4 +1,4 @@
-"""Counts that lie on edges which are no longer a measure's, moved to those that are: linearly, and so approximately."""
+"""Moves counts from former edges of a measure to its active edges, approximately: by linear interpolation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from stream_monitor.profiles.delta import Delta
 from stream_monitor.types import F64, I64
 
 Others = Mapping[str, Mapping[int, F64]]
-"""By measure and version: borders of edges that are not in force."""
+"""By measure and version: edges that are not active."""
 
 
 class Move(NamedTuple):
-    """From borders to borders; counts on borders that nobody knows any more (None) are left out."""
+    """A move from old edges to new ones. If the old edges are unknown (None), their counts are left out."""
 
     old: F64 | None
     new: F64
@@ -34,16 +34,16 @@ class Bins(NamedTuple):
     n: I64
 
     def moved(self, moves: Mapping[int, Move], low: F64, high: F64) -> Bins:
-        """The same with the bins of some rows moved; `low` and `high` are the least and largest value of each row."""
+        """A copy with the bins of some rows moved. `low` and `high`: the smallest and largest value of each row."""
         row = np.repeat(np.arange(len(self.ptr) - 1), self.ptr[1:].astype(np.int64) - self.ptr[:-1])
         stay = ~np.isin(row, list(moves))
         rows, at, n = [row[stay]], [self.at[stay].astype(np.int64)], [self.n[stay].astype(np.int64)]
         for r, (old, new) in moves.items():
-            mine = slice(int(self.ptr[r]), int(self.ptr[r + 1]))
-            if old is None or mine.start == mine.stop:
+            span = slice(int(self.ptr[r]), int(self.ptr[r + 1]))
+            if old is None or span.start == span.stop:
                 continue
             counts = np.zeros(BINS, np.int64)
-            counts[self.at[mine]] = self.n[mine]
+            counts[self.at[span]] = self.n[span]
             counts = rebin(counts, old, new, (float(low[r]), float(high[r])))
             used = np.flatnonzero(counts)
             rows.append(np.full(len(used), r))
@@ -55,7 +55,7 @@ class Bins(NamedTuple):
 
 
 def move_window(window: Window, measure: int, move: Move) -> None:
-    """Move what a window has counted of a measure."""
+    """Move a window's counts of a measure to new edges."""
     table = window.numbers
     if move.old is None or measure >= table.n.shape[1]:
         return
@@ -66,7 +66,7 @@ def move_window(window: Window, measure: int, move: Move) -> None:
 
 
 def move_pane(pane: Pane, measure: int, move: Move) -> None:
-    """Move what a pane has counted of a measure, for the detectors."""
+    """Move a pane's counts of a measure to new edges, for the detectors."""
     rows = pane.numbers
     counted = np.flatnonzero((rows.measure == measure) & (np.diff(rows.bin_ptr) > 0))
     if len(counted):
@@ -76,14 +76,14 @@ def move_pane(pane: Pane, measure: int, move: Move) -> None:
 
 
 def on_present_edges(
-    parts: Sequence[PanePart], edges: Mapping[str, BinEdges], others: Others
+    parts: Sequence[PanePart], edges: Mapping[str, BinEdges], former: Others
 ) -> tuple[list[PanePart], set[str]]:
-    """Parts whose bins lie on the edges in force, and the measures of which some were moved there."""
+    """The parts with their bins on the active edges, and the measures whose bins were moved to get there."""
     moved, names, done = list[PanePart](), set[str](), dict[int, Delta]()
     for part in parts:
         rows = part.delta.numeric
         stale = {
-            place: Move(others.get(name, {}).get(version), edges[name].edges)
+            place: Move(former.get(name, {}).get(version), edges[name].edges)
             for place, (name, version) in enumerate(zip(rows.names, rows.edges, strict=True))
             if version and name in edges and version != edges[name].version
         }

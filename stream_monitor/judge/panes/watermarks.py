@@ -1,4 +1,4 @@
-"""How far the source partitions have come, as one judge heard it; the minimum closes panes."""
+"""The watermarks of the source partitions, as one judge has read them. Their minimum closes panes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stream_monitor.profiles.records import ObservationTime, PartitionTime, Wate
 
 
 class Watermarks(msgspec.Struct):
-    """The latest of every source partition; times never go back."""
+    """The latest watermarks of every source partition. They never decrease."""
 
     sources: int = 0
     observation_sources: int = 0
@@ -18,19 +18,22 @@ class Watermarks(msgspec.Struct):
     observations: dict[int, ObservationTime] = {}
     timelines: dict[str, int] = msgspec.field(name="lanes", default_factory=dict)
     idle_since: int | None = None
-    """Broker time of the first record since which all partitions are idle."""
+    """Broker time of the record with which all partitions became idle; None: some partition is active."""
 
     def update(self, record: WatermarkRecord, arrived: int) -> None:
-        """Take in a worker's record that the broker got at `arrived`."""
+        """Merge a worker's record, which the broker received at `arrived` (epoch ms)."""
         self.sources = max(self.sources, record.sources)
         self.observation_sources = max(self.observation_sources, record.observation_sources)
         for time in record.partitions:
             self.partitions[time.partition] = _later(self.partitions.get(time.partition), time)
-        for seen in record.observations:
-            old = self.observations.get(seen.partition)
+        for observed in record.observations:
+            old = self.observations.get(observed.partition)
             if old is not None:
-                seen.watermark, seen.largest = max(old.watermark, seen.watermark), max(old.largest, seen.largest)
-            self.observations[seen.partition] = seen
+                observed.watermark, observed.largest = (
+                    max(old.watermark, observed.watermark),
+                    max(old.largest, observed.largest),
+                )
+            self.observations[observed.partition] = observed
         for timeline, watermark in self._now().items():
             self.timelines[timeline] = max(self.timelines.get(timeline, NEVER), watermark)
         if not self.all_idle:
@@ -40,7 +43,7 @@ class Watermarks(msgspec.Struct):
 
     @property
     def all_idle(self) -> bool:
-        """Every partition has been heard of and is idle, and none has ended."""
+        """Whether every partition has reported and is idle, and not all of them have ended."""
         known = len(self.partitions) >= self.sources > 0
         return (
             known and all(p.idle for p in self.partitions.values()) and not all(p.end for p in self.partitions.values())
@@ -48,17 +51,17 @@ class Watermarks(msgspec.Struct):
 
     @property
     def largest(self) -> int:
-        """The largest event time anywhere in predictions, labels and feedback."""
+        """The largest event time in predictions, labels and feedback, over all partitions."""
         return max((p.largest for p in self.partitions.values()), default=NEVER)
 
     def latest_event(self, timeline: TimelineName) -> int:
-        """The largest event time anywhere in what a lane is made of; its watermark is not above, unless it is END."""
+        """The largest event time in the topics of a timeline. Its watermark is not above it, unless it is END."""
         if timeline == "observation":
             return max((o.largest for o in self.observations.values()), default=NEVER)
         return self.largest
 
     def for_timeline(self, timeline: TimelineName) -> int:
-        """A lane's watermark."""
+        """The watermark of a timeline."""
         return self.timelines.get(timeline, NEVER)
 
     def _now(self) -> dict[TimelineName, int]:
@@ -75,7 +78,7 @@ class Watermarks(msgspec.Struct):
 
     @property
     def ended(self) -> bool:
-        """Every partition has ended: a finite replay is over."""
+        """Whether every partition has ended: a finite replay is over."""
         return len(self.partitions) >= self.sources > 0 and all(p.end for p in self.partitions.values())
 
 

@@ -1,7 +1,7 @@
-"""Windows of one lane: the panes that closed in them, merged.
+"""The windows of one timeline: each merges the closed panes that lie in it.
 
-A window is kept in parts as long as its slide, which are merged when it ends. A tumbling window slides by its size: it
-is a single part, and nothing is merged or copied.
+A sliding window is kept as parts, each as long as the slide. The assembler merges the parts when the window ends. A
+tumbling window slides by its size, so it is a single part and needs no merge and no copy.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
 
 
 class Window(msgspec.Struct):
-    """Everything of [start, start + size); `start` is NEVER while nothing came.
+    """The merged panes of [start, start + size); `start` is NEVER while the window is empty.
 
-    Of one that is open, counts, numbers and categories are those of some earlier pane until `Lane.catch_up`.
+    In an open window, counts, numbers and categories lag behind until `Timeline.flush_merges` merges the queued panes.
     """
 
     size: int
@@ -40,9 +40,9 @@ class Window(msgspec.Struct):
     values: dict[tuple[int, int], list[np.ndarray]] = {}
     categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
     approximate: set[int] = set()
-    """Measures of which some counts were moved here from other edges."""
+    """Measures with counts that were moved here from other edges."""
     sampled: dict[int, list[Rows]] = {}
-    """Rows of groups that have any, in parts."""
+    """Sampled rows by group, in parts; groups without rows are absent."""
 
     @property
     def end(self) -> int:
@@ -51,36 +51,36 @@ class Window(msgspec.Struct):
 
     @property
     def empty(self) -> bool:
-        """Nothing came in this window."""
+        """Whether no pane lies in this window."""
         return self.start == NEVER
 
     def begin(self, at: int) -> None:
-        """Make it the window that `at` (epoch ms) lies in, unless something came in it already."""
+        """Set the start so that `at` (epoch ms) lies in the window; a window that has begun does not change."""
         if self.empty:
             self.start = at - at % self.size
 
     def add(self, pane: Pane) -> None:
-        """Take in what does not wait of a pane that lies in this window: values without edges, and sampled rows."""
+        """Add the data of a pane that bypasses the merge queue: values without edges, and sampled rows."""
         for key, parts in pane.values.items():
             self.values.setdefault(key, []).extend(parts)
         for group, rows in pane.rows.items():
             collect(self.sampled.setdefault(group, []), rows, WINDOW_ROWS)
 
-    def take(self, came: MergeBatch) -> None:
-        """Take in the counts, numbers and categories of panes that lie in this window."""
-        self._room(len(came.counts), came.measures)
-        self.counts[: len(came.counts), :3] += came.counts
-        if came.numbers is not None:
-            self.numbers.add(came.numbers)
-        for group, measure, counts in came.binned:
+    def take(self, batch: MergeBatch) -> None:
+        """Add the counts, numbers and categories of a batch of panes that lie in this window."""
+        self._room(len(batch.counts), batch.measures)
+        self.counts[: len(batch.counts), :3] += batch.counts
+        if batch.numbers is not None:
+            self.numbers.add(batch.numbers)
+        for group, measure, counts in batch.binned:
             self.numbers.counts[group, measure] += counts
-        for key, tally in came.categories.items():
+        for key, tally in batch.categories.items():
             total, merged = self.categories.get(key) or (0, {})
             add_counts(merged, [tally])
             self.categories[key] = total + tally[0], merged
 
     def add_part(self, part: Window) -> None:
-        """Merge a shorter window that lies in this one; it stays as it is."""
+        """Merge a shorter window that lies in this one; `part` does not change."""
         groups, measures = part.numbers.n.shape
         self._room(max(len(part.counts), groups), measures)
         self.counts[: len(part.counts)] += part.counts
@@ -88,8 +88,8 @@ class Window(msgspec.Struct):
         self.approximate |= part.approximate
         for key, values in part.values.items():
             self.values.setdefault(key, []).extend(values)
-        for group, waiting in part.sampled.items():
-            for sample in waiting:
+        for group, samples in part.sampled.items():
+            for sample in samples:
                 collect(self.sampled.setdefault(group, []), sample, WINDOW_ROWS)
         for name, (n, counts) in part.categories.items():
             total, merged = self.categories.get(name) or (0, {})
@@ -97,17 +97,17 @@ class Window(msgspec.Struct):
             self.categories[name] = total + n, merged
 
     def trim(self, known: Callable[[str], frozenset[str]], cap: int, slack: int = 1) -> None:
-        """Of each measure's categories keep the known ones and the `cap` of smallest hash, with exact counts.
+        """Of each measure, keep the known categories and the `cap` other ones of smallest hash, with exact counts.
 
-        What is left out has `cap` others of smaller hash beside it, and so it never comes back. With `slack` only what
-        has so many times too many is trimmed: when that happens does not show, as long as the end is without.
+        A dropped category can never re-enter: `cap` categories with smaller hashes are already kept. `slack` delays
+        trimming until the map is `slack` times too large; the final trim must use slack=1, so the result is unaffected.
         """
         for (group, name), (n, counts) in self.categories.items():
             if len(counts) > slack * cap:
                 self.categories[group, name] = n, keep_categories(counts, known(name), cap)
 
     def add_after_idle(self, groups: int, group: int, count: int) -> None:
-        """Count events that came for a pane which had closed without them."""
+        """Count events that came after idle: their pane had closed without them."""
         self._room(groups, 0)
         self.counts[group, AFTER_IDLE] += count
 
@@ -119,33 +119,33 @@ class Window(msgspec.Struct):
         self.numbers = self.numbers.grown(groups, measures)
 
     def settle_values(self, measure: int, edges: BinEdges) -> None:
-        """Bin the values kept of a measure that has edges now."""
+        """Bin the unbinned values of a measure that has edges now."""
         for key in [key for key in self.values if key[1] == measure]:
             values = np.concatenate(self.values.pop(key))
             self._room(key[0] + 1, measure + 1)
             self.numbers.counts[key] += np.bincount(bin_values(edges.edges, values), minlength=BINS)
 
     def copy(self) -> Window:
-        """A copy that can be added to without touching this one."""
+        """A deep copy; changes to it do not affect this window."""
         return copy.deepcopy(self)
 
 
 @dataclass(frozen=True, slots=True)
 class WindowAssembler:
-    """The windows of one size of a lane, in parts of a slide; what is remembered lies in the lane's state.
+    """Assembles the windows of one size of a timeline from parts as long as the slide.
 
-    At most size / slide parts are kept, and those in which nothing came are not.
+    The state lies in `TimelineState`. The assembler keeps at most size / slide parts, and no empty ones.
     """
 
     spec: WindowSpec
     at: int
-    """Place in `windows`."""
+    """Index in `windows`."""
     windows: list[Window]
-    """The parts that are being filled, one a size."""
+    """The parts that are being filled, one for each window size."""
     closed_parts: dict[int, list[Window]]
-    """By size: the parts before, of windows that have not ended, oldest first."""
+    """By size: the earlier parts of windows that have not ended, oldest first."""
     last_window_end: dict[int, int]
-    """By size: the end of the last window, as long as the one after it may be the first empty one."""
+    """By size: the end of the last window, while the next window may be the first empty one."""
 
     @property
     def current(self) -> Window:
@@ -153,10 +153,10 @@ class WindowAssembler:
         return self.windows[self.at]
 
     def due(self, until: int, last: int = END) -> int | None:
-        """When the next window ends, or the first one in which nothing came; None when that is after `until`.
+        """The end of the next window, or of the first empty one after it; None when that end is after `until`.
 
-        Where the stream is over (`until` is END) that is with the slide of its `last` event: what would follow are
-        windows of a time that never came.
+        When the stream is over (`until` is END), the last window ends with the slide of the `last` event: there is no
+        event time after it.
         """
         size, slide = self.spec
         earlier = self.closed_parts.get(size)
@@ -168,7 +168,7 @@ class WindowAssembler:
         return end if end <= min(until, latest) else None
 
     def finish(self, end: int, trim: Callable[[Window], None]) -> Window | None:
-        """Take out the window that is due at `end`; None when nothing came in it. `trim` bounds categories for good."""
+        """Remove and return the window that ends at `end`; None when it is empty. `trim` limits its categories."""
         size, slide = self.spec
         parts = self.closed_parts.pop(size, [])
         if not self.current.empty and self.current.end == end:
@@ -176,7 +176,7 @@ class WindowAssembler:
             parts = [*parts, self.current]
             self.windows[self.at] = Window(slide)
         if not parts:
-            del self.last_window_end[size]  # of a run of empty windows only the first is told
+            del self.last_window_end[size]  # only the first of adjacent empty windows is reported
             return None
         self.last_window_end[size] = end
         if kept := [part for part in parts if part.start >= end + slide - size]:
@@ -190,8 +190,8 @@ class WindowAssembler:
         return merged
 
     def copy(self) -> WindowAssembler:
-        """A copy that can be filled and finished without touching this one."""
+        """A copy to fill and finish; changes to it do not affect this assembler."""
         size = self.spec.size
         earlier = {size: list(self.closed_parts[size])} if size in self.closed_parts else {}
-        lively = {size: self.last_window_end[size]} if size in self.last_window_end else {}
-        return WindowAssembler(self.spec, 0, [self.current.copy()], earlier, lively)
+        last_window_end = {size: self.last_window_end[size]} if size in self.last_window_end else {}
+        return WindowAssembler(self.spec, 0, [self.current.copy()], earlier, last_window_end)

@@ -1,1 +1,1 @@
-"""Measures that share a watermark: inputs, labels, feedback."""
+"""Timelines: the measures of a model that share a watermark (input, label, feedback, observation)."""

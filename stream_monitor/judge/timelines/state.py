@@ -1,4 +1,4 @@
-"""What a lane remembers, and what it needs of the settings."""
+"""The state of a timeline, and the settings that it needs."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from stream_monitor.profiles.records import ResetRecord
 
 
 class BaselineBuilders(msgspec.Struct):
-    """All baselines in the making of a lane, by (segment, measure), and the events of their segments so far."""
+    """All baselines of a timeline that are being built, by (segment, measure), and the events so far by segment."""
 
     by_key: dict[tuple[str, str], BaselineBuilder] = {}
     events: dict[str, int] = {}
 
 
 class TimelineState(msgspec.Struct):
-    """Everything a lane remembers, after `Lane.catch_up`; a snapshot writes just this."""
+    """The whole state of a timeline, once `Timeline.flush_merges` has run. A snapshot writes exactly this."""
 
     name: TimelineName
     windows: list[Window]
-    """The parts, one a window size, that are being filled: see `windows.Slides`."""
+    """The parts that are being filled, one for each window size: see `windows.WindowAssembler`."""
     closed_until: int = msgspec.field(name="closed", default=NEVER)
     """All panes that start before this have closed."""
     last_window_end: dict[int, int] = msgspec.field(name="lively", default_factory=dict)
-    """By window size: the end of the last window, as long as the one after it may be the first empty one."""
+    """By window size: the end of the last window, while the next window may be the first empty one."""
     ids: IdRegistry = msgspec.field(default_factory=lambda: IdRegistry({}, {}))
     open_panes: dict[int, list[PanePart]] = msgspec.field(name="open", default_factory=dict)
     builders: BaselineBuilders = msgspec.field(default_factory=BaselineBuilders, name="filler")
@@ -51,38 +51,39 @@ class TimelineState(msgspec.Struct):
     sequential: SequentialState = msgspec.field(default_factory=SequentialState)
     recent: RecentState = msgspec.field(default_factory=RecentState)
     dispersion: dict[int, Dispersion] = {}
-    """How much windows scatter, by their size."""
+    """Overdispersion by window size."""
     closed_parts: dict[int, list[Window]] = msgspec.field(name="earlier", default_factory=dict)
-    """By window size: the parts before those of `windows`, oldest first; none of tumbling windows."""
+    """By window size: the parts before those in `windows`, oldest first. Tumbling windows have none."""
     resets: list[ResetRecord] = []
-    """Those whose pane has not come yet; of one scope the last."""
+    """Resets whose pane has not closed yet; of several with the same scope, the last."""
     edges_to_rebuild: set[str] = msgspec.field(name="renewing", default_factory=set)
-    """Measures whose edges are made anew by their next baseline; until then windows count on those there are."""
+    """Measures whose next baseline builds new edges. Until then windows count on the old ones."""
     former_edges: dict[str, dict[int, np.ndarray]] = msgspec.field(name="others", default_factory=dict)
-    """By measure and version: borders of edges that are not in force."""
+    """By measure and version: edges that are no longer active."""
     edges_may_be_foreign: bool = msgspec.field(name="again", default=False)
-    """Parts may lie on edges of which nothing is known: of the same model before it was forgotten, or of a time that
-    the log no longer holds."""
+    """Parts may be counted on unknown edges: of the same model before it was forgotten, or of a time that the log no
+    longer holds."""
     after_idle: int = 0
-    """Events that came for panes which had closed; of labels and feedback none, for they count in the next pane."""
+    """The number of events after idle. Only inputs have them: labels, feedback and observations count in the next
+    pane."""
     joint: RowsState = msgspec.field(default_factory=RowsState)
     centroids: dict[str, Centroid] = {}
-    """By the measure of an embedding."""
+    """By the measure of an embedding: its centroid, complete or being built."""
     pinned_centroids: dict[str, np.ndarray] = {}
-    """By the measure of an embedding, in place of those that were made."""
+    """By the measure of an embedding: pinned centroids, used in place of built ones."""
     last_tumbling: Window | None = msgspec.field(name="finished", default=None)
-    """The shortest window that finished last, its numbers only; kept where windows tumble and a change that sequential
-    detectors find may have begun in it."""
+    """The last finished window of the shortest size, without values, categories and sampled rows. The timeline keeps it
+    if these windows tumble and sequential detectors run: a change may have begun in it."""
 
     @property
     def waiting(self) -> bool:
-        """Whether panes or windows wait to be published."""
+        """Whether panes or windows are open."""
         return bool(self.open_panes or self.closed_parts) or not all(window.empty for window in self.windows)
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogUpdate:
-    """Edges or categories that describe should know of, or a baseline that came into force."""
+    """A change of the catalog: new edges or categories for describe, or a new active baseline."""
 
     timeline: TimelineName
     record: CatalogRecord
@@ -90,7 +91,7 @@ class CatalogUpdate:
 
 @dataclass(frozen=True, slots=True)
 class TimelineRules:
-    """What a lane needs of the settings."""
+    """The settings that a timeline needs."""
 
     model: str
     pane_ms: int

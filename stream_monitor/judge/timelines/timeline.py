@@ -1,8 +1,9 @@
-"""One clock of one model: panes close in event-time order, fill baselines, feed detectors and windows.
+"""One timeline of one model: panes close in event-time order, fill baselines, and feed detectors and windows.
 
-The order of work when a watermark comes is fixed, so that no batching can show: windows that end at or before the next
-pane are finished, then the pane is closed, and at last the windows that the watermark has passed are finished. Windows
-are finished, or found empty, in the order of their ends, the shorter first.
+The order of work at a new watermark is fixed, so that batching of records does not affect the result. Before each pane,
+the timeline finishes the windows that end at or before its start; then it closes the pane. After the last pane it
+finishes the windows that end at or before the watermark. It finishes windows, or reports them empty, in the order of
+their ends; of equal ends the shorter window comes first.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from stream_monitor.profiles.records import ResetRecord
 
 @dataclass(frozen=True, slots=True)
 class WindowClosed:
-    """A window that has ended."""
+    """A window has ended."""
 
     timeline: Timeline
     window: Window
@@ -43,7 +44,7 @@ class WindowClosed:
 
 @dataclass(frozen=True, slots=True)
 class ChangeDetected:
-    """A sequential detector found a change at a pane, or says that one is over."""
+    """A sequential detector found a change at a pane, or found that a change is over."""
 
     timeline: Timeline
     pane: int
@@ -52,7 +53,7 @@ class ChangeDetected:
 
 @dataclass(frozen=True, slots=True)
 class PaneClosed:
-    """A pane has closed; its counts by group."""
+    """A pane has closed."""
 
     timeline: Timeline
     pane: Pane
@@ -60,7 +61,7 @@ class PaneClosed:
 
 @dataclass(frozen=True, slots=True)
 class WindowEmpty:
-    """The first window without anything after one that had something."""
+    """The first empty window after a window with events."""
 
     timeline: Timeline
     start: int
@@ -69,7 +70,7 @@ class WindowEmpty:
 
 @dataclass(frozen=True, slots=True)
 class SlicesDue:
-    """Slices of the recent past have waited for their windows until now: `lane.recent.settle` takes them in."""
+    """Slices are due: `timeline.recent.absorb_due_slices` adds them to the recent baselines."""
 
     timeline: Timeline
     until: int
@@ -77,7 +78,10 @@ class SlicesDue:
 
 @dataclass(frozen=True, slots=True)
 class BaselinesReset:
-    """A reset holds from the pane on that starts at `start`: these measures, where it covers them, lost a baseline."""
+    """A reset took effect at the pane that starts at `start`.
+
+    `measures` lost a baseline in the versions and segments that the reset covers.
+    """
 
     timeline: Timeline
     reset: ResetRecord
@@ -86,55 +90,65 @@ class BaselinesReset:
 
 
 SLACK = 2
-"""How many times too many categories an open window may have."""
+"""An open window may hold this many times the final number of categories."""
 
 TimelineEvent = (
     WindowClosed | WindowEmpty | ChangeDetected | CatalogUpdate | PaneClosed | SlicesDue | BaselinesReset | PaneBatch
 )
-"""A `PaneBatch` is to be taken, see `CusumBank.step`, before the next happening is asked for."""
+"""The caller must pass a `PaneBatch` to `CusumBank.step` before it asks for the next event."""
 
 
 class Timeline:
-    """Behaviour around a `TimelineState`."""
+    """Closes the panes and windows of one timeline and yields what happened as `TimelineEvent`s.
+
+    All data that must survive a restart lies in `TimelineState`.
+    """
 
     def __init__(
         self, state: TimelineState, rules: TimelineRules, bank: CusumBank, held: OpenBytes | None = None
     ) -> None:
-        self.state, self.rules, self._held = state, rules, OpenBytes() if held is None else held
+        self.state, self.rules, self._open_bytes = state, rules, OpenBytes() if held is None else held
         self.sequential = SequentialDetectors(state.sequential, rules.sequential, bank)
         names = Names(state.ids, state.baselines, state.edges)
         self.recent = RecentBaselines(state.recent, rules.recent, names, rules.windows)
         kept = state.windows, state.closed_parts, state.last_window_end
-        self.assembler = [WindowAssembler(spec, at, *kept) for at, spec in enumerate(rules.windows)]
+        self.assembler = [WindowAssembler(spec, index, *kept) for index, spec in enumerate(rules.windows)]
         self.slide_of = {spec.size: spec.slide for spec in rules.windows}
-        """By window size."""
+        """By window size: the slide."""
         self.merge_queue = MergeQueue()
         self.baseline_manager = BaselineManager(state, rules, self.sequential, self.recent, self.flush_merges)
         self.joint = Joint(state.joint, rules.first, self.recent.rows)
         self.centroids = Centroids(state.centroids, state.pinned_centroids, rules.first)
-        self._shortest = min(self.assembler, key=lambda slides: slides.spec)
+        self._shortest = min(self.assembler, key=lambda assembler: assembler.spec)
         size, slide = self._shortest.spec
-        self._kept = size if rules.sequential.names and size == slide else None
-        """Of windows of this size the last is kept."""
-        if self._kept is None:
+        self._kept_size = size if rules.sequential.names and size == slide else None
+        """The timeline keeps the last finished window of this size; None: it keeps none."""
+        if self._kept_size is None:
             state.last_tumbling = None
         self._places = RowIndexCache(state.ids)
         self._rests = False
-        """Nothing has come since nothing was left to be told."""
+        """True when the timeline is drained: nothing open, nothing to report."""
         self._next_end = NEVER
-        """No window ends before this."""
+        """No window ends before this event time."""
 
     def feed(self, delta: Delta) -> None:
-        """Keep a delta's parts until their panes close; what comes for a closed pane is moved or only counted."""
+        """Keep a delta's parts until their panes close.
+
+        A part for a closed pane moves to the next pane (labels, feedback, observations) or is only counted (inputs).
+        """
         self._rests = False
         for pane, part in split(delta):
             if pane < self.state.closed_until:
-                self._feed_closed(part)
+                self._feed_closed_pane(part)
             else:
                 self._hold(pane, part)
 
     def pin(self, version: str | None, pinned: PinnedMeasure) -> Iterator[CatalogUpdate]:
-        """Put a pinned baseline in force; one of distances only with its centroid, which is one for all versions."""
+        """Activate a pinned baseline.
+
+        A baseline of distances needs its centroid, and all versions share that centroid. The pin is ignored without a
+        centroid, for a single version, or if the centroid's length is not that of the embeddings.
+        """
         feature = base_of(pinned.measure) if self.state.name == "input" and is_distance(pinned.measure) else None
         if feature is not None:
             if pinned.centroid is None or version is not None or not self.centroids.takes(feature, pinned.centroid):
@@ -142,8 +156,8 @@ class Timeline:
             self.centroids.pin(feature, pinned.centroid)
         yield from self.baseline_manager.pin(version, pinned)
 
-    def _feed_closed(self, part: PanePart) -> None:
-        if self.state.name != "input":  # labels and feedback are dear: they count in the first pane not yet closed
+    def _feed_closed_pane(self, part: PanePart) -> None:
+        if self.state.name != "input":  # labels and feedback are scarce: count them in the first open pane
             self._hold(self.state.closed_until, part)
             return
         admit_groups([part], self.state.ids, self.rules.caps)
@@ -157,15 +171,15 @@ class Timeline:
 
     def _hold(self, pane: int, part: PanePart) -> None:
         self.state.open_panes.setdefault(pane, []).append(part)
-        self._held.nbytes += nbytes_of(part)
+        self._open_bytes.nbytes += nbytes_of(part)
 
     def _take(self, pane: int) -> list[PanePart]:
         parts = self.state.open_panes.pop(pane)
-        self._held.nbytes -= sum(map(nbytes_of, parts))
+        self._open_bytes.nbytes -= sum(map(nbytes_of, parts))
         return parts
 
     def rest(self, watermark: int) -> bool:
-        """Pass a watermark up to which nothing is to be closed or told, as in a lane that nothing came for."""
+        """Move the watermark of a drained timeline. Return False when there may be something to close or report."""
         state = self.state
         self._rests = self._rests or not (state.last_window_end or state.waiting)
         if self._rests:
@@ -175,12 +189,12 @@ class Timeline:
     def advance(self, watermark: int, last: int = END) -> Iterator[TimelineEvent]:
         """Close every pane that ends at or before the watermark, oldest first.
 
-        `last` is the time of the newest event anywhere; it matters where the watermark is END, see
-        `WindowAssembler.due`.
+        `last` is the time of the newest event of this timeline in any partition. It matters only when the watermark is
+        END, see `WindowAssembler.due`.
         """
         size = self.rules.pane_ms
         for start in sorted(pane for pane in self.state.open_panes if pane + size <= watermark):
-            if start >= self._next_end or self.recent.plan is not None:  # else nothing ends: most panes
+            if start >= self._next_end or self.recent.plan is not None:  # before most panes no window ends
                 yield from self._finish(start)
             for reset in self.baseline_manager.take_due(start):
                 measures = self.baseline_manager.affected_measures(reset)
@@ -198,15 +212,15 @@ class Timeline:
         if until < self._next_end:
             yield from self._due_slices(until)
             return
-        while (next_one := _first_due(self.assembler, until, last)) is not None:
-            end, size, slides = next_one
+        while (due := _first_due(self.assembler, until, last)) is not None:
+            end, size, assembler = due
             self.flush_merges()
-            window = slides.finish(end, self._trim)
+            window = assembler.finish(end, self._trim)
             if window is None:
                 yield WindowEmpty(self, end - size, size)
                 continue
             self._absorb_slices(window)
-            if size == self._kept:
+            if size == self._kept_size:
                 self.state.last_tumbling = msgspec.structs.replace(window, values={}, categories={}, sampled={})
             yield from self._due_slices(end - 1)
             yield WindowClosed(self, window)
@@ -222,7 +236,10 @@ class Timeline:
             yield SlicesDue(self, until)
 
     def preview(self, last: int) -> Iterator[WindowClosed]:
-        """Windows as they stand up to the time of the `last` event, open panes included; looking changes nothing."""
+        """The open windows as they are now, up to the time of the `last` event and with the open panes.
+
+        The state does not change.
+        """
         self.flush_merges()
         ids, places = self.state.ids, self._places
         self.state.ids = ids.copy()
@@ -233,19 +250,19 @@ class Timeline:
             self.state.ids, self._places = ids, places
 
     def _preview(self, last: int) -> Iterator[WindowClosed]:
-        for slides in self.assembler:
-            view = slides.copy()
+        for assembler in self.assembler:
+            view = assembler.copy()
             for start in sorted(self.state.open_panes):
-                yield from self._shown(view, start, END)
+                yield from self._finished_views(view, start, END)
                 view.current.begin(start)
                 pane, moved = self._pane(start, self.state.open_panes[start])
                 view.current.add(pane)
                 view.current.take(MergeBatch([QueuedPane.of(pane)]))
                 view.current.approximate |= moved
                 self._absorb_slices(view.current)
-            yield from self._shown(view, END, last)
+            yield from self._finished_views(view, END, last)
 
-    def _shown(self, view: WindowAssembler, until: int, last: int) -> Iterator[WindowClosed]:
+    def _finished_views(self, view: WindowAssembler, until: int, last: int) -> Iterator[WindowClosed]:
         while (end := view.due(until, last)) is not None:
             window = view.finish(end, self._trim)
             if window is not None:
@@ -253,19 +270,21 @@ class Timeline:
                 yield WindowClosed(self, window)
 
     def flush_merges(self) -> None:
-        """Let windows take in what waits: before somebody looks at them, or they are written."""
-        came = self.merge_queue.take()
-        if came is None:
+        """Merge the queued panes into their windows. This must precede every read or snapshot of a window."""
+        batch = self.merge_queue.take()
+        if batch is None:
             return
         filling = self.state.recent.filling
         for window in (*self.state.windows, *([filling] if filling is not None else [])):
-            window.take(came)
+            window.take(batch)
             self._trim(window, SLACK)
 
     def retained(self) -> list[list[Window]]:
-        """By window size: the slices that are kept, oldest first, the last of which holds the pane that closed last."""
+        """By window size: the retained windows or parts, oldest first. The last one holds the newest closed pane."""
         self.flush_merges()
-        chains = [[*slides.closed_parts.get(slides.spec.size, ()), slides.current] for slides in self.assembler]
+        chains = [
+            [*assembler.closed_parts.get(assembler.spec.size, ()), assembler.current] for assembler in self.assembler
+        ]
         if self.state.last_tumbling is not None:
             chains.append([self.state.last_tumbling, self._shortest.current])
         return chains
@@ -273,17 +292,17 @@ class Timeline:
     # --- a pane ---
 
     def _pane(self, start: int, parts: list[PanePart]) -> tuple[Pane, set[int]]:
-        """A pane of its parts, and the numbers of measures of which some counts were moved from former edges."""
+        """The pane made of these parts, and the numbers of the measures with counts moved from former edges."""
         ids = self.state.ids
         parts, names = self.baseline_manager.on_edges(parts)
         known = [self._places.known(part) for part in parts]
-        strange = [part for part, found in zip(parts, known, strict=True) if found is None]
-        others = iter(self._place(strange)) if strange else iter(())
-        placed = [found or next(others) for found in known]
+        unknown = [part for part, indexed in zip(parts, known, strict=True) if indexed is None]
+        newly_placed = iter(self._place(unknown)) if unknown else iter(())
+        placed = [indexed or next(newly_placed) for indexed in known]
         rows = pane_samples(placed, ids.names)
         vectors = collect_embeddings(placed, rows) if rows else []
-        if vectors and (far := self.centroids.distances(start, vectors, list(ids.groups))) is not None:
-            placed += self._place([far])
+        if vectors and (distances := self.centroids.distances(start, vectors, list(ids.groups))) is not None:
+            placed += self._place([distances])
         pane = Pane(start, placed, ids, self.baseline_manager.settled_edges)
         pane.rows, pane.vectors = rows, vectors
         return pane, {ids.measures[name] for name in names if name in ids.measures}
@@ -291,7 +310,7 @@ class Timeline:
     def _place(self, parts: list[PanePart]) -> list[IndexedPart]:
         ids, caps = self.state.ids, self.rules.caps
         for part in parts:
-            if part.whole or part.rows is None:  # else its delta was looked at when it was split
+            if part.whole or part.rows is None:  # otherwise `split` has checked its delta
                 require_sound(part.delta)
         admit_groups(parts, ids, caps)
         admitted = admit_measures(parts, self._places, caps.measures)
@@ -316,11 +335,11 @@ class Timeline:
             yield from self._detect(pane)
 
     def _trim(self, window: Window, slack: int = 1) -> None:
-        """Bound the categories that a window keeps; those that are left in the end do not depend on when."""
+        """Limit the categories that a window keeps. The final categories do not depend on when this is called."""
         window.trim(partial(self.baseline_manager.categories, start=window.start), UNKNOWN_CATEGORIES, slack)
 
     def _absorb_slices(self, window: Window) -> None:
-        """Bin the values that wait in a window for the edges of their measures, where there are such by now."""
+        """Bin a window's unbinned values of every measure that has edges by now."""
         if window.values:
             names = list(self.state.ids.measures)
             for measure in sorted({measure for _, measure in window.values}):
@@ -329,14 +348,14 @@ class Timeline:
 
     def _detect(self, pane: Pane) -> Iterator[TimelineEvent]:
         ids = self.state.ids
-        known = SequentialContext(
+        context = SequentialContext(
             list(ids.groups), list(ids.measures), self.state.baselines, self.state.edges, self.recent
         )
-        for said in self.sequential.detect(pane, pane.start + self.rules.pane_ms, known):
-            yield ChangeDetected(self, pane.start, said) if isinstance(said, SequentialFinding) else said
+        for output in self.sequential.detect(pane, pane.start + self.rules.pane_ms, context):
+            yield ChangeDetected(self, pane.start, output) if isinstance(output, SequentialFinding) else output
 
 
-def _first_due(all_slides: Sequence[WindowAssembler], until: int, last: int) -> tuple[int, int, WindowAssembler] | None:
-    """(end, size, slides) of the window that ends first, of those the shortest."""
-    due = [(end, s.spec.size, s) for s in all_slides if (end := s.due(until, last)) is not None]
-    return min(due, key=lambda one: one[:2], default=None)
+def _first_due(assemblers: Sequence[WindowAssembler], until: int, last: int) -> tuple[int, int, WindowAssembler] | None:
+    """(end, size, assembler) of the window that ends first; of equal ends, the shortest."""
+    due = [(end, s.spec.size, s) for s in assemblers if (end := s.due(until, last)) is not None]
+    return min(due, key=lambda item: item[:2], default=None)
