@@ -222,20 +222,20 @@ class SliceHistory(msgspec.Struct):
 
 
 class Chosen(NamedTuple):
-    """Slices that may judge a window."""
+    """Slices from which the baseline of a window may be merged."""
 
     name: str
     lines: list[int]
     hours: int
-    """How many hours the lines stand for."""
+    """Number of different hours in the lines."""
     meant: Bool
-    """(lines, slices) which slices of these lines."""
+    """(lines, slices) whether a slice of these lines is chosen."""
 
 
 def choices(plan: SlicePlan, stamp: I64, begun: int, span: tuple[int, int]) -> Iterator[Chosen]:
-    """Slices that may judge a window (start, size), best first; the first choice that holds enough does.
+    """Yield the choices of slices for a window (start, size), best first; the first with enough values judges.
 
-    `stamp` are the starts of all slices, (lines, slices), `begun` is that of the first ever.
+    `stamp` (lines, slices) holds the starts of all slices; `begun` is the start of the first slice ever taken in.
     """
     start, size = span
     if plan.kind == "rolling":
@@ -247,7 +247,7 @@ def choices(plan: SlicePlan, stamp: I64, begun: int, span: tuple[int, int]) -> I
     hours = range(start // HOUR, -(-(start + size) // HOUR))
     lines = sorted({hour % HOURS for hour in hours})
     weeks = int(((stamp[lines] != EMPTY) & (stamp[lines] + plan.slice <= start)).sum(axis=1).max())
-    if len(lines) > 1:  # of a week that is not whole some hours would be there and others not
+    if len(lines) > 1:  # only whole weeks have all of these hours
         weeks = min(weeks, (start - begun) // WEEK)
     if weeks:
         used = 1 << max(weeks.bit_length() - 1, 0)
@@ -257,7 +257,7 @@ def choices(plan: SlicePlan, stamp: I64, begun: int, span: tuple[int, int]) -> I
 
 
 def _of_day(plan: SlicePlan, stamp: I64, begun: int, window: tuple[range, int]) -> Chosen:
-    """The same hours of all days; of a window of several hours those of whole days, lest some hours weigh more."""
+    """The same hours of all days. A window of several hours uses whole days only, so that all hours weigh the same."""
     hours, start = window
     of_day = sorted({hour % 24 for hour in hours})
     lines = [24 * day + hour for day in range(7) for hour in of_day]
@@ -267,11 +267,11 @@ def _of_day(plan: SlicePlan, stamp: I64, begun: int, window: tuple[range, int]) 
 
 
 def _newest(plan: SlicePlan, stamp: I64, wanted: tuple[int, int, int]) -> Bool:
-    """Which slices of lines are the newest (how many, since when, that end by when)."""
+    """Which slices of each line are its newest; `wanted` is (most slices, earliest start, latest end)."""
     keep, since, until = wanted
-    there = (stamp != EMPTY) & (stamp >= since) & (stamp + plan.slice <= until)
-    younger = ((stamp[:, None, :] > stamp[:, :, None]) & there[:, None, :]).sum(axis=2)
-    return np.asarray(there & (younger < keep))
+    present = (stamp != EMPTY) & (stamp >= since) & (stamp + plan.slice <= until)
+    younger = ((stamp[:, None, :] > stamp[:, :, None]) & present[:, None, :]).sum(axis=2)
+    return np.asarray(present & (younger < keep))
 
 
 def weight_of(found: MergedBaseline) -> float:
