@@ -30,8 +30,8 @@ def murmur2(key: bytes) -> int:
     """MurmurHash2 (Appleby 2008) with the seed of Kafka's Java client, 32 bits unsigned."""
     mixer, whole = 0x5BD1E995, len(key) & ~3
     value = 0x9747B28C ^ len(key)
-    for at in range(0, whole, 4):
-        word = int.from_bytes(key[at : at + 4], "little") * mixer & _MASK
+    for offset in range(0, whole, 4):
+        word = int.from_bytes(key[offset : offset + 4], "little") * mixer & _MASK
         word = (word ^ word >> 24) * mixer & _MASK
         value = value * mixer & _MASK ^ word
     if whole < len(key):

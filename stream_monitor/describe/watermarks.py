@@ -66,10 +66,10 @@ class PartitionClock:
 
         It is never above the input watermark, and equals it while the partition has no item and is read to its end.
 
-        The label watermark lags the prediction time P by at most `horizon_ms`, where P is the newest prediction read
-        before the last consumed item was appended. Older items can no longer match anything. Predictions read since
-        then do not count towards P: they may have crossed a gap in event time, and the items that are left to read may
-        be older than that gap.
+        It lags the prediction time P by at most `lateness_ms` + `horizon_ms`, where P is the newest prediction read
+        before the last consumed item was appended (`read_for`). Older items can no longer match anything. Predictions
+        read since then do not count towards P: they may have crossed a gap in event time, and the items that are left
+        to read may be older than that gap. If the driver merges the topics by time, P is the newest prediction read.
         """
         inputs = self.input(lateness_ms)
         if items.largest == NEVER and items.at_end:

@@ -97,9 +97,9 @@ class RowBatch:
             FormatError: the bins of a row lie outside the arrays.
         """
         pane, group, measure = rows
-        first, last, at, counts = bins
-        inside = (measure >= 0) & (first >= 0) & (last >= first) & (last <= len(at))
-        if not inside.all() or len(counts) != len(at) or (len(at) and not 0 <= at.min() <= at.max() < BINS):
+        first, last, place, counts = bins
+        inside = (measure >= 0) & (first >= 0) & (last >= first) & (last <= len(place))
+        if not inside.all() or len(counts) != len(place) or (len(place) and not 0 <= place.min() <= place.max() < BINS):
             raise FormatError("the bins of a delta do not fit its rows")
         key = (pane * (int(group.max(initial=0)) + 1) + group) * (int(measure.max(initial=0)) + 1) + measure
         key[group < 0] = -1
@@ -233,21 +233,25 @@ class UnsortedRows:
         Raises:
             FormatError: the bins of a row lie outside the arrays. Compiled code does not check bounds.
         """
-        at, size = self.bin_at, len(self.group)
+        place, size = self.bin_at, len(self.group)
         if self.moments.shape != (5, size) or not len(self.measure) == len(self.first) == len(self.last) == size:
             raise FormatError("the columns of a delta do not fit together")
-        inside = (self.first >= 0) & (self.last >= self.first) & (self.last <= len(at))
-        if not inside.all() or len(self.bin_n) != len(at) or (len(at) and not 0 <= at.min() <= at.max() < BINS):
+        inside = (self.first >= 0) & (self.last >= self.first) & (self.last <= len(place))
+        if (
+            not inside.all()
+            or len(self.bin_n) != len(place)
+            or (len(place) and not 0 <= place.min() <= place.max() < BINS)
+        ):
             raise FormatError("the bins of a delta do not fit its rows")
         key = np.where(self.group < 0, -1, self.group * measures + self.measure)
         order = np.argsort(key, kind="stable")
         chosen, ptr = np.empty(len(key), np.int64), np.zeros(len(key) + 1, np.int64)
-        moments, bins = np.empty_like(self.moments), np.empty((2, len(at)), np.int64)
-        source = self.moments, self.first, self.last, at, self.bin_n
-        made = _pool_rows((order, key[order]), source, (chosen, moments, ptr, bins), np.zeros(BINS, np.int64))
-        chosen, (n, mean, m2, low, high), bins = chosen[:made], moments[:, :made], bins[:, : ptr[made]]
+        moments, bins = np.empty_like(self.moments), np.empty((2, len(place)), np.int64)
+        source = self.moments, self.first, self.last, place, self.bin_n
+        count = _pool_rows((order, key[order]), source, (chosen, moments, ptr, bins), np.zeros(BINS, np.int64))
+        chosen, (n, mean, m2, low, high), bins = chosen[:count], moments[:, :count], bins[:, : ptr[count]]
         rows = self.group[chosen], self.measure[chosen], n.astype(np.int64), mean, m2, low, high
-        return PaneRows(*rows, ptr[: made + 1], *bins)
+        return PaneRows(*rows, ptr[: count + 1], *bins)
 
 
 @compiled
@@ -329,8 +333,8 @@ def quantiles(counts: I64, borders: F64, shares: Sequence[float], ends: tuple[fl
 
 def share_above(counts: I64, borders: F64, value: float) -> float | None:
     """The exact share of values above `value` if that is an edge, else None."""
-    at = int(np.searchsorted(borders, value, side="left"))
-    if at >= len(borders) or borders[at] != value:
+    place = int(np.searchsorted(borders, value, side="left"))
+    if place >= len(borders) or borders[place] != value:
         return None
     total = int(counts.sum())
-    return float(counts[at + 1 :].sum()) / total if total else None
+    return float(counts[place + 1 :].sum()) / total if total else None

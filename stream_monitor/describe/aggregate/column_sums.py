@@ -29,7 +29,7 @@ class Sums:
     low: F64
     high: F64
     ptr: I64
-    """(cells · measures + 1,): first entry of each pair, cell by cell."""
+    """(cells · measures + 1,): index of the first entry of each pair, cell by cell."""
     bin_at: npt.NDArray[np.uint8]
     bin_n: npt.NDArray[np.uint32]
 
@@ -61,7 +61,7 @@ class CategorySums:
     """
 
     ptr: I64
-    """(cells · columns + 1,): first entry of each pair, cell by cell."""
+    """(cells · columns + 1,): index of the first entry of each pair, cell by cell."""
     code: I64
     count: I64
 
@@ -129,7 +129,7 @@ def _moments(column: Any) -> Any:
             total += x
             low, high = min(low, x), max(high, x)
     if low == high:
-        return n, low, 0.0, low, high  # exactly constant, whatever rounding says
+        return n, low, 0.0, low, high  # a constant stays exact in spite of rounding
     mean, m2 = _finite(total / max(n, 1)), 0.0
     for x in column:
         if x == x:

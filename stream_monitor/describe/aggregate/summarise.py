@@ -108,7 +108,7 @@ def _add_numbers(columns: Mapping[str, F64], spans: _CellRanges, known: Sequence
         used = index.used(model)
         bin_ptr, value_ptr = bins[first : last + 1], ends[first : last + 1]
         yield NumericRows(
-            names=[names[at] for at in used.tolist()],
+            names=[names[key] for key in used.tolist()],
             edges=versions[model, used].tolist(),
             cell=cell[first:last],
             name=name[first:last],
@@ -227,14 +227,14 @@ def _categorical_rows(
     categories = _NameIndex.of(model, name * widest + code, len(columns) * widest, spans.models)
     n = np.add.reduceat(count, starts) if len(starts) else count
     cells, at_name, n, codes, count = map(narrow, (spans.within[cell[starts]], names.place, n, categories.place, count))
-    for at, (first, last) in enumerate(itertools.pairwise(spans.cuts(cell[starts]))):
+    for index, (first, last) in enumerate(itertools.pairwise(spans.cuts(cell[starts]))):
         if first == last:
             yield CategoricalRows.none()
             continue
         ends = ptr[first : last + 1]
         yield CategoricalRows(
-            names=[columns[key][0] for key in names.used(at).tolist()],
-            categories=[columns[key // widest][1].names[key % widest] for key in categories.used(at).tolist()],
+            names=[columns[key][0] for key in names.used(index).tolist()],
+            categories=[columns[key // widest][1].names[key % widest] for key in categories.used(index).tolist()],
             cell=cells[first:last],
             name=at_name[first:last],
             n=n[first:last],

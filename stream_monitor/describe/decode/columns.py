@@ -198,7 +198,7 @@ class Reading(NamedTuple):
 
 
 def of_predictions(model: str, rows: Sequence[int], events: Sequence[Prediction], reading: Reading) -> Columns:
-    """Columns of predictions of one model; `rows` are their positions in the slice."""
+    """Columns of predictions of one model; `rows` are their row numbers in the commit."""
     specs, privacy, embeddings = reading
     built = Builder(len(events))
     names: dict[str, str] = {}

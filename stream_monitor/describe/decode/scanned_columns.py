@@ -137,17 +137,17 @@ class PredictionScanner:
             return
         rows = np.concatenate([chosen for _, chosen in spans])
         rows = rows[self._order(rows)]
-        found = self._found[: int(scan.groups_of(self.tape, rows, self._slots, self._found))].copy()
-        step = max(1, FAMILY_BYTES // max(len(found), 1))
+        every = self._found[: int(scan.groups_of(self.tape, rows, self._slots, self._found))].copy()
+        step = max(1, FAMILY_BYTES // max(len(every), 1))
         for first in range(0, len(spans), step):
             some = spans[first : first + step]
             families: dict[bytes, list[int]] = defaultdict(list)
-            has = self._pairs(some, len(found))
+            has = self._pairs(some, len(every))
             for model, pairs in enumerate(has):
                 families[pairs.tobytes()].append(model)
             for members in families.values():
-                yield found[has[members[0]]], [some[member] for member in members]
-        self._slots[found] = -1
+                yield every[has[members[0]]], [some[member] for member in members]
+        self._slots[every] = -1
 
     def _pairs(self, spans: Sequence[Span], pairs: int) -> Bool:
         """(models, pairs): whether the model has the pair."""

@@ -99,20 +99,20 @@ class Blocks(msgspec.Struct):
         panes = self.panes[rows]
         self.kept[0, rows] = panes
         self.kept[1, rows] = self.values[rows] * panes / np.maximum(panes + self.filled[rows], 1)
-        at = 2
+        offset = 2
         for table in (self.sums[:, 0], self.sums[:, 1], self.last, self.half):
-            self.kept[at : at + LEVELS, rows] = table[:, rows]
-            at += LEVELS
+            self.kept[offset : offset + LEVELS, rows] = table[:, rows]
+            offset += LEVELS
 
     def go_back(self, rows: I64) -> None:
         """Forget all panes since `keep`: they may lie after a change."""
         self.waiting[:, rows] = 0
         self.filled[rows] = 0
         self.panes[rows], self.values[rows] = self.kept[:2, rows]
-        at = 2
+        offset = 2
         for table in (self.sums[:, 0], self.sums[:, 1], self.last, self.half):
-            table[:, rows] = self.kept[at : at + LEVELS, rows]
-            at += LEVELS
+            table[:, rows] = self.kept[offset : offset + LEVELS, rows]
+            offset += LEVELS
 
     def settle(self, rows: I64) -> None:
         """Move whole chunks of waiting panes into the ladder.

@@ -165,18 +165,18 @@ class CusumState(msgspec.Struct):
         """A copy of these rows."""
         self.blocks.settle(rows)
         part = CusumState.empty()
-        for mine, theirs in ((self, part), (self.blocks, part.blocks)):
-            for name in mine.__struct_fields__:
+        for own, other in ((self, part), (self.blocks, part.blocks)):
+            for name in own.__struct_fields__:
                 if name != "blocks":
-                    setattr(theirs, name, getattr(mine, name)[..., rows])
+                    setattr(other, name, getattr(own, name)[..., rows])
         return part
 
     def put(self, rows: I64, part: CusumState) -> None:
         """The inverse of `take`."""
-        for mine, theirs in ((self, part), (self.blocks, part.blocks)):
-            for name in mine.__struct_fields__:
+        for own, other in ((self, part), (self.blocks, part.blocks)):
+            for name in own.__struct_fields__:
                 if name != "blocks":
-                    getattr(mine, name)[..., rows] = getattr(theirs, name)
+                    getattr(own, name)[..., rows] = getattr(other, name)
 
 
 class Cusums:

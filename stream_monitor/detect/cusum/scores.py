@@ -68,9 +68,9 @@ def rare(counts: I64) -> Bool:
 
 def _two_scores(counts: I64) -> F64:
     total, usual = counts.sum(axis=1, keepdims=True), counts.argmax(axis=1)[:, None]
-    at = np.arange(counts.shape[1])
-    above, below = (np.where(beyond, counts, 0).sum(axis=1, keepdims=True) for beyond in (at > usual, at < usual))
-    high = np.where(above >= below, at > usual, at >= usual)
+    bins = np.arange(counts.shape[1])
+    above, below = (np.where(beyond, counts, 0).sum(axis=1, keepdims=True) for beyond in (bins > usual, bins < usual))
+    high = np.where(above >= below, bins > usual, bins >= usual)
     share = np.where(high, counts, 0).sum(axis=1, keepdims=True) / total
     return np.asarray((high - share) / np.sqrt(share * (1 - share)))
 

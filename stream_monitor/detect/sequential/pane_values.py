@@ -31,9 +31,12 @@ def shuffled_hits(n: int, hits: int, seed: int) -> list[float]:
 
 @lru_cache(512)
 def evenly_spaced_hits(n: int, hits: int) -> tuple[float, ...]:
-    """`hits` ones among n values, spread as evenly as whole numbers allow, with equal distances at both ends.
+    """`hits` ones among n values, spread as evenly as whole numbers allow, with similar distances at both ends.
 
     Value i is a one if (2 (i + 1) hits + n) // 2n is above (2 i hits + n) // 2n: Bresenham's line.
+
+    >>> evenly_spaced_hits(8, 2)
+    (0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
     """
     steps = (2 * np.arange(n + 1) * hits + n) // (2 * max(n, 1))
     return tuple(np.diff(steps).astype(float).tolist())

@@ -2,7 +2,7 @@
 
 River (Montiel et al. 2021) is optional: `pip install 'stream-monitor[river]'`. Each of its detectors is a struct of
 plain numbers here. The adapter makes the live River object from the struct when it is needed, and writes the numbers
-back after every pane. So a detector restored from a snapshot continues exactly as if nothing had happened. All run with
+back after every pane. So a detector restored from a snapshot continues exactly as the former one would. All run with
 River's default parameters. With panes of one value they raise alarms exactly where River's detectors do. After an alarm
 they restart with the next value. Of several alarms in a pane the first is published.
 """

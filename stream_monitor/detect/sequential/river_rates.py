@@ -45,7 +45,7 @@ class Rate(PerValue):
     """
 
     total: float = 0.0
-    """Sum of the values that were fed."""
+    """Sum of the values fed so far."""
     usual: float = 0.0
     """Rate up to the reference; `most` is a quarter of a standard deviation above it."""
     most: float = math.inf

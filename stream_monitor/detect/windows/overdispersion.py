@@ -120,9 +120,9 @@ class Dispersion(msgspec.Struct):
         for key in keys:
             if key not in self.rows:
                 self.rows[key] = len(self.rows)
-        have, wanted = self.error.shape[1], len(self.rows)
-        if wanted > have:
-            more = max(wanted, 2 * have) - have
+        size, wanted = self.error.shape[1], len(self.rows)
+        if wanted > size:
+            more = max(wanted, 2 * size) - size
             for name in ("left", "error", "rejected", "mean", "n"):
                 table = getattr(self, name)
                 setattr(self, name, np.pad(table, [(0, 0), (0, more)] + [(0, 0)] * (table.ndim - 2)))
@@ -137,12 +137,12 @@ class DispersionUpdate(NamedTuple):
     told: DispersionSample
 
 
-def learn(lessons: Sequence[DispersionUpdate]) -> None:
+def learn(updates: Sequence[DispersionUpdate]) -> None:
     """Take in windows, each for a different `Dispersion`. The other rows of a call do not affect a row's result."""
     chosen, rows = list[DispersionUpdate](), 0
-    for scatter_update in lessons:
-        chosen.append(scatter_update)
-        rows += len(scatter_update.keys)
+    for update in updates:
+        chosen.append(update)
+        rows += len(update.keys)
         if rows >= ROWS:
             _learn(chosen)
             chosen, rows = [], 0
@@ -150,19 +150,18 @@ def learn(lessons: Sequence[DispersionUpdate]) -> None:
         _learn(chosen)
 
 
-def _learn(lessons: Sequence[DispersionUpdate]) -> None:
-    places = [scatter_update.dispersion._rows(scatter_update.keys) for scatter_update in lessons]
+def _learn(updates: Sequence[DispersionUpdate]) -> None:
+    places = [update.dispersion._rows(update.keys) for update in updates]
     left, errors, hits, means, ns = (
         np.concatenate(
-            [
-                getattr(scatter_update.dispersion, name)[:, rows]
-                for scatter_update, rows in zip(lessons, places, strict=True)
-            ],
+            [getattr(update.dispersion, name)[:, rows] for update, rows in zip(updates, places, strict=True)],
             1,
         )
         for name in ("left", "error", "rejected", "mean", "n")
     )
-    base, counts, moving, rejected = (np.concatenate(column) for column in zip(*[x.told for x in lessons], strict=True))
+    base, counts, moving, rejected = (
+        np.concatenate(column) for column in zip(*[update.told for update in updates], strict=True)
+    )
     p, n = _shares(counts)
     q, m = _shares(base)
     groups = _places(groups_of(base, np.full(len(base), GROUPS)))
@@ -182,7 +181,7 @@ def _learn(lessons: Sequence[DispersionUpdate]) -> None:
         ns[lag, both] = np.minimum(count + 1, MEMORY)
     newest = {"left": kept, "error": error, "rejected": rejected}
     end = 0
-    for (dispersion, *_), rows in zip(lessons, places, strict=True):
+    for (dispersion, *_), rows in zip(updates, places, strict=True):
         part, end = slice(end, end + len(rows)), end + len(rows)
         dispersion.mean[:, rows], dispersion.n[:, rows] = means[:, part], ns[:, part]
         for (name, column), before in zip(newest.items(), (left, errors, hits), strict=True):

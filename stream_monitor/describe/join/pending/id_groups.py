@@ -72,10 +72,10 @@ def _groups(order: I64, same: Bool) -> Groups:
     new = np.ones(len(order), np.bool_)
     new[1:] = ~same
     starts = np.flatnonzero(new)
-    of, rank = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
-    of[order] = np.cumsum(new) - 1
+    group, rank = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
+    group[order] = np.cumsum(new) - 1
     rank[order] = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    return Groups(of, rank, order[starts])
+    return Groups(group, rank, order[starts])
 
 
 def _ordered(hashes: U64, checks: U32) -> tuple[I64, Bool]:
