@@ -66,7 +66,9 @@ class CategoricalRows(Table, code=1, late="categories"):
 
 
 class Delta(msgspec.Struct, omit_defaults=True):
-    """What one commit of one worker adds to the profiles of one model and timeline."""
+    """One worker's share of the profiles of one model and lane: what came in since its last commit."""
+
+    # `stream-monitor schema profile` prints this docstring, as it does those of the records.
 
     model: str
     timeline: str = msgspec.field(name="lane")

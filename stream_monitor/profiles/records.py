@@ -22,9 +22,8 @@ MAX_RECORD_BYTES = 400_000
 class PerformanceDelta(msgspec.Struct):
     """Signed counts and sums of outcome measures of one model, by the prediction's time.
 
-    Row r adds `n[r]` values with the sum `total[r]` to measure names[name[r]] of cell[r]. A corrected label is a row
-    with n = 0 and the difference as its sum. Entry i of `pair_*` adds `pair_n[i]` to the count of the
-    (predicted, label) pair pairs[pair[i]] in pair_cell[i].
+    Row r adds `n[r]` values with the sum `total[r]` to measure names[name[r]] of cell[r]; a corrected label is a row
+    with n = 0 and the difference. `confusion` rows add to the count of a (predicted, label) pair.
     """
 
     model: str
@@ -42,10 +41,11 @@ class PerformanceDelta(msgspec.Struct):
     pair_cell: np.ndarray
     pair: np.ndarray
     pair_n: np.ndarray
+    """Entry i adds `pair_n[i]` to the count of the (predicted, label) pair pairs[pair[i]] in pair_cell[i]."""
 
 
 class DeltaRecord(msgspec.Struct, tag="delta"):
-    """The deltas of one commit of one worker, or a part of them."""
+    """What one worker added up since its last commit, or a part of it."""
 
     deltas: list[Delta]
     performance: list[PerformanceDelta] = []
