@@ -1,1 +1,1 @@
-"""What a measure was: pinned, first, and recent baselines, and the rows of features that are kept with them."""
+"""Baselines: first, recent and pinned ones, and the sampled rows that are kept with them."""

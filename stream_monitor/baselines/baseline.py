@@ -1,4 +1,4 @@
-"""What "normal" is for one measure in one segment: the first N values of it, or a baseline that somebody pinned."""
+"""The baseline of one measure in one segment: its first N values, or a pinned baseline."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from stream_monitor.profiles.numeric_table import merge_moments
 from stream_monitor.types import F64, I64
 
 MAX_CATEGORIES = BINS - 2
-"""Categories of a baseline that are counted by name; the rest shares one bin, new ones another."""
+"""Most categories that a baseline counts by name. The rest shares one bin, and new categories share another."""
 
 
 class Baseline(msgspec.Struct):
-    """Counts on the measure's edges (numeric) or by category; in force from `since` (epoch ms) on."""
+    """Counts on the measure's edges (numeric) or by category; active from `since` (epoch ms) on."""
 
     name: str
     since: int
     events: int
-    """Events seen while it filled: events - values = missing."""
+    """Events seen while the baseline was being built; events - values = missing."""
     kinds: dict[str, int]
     """Values by kind: numeric, categorical, other."""
     n: int = 0
@@ -35,15 +35,15 @@ class Baseline(msgspec.Struct):
     categories: dict[str, int] | None = None
     rest: int = 0
     weights: dict[str, int] = {}
-    """Of the baseline of all events: how many of its values are of each segment."""
+    """Number of values of each segment; only in the baseline of segment `all`."""
     left_out: int = 0
-    """Values that came on edges of before while it filled: they are in no count of it."""
+    """Values that came on former edges while the baseline was being built; they are in none of its counts."""
     approximate: bool = False
-    """Its counts were moved to edges other than those they were made on."""
+    """Its counts were moved to other edges than those on which they were counted."""
     pinned: bool = False
-    """Somebody said that this is normal: nothing recent takes its place."""
+    """The baseline is pinned: no recent baseline replaces it."""
     previous: Baseline | None = None
-    """What was in force before, for the windows that had begun."""
+    """The baseline that was active before; it judges the windows that began before `since`."""
 
     @property
     def std(self) -> float:
@@ -52,7 +52,7 @@ class Baseline(msgspec.Struct):
 
 
 class Baselines(msgspec.Struct):
-    """All baselines of a lane: those that the versions of a model share, and those pinned for one version."""
+    """All baselines of a timeline: those that all versions of a model share, and those pinned for one version."""
 
     shared: dict[tuple[str, str], Baseline] = {}
     """By (segment, measure)."""
@@ -60,7 +60,7 @@ class Baselines(msgspec.Struct):
     """By (version, segment, measure)."""
 
     def active_at(self, group: tuple[str, str], measure: str, start: int) -> Baseline | None:
-        """The baseline of a (version, segment) that judges what begins at `start` (epoch ms)."""
+        """The baseline of a (version, segment) that judges a window beginning at `start` (epoch ms)."""
         version, segment = group
         baseline = self.by_version.get((version, segment, measure)) or self.shared.get((segment, measure))
         if baseline is not None and baseline.since > start:
@@ -68,7 +68,7 @@ class Baselines(msgspec.Struct):
         return baseline if baseline is not None and baseline.since <= start else None
 
     def pin(self, version: str | None, segment: str, measure: str, baseline: Baseline) -> None:
-        """Put a baseline in force; the one that it replaces still judges the windows that have begun."""
+        """Make a baseline active; the one that it replaces still judges the windows that have begun."""
         if version is None:
             former = self.shared.get((segment, measure))
             self.shared[segment, measure] = baseline
@@ -92,17 +92,17 @@ class PaneCounts(NamedTuple):
 
     @classmethod
     def none(cls) -> PaneCounts:
-        """Of a baseline whose panes are not known."""
+        """The panes of a baseline whose panes are not known: none."""
         nothing = np.zeros(0, np.int64)
         return cls(nothing, nothing, nothing, nothing)
 
 
 TALLIES = 34
-"""Windows whose categories are kept: those that `dispersion.begin` compares, and one that is cut at either end."""
+"""Windows whose categories are kept: those that `Dispersion.begin` compares, and a partial one at either end."""
 
 
 class WindowTally(msgspec.Struct):
-    """The categories of one window of a baseline in the making; `start` is that of its first pane (epoch ms)."""
+    """The categories of one window of a baseline that is being built; `start` is that of its first pane (epoch ms)."""
 
     start: int
     n: int = 0
@@ -110,7 +110,7 @@ class WindowTally(msgspec.Struct):
 
 
 class BaselineBuilder(msgspec.Struct):
-    """A baseline in the making: at most the first N values and the rest of the pane that reaches them."""
+    """A baseline that is being built: the first N values, and the rest of the pane that contains the Nth."""
 
     events: int = 0
     other: int = 0
@@ -122,14 +122,14 @@ class BaselineBuilder(msgspec.Struct):
     values: list[np.ndarray] = []
     counts: np.ndarray | None = None
     values_of: list[int] = []
-    """Start of the pane of each of `values`."""
+    """Start of the pane of each array in `values`."""
     binned: list[tuple[int, np.ndarray, np.ndarray]] = []
-    """(start of the pane, bins, counts) of what was counted on edges, when panes are kept."""
+    """(start of the pane, bins, counts) of values that were counted on edges, if panes are kept."""
     categorical: int = 0
     categories: dict[str, int] = {}
     left_out: int = 0
     tallies: dict[int, list[WindowTally]] = {}
-    """By window size: categories of the latest windows, oldest first; in all no more than the baseline has values."""
+    """By window size: categories of the latest windows, oldest first; in all at most as many as there are values."""
 
     @property
     def total(self) -> int:
@@ -143,7 +143,10 @@ class BaselineBuilder(msgspec.Struct):
         self.low, self.high = min(self.low, ends[0]), max(self.high, ends[1])
 
     def add_only_values(self, pane: int, parts: list[F64], n: int) -> None:
-        """Keep the values of a row of `n`, of which others were counted on edges that will not be its own: left out."""
+        """Keep the raw values of a row of `n` values.
+
+        Its other values were counted on former edges; the builder leaves them out and counts them in `left_out`.
+        """
         values = np.concatenate(parts) if parts else np.zeros(0)
         self.left_out += n - len(values)
         if len(values):
@@ -153,12 +156,12 @@ class BaselineBuilder(msgspec.Struct):
             self.add_values(pane, parts)
 
     def add_values(self, pane: int, parts: list[F64]) -> None:
-        """Keep a numeric row's values, of the pane that starts at `pane`."""
+        """Keep the raw values of a numeric row of the pane that starts at `pane`."""
         self.values.extend(parts)
         self.values_of.extend([pane] * len(parts))
 
     def add_counts(self, pane: int, at: I64, n: I64, keep: bool) -> None:
-        """Merge a numeric row's bins; with `keep` they are remembered by pane too."""
+        """Merge a numeric row's bins; with `keep` the builder also keeps them by pane."""
         if self.counts is None:
             self.counts = np.zeros(BINS, np.int64)
         self.counts[at] += n
@@ -166,13 +169,13 @@ class BaselineBuilder(msgspec.Struct):
             self.binned.append((pane, at, n))
 
     def add_categories(self, names: Iterable[str], counts: Iterable[int], n: int) -> None:
-        """Merge a categorical row: categories, and beside them their counts."""
+        """Merge a categorical row of `n` values: its categories and their counts."""
         self.categorical += n
         for category, count in zip(names, counts, strict=True):
             self.categories[category] = self.categories.get(category, 0) + count
 
     def tally(self, pane: int, sizes: Iterable[int], row: tuple[Sequence[str], Sequence[int], int]) -> None:
-        """Count a categorical row (categories, counts, n) of a pane that starts at `pane` in its windows too."""
+        """Count a categorical row (categories, counts, n) of the pane that starts at `pane` in its windows."""
         names, counts, n = row
         for size in sizes:
             kept = self.tallies.setdefault(size, [])
@@ -190,11 +193,11 @@ class BaselineBuilder(msgspec.Struct):
         return self.n >= self.categorical
 
     def edges(self, limits: tuple[float, ...], ordinal: int = 1) -> BinEdges:
-        """Edges from the values that came so far."""
+        """Compute edges from the values so far."""
         return make_edges(np.concatenate(self.values), limits, ordinal)
 
     def finish(self, name: str, since: int, edges: BinEdges | None) -> Baseline:
-        """The baseline, in force from `since` on; `edges` are the measure's, None when it is categorical."""
+        """The finished baseline, active from `since` on; `edges` is None for a categorical measure."""
         kinds = {"numeric": self.n, "categorical": self.categorical, "other": self.other}
         baseline = Baseline(name, since, self.events, kinds, left_out=self.left_out)
         if self.numeric and self.n and edges is not None:
@@ -208,7 +211,7 @@ class BaselineBuilder(msgspec.Struct):
         return baseline
 
     def panes(self, borders: F64) -> PaneCounts:
-        """What came so far, pane by pane; complete only where all bins were kept."""
+        """The values so far, pane by pane; complete only if all bins were kept."""
         if not self.values and not self.binned:
             return PaneCounts.none()
         sizes = [len(values) for values in self.values]
@@ -238,16 +241,18 @@ class BaselineBuilder(msgspec.Struct):
 
 
 def rebin(counts: I64, old: F64, new: F64, ends: tuple[float, float]) -> I64:
-    """Counts on the borders `old` as counts on the borders `new`, spread evenly within each old bin.
+    """Move counts from the edges `old` to the edges `new`; the values of each old bin count as evenly spread in it.
 
-    `ends` are the least and the largest value. The total is kept exactly.
+    `ends` are the least and the largest value. The total stays exactly the same.
     """
     low, high = ends
-    at = np.concatenate([np.clip(old, low, high), [high]])
+    upper = np.concatenate([np.clip(old, low, high), [high]])
     below = np.cumsum(counts[: len(old) + 1])
-    last = np.append(at[1:] > at[:-1], True)  # of equal positions the one that has everything below it
+    last = np.append(
+        upper[1:] > upper[:-1], True
+    )  # of equal positions keep the last one, which has all values below it
     moved = np.zeros(BINS, np.int64)
-    cuts = np.rint(np.interp(new, np.append(low, at[last]), np.append(0, below[last]), left=0.0)).astype(np.int64)
+    cuts = np.rint(np.interp(new, np.append(low, upper[last]), np.append(0, below[last]), left=0.0)).astype(np.int64)
     cuts[new >= high] = below[-1]
     moved[: len(new) + 1] = np.diff(np.concatenate([[0], cuts, [below[-1]]]))
     return moved
@@ -260,9 +265,9 @@ def top_categories(counts: dict[str, int]) -> dict[str, int]:
 
 
 def category_counts(baseline: Baseline, counts: dict[str, int], n: int) -> tuple[I64, I64]:
-    """A categorical baseline and a window of it as bin counts: its categories, its rest, new ones.
+    """Bin counts of a categorical baseline and of a window: the baseline's categories, its rest, new categories.
 
-    When the baseline has a rest, categories it does not name are counted as that rest: they may not be new.
+    If the baseline has a rest, categories that it does not name count as that rest, because they may not be new.
     """
     names = baseline.categories or {}
     base, now = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
@@ -274,7 +279,7 @@ def category_counts(baseline: Baseline, counts: dict[str, int], n: int) -> tuple
 
 
 def keep_categories(counts: dict[str, int], known: frozenset[str], cap: int) -> dict[str, int]:
-    """Known categories and of others the `cap` with the smallest hashes; exact, whatever the order they came in."""
+    """The known categories, and of the others the `cap` with the smallest hashes; their order has no effect."""
     if len(counts) <= cap:
         return counts
     names = list(counts)
@@ -290,5 +295,5 @@ def as_evidence(baseline: Baseline) -> dict[str, Any]:
 
 
 def moved_of(baseline: Baseline) -> dict[str, bool]:
-    """`approximate`, where its counts were moved to other edges; for an alert's evidence."""
+    """`approximate`, if the baseline's counts were moved to other edges; for an alert's evidence."""
     return {"approximate": True} if baseline.approximate else {}

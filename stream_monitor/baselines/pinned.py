@@ -1,4 +1,8 @@
-"""Pinned baselines: made of a file by `baseline build`, kept as JSON, put in force through the `profiles` topic."""
+"""Pinned baselines.
+
+The command `baseline build` makes them from a file and writes them as JSON. Records of topic `profiles` make them
+active.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ FORMAT = 1
 
 
 class PinnedMeasure(msgspec.Struct):
-    """The baseline of a measure in a segment, with the borders that its counts are on (None: categorical)."""
+    """The baseline of a measure in a segment, with the edges of its counts (None: categorical)."""
 
     timeline: TimelineName = msgspec.field(name="lane")
     segment: str
@@ -32,18 +36,18 @@ class PinnedMeasure(msgspec.Struct):
     baseline: Baseline
     borders: np.ndarray | None = None
     rows: bytes = b""
-    """Of `joint(features)`: the packed `baselines.sampled_rows.Rows`, or some of them."""
+    """Only of measure `joint(features)`: the packed `baselines.sampled_rows.Rows`, or a part of them."""
     centroid: np.ndarray | None = None
-    """Of `distance(...)`: (length,) what the distances are to."""
+    """Only of a measure `distance(...)`: (length,) the point from which distances are measured."""
 
     def pieces(self, most: int) -> list[PinnedMeasure]:
-        """The same in parts whose rows have about `most` bytes."""
+        """The same baseline in parts, each with about `most` bytes of rows."""
         count = -(-len(self.rows) // most)
         if count <= 1:
             return [self]
         rows = unpack(self.rows, Rows)
         place = np.arange(len(rows)) * count // max(len(rows), 1)
-        return [msgspec.structs.replace(self, rows=pack(rows.kept(place == at, rows.upto))) for at in range(count)]
+        return [msgspec.structs.replace(self, rows=pack(rows.kept(place == part, rows.upto))) for part in range(count)]
 
 
 class PinnedBaseline(msgspec.Struct):
@@ -55,7 +59,7 @@ class PinnedBaseline(msgspec.Struct):
     measures: list[PinnedMeasure]
 
     def records(self) -> list[PinRecord]:
-        """As control records of the `profiles` topic, each small enough for a broker."""
+        """The baseline as records of topic `profiles`, each small enough for a broker."""
         chunks: list[list[PinnedMeasure]] = [[]]
         size = 0
         for measure in itertools.chain(*(measure.pieces(MAX_RECORD_BYTES // 2) for measure in self.measures)):
@@ -74,14 +78,14 @@ class PinnedBaseline(msgspec.Struct):
 
 
 class BaselineFile(msgspec.Struct):
-    """What `baseline build --out` writes."""
+    """The content of a file that `baseline build --out` writes."""
 
     baselines: list[PinnedBaseline]
     format: int = FORMAT
 
 
 class Pin(msgspec.Struct):
-    """A pinning as a judge has read it, part by part."""
+    """A pinned baseline as the judge reads it, part by part."""
 
     version: str | None
     digest: str
@@ -89,11 +93,11 @@ class Pin(msgspec.Struct):
     parts: dict[int, bytes] = {}
 
     def measures(self) -> list[PinnedMeasure]:
-        """All measures, in the order in which they were written."""
+        """All measures, in the order of the records."""
         return [m for part in sorted(self.parts) for m in unpack(self.parts[part], list[PinnedMeasure])]
 
     def without(self, reset: ResetRecord) -> Pin | None:
-        """The same without the measures that a reset covers; None when nothing is left."""
+        """The same baseline without the measures that a reset covers; None if no measure is left."""
         left = [m for m in self.measures() if not reset.covers(self.version, m.segment, m.measure)]
         return Pin(self.version, self.digest, 1, {0: pack(left)}) if left else None
 
@@ -105,9 +109,11 @@ def write_file(path: Path, baselines: list[PinnedBaseline]) -> None:
 
 
 def read_file(path: Path, embeddings: Mapping[str, int] | None = None) -> list[PinnedBaseline]:
-    """The baselines of a file; FormatError when it is none of ours, or of a newer format.
+    """Read the baselines of a file.
 
-    Or when a centroid has another length than the `embeddings` of the settings that it is to be used with.
+    Raises:
+        FormatError: the file is not ours, has a newer format, or has a centroid whose length differs from that in
+            `embeddings`, the embeddings of the settings.
     """
     try:
         file = msgspec.json.decode(path.read_bytes(), type=BaselineFile, dec_hook=_to_array)
@@ -123,15 +129,18 @@ def read_file(path: Path, embeddings: Mapping[str, int] | None = None) -> list[P
             length = 0 if measure.centroid is None else len(measure.centroid)
             wanted = (embeddings or {}).get(base_of(measure.measure) or "", length)
             if length and length != wanted:
-                told = f"has {length} numbers, and `embeddings` of the settings asks for {wanted}"
+                problem = f"has {length} numbers, and `embeddings` of the settings asks for {wanted}"
                 raise FormatError(
-                    f"{path}: the centroid of {measure.measure} {told}: build the file with these settings"
+                    f"{path}: the centroid of {measure.measure} {problem}: build the file with these settings"
                 )
     return file.baselines
 
 
 def _sound(pinned: PinnedMeasure) -> bool:
-    """A judge trusts what is on its topic, so a file that was edited by hand is looked at here."""
+    """Whether the parts of a baseline fit each other.
+
+    A judge trusts the records of its topic, so a file that somebody edited by hand is checked here.
+    """
     counts, borders, centroid = pinned.baseline.counts, pinned.borders, pinned.centroid
     if pinned.rows and not unpack(pinned.rows, Rows).sound:
         return False

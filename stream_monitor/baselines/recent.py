@@ -1,12 +1,12 @@
-"""What a measure was like lately: counts of slices of event time, and the baselines that are made of them.
+"""Recent baselines of a measure: counts of slices of event time, and the baselines that are merged from them.
 
-A slice is an hour (`hour_of_week`) or a 28th of the span (`rolling`). Slices lie in lines, 168 of them (one an hour of
-the week, UTC) or one; a line keeps its newest `depth` slices that were taken in, so memory is bounded and a measure
-whose slices are refused keeps the baseline it had. Rolling counts are on all bins of the measure's edges; those of
-hours, of which there are many, on at most `GROUPS` groups of bins.
+A slice is an hour (`hour_of_week`) or a 28th of the span (`rolling`). Slices are kept in lines: 168 lines, one for each
+hour of the week in UTC, or a single line. A line keeps the newest `depth` slices that the judge took in. So memory is
+bounded, and a measure keeps its baseline while the judge refuses its slices. Rolling slices count on all bins of the
+measure's edges. Slices of hours are many, and count on at most `GROUPS` groups of bins.
 
-Bytes a (segment, measure): rolling, 7 days and a gap of one, 22 kB; hours of the week 25 kB in the first week, 94 kB
-when all four are there.
+Memory of a (segment, measure): 22 kB for `rolling` with 7 days and a gap of one day; for `hour_of_week` 25 kB in the
+first week, and 94 kB with all four weeks.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ from stream_monitor.profiles.bins import BINS
 from stream_monitor.types import F64, I64, Bool
 
 SLICES = 28
-"""Of a rolling baseline's span."""
+"""Slices in the span of a rolling baseline."""
 HOURS = WEEK // HOUR
 WEEKS = 4
-"""That are kept of each hour of the week; one, two or four of them judge."""
+"""Slices kept of each hour of the week; one, two or four of them form a baseline."""
 LEAST_VALUES = 100
-"""No recent baseline has less: not an hour's, then that of all days, then the first values judge."""
+"""Fewest values of a recent baseline. If the hour of the week has fewer, that hour of all days judges; if this has
+fewer, the first baseline."""
 BODY, TAIL = 16, 5
 GROUPS = BODY + 2 * TAIL
-"""Of a numeric measure: equal shares of the baseline, and steps that double beyond either end of it."""
+"""Groups of bins of a numeric measure: `BODY` equal shares of the first baseline, `TAIL` groups beyond either end."""
 NAMED = GROUPS - 2
-"""Of a categorical one: the most frequent by name, the others, new ones."""
+"""Categories of a categorical measure that are counted by name; others share a bin, new ones another."""
 LONG = 10_000.0
-"""Values; a CUSUM's way to its threshold is shorter than this."""
+"""Values; a CUSUM reaches its threshold in fewer."""
 MOST = 2**32 - 1
 EMPTY = -1
 
 
 class SlicePlan(msgspec.Struct, frozen=True):
-    """How slices are kept and merged; times in ms."""
+    """The rules by which slices are kept and merged; times in ms."""
 
     kind: Literal["rolling", "hour_of_week"]
     slice: int
@@ -50,7 +51,7 @@ class SlicePlan(msgspec.Struct, frozen=True):
     depth: int
     """Slices that a line keeps."""
     keep: int
-    """Newest slices of a line that a baseline is merged of, at most."""
+    """Most slices of a line that a baseline is merged from: the newest."""
     gap: int
     least: int
     """Values from which a rolling baseline judges before its span is full."""
@@ -58,7 +59,7 @@ class SlicePlan(msgspec.Struct, frozen=True):
 
 
 def plan_of(settings: BaselineSettings, pane: int) -> SlicePlan | None:
-    """The plan of these settings, for panes of so many ms; None where only the first values count."""
+    """The plan of these settings, for panes of `pane` ms; None if the settings ask for no recent baseline."""
     if settings.kind == "rolling":
         size = -(-settings.span // (SLICES * pane)) * pane
         keep = -(-settings.span // size)
@@ -82,34 +83,34 @@ class BaselineSlice(msgspec.Struct):
     ends: tuple[float, float]
     """Least and largest value."""
     events: int
-    """Events of the segment: what has no value of any kind is missing."""
+    """Events of the segment; those without a value of any kind are missing."""
     other: int
     """Values of another kind than the baseline's."""
 
 
 class MergedBaseline(NamedTuple):
-    """A baseline that was made of a history."""
+    """A baseline that was merged from a history."""
 
     baseline: Baseline
     counts: I64
-    """(BINS,) what it counts; of a categorical one in the bins of `category_counts`."""
+    """(BINS,) its counts; of a categorical measure on the bins of `category_counts`."""
     to: I64
-    """(BINS,) the bin to which a bin of the window goes before it is compared."""
+    """(BINS,) for each bin of a window, the bin to which its count moves before the comparison."""
     slices: int
-    """Of how many slices each hour of it was merged."""
+    """Number of slices from which each of its hours was merged."""
 
 
 class SliceHistory(msgspec.Struct):
-    """The slices of a (segment, measure) that were taken in. L lines, D slices a line so far, G groups."""
+    """The slices of a (segment, measure). L lines, D slices a line so far, G groups."""
 
     to: np.ndarray
-    """(BINS,) the bin in which a group is counted, of each bin of the group: its last."""
+    """(BINS,) the bin in which each bin is counted: the last bin of its group."""
     ends: np.ndarray
-    """(G,) these bins."""
+    """(G,) the last bin of each group."""
     weights: np.ndarray
     """(BINS,) share of its group that a bin had in the measure's first baseline."""
     stamp: np.ndarray
-    """(L, D) start of each slice, epoch ms; `EMPTY`."""
+    """(L, D) start of each slice, epoch ms; `EMPTY` where there is none."""
     counts: np.ndarray
     """(L, D, G + 2) values by group, events, values of other kinds; never above `MOST`."""
     moments: np.ndarray
@@ -117,11 +118,11 @@ class SliceHistory(msgspec.Struct):
     low: float = float("inf")
     high: float = float("-inf")
     begun: int = 0
-    """Start of the first slice that was taken in, epoch ms; `EMPTY` before."""
+    """Start of the first slice ever taken in, epoch ms; `EMPTY` before."""
 
     @classmethod
     def of(cls, plan: SlicePlan, first: Baseline) -> SliceHistory:
-        """An empty history, on groups of the bins of the measure's first baseline."""
+        """An empty history; the measure's first baseline determines the groups of bins."""
         base = first.counts if first.counts is not None else np.ones(BINS, np.int64)
         to = np.arange(BINS)
         if plan.kind == "hour_of_week":
@@ -134,57 +135,57 @@ class SliceHistory(msgspec.Struct):
         return cls(to, ends, weights, stamp, counts, np.zeros((*shape, 2)), begun=EMPTY)
 
     def slice_count(self, plan: SlicePlan, start: int) -> int:
-        """How many slices the line of a slice that starts at `start` has."""
+        """Number of slices in the line of the slice that starts at `start`."""
         return int((self.stamp[line_of(plan, start)] != EMPTY).sum())
 
-    def add(self, plan: SlicePlan, start: int, came: BaselineSlice) -> None:
-        """Take a slice in; another version's of the same time is merged with it."""
+    def add(self, plan: SlicePlan, start: int, part: BaselineSlice) -> None:
+        """Take in a slice; slices of several versions with the same start are merged."""
         line = line_of(plan, start)
         self.begun = start if self.begun == EMPTY else self.begun
         same = np.flatnonzero(self.stamp[line] == start)
         place = int(same[0]) if len(same) else self._place(plan, line)
         if not len(same):
             self.stamp[line, place], self.counts[line, place], self.moments[line, place] = start, 0, 0.0
-        counts = np.append(self._grouped(came.at, came.n), [came.events, came.other])
-        had, n = int(self.counts[line, place, :-2].sum()), int(came.n.sum())
+        counts = np.append(self._grouped(part.at, part.n), [part.events, part.other])
+        before, n = int(self.counts[line, place, :-2].sum()), int(part.n.sum())
         mean, m2 = self.moments[line, place].tolist()
-        apart, total = came.mean - mean, max(had + n, 1)
-        self.moments[line, place] = mean + apart * n / total, m2 + came.m2 + apart * apart * had * n / total
+        apart, total = part.mean - mean, max(before + n, 1)
+        self.moments[line, place] = mean + apart * n / total, m2 + part.m2 + apart * apart * before * n / total
         self.counts[line, place] = np.minimum(self.counts[line, place].astype(np.int64) + counts, MOST)
-        self.low, self.high = min(self.low, came.ends[0]), max(self.high, came.ends[1])
+        self.low, self.high = min(self.low, part.ends[0]), max(self.high, part.ends[1])
 
     def _grouped(self, at: I64, n: I64) -> I64:
         return np.asarray(np.bincount(self.to[at], n, BINS)[self.ends].astype(np.int64))
 
     def _place(self, plan: SlicePlan, line: int) -> int:
-        """Of a line the place for a new slice: a free one, one that is made, or that of the oldest slice."""
+        """The place of a new slice in its line: a free one, an added one, or that of the oldest slice."""
         free = np.flatnonzero(self.stamp[line] == EMPTY)
         if len(free):
             return int(free[0])
-        have = int(self.stamp.shape[1])
-        if have == plan.depth:
+        size = int(self.stamp.shape[1])
+        if size == plan.depth:
             return int(self.stamp[line].argmin())
-        more = min(have, plan.depth - have) if plan.lines == 1 else 1
+        more = min(size, plan.depth - size) if plan.lines == 1 else 1
         self.stamp = np.pad(self.stamp, ((0, 0), (0, more)), constant_values=EMPTY)
         self.counts = np.pad(self.counts, ((0, 0), (0, more), (0, 0)))
         self.moments = np.pad(self.moments, ((0, 0), (0, more), (0, 0)))
-        return have
+        return size
 
     # --- baselines ---
 
     def baseline_for(self, plan: SlicePlan, first: Baseline, start: int, size: int) -> MergedBaseline | None:
-        """What judges a window of `size` ms that begins at `start`; None: the first values do."""
+        """The baseline that judges a window of `size` ms beginning at `start`; None: the first baseline does."""
         for chosen in choices(plan, self.stamp, self.begun, (start, size)):
-            found = self._merge(first, chosen)
-            if found is not None and plan.kind == "rolling":
-                full = found.slices == plan.keep  # a quiet measure never has more
-                return found if full or found.baseline.n >= plan.least else None
-            if found is not None:
-                return found
+            merged = self._merge(first, chosen)
+            if merged is not None and plan.kind == "rolling":
+                full = merged.slices == plan.keep  # a measure with little traffic never has more values
+                return merged if full or merged.baseline.n >= plan.least else None
+            if merged is not None:
+                return merged
         return None
 
     def _merge(self, first: Baseline, chosen: Chosen) -> MergedBaseline | None:
-        """The chosen slices together; None when they hold too few values."""
+        """Merge the chosen slices; None if they hold too few values."""
         name, lines, hours, meant = chosen
         counts = self.counts[lines][meant].astype(np.int64)
         total, sizes = counts.sum(axis=0), counts[:, :-2].sum(axis=1)
@@ -201,8 +202,8 @@ class SliceHistory(msgspec.Struct):
             baseline.m2 = float((m2 + sizes * (mean - baseline.mean) ** 2).sum())
         return MergedBaseline(baseline, fine, self.to, max(len(counts) // hours, 1))
 
-    def _baseline(self, first: Baseline, name: str, fine: I64, told: I64) -> Baseline:
-        events, other = (int(x) for x in told)
+    def _baseline(self, first: Baseline, name: str, fine: I64, rest: I64) -> Baseline:
+        events, other = (int(x) for x in rest)
         n, numeric = int(fine.sum()), first.counts is not None
         kinds = {"numeric": n if numeric else 0, "categorical": 0 if numeric else n, "other": other}
         baseline = Baseline(name, 0, max(events, n + other), kinds, n, low=self.low, high=self.high)
@@ -215,26 +216,26 @@ class SliceHistory(msgspec.Struct):
         return baseline
 
     def expected_score(self, found: MergedBaseline, scores: F64) -> float:
-        """Mean score of a value of a baseline made of this history; `scores` (BINS,) are those of each bin."""
+        """Mean score of the values of a baseline merged from this history; `scores` (BINS,) are those of each bin."""
         of_group = np.bincount(self.to, self.weights * scores, BINS)
         return float((found.counts * of_group).sum() / found.baseline.n)
 
 
 class Chosen(NamedTuple):
-    """Slices that may judge a window."""
+    """Slices from which the baseline of a window may be merged."""
 
     name: str
     lines: list[int]
     hours: int
-    """How many hours the lines stand for."""
+    """Number of different hours in the lines."""
     meant: Bool
-    """(lines, slices) which slices of these lines."""
+    """(lines, slices) whether a slice of these lines is chosen."""
 
 
 def choices(plan: SlicePlan, stamp: I64, begun: int, span: tuple[int, int]) -> Iterator[Chosen]:
-    """Slices that may judge a window (start, size), best first; the first choice that holds enough does.
+    """Yield the choices of slices for a window (start, size), best first; the first with enough values judges.
 
-    `stamp` are the starts of all slices, (lines, slices), `begun` is that of the first ever.
+    `stamp` (lines, slices) holds the starts of all slices; `begun` is the start of the first slice ever taken in.
     """
     start, size = span
     if plan.kind == "rolling":
@@ -246,7 +247,7 @@ def choices(plan: SlicePlan, stamp: I64, begun: int, span: tuple[int, int]) -> I
     hours = range(start // HOUR, -(-(start + size) // HOUR))
     lines = sorted({hour % HOURS for hour in hours})
     weeks = int(((stamp[lines] != EMPTY) & (stamp[lines] + plan.slice <= start)).sum(axis=1).max())
-    if len(lines) > 1:  # of a week that is not whole some hours would be there and others not
+    if len(lines) > 1:  # only whole weeks have all of these hours
         weeks = min(weeks, (start - begun) // WEEK)
     if weeks:
         used = 1 << max(weeks.bit_length() - 1, 0)
@@ -256,7 +257,7 @@ def choices(plan: SlicePlan, stamp: I64, begun: int, span: tuple[int, int]) -> I
 
 
 def _of_day(plan: SlicePlan, stamp: I64, begun: int, window: tuple[range, int]) -> Chosen:
-    """The same hours of all days; of a window of several hours those of whole days, lest some hours weigh more."""
+    """The same hours of all days. A window of several hours uses whole days only, so that all hours weigh the same."""
     hours, start = window
     of_day = sorted({hour % 24 for hour in hours})
     lines = [24 * day + hour for day in range(7) for hour in of_day]
@@ -266,32 +267,36 @@ def _of_day(plan: SlicePlan, stamp: I64, begun: int, window: tuple[range, int]) 
 
 
 def _newest(plan: SlicePlan, stamp: I64, wanted: tuple[int, int, int]) -> Bool:
-    """Which slices of lines are the newest (how many, since when, that end by when)."""
+    """Which slices of each line are its newest; `wanted` is (most slices, earliest start, latest end)."""
     keep, since, until = wanted
-    there = (stamp != EMPTY) & (stamp >= since) & (stamp + plan.slice <= until)
-    younger = ((stamp[:, None, :] > stamp[:, :, None]) & there[:, None, :]).sum(axis=2)
-    return np.asarray(there & (younger < keep))
+    present = (stamp != EMPTY) & (stamp >= since) & (stamp + plan.slice <= until)
+    younger = ((stamp[:, None, :] > stamp[:, :, None]) & present[:, None, :]).sum(axis=2)
+    return np.asarray(present & (younger < keep))
 
 
 def weight_of(found: MergedBaseline) -> float:
-    """As how many values one counts whose expected score comes from so few slices like its own.
+    """The weight of a value whose expected score is estimated from few slices.
 
-    w slices miss the mean of another one by a w-th of the variance of its sum: a value that counts as w / (w + 1) of
-    one keeps the variance over slices that of values whose mean is known. A CUSUM's way is shorter than a slice of many
-    values, so that half of the excess is allowed for, and less where there are more than `LONG` values.
+    The mean of w slices differs from that of another slice by an error whose variance is a w-th of that of the slice's
+    own mean. With the weight w / (w + 1), the variance over slices is that of values with a known mean. A CUSUM reaches
+    its threshold in fewer values than a slice has. So we allow for half of the excess, and for less if there are more
+    than `LONG` values.
     """
     slices = max(2.0 * found.slices, found.baseline.n / LONG)
     return slices / (slices + 1)
 
 
 def seasonal(sums: F64, season: F64) -> F64:
-    """Sums (3, R) of panes (n, scores, squared scores), without what was expected; `season` (R, 2): mean, weight."""
+    """Sums (3, R) of panes (n, scores, squared scores) after the expected score is subtracted from each value.
+
+    `season` (R, 2) holds the expected score and the weight of a value.
+    """
     (n, s, ss), (mean, weight) = sums, season.T
     return np.asarray(np.stack([n, s - n * mean, ss - 2 * mean * s + n * mean * mean]) * weight)
 
 
 def numeric_groups(base: I64) -> I64:
-    """(BINS,) of each bin the last bin of its group, for a baseline's counts (BINS,)."""
+    """(BINS,) the last bin of each bin's group, for a baseline's counts (BINS,)."""
     middle = (np.cumsum(base) - base / 2) / max(int(base.sum()), 1)
     group = np.minimum((middle * BODY).astype(np.int64), BODY - 1) + TAIL
     used = np.flatnonzero(base)
@@ -303,7 +308,7 @@ def numeric_groups(base: I64) -> I64:
 
 
 def category_groups() -> I64:
-    """The same for categories, most frequent first: `NAMED` by themselves, all others in one, new ones in another."""
+    """The same for categories, most frequent first: each of `NAMED` alone, all others together, new ones together."""
     bins = np.arange(BINS)
     return np.asarray(np.where((bins >= NAMED) & (bins < BINS - 1), BINS - 2, bins))
 

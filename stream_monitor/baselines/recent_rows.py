@@ -1,10 +1,10 @@
-"""The rows of the recent past: samples of slices of event time, and the baselines that are merged of them.
+"""Recent baselines of sampled rows: the rows of slices of event time, and the baselines merged from them.
 
-Slices lie in lines and are chosen as those of single measures are, see `history`. Of a slice the rows of smallest hash
-are kept, few of an hour of the week, for there are 672 of these.
+Slices are kept in lines and chosen as those of single measures are, see `recent`. A slice keeps its rows with the
+smallest hashes. An hour of the week keeps few rows, because there are 672 such slices.
 
-Bytes a model, of 15 numbers and 5 categories: rolling, 7 days and a gap of one, 250 rows in each of 33 slices, 1.4 MB;
-hours of the week 1.8 MB in the first week, 7.2 MB when all four are there.
+Memory of a model with 15 numbers and 5 categories: 1.4 MB for `rolling` with 7 days and a gap of one day (250 rows in
+each of 33 slices); for `hour_of_week` 1.8 MB in the first week, and 7.2 MB with all four weeks.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from stream_monitor.baselines.sampled_rows import BASELINE_ROWS, ENOUGH, Rows, m
 from stream_monitor.types import I64
 
 SLICE_ROWS = {"rolling": 250, "hour_of_week": 64}
-"""Rows of a slice, of smallest hash."""
+"""Most rows of a slice; those with the smallest hashes are kept."""
 LEAST_ROWS = 100
-"""No recent baseline has less: not an hour's, then that of all days, then the first rows judge."""
+"""Fewest rows of a recent baseline. If the hour of the week has fewer, that hour of all days judges; if this has
+fewer, the first rows."""
 
 
 class SampledSlice(msgspec.Struct):
-    """The rows of a slice that was taken in."""
+    """The sampled rows of one slice."""
 
     start: int
     rows: Rows
 
 
 class MergedRows(NamedTuple):
-    """A baseline that was made of slices of rows."""
+    """A baseline that was merged from slices of rows."""
 
     name: str
     since: int
@@ -42,34 +43,33 @@ class MergedRows(NamedTuple):
 
 
 class RowsHistory(msgspec.Struct):
-    """The slices that were taken in."""
+    """The slices that the judge took in."""
 
     lines: dict[int, list[SampledSlice]] = {}
-    """Of each line the newest, oldest first."""
+    """The newest slices of each line, oldest first."""
     begun: int = EMPTY
-    """Start of the first slice that was taken in, epoch ms; `EMPTY` before."""
+    """Start of the first slice ever taken in, epoch ms; `EMPTY` before."""
 
     def slice_count(self, plan: SlicePlan, start: int) -> int:
-        """How many slices the line of a slice that starts at `start` has."""
+        """Number of slices in the line of the slice that starts at `start`."""
         return len(self.lines.get(line_of(plan, start), ()))
 
     def add(self, plan: SlicePlan, start: int, parts: Sequence[Rows]) -> None:
-        """Take a slice in, later than all of its line: the rows of one or more versions."""
+        """Take in a slice that is later than all others of its line; `parts` are the rows of one or more versions."""
         self.begun = start if self.begun == EMPTY else self.begun
         kept = self.lines.setdefault(line_of(plan, start), [])
         kept.append(SampledSlice(start, merge(parts, SLICE_ROWS[plan.kind])))
         del kept[: -plan.depth]
 
     def baseline_for(self, plan: SlicePlan, span: tuple[int, int]) -> MergedRows | None:
-        """What judges a window (start, size); None: the first rows do.
+        """The baseline that judges a window (start, size); None: the first rows do.
 
-        A rolling baseline judges from 500 rows on, or `baseline.first` where that is less, or when all of its slices
-        are there.
+        A rolling baseline judges once it has 500 rows (`baseline.first` rows if that is less), or all of its slices.
         """
         if not self.lines:
             return None
         for name, lines, _, meant in choices(plan, self._stamp(plan), self.begun, span):
-            chosen = [self.lines[lines[line]][at] for line, at in np.argwhere(meant).tolist()]
+            chosen = [self.lines[lines[line]][place] for line, place in np.argwhere(meant).tolist()]
             if not chosen:
                 continue
             rows = merge([one.rows for one in chosen], BASELINE_ROWS)

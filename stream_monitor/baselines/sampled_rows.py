@@ -1,9 +1,9 @@
-"""Sampled rows, merged: those of smallest hash of what several parts hold, up to the hash that all of them reach.
+"""Sampled rows and their merge: the rows with the smallest hashes of several parts.
 
-A part that had more events than rows is complete only up to its largest hash (`upto`). Beyond the smallest such hash
-of several parts rows are left out, for there they stand for some of the events only: what stays is each event whose
-hash is at most `upto`, a sample in which every event of the whole had the same chance (theta sketches, Dasgupta et al.
-2016). Merging is exact in any order and grouping.
+A part that had more events than rows is complete only up to its largest hash (`upto`). A merge leaves out the rows
+beyond the smallest `upto` of the parts, because there the rows stand only for some of the events. It keeps every event
+whose hash is at most `upto`: a sample in which every event had the same chance (theta sketches, Dasgupta et al. 2016).
+Merging is exact in any order and grouping.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from stream_monitor.types import F64, I64, Bool
 
 ALL_HASHES = 2**64 - 1
 WINDOW_ROWS = 1_000
-"""Rows of a window, of smallest hash."""
+"""Most rows of a window; those with the smallest hashes are kept."""
 BASELINE_ROWS = 2_000
-"""Rows of a baseline, of smallest hash."""
+"""Most rows of a baseline; those with the smallest hashes are kept."""
 ENOUGH = 500
-"""Rows that a baseline has at least, or as many as `baseline.first` where that is less."""
+"""Fewest rows of a baseline; `baseline.first` rows if that is less."""
 LATER = 16
-"""Parts that wait to be merged."""
+"""Most parts that wait to be merged."""
 
 
 class Rows(msgspec.Struct):
-    """Rows sorted by hash: every event of what they stand for whose hash is at most `upto`."""
+    """Rows sorted by hash; they contain every event of the sampled set whose hash is at most `upto`."""
 
     hash: np.ndarray
     upto: int
@@ -40,7 +40,7 @@ class Rows(msgspec.Struct):
     texts: list[str]
     """Names of the categorical columns, sorted."""
     codes: np.ndarray
-    """(texts, rows) places in `categories`, -1 where a row has none."""
+    """(texts, rows) indices into `categories`, -1 where a row has none."""
     categories: list[str]
     """Sorted."""
 
@@ -49,7 +49,7 @@ class Rows(msgspec.Struct):
 
     @property
     def sound(self) -> bool:
-        """Whether hashes ascend and each column has a value a row: for rows that came in a file."""
+        """Whether hashes ascend and each column has a value for each row; to check rows from a file."""
         size = len(self.hash)
         shapes = self.values.shape == (len(self.numbers), size) and self.codes.shape == (len(self.texts), size)
         kinds = (self.hash.dtype.kind, self.values.dtype.kind, self.codes.dtype.kind) == ("u", "f", "i")
@@ -60,19 +60,19 @@ class Rows(msgspec.Struct):
         return bool((self.hash[1:] > self.hash[:-1]).all() and codes.all() and not np.isinf(self.values).any())
 
     def number(self, name: str) -> F64:
-        """A numeric column, NaN where it is not there."""
+        """A numeric column; all NaN if there is no such column."""
         if name not in self.numbers:
             return np.full(len(self), np.nan)
         return np.asarray(self.values[self.numbers.index(name)])
 
     def text(self, name: str) -> I64:
-        """Codes of a categorical column, -1 where it is not there."""
+        """The codes of a categorical column; all -1 if there is no such column."""
         if name not in self.texts:
             return np.full(len(self), -1, np.int64)
         return np.asarray(self.codes[self.texts.index(name)], np.int64)
 
     def kept(self, rows: Bool, upto: int) -> Rows:
-        """Some of the rows, and of columns and categories those that they use."""
+        """Some of the rows, with only the columns and categories that they use."""
         values, codes = self.values[:, rows], self.codes[:, rows]
         some, few = (~np.isnan(values)).sum(axis=1) > 0, (codes >= 0).sum(axis=1) > 0
         codes = codes[few].astype(np.int64)
@@ -86,11 +86,11 @@ class Rows(msgspec.Struct):
             values=values[some],
             texts=_chosen(self.texts, few),
             codes=place[codes],
-            categories=[self.categories[at] for at in used.tolist()],
+            categories=[self.categories[code] for code in used.tolist()],
         )
 
     def of(self, admitted: Container[str]) -> Rows:
-        """The same without the columns of features that have no place."""
+        """The same rows without the columns of features that are not in `admitted`."""
         if all(name in admitted for name in (*self.numbers, *self.texts)):
             return self
         some, few = (np.array([name in admitted for name in names], np.bool_) for names in (self.numbers, self.texts))
@@ -100,7 +100,7 @@ class Rows(msgspec.Struct):
 
 
 class Embedded(NamedTuple):
-    """Embeddings of a measure that are in the sample of a group, sorted by the hash of their events."""
+    """The sampled embeddings of a measure in a group, sorted by the hash of their events."""
 
     measure: str
     group: int
@@ -113,9 +113,9 @@ def _chosen(names: Sequence[str], chosen: Bool) -> list[str]:
 
 
 def of_cell(sample: SampleRows, cell: int, events: int) -> Rows:
-    """The rows of one cell of a delta, which had so many accepted events."""
-    at = slice(*np.searchsorted(sample.cell, (cell, cell + 1)).tolist())
-    size, hashes = len(sample.cell), sample.hash[at]
+    """The sampled rows of one cell of a delta; `events` is the number of its accepted events."""
+    own = slice(*np.searchsorted(sample.cell, (cell, cell + 1)).tolist())
+    size, hashes = len(sample.cell), sample.hash[own]
     order = sorted(range(len(sample.categories)), key=sample.categories.__getitem__)
     place = np.full(len(order) + 1, -1, np.int64)
     place[order] = np.arange(len(order))
@@ -123,16 +123,20 @@ def of_cell(sample: SampleRows, cell: int, events: int) -> Rows:
         hash=hashes,
         upto=int(hashes[-1]) if len(hashes) and events > len(hashes) else ALL_HASHES,
         numbers=sample.numbers,
-        values=sample.values.reshape(len(sample.numbers), size)[:, at],
+        values=sample.values.reshape(len(sample.numbers), size)[:, own],
         texts=sample.texts,
-        codes=place[sample.codes.reshape(len(sample.texts), size)[:, at]],
+        codes=place[sample.codes.reshape(len(sample.texts), size)[:, own]],
         categories=[sample.categories[i] for i in order],
     )
     return rows.kept(np.ones(len(hashes), np.bool_), rows.upto)
 
 
 def merge(parts: Sequence[Rows], most: int) -> Rows:
-    """All that the parts are complete in, at most so many rows of smallest hash; an id counts once, the first time."""
+    """Merge parts to at most `most` rows with the smallest hashes.
+
+    The result goes up to the hash up to which all parts are complete. If an id occurs several times, the first row
+    counts.
+    """
     categories = sorted({name for part in parts for name in part.categories})
     numbers = sorted({name for part in parts for name in part.numbers})
     texts = sorted({name for part in parts for name in part.texts})
@@ -152,13 +156,13 @@ def merge(parts: Sequence[Rows], most: int) -> Rows:
 
 
 def collect(into: list[Rows], rows: Rows, most: int) -> None:
-    """Add a part to those that wait to be merged; merge them when they are many."""
+    """Add a part to those that wait to be merged; merge them when there are many."""
     into.append(rows)
     if len(into) > LATER or sum(map(len, into)) > 2 * most:
         into[:] = [merge(into, most)]
 
 
 def _places(some: Sequence[str], names: Sequence[str]) -> I64:
-    """Where each of some names stands among all; numpy's search takes names for the same that differ by a last NUL."""
-    at = {name: i for i, name in enumerate(names)}
-    return np.array([at[name] for name in some], np.int64)
+    """The index of each of `some` in `names`; numpy's search would ignore a NUL at the end of a name."""
+    index = {name: i for i, name in enumerate(names)}
+    return np.array([index[name] for name in some], np.int64)

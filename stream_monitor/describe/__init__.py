@@ -1,1 +1,1 @@
-"""Events to profiles: the hot stage. Pure: bytes and positions in, records to publish out."""
+"""Describe, the first stage: from events to profiles. Pure: it takes bytes and positions and returns records."""

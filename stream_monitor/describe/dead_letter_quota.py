@@ -1,8 +1,9 @@
-"""Events that could not be counted: a dead letter each, and above a limit of their topic partition only their number.
+"""Dead letters and their quota: a rejected event gets a dead letter; above the quota of its partition it is counted.
 
-The limit is an allowance that grows with the offsets of a topic partition and that each dead letter takes one from. So
-it is decided in log order by the log alone, whatever the batches; a commit keeps it with the offset, so that a restart
-or another worker decides alike. There is no pausing: a partition that stands still would hold the watermark of all.
+The quota is an allowance of a topic partition. It grows with the offsets, and each dead letter takes one from it. So
+the log alone decides, in log order; batches do not affect the decision. A commit stores the allowance with the offset,
+so that a restart or another worker decides in the same way. The quota does not pause a partition: a paused partition
+would hold back the watermark of all.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from stream_monitor.stages.contract import Message, Output, Partition
 
 
 class Quota(msgspec.Struct, array_like=True):
-    """How many dead letters a topic partition may still have at an offset."""
+    """The number of dead letters that a topic partition may still have at an offset."""
 
     left: float
     offset: int
 
     def take(self, offset: int, rules: DeadLetterSettings) -> bool:
-        """Take one at an offset, if there is one."""
+        """Take one dead letter at an offset; return whether the quota allows it."""
         self.left = min(float(rules.burst), self.left + rules.limit * (offset - self.offset))
         self.offset = offset
         allowed = self.left >= 1
@@ -37,7 +38,7 @@ class Quota(msgspec.Struct, array_like=True):
 
 @dataclass(slots=True)
 class RejectSummary:
-    """Events of one topic partition and reason that got no letter of their own since the last commit."""
+    """Events of one topic partition and reason since the last commit that have no dead letter of their own."""
 
     first: int
     last: int
@@ -47,7 +48,7 @@ class RejectSummary:
 
 @dataclass(slots=True)
 class Overlay:
-    """What came since the last commit."""
+    """The rejects since the last commit."""
 
     letters: list[Output] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -55,7 +56,7 @@ class Overlay:
 
 
 class DeadLetterQuota:
-    """The events that a worker could not count."""
+    """The dead letters of one worker, within the quotas of its topic partitions."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -64,12 +65,12 @@ class DeadLetterQuota:
         self._overlay = Overlay()
 
     def restore(self, partition: Partition, allowance: Quota | None) -> None:
-        """Own a topic partition; None: it never had a dead letter."""
+        """Take ownership of a topic partition; None: it never had a dead letter."""
         if allowance is not None:
             self._allowances[partition] = allowance
 
     def allowance(self, partition: Partition) -> Quota | None:
-        """What a commit keeps of a topic partition."""
+        """The quota of a topic partition that a commit stores; None: it never had a dead letter."""
         return self._allowances.get(partition)
 
     def revoke(self, partitions: Sequence[Partition]) -> None:
@@ -82,7 +83,11 @@ class DeadLetterQuota:
         self._overlay = Overlay()
 
     def add(self, reject: Reject, role: str, message: Message) -> None:
-        """Take in an event; QuarantineError where the settings stop at too many."""
+        """Take in a rejected event.
+
+        Raises:
+            QuarantineError: the quota is used up, and the settings ask to stop.
+        """
         partition, offset, rules = (role, message.partition()), message.offset(), self.settings.dead_letters
         allowance = self._allowances.setdefault(partition, Quota(float(rules.burst), offset))
         topic = self.settings.topic(role)
@@ -107,22 +112,24 @@ class DeadLetterQuota:
     def outputs(self) -> Iterator[Output]:
         """The dead letters since the last commit."""
         yield from self._overlay.letters
-        for (role, number, reason), told in self._overlay.sums.items():
+        for (role, number, reason), summary in self._overlay.sums.items():
             topic = self.settings.topic(role)
             letter = DeadLetter(
                 topic=topic,
                 partition=number,
-                offset=told.first,
-                last_offset=told.last,
-                count=told.count,
+                offset=summary.first,
+                last_offset=summary.last,
+                count=summary.count,
                 reason=reason,
-                error=f"{told.count} events above dead_letters.limit, from offset {told.first} to {told.last}",
-                length=told.length,
+                error=(
+                    f"{summary.count} events above dead_letters.limit, from offset {summary.first} to {summary.last}"
+                ),
+                length=summary.length,
                 sha256="",
                 bytes="",
             )
-            yield Output("dead-letters", msgspec.json.encode(letter), f"{topic}/{number}/{told.first}".encode())
+            yield Output("dead-letters", msgspec.json.encode(letter), f"{topic}/{number}/{summary.first}".encode())
 
     def counted(self) -> tuple[dict[str, int], int]:
-        """By reason since the last commit, and how many of them got no letter of their own."""
-        return dict(self._overlay.reasons), sum(told.count for told in self._overlay.sums.values())
+        """Rejects since the last commit by reason, and the number of those without a dead letter of their own."""
+        return dict(self._overlay.reasons), sum(summary.count for summary in self._overlay.sums.values())

@@ -1,4 +1,4 @@
-"""What describe commits beside an offset, and what of it another worker must share to go on from it."""
+"""The offset metadata that describe commits, and the checks that a worker makes before it continues from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTHS = 32
 
 
 class OffsetMetadata(msgspec.Struct, omit_defaults=True):
-    """Travels with a committed offset; all that a restart needs beside the change logs."""
+    """Stored with a committed offset: all that a restart needs besides the change logs."""
 
     ts: int = NEVER
     low: int | None = None
@@ -22,12 +22,12 @@ class OffsetMetadata(msgspec.Struct, omit_defaults=True):
     v: int = 1
     dead: Quota | None = None
     structure: str = ""
-    """`Settings.profile_structure`; a former version tells none."""
+    """`Settings.profile_structure`; empty in metadata of a former version."""
     widths: dict[str, int] = {}
-    """Of embeddings, by name; of at most `WIDTHS`, for an offset holds 4 KB."""
+    """Lengths of embeddings by name, at most `WIDTHS` of them, because offset metadata is limited to 4 KB."""
 
     def require_partitions(self, role: str, expected: int, accept_repartition: bool) -> None:
-        """RestoreError where the topic had another number of partitions."""
+        """Raise RestoreError if the topic had another number of partitions."""
         if self.n != expected and not accept_repartition:
             raise RestoreError(
                 f"{role} had {self.n} partitions at the last commit and has {expected} now: ids have moved away "
@@ -36,7 +36,7 @@ class OffsetMetadata(msgspec.Struct, omit_defaults=True):
             )
 
     def require_structure(self, settings: Settings) -> None:
-        """SettingsError where the app's profiles are made of other panes, segments or grains, or of other vectors."""
+        """Raise SettingsError if the app's profiles have other panes, segments, grains or lengths of embeddings."""
         app, widths = settings.app, settings.embeddings
         if self.structure not in ("", settings.profile_structure()):
             raise SettingsError(
@@ -52,7 +52,11 @@ class OffsetMetadata(msgspec.Struct, omit_defaults=True):
 
 
 def read_metadata(partition: str, position: Position) -> OffsetMetadata:
-    """What was committed with an offset; FormatError where a newer version committed it."""
+    """Read the metadata of a committed offset.
+
+    Raises:
+        FormatError: a newer version committed it.
+    """
     if not position.metadata:
         return OffsetMetadata()
     metadata = msgspec.json.decode(position.metadata, type=OffsetMetadata)

@@ -1,7 +1,8 @@
-"""The rekey stage: labels and feedback that are keyed otherwise, or on other partition counts, to where ids belong.
+"""The rekey stage: it copies labels and feedback to topics that are keyed by prediction id.
 
-It comes before describe, which then reads `labels-by-id` and `feedback-by-id`. A record goes on as it is, with its own
-time, under the id of its prediction; one whose id cannot be read goes on too, and describe makes it a dead letter.
+An app needs it if its labels or feedback have other keys or other partition counts. It runs before describe, which then
+reads `labels-by-id` and `feedback-by-id`. The stage copies a record unchanged, with its own time, under the id of its
+prediction. It also copies a record whose id it cannot read; describe makes that a dead letter.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from stream_monitor.stages.contract import (
 from stream_monitor.stages.statistics import StageStatistics
 
 TARGET = {"labels": "labels-by-id", "feedback": "feedback-by-id"}
-"""The role that each role's records go to."""
+"""By role, the role to which its records are copied."""
 
 
 class _Id(msgspec.Struct):
@@ -34,7 +35,7 @@ _METADATA = '{"v":1}'
 
 
 class Rekey(OffsetsOnly):
-    """Implements `stages.Stage` for labels and feedback; remembers nothing."""
+    """Implements `stages.Stage` for labels and feedback; it has no state between commits."""
 
     changelog = ""
     keyed = False
@@ -47,11 +48,11 @@ class Rekey(OffsetsOnly):
         self._saved: dict[Partition, int] = {}
 
     def restore_offset(self, partition: Partition, position: Position) -> int | None:
-        """There is nothing to restore."""
+        """None: there is nothing to restore."""
         return None
 
     def assign(self, positions: dict[Partition, Position], logs: ChangeLogs) -> dict[Partition, int]:
-        """Own these partitions."""
+        """Take ownership of these partitions."""
         starts = {partition: position.offset for partition, position in positions.items()}
         self._next |= starts
         self._saved |= {partition: position.offset for partition, position in positions.items() if position.metadata}
@@ -66,7 +67,7 @@ class Rekey(OffsetsOnly):
             self._outputs, self.buffered_bytes = [], 0
 
     def process(self, role: str, messages: Sequence[Message]) -> None:
-        """Pass records on under their ids."""
+        """Copy records under their ids."""
         for message in messages:
             value = message.value() or b""
             self.buffered_bytes += len(value)
@@ -74,33 +75,33 @@ class Rekey(OffsetsOnly):
             self._next[role, message.partition()] = message.offset() + 1
 
     def flush(self, status: Mapping[Partition, PartitionStatus]) -> list[Output]:
-        """What was passed on since the last commit; a partition at its end is read past the markers there."""
-        for partition, told in status.items():
-            if told.at_end:
-                self._next[partition] = max(self._next[partition], told.position)
+        """The copies since the last commit. A partition that is read to its end advances beyond the markers there."""
+        for partition, reported in status.items():
+            if reported.at_end:
+                self._next[partition] = max(self._next[partition], reported.position)
         return self._outputs
 
     def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
-        """Offsets of partitions that moved."""
-        moved = {part: at for part, at in self._next.items() if at != self._saved.get(part)}
-        return {part: Position(at, _METADATA) for part, at in moved.items()}
+        """The offsets of partitions that have advanced."""
+        moved = {part: offset for part, offset in self._next.items() if offset != self._saved.get(part)}
+        return {part: Position(offset, _METADATA) for part, offset in moved.items()}
 
     def committed(self) -> None:
-        """Start from zero."""
+        """The commit succeeded: forget the copies."""
         self._outputs, self.buffered_bytes = [], 0
         self._saved = dict(self._next)
 
     def stats(self) -> StageStatistics:
-        """It has none of its own."""
+        """Empty: the stage has no statistics of its own."""
         return StageStatistics()
 
     def partitions_to_pause(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
-        """It waits for nobody."""
+        """None: the stage never pauses a partition."""
         return set()
 
 
 def id_of(value: bytes) -> bytes:
-    """The id of a label or feedback; empty for what is no event."""
+    """The id of a label or feedback; empty if the value has no readable id."""
     try:
         return _decoder.decode(value).id.encode()
     except (msgspec.MsgspecError, UnicodeError, RecursionError):

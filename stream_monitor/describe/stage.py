@@ -1,7 +1,7 @@
-"""The describe stage: batches of events in, and at each commit the deltas and watermarks to publish.
+"""The describe stage: it takes batches of events, and at each commit returns the deltas and watermarks to publish.
 
-Pure: no clock, no client. What stays between commits is the pending predictions (`joining`), the clocks of the
-partitions, and what the judge said of edges.
+Pure: no clock, no client. Between commits the stage keeps the pending rows (`join.joiner`), the clocks of the
+partitions, and the catalog, which the judge publishes.
 """
 
 from __future__ import annotations
@@ -87,13 +87,20 @@ class Describe(OffsetsOnly):
     stands_on = ("predictions", "labels", "feedback", "observations", "pending", "profiles")
 
     def restore_offset(self, partition: Partition, position: Position) -> int | None:
-        """Where the oldest row that still waited at the last commit lies in the change log; -1 before the first."""
+        """Offset in the change log of the oldest row that was pending at the last commit; -1 before the first commit.
+
+        None for a partition that has no change log.
+        """
         if partition[0] != "predictions":
             return None
         return self._metadata(*partition, position).low if position.metadata else -1
 
     def assign(self, positions: dict[Partition, Position], logs: ChangeLogs) -> dict[Partition, int]:
-        """Own these partitions; RestoreError when what a commit left is not ours or of another layout."""
+        """Take ownership of these partitions.
+
+        Raises:
+            RestoreError: the offset metadata of a commit is not ours, or has another layout.
+        """
         for (role, number), position in sorted(positions.items(), key=lambda item: item[0][0] != "predictions"):
             metadata = self._metadata(role, number, position)
             clock = self._clock(role, number, create=True)
@@ -101,7 +108,7 @@ class Describe(OffsetsOnly):
             self._rejected.restore((role, number), metadata.dead)
             self.next_offset[role, number] = position.offset
             if (metadata.n, metadata.structure) == (self._expected(role), self._structure):
-                # else where reading begins, the count and the structure are committed at once
+                # otherwise the next commit writes this offset again, with the new partition count and structure
                 self._saved[role, number] = position.offset
             if role == "predictions":
                 self.joiner.assign(number, logs.get(number, []))
@@ -155,8 +162,8 @@ class Describe(OffsetsOnly):
             self._process_others(role, messages)
         partitions = list(map(_partition, messages))
         last = dict(zip(partitions, range(len(partitions)), strict=True))
-        for number, at in last.items():
-            self.next_offset[role, number] = messages[at].offset() + 1
+        for number, index in last.items():
+            self.next_offset[role, number] = messages[index].offset() + 1
 
     def _process_others(self, role: str, messages: Sequence[Message]) -> None:
         self._others += sum(len(message.value() or b"") for message in messages)
@@ -193,12 +200,12 @@ class Describe(OffsetsOnly):
 
     def _take_observations(self, events: list[Any], where: list[tuple[int, int]]) -> None:
         _, ts, before = self._admit("observations", events, where)
-        start = sum(len(seen) for seen, _, _ in self._observed)
+        start = sum(len(earlier) for earlier, _, _ in self._observed)
         by_model: dict[str, list[int]] = defaultdict(list)
-        for at, event in enumerate(events):
-            by_model[event.model].append(at)
+        for row, event in enumerate(events):
+            by_model[event.model].append(row)
         columns = [
-            build.of_observations(model, [start + at for at in rows], [events[at] for at in rows])
+            build.of_observations(model, [start + row for row in rows], [events[row] for row in rows])
             for model, rows in by_model.items()
         ]
         self._observed.append((ts, before, columns))
@@ -244,13 +251,18 @@ class Describe(OffsetsOnly):
     # --- the commit ---
 
     def flush(self, status: Mapping[Partition, PartitionStatus]) -> Iterator[Output]:
-        """The change log first, which is sent while the rest is made; watermarks after the deltas that they promise."""
-        for partition, told in status.items():
+        """The outputs of this commit: change log, deltas, watermarks, in this order.
+
+        The driver sends the change log while the stage builds the rest. A watermark promises that the deltas below it
+        are published, so it follows them.
+        """
+        for partition, reported in status.items():
             clock = self._clock(*partition, create=True)
-            clock.learn(told, self.clocks[partition[1]].predictions.largest if partition[1] in self.clocks else NEVER)
-            if told.at_end:  # past the markers of a transactional producer, or they would look like lag for ever
-                self.next_offset[partition] = max(self.next_offset.get(partition, 0), told.position)
-        ended = {partition for partition, told in status.items() if told.ended}
+            newest = self.clocks[partition[1]].predictions.largest if partition[1] in self.clocks else NEVER
+            clock.learn(reported, newest)
+            if reported.at_end:  # beyond the markers of a transactional producer, which would look like lag for ever
+                self.next_offset[partition] = max(self.next_offset.get(partition, 0), reported.position)
+        ended = {partition for partition, reported in status.items() if reported.ended}
         yield from self._rejected.outputs()
         traffic = self._traffic()
         joined = self.joiner.flush(self.clocks, self.settings.time.allowed_lateness)
@@ -278,7 +290,7 @@ class Describe(OffsetsOnly):
         return partition_of(model, self.topology.profiles)
 
     def _traffic(self) -> list[Batch]:
-        made: list[Batch] = []
+        traffic: list[Batch] = []
         lateness, most = self.settings.time.allowed_lateness, self.settings.sample.rows
         if self._intake.size:
             partition, ts, before = self._intake.clocks()
@@ -289,9 +301,9 @@ class Describe(OffsetsOnly):
             status[self.joiner.predictions((partition, ts, before), ids, parts)] = DUPLICATE
             self._count("predictions", status)
             panes = self._pane(np.where(late, before, ts)), status
-            made += batches("input", parts, panes, SampleSpec(ids[:, 0], most) if most else None)
+            traffic += batches("input", parts, panes, SampleSpec(ids[:, 0], most) if most else None)
         if self._observed:
-            ts, before = (np.concatenate([seen[i] for seen in self._observed]) for i in (0, 1))
+            ts, before = (np.concatenate([batch[i] for batch in self._observed]) for i in (0, 1))
             by_model: dict[str, list[Columns]] = defaultdict(list)
             for _, _, columns in self._observed:
                 for part in columns:
@@ -299,16 +311,16 @@ class Describe(OffsetsOnly):
             status = np.where(ts < before - lateness, LATE, ACCEPTED)
             self._count("observations", status)
             merged = [merge(by_model[model]) for model in sorted(by_model)]
-            made += batches("observation", merged, (self._pane(np.where(status == LATE, before, ts)), status))
-        return made
+            traffic += batches("observation", merged, (self._pane(np.where(status == LATE, before, ts)), status))
+        return traffic
 
     def _count(self, role: str, status: I64) -> None:
-        """What telemetry shows of events that count as something else than accepted."""
+        """Count late events and duplicates for telemetry."""
         self._late[role] += int((status == LATE).sum())
         self._duplicates[role] += int((status == DUPLICATE).sum())
 
-    def _pane(self, at: I64) -> I64:
-        return at - at % self.settings.time.pane
+    def _pane(self, ts: I64) -> I64:
+        return ts - ts % self.settings.time.pane
 
     def _watermarks(self, ended: set[Partition]) -> bytes | None:
         lateness, horizon = self.settings.time.allowed_lateness, self.settings.join.label_horizon
@@ -328,16 +340,16 @@ class Describe(OffsetsOnly):
                 )
             )
         observations = []
-        for number, seen in sorted(self.observation_clocks.items()):
+        for number, topic_clock in sorted(self.observation_clocks.items()):
             end = ("observations", number) in ended
-            watermark = END if end else seen.watermark(lateness)
-            observations.append(ObservationTime(number, watermark, seen.largest, seen.idle, end))
+            watermark = END if end else topic_clock.watermark(lateness)
+            observations.append(ObservationTime(number, watermark, topic_clock.largest, topic_clock.idle, end))
         if not partitions and not observations:
             return None
         return write_record(WatermarkRecord(self.topology.inputs, partitions, observations, self.topology.observations))
 
     def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
-        """Committed offsets and their metadata."""
+        """The offsets to commit, with their metadata; `delivered` are the offsets of the change log records."""
         low = self.joiner.delivered(delivered)
         return {
             (role, number): Position(offset, self._describe_offset(role, number, low.get(number)))
@@ -357,7 +369,7 @@ class Describe(OffsetsOnly):
         return msgspec.json.encode(metadata).decode()
 
     def committed(self) -> None:
-        """Start from zero."""
+        """The commit succeeded: publish its statistics, and start the counts and buffers from zero."""
         rejects, summed = self._rejected.counted()
         partitioner = self.settings.topics.partitioner
         self._stats = DescribeStatistics(
@@ -376,19 +388,22 @@ class Describe(OffsetsOnly):
         self._reset_overlay()
 
     def stats(self) -> DescribeStatistics:
-        """Rejects of the last commit, and how much waits for labels."""
+        """Statistics of the last commit: rejects, late events, duplicates, pending rows."""
         return self._stats
 
     def partitions_to_pause(self, status: Mapping[Partition, PartitionStatus]) -> set[Partition]:
-        """Partitions that have run further than `align` ahead of the slowest that still has something to read.
+        """Partitions that have run more than `align` ahead of the slowest partition that is not read to its end.
 
-        Here or at any other worker: of those the judge tells, and what it tells is at most an eighth of `align` old.
-        Where a judge says that it holds too much, none runs ahead further than what it tells is old.
+        The slowest may belong to another worker. The judge publishes the progress of all workers, and that figure is at
+        most an eighth of `align` old. When a judge reports that it holds too much, no partition may run ahead by more
+        than the age of that figure.
         """
-        behind = [self._clock(*p).largest for p, told in status.items() if not told.at_end and p in self.next_offset]
+        behind = [
+            self._clock(*p).largest for p, reported in status.items() if not reported.at_end and p in self.next_offset
+        ]
         progress, slack = self.catalog.progress, self.settings.time.allowed_lateness + self.settings.align // 8
         align = 0 if self.catalog.wait else self.settings.align
         limit = min(behind, default=END) + (slack if self.catalog.wait else align)
         joined = limit if progress is None else min(limit, progress + slack + align)
-        # the progress is that of predictions: observations go on where these have fallen silent
+        # the progress is that of predictions: observations continue when predictions have stopped
         return {p for p in self.next_offset if self._clock(*p).largest > (limit if p[0] == "observations" else joined)}

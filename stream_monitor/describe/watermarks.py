@@ -1,7 +1,7 @@
-"""Event time of the input partitions: what is late, and how far a partition number has come.
+"""Event time of the input partitions: which events are late, and the watermarks of a partition number.
 
-Everything is decided in log order by event times; a worker's clock says only which partitions are idle, and that is
-passed in.
+The clocks here decide by event times in log order. A worker's wall clock decides only which partitions are idle, and
+the driver passes that in.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ class TopicClock:
     idle: bool = False
     merged_by_time: bool = False
     read_for: int = NEVER
-    """All that was in the log when this was the largest prediction time has been read."""
+    """A prediction time: everything that was in this log when it was the largest one has been read."""
     goal: tuple[int, int] | None = None
-    """A log end that is still to be reached, and the largest prediction time when it was told."""
+    """A log end that reading has not reached yet, and the largest prediction time when the driver reported it."""
 
-    def learn(self, told: PartitionStatus, predicted: int) -> None:
-        """Take in what the driver says; the predictions that have been read go up to `predicted`."""
-        self.at_end, self.idle, self.merged_by_time = told.at_end, told.idle, told.merged_by_time
-        if told.at_end:
+    def learn(self, reported: PartitionStatus, predicted: int) -> None:
+        """Take in a status from the driver; `predicted` is the largest prediction time read so far."""
+        self.at_end, self.idle, self.merged_by_time = reported.at_end, reported.idle, reported.merged_by_time
+        if reported.at_end:
             self.read_for, self.goal = predicted, None
-        elif told.end is not None:
-            if self.goal is not None and told.position >= self.goal[0]:
+        elif reported.end is not None:
+            if self.goal is not None and reported.position >= self.goal[0]:
                 self.read_for, self.goal = max(self.read_for, self.goal[1]), None
-            self.goal = self.goal or (told.end, predicted)
+            self.goal = self.goal or (reported.end, predicted)
 
     def admit(self, ts: I64) -> I64:
-        """Advance over events in log order; returns for each the largest *earlier* time (NEVER before the first)."""
+        """Advance over events in log order; return for each the largest *earlier* time (NEVER before the first)."""
         before = np.maximum.accumulate(np.concatenate([[self.largest], ts]))
         self.largest = int(before[-1])
         return before[:-1]
 
     def watermark(self, lateness_ms: int) -> int:
-        """Nothing below this comes any more, late events excepted."""
+        """The time below which only late events come."""
         return NEVER if self.largest == NEVER else self.largest - lateness_ms
 
 
@@ -64,10 +64,12 @@ class PartitionClock:
     def joined(self, items: TopicClock, lateness_ms: int, horizon_ms: int) -> int:
         """The watermark of labels or feedback.
 
-        Never above the input's; equal to it while the partition never had an item and has been read to its end. At most
-        a horizon behind where the predictions were when the last item that has been read was not yet in the log: what
-        comes later than that joins nothing. What the predictions have passed since does not count, for the items that
-        are left to read may be older than a gap that the predictions have crossed.
+        It is never above the input watermark, and equals it while the partition has no item and is read to its end.
+
+        It lags the prediction time P by at most `lateness_ms` + `horizon_ms`, where P is the newest prediction read
+        before the last consumed item was appended (`read_for`). Older items can no longer match anything. Predictions
+        read since then do not count towards P: they may have crossed a gap in event time, and the items that are left
+        to read may be older than that gap. If the driver merges the topics by time, P is the newest prediction read.
         """
         inputs = self.input(lateness_ms)
         if items.largest == NEVER and items.at_end:

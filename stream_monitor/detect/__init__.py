@@ -1,1 +1,1 @@
-"""Describing normal and detecting change: baselines, window tests, sequential detectors. Pure functions on arrays."""
+"""Detection of change: window tests and sequential detectors. Both are pure: they know arrays and baselines."""

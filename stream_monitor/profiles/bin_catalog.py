@@ -1,6 +1,6 @@
-"""What describe has heard from the judge: edges and baseline categories, by model and lane.
+"""The catalog: what describe knows from the judge, namely edges and baseline categories by model and timeline.
 
-Only speed depends on when it hears: without it a delta carries the values themselves.
+The moment at which describe learns of them affects only speed: without edges a delta contains the values themselves.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from stream_monitor.wire.msgpack_arrays import pack, unpack
 
 
 class EdgesRecord(msgspec.Struct, tag="edges"):
-    """A record of the compacted `baselines` topic, keyed by model, lane and measure: how to count this measure.
+    """A record of the compacted topic `baselines`, keyed by model, timeline and measure: how to count this measure.
 
-    Edges of before have keys of their own, with their version: profiles that are retained lie on them. Version 0 says
-    that the judge knows none.
+    Former edges have keys of their own, with their version, because retained profiles count on them. Version 0 means
+    that the judge has no edges.
     """
 
     model: str
@@ -31,9 +31,9 @@ class EdgesRecord(msgspec.Struct, tag="edges"):
     borders: np.ndarray | None = None
     categories: list[str] | None = None
     until: int | None = None
-    """From this pane (its start, epoch ms) on values are wanted, for other edges are to be made of them."""
+    """From this pane (its start, epoch ms) on the judge wants values, because it makes new edges from them."""
     former: bool = False
-    """Others are in force."""
+    """Whether these are former edges, which other edges have replaced."""
 
     def key(self) -> bytes:
         """The record's key on the topic."""
@@ -42,7 +42,7 @@ class EdgesRecord(msgspec.Struct, tag="edges"):
 
 
 class BaselineRecord(msgspec.Struct, tag="baseline"):
-    """A record of the same topic for people and programs: a baseline that came into force. Describe needs none."""
+    """A record of the same topic for people and programs: a baseline that became active. Describe ignores it."""
 
     model: str
     timeline: TimelineName = msgspec.field(name="lane")
@@ -50,9 +50,9 @@ class BaselineRecord(msgspec.Struct, tag="baseline"):
     segment: str
     measure: str
     payload: bytes
-    """The packed `baselines.baseline.Baseline`; nothing when it was reset."""
+    """The packed `baselines.baseline.Baseline`; empty if it was reset."""
     since: int | None = None
-    """Of one that was reset: start of the pane (epoch ms) from which on it is made anew."""
+    """Only of a reset baseline: start of the pane (epoch ms) from which on the judge builds a new one."""
 
     def key(self) -> bytes:
         """The record's key on the topic."""
@@ -60,17 +60,17 @@ class BaselineRecord(msgspec.Struct, tag="baseline"):
 
 
 class ProgressRecord(msgspec.Struct, tag="progress"):
-    """A record of the same topic: how far the slowest source partition of the whole app had come, now and then.
+    """A record of the same topic, published from time to time: the watermark of the slowest partition of the app.
 
-    A worker that is far ahead of it waits, or the judges would hold all that lies between in open panes.
+    A worker that is far ahead of it waits. Otherwise the judges would hold everything between in open panes.
     """
 
     watermark: int
     """The least input watermark (epoch ms) of all partitions that are not idle."""
     partition: int = 0
-    """The `profiles` partition whose judge says so."""
+    """The `profiles` partition whose judge published the record."""
     wait: bool = False
-    """It holds so much of open panes that workers must not run ahead of the slowest partition."""
+    """Whether that judge holds so many open panes that workers must not run ahead of the slowest partition."""
 
     def key(self) -> bytes:
         """The record's key on the topic."""
@@ -81,23 +81,23 @@ CatalogRecord = EdgesRecord | BaselineRecord | ProgressRecord
 
 
 def read_notice(value: bytes) -> CatalogRecord:
-    """Decode a record of the `baselines` topic."""
+    """Decode a record of topic `baselines`."""
     notice: CatalogRecord = unpack(value, CatalogRecord)  # type: ignore[arg-type]
     return notice
 
 
 class BinCatalog:
-    """A table of the `baselines` topic."""
+    """The catalog of a worker, read from topic `baselines`."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], KnownBins] = {}
         self._former: dict[tuple[str, str], dict[str, dict[int, F64]]] = {}
         self.progress: int | None = None
-        """The least input watermark of the app, as last told."""
+        """The highest published progress: the least input watermark of the app. None before the first record."""
         self._waits: set[int] = set()
 
     def apply(self, value: bytes) -> None:
-        """Take in a record of the `baselines` topic."""
+        """Take in a record of topic `baselines`."""
         notice = read_notice(value)
         if isinstance(notice, EdgesRecord):
             self.add(notice)
@@ -107,15 +107,15 @@ class BinCatalog:
 
     @property
     def wait(self) -> bool:
-        """Whether a judge holds too much of open panes: nobody runs ahead of the slowest partition then."""
+        """Whether a judge holds too many open panes; no worker may then run ahead of the slowest partition."""
         return bool(self._waits)
 
     def add(self, record: EdgesRecord) -> None:
-        """Take in what the judge published."""
-        at = record.model, record.timeline
-        known = self._known.setdefault(at, KnownBins())
+        """Take in edges or categories that the judge published."""
+        key = record.model, record.timeline
+        known = self._known.setdefault(key, KnownBins())
         if record.borders is not None and record.former:
-            self._former.setdefault(at, {}).setdefault(record.measure, {})[record.version] = record.borders
+            self._former.setdefault(key, {}).setdefault(record.measure, {})[record.version] = record.borders
         elif record.version == 0:
             known.drop_edges(record.measure)
         elif record.borders is not None:
@@ -124,14 +124,14 @@ class BinCatalog:
             known.categories[record.measure] = frozenset(record.categories)
 
     def of(self, model: str, timeline: TimelineName) -> KnownBins:
-        """What is known of a model's lane; empty for one never heard of."""
+        """The edges and categories of a model's timeline; empty if the judge has published none."""
         return self._known.get((model, timeline)) or KnownBins()
 
     def former(self, model: str, timeline: TimelineName) -> Mapping[str, Mapping[int, F64]]:
-        """Borders of edges that were in force, by measure and version."""
+        """Former edges, by measure and version."""
         return self._former.get((model, timeline), {})
 
 
 def notice_output(record: CatalogRecord) -> tuple[bytes, bytes]:
-    """(key, value) to publish."""
+    """The record as (key, value) to publish."""
     return record.key(), pack(record)

@@ -1,4 +1,4 @@
-"""A delta: what a commit adds to the panes of a model."""
+"""A delta: what one commit of one worker adds to the profiles of a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from stream_monitor.wire.msgpack_arrays import Table
 
 
 class NumericRows(Table, code=0, steady=True):
-    """Numeric rows of a delta, column-wise; row r has bins [bin_ptr[r], bin_ptr[r+1]) or values likewise."""
+    """Numeric rows of a delta, in columns.
+
+    Row r has the bins [bin_ptr[r], bin_ptr[r + 1]) where its measure has edges, else the values
+    [value_ptr[r], value_ptr[r + 1]).
+    """
 
     __slots__ = (
         "bin_at",
@@ -45,7 +49,10 @@ class NumericRows(Table, code=0, steady=True):
 
 
 class CategoricalRows(Table, code=1, late="categories"):
-    """Categorical rows of a delta; row r counts categories[code[i]] for i in [ptr[r], ptr[r+1])."""
+    """Categorical rows of a delta, in columns.
+
+    Row r has count[i] values of the category categories[code[i]], for each i in [ptr[r], ptr[r + 1]).
+    """
 
     __slots__ = ("categories", "cell", "code", "count", "n", "name", "names", "ptr")
     names: list[str]
@@ -61,6 +68,8 @@ class CategoricalRows(Table, code=1, late="categories"):
 class Delta(msgspec.Struct, omit_defaults=True):
     """One worker's share of the profiles of one model and lane: what came in since its last commit."""
 
+    # `stream-monitor schema profile` prints this docstring, as it does those of the records.
+
     model: str
     timeline: str = msgspec.field(name="lane")
     version: list[str]
@@ -72,6 +81,6 @@ class Delta(msgspec.Struct, omit_defaults=True):
     numeric: NumericRows
     categorical: CategoricalRows
     sample: SampleRows | None = None
-    """Rows of the cells of all events, where `sample.rows` asks for them."""
+    """Sampled rows of the cells of segment `all`, if the setting `sample.rows` asks for them."""
     vectors: VectorRows | None = None
-    """The embeddings of the rows of a sample; they travel in a delta that counts nothing, its sample only hashes."""
+    """The embeddings of the sampled rows. Such a delta counts nothing, and its sample has only hashes."""

@@ -11,10 +11,10 @@ from stream_monitor.types import F64
 
 
 def are_whole(borders: F64, ends: tuple[float, float]) -> bool:
-    """Whether a measure has whole numbers only, told by its ends (least, largest value) and the borders of its edges.
+    """Whether a measure has only whole numbers, judged by its ends (least, largest value) and its edges.
 
-    Those that do not lie beyond the values which made the edges are such values; of another measure more than one in a
-    hundred would not be whole.
+    The edges of the body are values of the measure. A measure with other numbers would have some among them, unless
+    fewer than one in a hundred of its values is not whole.
     """
     body = borders[DOUBLINGS:-DOUBLINGS]
     low, high = ends
@@ -22,12 +22,12 @@ def are_whole(borders: F64, ends: tuple[float, float]) -> bool:
 
 
 def whole(quantile: float) -> float:
-    """The least whole number at or below which as many values lie as below a quantile that was interpolated."""
+    """The least whole number at or below which as many values lie as below the interpolated `quantile`."""
     return float(math.ceil(quantile))
 
 
 def name_of(above: float | None, to: float | None, ends: tuple[float, float]) -> str | None:
-    """The whole numbers of a bin (above, to], as a name; None where it has no end on a side to which it goes on."""
+    """The whole numbers of a bin (above, to] as a name; None if it has several and no bound on a side, or has none."""
     first = None if above is None else math.floor(above) + 1
     last = None if to is None else math.floor(to)
     least = ends[0] if first is None else max(first, ends[0])

@@ -1,4 +1,4 @@
-"""The bin borders of many measures, laid out for the loops that count with them."""
+"""The edges of many measures, laid out for the compiled loops that count by them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stream_monitor.types import F64, I64
 
 
 class KnownBins:
-    """What describe has heard of a model's lane from the judge: edges and baseline categories by measure."""
+    """What describe knows of a model's timeline from the judge: edges and baseline categories by measure."""
 
     def __init__(
         self, edges: Mapping[str, BinEdges] | None = None, categories: Mapping[str, frozenset[str]] | None = None
@@ -27,7 +27,7 @@ class KnownBins:
         self._without: tuple[frozenset[str], KnownBins] | None = None
 
     def add_edges(self, measure: str, edges: BinEdges, until: int | None = None) -> None:
-        """Take in the edges of a measure; values are not to be counted on them from the pane `until` (its start) on."""
+        """Take in the edges of a measure; from the pane that starts at `until` on, values are not counted on them."""
         self.edges[measure] = edges
         self._until.pop(measure, None)
         if until is not None:
@@ -36,14 +36,14 @@ class KnownBins:
         self._without = None
 
     def drop_edges(self, measure: str) -> None:
-        """The judge knows no edges of a measure: it wants values."""
+        """Forget the edges of a measure, because the judge has none and wants values."""
         self.edges.pop(measure, None)
         self._until.pop(measure, None)
         self._borders.clear()
         self._without = None
 
     def at(self, pane: int) -> KnownBins:
-        """What is known of values up to the pane that starts at `pane`: not the edges that no longer hold there."""
+        """The same for values up to the pane that starts at `pane`, without edges that are not valid there any more."""
         over = frozenset(measure for measure, until in self._until.items() if until <= pane)
         if not over:
             return self
@@ -53,13 +53,13 @@ class KnownBins:
         return self._without[1]
 
     def borders(self, measures: tuple[str, ...]) -> EdgeTable:
-        """The borders of these measures; kept, for most commits bring the same ones."""
-        made = self._borders.get(measures)
-        if made is None:
+        """The edges of these measures; the table is cached, because most commits have the same measures."""
+        table = self._borders.get(measures)
+        if table is None:
             if len(self._borders) >= KEPT_TABLES:
                 self._borders.clear()
-            made = self._borders[measures] = EdgeTable.of([self.edges.get(name) for name in measures])
-        return made
+            table = self._borders[measures] = EdgeTable.of([self.edges.get(name) for name in measures])
+        return table
 
 
 GUIDES = 256
@@ -67,34 +67,34 @@ GUIDES = 256
 
 @dataclass(frozen=True, slots=True)
 class EdgeTable:
-    """The borders of several measures end to end, with tables that say where in them to look for a value.
+    """The concatenated edges of several measures, with tables that give the edge at which a search begins.
 
-    Those of several models are end to end too, where all have the same measures.
+    The table may also concatenate the edges of several models that have the same measures.
     """
 
     borders: F64
     first: I64
-    """(measures + 1,): where each measure's borders begin; a measure without edges has none."""
+    """(measures + 1,): the index at which each measure's edges begin; a measure without edges has none."""
     guides: npt.NDArray[np.uint8]
-    """(measures, GUIDES): for even steps over the body of the borders the first border to try."""
+    """(measures, GUIDES): for each of GUIDES even steps over the body of the edges, the first edge to try."""
 
     @classmethod
     def of(cls, edges: Sequence[BinEdges | None]) -> EdgeTable:
-        """The borders of measures in this order, None for one without edges."""
+        """The table of measures in this order; None for a measure without edges."""
         each = [e.edges if e is not None else np.empty(0) for e in edges]
         table = cls(
             np.concatenate([*each, np.empty(0)]),
             np.cumsum([0, *map(len, each)]),
             np.zeros((len(each), GUIDES), np.uint8),
         )
-        # of the table's own borders: those that the judge sent are read-only, another type, compiled once more
+        # pass the table's own array: the judge's arrays are read-only, a type for which numba would compile again
         for measure, (start, end) in enumerate(pairwise(table.first)):
             _guide(table.borders[start:end], table.guides[measure])
         return table
 
     @classmethod
     def chain(cls, models: Sequence[EdgeTable]) -> EdgeTable:
-        """The borders of several models, in this order."""
+        """Concatenate the tables of several models, in this order."""
         if len(models) == 1:
             return models[0]
         starts = np.cumsum([0, *(len(model.borders) for model in models)])
@@ -108,14 +108,14 @@ class EdgeTable:
 
 @inlined
 def _body(borders: Any) -> Any:
-    """(least, most) of the borders that are no doubling steps; the guide divides this range evenly."""
+    """(least, most) of the edges that are no doubling steps; the guide divides this range evenly."""
     outer = DOUBLINGS if len(borders) > 2 * DOUBLINGS + 1 else 0
     return borders[outer], borders[len(borders) - 1 - outer]
 
 
 @compiled
 def _guide(borders: Any, guide: Any) -> None:
-    """For each of the even steps the first border that is not below its start, so that a search can begin there."""
+    """Set, for each even step, the first edge that is not below the step's start; a search can begin there."""
     if len(borders) < 2:
         return
     least, most = _body(borders)
@@ -128,4 +128,4 @@ def _guide(borders: Any, guide: Any) -> None:
 
 
 KEPT_TABLES = 4
-"""Sets of measures of a lane whose borders are kept laid out."""
+"""Most sets of measures of a timeline whose tables are cached."""

@@ -1,4 +1,4 @@
-"""What is measured: the names of the built-in measures, their groups, and the rule that names a feature's measures."""
+"""The names of the built-in measures, their measure groups, and the rules that name a feature's measures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 Group = Literal["input", "output", "outcome", "software", "human"]
 TimelineName = Literal["input", "label", "feedback", "observation"]
-"""A lane is a clock: measures of a lane close their panes on the same watermark."""
+"""The measures of a timeline share a watermark: their panes close together."""
 
 PREDICTION: Final = "prediction"
 SCORE: Final = "score"
@@ -21,9 +21,9 @@ NULL_ANSWER: Final = "null_answer"
 OVERRIDDEN: Final = "human_override"
 VOLUME: Final = "volume"
 LABEL: Final = "label"
-"""In its lane; one that is true or false is there as a number too, for its mean."""
+"""The label, on timeline `label`. A label that is true or false is a number, too, for its mean."""
 JOINT: Final = "joint(features)"
-"""All features together; no feature has this name, for one that ends like it is `feature.…`."""
+"""All features together. No feature has this name: `feature_measure` renames a name that ends with a parenthesis."""
 
 _BUILT_IN: dict[str, Group] = {
     PREDICTION: "output",
@@ -43,21 +43,21 @@ _BY_TIMELINE: dict[TimelineName, Group] = {
 }
 
 MAX_TEXT = 128
-"""Characters of a category, name or segment value that are kept; a longer one keeps its start and its hash."""
+"""Most characters of a category, name or segment value; of a longer one its start and a hash are kept."""
 
 
 def built_in() -> frozenset[str]:
-    """Measures of predictions that need no feature."""
+    """The measures of predictions that need no feature."""
     return frozenset(_BUILT_IN)
 
 
 def group_of(timeline: TimelineName, measure: str) -> Group:
-    """The group a measure belongs to; features are `input`, outcomes of labels `outcome`, signals `human`."""
+    """The measure group of a measure; features are `input`, measures of labels `outcome`, signals `human`."""
     return _BUILT_IN.get(measure, "input") if timeline == "input" else _BY_TIMELINE[timeline]
 
 
 def feature_measure(feature: str) -> str:
-    """The measure of a feature: its own name, unless that would be mistaken for a measure of ours."""
+    """The measure of a feature: its own name, with a prefix if that could be the name of a built-in measure."""
     name = bounded(feature)
     if name in _BUILT_IN or name.endswith(")") or name.startswith("feature."):
         return "feature." + name
@@ -70,7 +70,7 @@ def length_of(measure: str) -> str:
 
 
 def kind_of(measure: str) -> str:
-    """The measure that counts values which are neither numbers nor categories (arrays, objects)."""
+    """The measure that counts the values that are neither numbers nor categories (arrays, objects)."""
     return f"kind({measure})"
 
 
@@ -78,17 +78,17 @@ UNMEASURED = (
     "only that it is one, and an array's length, is measured, nothing inside it. Send what matters of it as the "
     "prediction (the first item, its class or its score), and more as features"
 )
-"""Of a prediction that is an array, as a ranking is, or an object."""
+"""The warning about a prediction that is an array, such as a ranking, or an object."""
 
 
 @functools.cache
 def tell_unmeasured(kind: str) -> None:
-    """Warn, once in a process, that predictions are arrays or objects."""
+    """Warn, once in a process for each kind, that predictions are arrays or objects."""
     log.warning("a prediction is an %s: %s; `stream-monitor check` names the models", kind, UNMEASURED)
 
 
 def norm_of(measure: str) -> str:
-    """The measure of the lengths, in the sense of geometry, of an embedding; it stands for the embedding as a whole."""
+    """The measure of an embedding's Euclidean norm; it represents the embedding as a whole."""
     return f"norm({measure})"
 
 
@@ -103,14 +103,14 @@ def distance_of(measure: str) -> str:
 
 
 def is_distance(measure: str) -> bool:
-    """Whether a measure of the input lane is a distance to a centroid."""
+    """Whether a measure of the input timeline is a distance to a centroid."""
     return measure.startswith("distance(") and measure.endswith(")")
 
 
 def base_of(measure: str) -> str | None:
-    """The feature behind a `length(…)`, `kind(…)`, `distance(…)` or `projection_…(…)` measure, None for all others.
+    """The feature of a `length(…)`, `kind(…)`, `distance(…)` or `projection_…(…)` measure, None for all others.
 
-    Such measures are not missing by themselves.
+    Missing values are not counted for such a measure, but for its feature.
     """
     kind, opened, rest = measure.partition("(")
     if opened and rest.endswith(")") and (kind in ("length", "kind", "distance") or kind.startswith("projection_")):
@@ -119,11 +119,11 @@ def base_of(measure: str) -> str | None:
 
 
 def bounded(text: str) -> str:
-    """The text itself up to `MAX_TEXT` characters, else its start and a hash of the whole."""
+    """The text if it has at most `MAX_TEXT` characters, else its start and a hash of the whole text."""
     if len(text) <= MAX_TEXT:
         return text
     return text[: MAX_TEXT - 17] + "…" + xxhash.xxh3_64_hexdigest(text.encode())
 
 
 LARGEST = 1e100
-"""No number of an embedding is as large; with one that is it counts as something else."""
+"""An array with a number of this size or more is not measured as an embedding, but counted by its kind."""

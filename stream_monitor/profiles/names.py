@@ -1,4 +1,4 @@
-"""Names and times that stand for all, others, never and the end."""
+"""Names and times with a special meaning: all, others, never and the end."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ ALL_SEGMENTS = "all"
 
 
 ALL_MODELS = "__all__"
-"""The model of alerts that are about the whole app; the judge of the first partition tells them."""
+"""The model of alerts about the whole app; the judge of the first partition publishes them."""
 
 
 OTHER = "__other__"
-"""The model, and the version, of events that are only counted because there are too many of these."""
+"""The model or version of events that are only counted, because there are too many models or versions."""
 
 
 NEVER = -(2**62)
-"""The watermark of a partition that has seen nothing; also "minus infinity" on the wire."""
+"""The watermark of a partition without events; also "minus infinity" on the wire."""
 
 
 END = 2**62
-"""The watermark of a partition that will never bring anything again (finite replay)."""
+"""The watermark of a partition that has no further events (finite replay)."""

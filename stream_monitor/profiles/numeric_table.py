@@ -1,4 +1,4 @@
-"""Tables of numeric profiles, (groups × measures), that merge as arrays."""
+"""Tables of numeric profiles, (groups × measures), which merge as arrays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NumericTable(msgspec.Struct):
 
     @classmethod
     def empty(cls, groups: int, measures: int) -> NumericTable:
-        """A table of nothing."""
+        """A table without values."""
         shape = (groups, measures)
         return cls(
             np.zeros(shape, np.int64),
@@ -49,19 +49,22 @@ class NumericTable(msgspec.Struct):
         return room
 
     def add(self, stacked: RowBatch) -> None:
-        """Merge rows into the table, one after another: which of them came in one call does not show."""
+        """Merge rows into the table, one after another; the split of rows into calls does not affect the result."""
         self._require_room(int(stacked.group.max(initial=-1)), int(stacked.measure.max(initial=-1)))
         _add_rows((stacked.group, stacked.measure, *stacked.moments), self._columns())
         _add_bins(stacked.bins, self.counts)
 
     def merge(self, other: NumericTable) -> None:
-        """Merge another table, of no more groups and measures; it stays as it is."""
+        """Merge another table, which has no more groups and measures and is not changed."""
         other._require_room(-1, -1)
         self._require_room(other.n.shape[0] - 1, other.n.shape[1] - 1)
         _add_table(other._columns(), other.counts, self._columns(), self.counts)
 
     def _require_room(self, group: int, measure: int) -> None:
-        """FormatError unless all arrays reach that far: a table may have been read, and compiled code does not look."""
+        """Raise FormatError unless all arrays contain that group and measure.
+
+        A table may come from a record, and compiled code does not check bounds.
+        """
         shapes = {column.shape for column in self._columns()} | {self.counts.shape[:2]}
         fits = len(shapes) == 1 and self.counts.shape[2:] == (BINS,)
         if not fits or group >= self.n.shape[0] or measure >= self.n.shape[1]:
@@ -73,29 +76,30 @@ class NumericTable(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class RowBatch:
-    """Rows of many panes, R in all, in the order in which they are to be merged; all arrays are of 64 bits."""
+    """R rows of many panes in the order of their merge; all arrays have 64-bit numbers."""
 
     group: I64
-    """(R,); below 0 for a row that is left out."""
+    """(R,); below 0 for a row to leave out."""
     measure: I64
     moments: tuple[I64, F64, F64, F64, F64]
-    """n, mean, centred sum of squares, least and largest value of each row."""
+    """n, mean, centred sum of squares, least and largest value of each row, (R,) each."""
     bins: tuple[I64, I64, I64, I64, I64, I64]
-    """Group, measure, first and last of S rows, row s with the bins from first[s] to last[s]; place and count of bins.
+    """(S,) group, measure, first and last of S rows; (N,) bin and count of their entries.
 
-    These rows are those above, or parts of them.
+    Row s has the entries [first[s], last[s]). The S rows are the R rows, or parts of them.
     """
 
     @classmethod
     def of(cls, rows: tuple[I64, I64, I64], moments: tuple[I64, F64, F64, F64, F64], bins: SparseBins) -> RowBatch:
-        """Of rows (pane, group, measure); those of one pane, group and measure become one.
+        """The batch of rows (pane, group, measure); rows of the same pane, group and measure become one.
 
-        FormatError when a row has bins that are not there.
+        Raises:
+            FormatError: the bins of a row lie outside the arrays.
         """
         pane, group, measure = rows
-        first, last, at, counts = bins
-        inside = (measure >= 0) & (first >= 0) & (last >= first) & (last <= len(at))
-        if not inside.all() or len(counts) != len(at) or (len(at) and not 0 <= at.min() <= at.max() < BINS):
+        first, last, place, counts = bins
+        inside = (measure >= 0) & (first >= 0) & (last >= first) & (last <= len(place))
+        if not inside.all() or len(counts) != len(place) or (len(place) and not 0 <= place.min() <= place.max() < BINS):
             raise FormatError("the bins of a delta do not fit its rows")
         key = (pane * (int(group.max(initial=0)) + 1) + group) * (int(measure.max(initial=0)) + 1) + measure
         key[group < 0] = -1
@@ -103,7 +107,7 @@ class RowBatch:
             return cls(group, measure, moments, (group, measure, *bins))
         keys, chosen, row, times = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
         pooled = pool_moments(row, len(keys), moments)
-        several = times > 1  # of one row alone not even the last digit depends on what came with it
+        several = times > 1  # the other rows must not affect even the last digit of a single row
         n, mean, m2, low, high = (
             np.where(several, ours, own[chosen]) for ours, own in zip(pooled, moments, strict=True)
         )  # fmt: skip
@@ -111,11 +115,11 @@ class RowBatch:
 
 
 SparseBins = tuple[I64, I64, I64, I64]
-"""Of rows: first and last of their bins; of bins: place and count."""
+"""(first, last, bin, count): row r has the entries [first[r], last[r]) of `bin` and `count`."""
 
 
 def pool_moments(row: I64, rows: int, columns: Sequence[np.ndarray]) -> tuple[I64, F64, F64, F64, F64]:
-    """Moments of samples, sample i in row[i] of `rows`, put together; of a constant they are exactly its own."""
+    """Pool the moments of samples by row, sample i into row[i] of `rows`; those of a constant stay exact."""
     n, mean, m2, low, high = columns
     total = np.bincount(row, n, rows)
     pooled = np.bincount(row, n * mean, rows) / total
@@ -178,9 +182,9 @@ def _room(wanted: int, have: int) -> int:
 
 
 class PaneRows(msgspec.Struct):
-    """Rows of a pane: measure `measure[r]` of group `group[r]`, distinct and ascending by both.
+    """The rows of a pane: measure `measure[r]` of group `group[r]`, distinct and ascending by both.
 
-    Sparse bins as in `profiles`; counts and bins are of any integer type.
+    Sparse bins are laid out as in `profiles.delta`; counts and bins have any integer type.
     """
 
     group: np.ndarray
@@ -197,22 +201,22 @@ class PaneRows(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class UnsortedRows:
-    """Rows in any order, some of which may be of one group and measure."""
+    """Rows in any order; several may have the same group and measure."""
 
     group: I64
-    """(R,); below 0 for a row that is left out."""
+    """(R,); below 0 for a row to leave out."""
     measure: I64
     moments: F64
     """(5, R): n, mean, centred sum of squares, least and largest value."""
     first: I64
-    """(R,) where the bins of each row begin, in `bin_at` and `bin_n`."""
+    """(R,) index in `bin_at` and `bin_n` at which the bins of each row begin."""
     last: I64
     bin_at: I64
     bin_n: I64
 
     @classmethod
     def of(cls, parts: Sequence[UnsortedRows]) -> UnsortedRows:
-        """Those of several, one after the other."""
+        """Concatenate the rows of several parts."""
         bases = np.cumsum([0, *(len(part.bin_at) for part in parts[:-1])])
         first, last = (
             np.concatenate([getattr(part, name) + base for part, base in zip(parts, bases, strict=True)])
@@ -224,30 +228,35 @@ class UnsortedRows:
         return cls(group, measure, np.concatenate([part.moments for part in parts], axis=1), first, last, at, n)
 
     def merged(self, measures: int) -> PaneRows:
-        """Each group and measure once, of `measures` there are; what came first is added first.
+        """Merge the rows of the same group and measure, in order; `measures` is the number of measures.
 
-        FormatError when a row has bins that are not there: compiled code does not look.
+        Raises:
+            FormatError: the bins of a row lie outside the arrays. Compiled code does not check bounds.
         """
-        at, size = self.bin_at, len(self.group)
+        place, size = self.bin_at, len(self.group)
         if self.moments.shape != (5, size) or not len(self.measure) == len(self.first) == len(self.last) == size:
             raise FormatError("the columns of a delta do not fit together")
-        inside = (self.first >= 0) & (self.last >= self.first) & (self.last <= len(at))
-        if not inside.all() or len(self.bin_n) != len(at) or (len(at) and not 0 <= at.min() <= at.max() < BINS):
+        inside = (self.first >= 0) & (self.last >= self.first) & (self.last <= len(place))
+        if (
+            not inside.all()
+            or len(self.bin_n) != len(place)
+            or (len(place) and not 0 <= place.min() <= place.max() < BINS)
+        ):
             raise FormatError("the bins of a delta do not fit its rows")
         key = np.where(self.group < 0, -1, self.group * measures + self.measure)
         order = np.argsort(key, kind="stable")
         chosen, ptr = np.empty(len(key), np.int64), np.zeros(len(key) + 1, np.int64)
-        moments, bins = np.empty_like(self.moments), np.empty((2, len(at)), np.int64)
-        source = self.moments, self.first, self.last, at, self.bin_n
-        made = _pool_rows((order, key[order]), source, (chosen, moments, ptr, bins), np.zeros(BINS, np.int64))
-        chosen, (n, mean, m2, low, high), bins = chosen[:made], moments[:, :made], bins[:, : ptr[made]]
+        moments, bins = np.empty_like(self.moments), np.empty((2, len(place)), np.int64)
+        source = self.moments, self.first, self.last, place, self.bin_n
+        count = _pool_rows((order, key[order]), source, (chosen, moments, ptr, bins), np.zeros(BINS, np.int64))
+        chosen, (n, mean, m2, low, high), bins = chosen[:count], moments[:, :count], bins[:, : ptr[count]]
         rows = self.group[chosen], self.measure[chosen], n.astype(np.int64), mean, m2, low, high
-        return PaneRows(*rows, ptr[: made + 1], *bins)
+        return PaneRows(*rows, ptr[: count + 1], *bins)
 
 
 @compiled
 def _pool_rows(sorted_rows: Any, source: Any, into: Any, counts: Any) -> int:
-    """Fill `into` with the rows of each key; how many there are. `counts` (BINS,) are 0, and are so again."""
+    """Fill `into` with one row for each key, and return their number. `counts` (BINS,) are 0 before and after."""
     (order, key), (moments, first, last, bin_at, bin_n), (chosen, pooled, ptr, bins) = sorted_rows, source, into
     rows, made, used, place = len(order), 0, 0, 0
     while place < rows and key[place] < 0:
@@ -273,7 +282,7 @@ def _pool_rows(sorted_rows: Any, source: Any, into: Any, counts: Any) -> int:
 
 @inlined
 def _pool_into(pooled: Any, at: int, moments: Any, rows: Any) -> None:
-    """As `pool`; a row alone stays what it is."""
+    """Pool rows as `pool_moments` does; a single row stays unchanged."""
     for line in range(5):
         pooled[line, at] = moments[line, rows[0]]
     if len(rows) > 1:
@@ -294,7 +303,7 @@ Moments = tuple[Any, Any, Any]
 
 
 def merge_moments(a: Moments, b: Moments) -> tuple[I64, F64, F64]:
-    """(n, mean, m2) of two samples together; Chan, Golub and LeVeque (1979)."""
+    """Merge the (n, mean, m2) of two samples; Chan, Golub and LeVeque (1979)."""
     n = a[0] + b[0]
     share = b[0] / np.maximum(n, 1)
     delta = b[1] - a[1]
@@ -302,30 +311,30 @@ def merge_moments(a: Moments, b: Moments) -> tuple[I64, F64, F64]:
 
 
 def quantile(counts: I64, borders: F64, share: float, low: float, high: float) -> float:
-    """The value below or at which `share` of the values lie, by linear interpolation within its bin."""
+    """The value at or below which `share` of the values lie, by linear interpolation within its bin."""
     return quantiles(counts, borders, (share,), (low, high))[0]
 
 
 def quantiles(counts: I64, borders: F64, shares: Sequence[float], ends: tuple[float, float]) -> list[float]:
-    """The same of several shares; `ends` are the least and largest value."""
+    """The quantiles of several shares; `ends` are the least and largest value."""
     low, high = ends
     cumulative = counts.cumsum()
     total = int(cumulative[-1])
-    found = list[float]()
+    values = list[float]()
     for share in shares:
-        at = min(int(cumulative.searchsorted(share * total)), len(borders))
-        left = max(float(borders[at - 1]) if at > 0 else low, low)
-        right = min(float(borders[at]) if at < len(borders) else high, high)
-        before = int(cumulative[at - 1]) if at > 0 else 0
-        inside = int(counts[at]) or 1
-        found.append(left + (right - left) * min(max((share * total - before) / inside, 0.0), 1.0))
-    return found
+        place = min(int(cumulative.searchsorted(share * total)), len(borders))
+        left = max(float(borders[place - 1]) if place > 0 else low, low)
+        right = min(float(borders[place]) if place < len(borders) else high, high)
+        before = int(cumulative[place - 1]) if place > 0 else 0
+        inside = int(counts[place]) or 1
+        values.append(left + (right - left) * min(max((share * total - before) / inside, 0.0), 1.0))
+    return values
 
 
 def share_above(counts: I64, borders: F64, value: float) -> float | None:
-    """The exact share of values above `value` where that is a border, else None."""
-    at = int(np.searchsorted(borders, value, side="left"))
-    if at >= len(borders) or borders[at] != value:
+    """The exact share of values above `value` if that is an edge, else None."""
+    place = int(np.searchsorted(borders, value, side="left"))
+    if place >= len(borders) or borders[place] != value:
         return None
     total = int(counts.sum())
-    return float(counts[at + 1 :].sum()) / total if total else None
+    return float(counts[place + 1 :].sum()) / total if total else None

@@ -1,4 +1,4 @@
-"""The records of the `profiles` topic: a judge is a function of these, in log order, and of nothing else."""
+"""The records of topic `profiles`. A judge's results depend on these records, in log order, and on nothing else."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from stream_monitor.wire.msgpack_arrays import Table, pack, unpack
 
 FORMAT = 2
 OLDEST_FORMAT = 1
-"""The oldest that is read; rows of deltas were maps then."""
+"""The oldest format that can be read; in it the rows of deltas are maps."""
 MAX_RECORD_BYTES = 400_000
-"""Records stay below 512 KB before compression; the margin is for the last row that is packed."""
+"""Packed deltas of a record; the margin keeps records below 512 KB before compression."""
 
 
 class PerformanceDelta(msgspec.Struct):
@@ -41,6 +41,7 @@ class PerformanceDelta(msgspec.Struct):
     pair_cell: np.ndarray
     pair: np.ndarray
     pair_n: np.ndarray
+    """Entry i adds `pair_n[i]` to the count of the (predicted, label) pair pairs[pair[i]] in pair_cell[i]."""
 
 
 class DeltaRecord(msgspec.Struct, tag="delta"):
@@ -50,13 +51,13 @@ class DeltaRecord(msgspec.Struct, tag="delta"):
     performance: list[PerformanceDelta] = []
     v: int = FORMAT
     structure: str = ""
-    """`Settings.profile_structure` of who wrote it; a former version tells none."""
+    """`Settings.profile_structure` of the worker that wrote the record; empty in a record of a former version."""
     widths: dict[str, int] = {}
-    """How many numbers the embeddings of a name have there."""
+    """Lengths of embeddings, by name, in that worker's settings."""
 
 
 class RawDeltas(msgspec.Struct, tag="delta"):
-    """A DeltaRecord whose parts are packed already."""
+    """A DeltaRecord whose deltas are packed already."""
 
     deltas: list[msgspec.Raw]
     performance: list[msgspec.Raw]
@@ -66,7 +67,7 @@ class RawDeltas(msgspec.Struct, tag="delta"):
 
 
 class PartitionTime(msgspec.Struct, array_like=True):
-    """How far one source partition has come; times in epoch ms."""
+    """Watermarks of one partition number of the joined topics, and its largest event time; epoch ms."""
 
     partition: int
     input: int
@@ -78,7 +79,7 @@ class PartitionTime(msgspec.Struct, array_like=True):
 
 
 class ObservationTime(msgspec.Struct, array_like=True):
-    """How far one partition of `observations` has come."""
+    """Watermark of one partition of `observations`, and its largest event time; epoch ms."""
 
     partition: int
     watermark: int
@@ -88,7 +89,7 @@ class ObservationTime(msgspec.Struct, array_like=True):
 
 
 class WatermarkRecord(msgspec.Struct, tag="watermarks"):
-    """The times of the source partitions that one worker owns; `sources` is how many there are in all."""
+    """The watermarks of the source partitions that one worker owns; `sources` is the number of all partitions."""
 
     sources: int
     partitions: list[PartitionTime]
@@ -98,7 +99,7 @@ class WatermarkRecord(msgspec.Struct, tag="watermarks"):
 
 
 class SettingsRecord(msgspec.Struct, tag="settings"):
-    """Detection settings, in force from the first pane not yet closed."""
+    """Detection settings, active from the first pane that is not closed yet."""
 
     hash: str
     text: str
@@ -106,12 +107,12 @@ class SettingsRecord(msgspec.Struct, tag="settings"):
 
 
 class PinRecord(msgspec.Struct, tag="pin"):
-    """A part of a pinned baseline, in force from the first pane not yet closed when the last part is read."""
+    """A part of a pinned baseline. It is active from the first pane that is open when the judge reads the last part."""
 
     model: str
     version: str | None
     digest: str
-    """Tells the parts of one pinning from those of another."""
+    """Identifies the parts that belong to the same pinned baseline."""
     part: int
     parts: int
     payload: bytes
@@ -120,30 +121,30 @@ class PinRecord(msgspec.Struct, tag="pin"):
 
 
 class ResetRecord(msgspec.Struct, tag="reset"):
-    """What is normal is to be learned anew from `since` on (start of a pane), or from the first pane not yet closed."""
+    """A reset: the judge builds new baselines from `since` on (start of a pane), or from the first open pane."""
 
     model: str
     measure: str | None = None
     """None: all measures."""
     version: str | None = None
-    """Only what was pinned for this version. None: what all share too; where no segment is named, edges too."""
+    """Only baselines pinned for this version. None: the shared ones too, and if no segment is named, the edges too."""
     segment: str | None = None
     """None: all segments."""
     since: int = NEVER
     v: int = FORMAT
 
     def covers(self, version: str | None, segment: str, measure: str) -> bool:
-        """Whether a baseline is meant, that of a version or (None) of all versions."""
-        wanted = (self.version, version), (self.segment, segment), (self.measure, measure)
-        return all(asked is None or asked == told for asked, told in wanted)
+        """Whether the reset is for this baseline, which belongs to a version or (None) to all versions."""
+        pairs = (self.version, version), (self.segment, segment), (self.measure, measure)
+        return all(wanted is None or wanted == actual for wanted, actual in pairs)
 
     def same_scope(self, other: ResetRecord) -> bool:
-        """Whether another one of the same model is about the same."""
+        """Whether another reset of the same model has the same measure, version and segment."""
         return (self.measure, self.version, self.segment) == (other.measure, other.version, other.segment)
 
     @property
     def renews_edges(self) -> bool:
-        """Whether nothing is left that counts on the edges there are."""
+        """Whether the measure gets new edges: the reset leaves no baseline on the present ones."""
         return self.version is None and self.segment is None
 
 
@@ -151,7 +152,11 @@ Record = DeltaRecord | WatermarkRecord | SettingsRecord | PinRecord | ResetRecor
 
 
 def read_record(value: bytes) -> Record:
-    """Decode a record; FormatError when it is of a newer format or none of ours."""
+    """Decode a record.
+
+    Raises:
+        FormatError: the record has a newer format, or is not ours.
+    """
     record: Record = unpack(value, Record)  # type: ignore[arg-type]
     if not OLDEST_FORMAT <= record.v <= FORMAT:
         raise FormatError(f"a profiles record has format {record.v}, this version reads {FORMAT}: upgrade first")
@@ -159,11 +164,11 @@ def read_record(value: bytes) -> Record:
 
 
 def profile_schema() -> dict[str, Any]:
-    """The JSON Schema of a delta record as read by `read`; arrays of numbers stand for packed ones."""
+    """The JSON Schema of a delta record as `read_record` reads it; arrays of numbers stand for packed ones."""
 
     def array(kind: type) -> dict[str, Any]:
         if kind is np.ndarray:
-            items = {"type": ["number", "array"]}  # counts have two dimensions
+            items = {"type": ["number", "array"]}  # `counts` has two dimensions
             return {"type": "array", "items": items, "description": "packed as in events/arrays.py"}
         if issubclass(kind, Table):
             lists = {name: {"type": "array"} for name in kind.LISTS}

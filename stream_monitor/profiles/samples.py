@@ -1,4 +1,4 @@
-"""Rows of features and vectors that a delta carries as they were sent."""
+"""The sampled rows and embeddings of a delta."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from stream_monitor.wire.msgpack_arrays import Table
 
 
 class SampleRows(Table, code=2):
-    """Rows of a delta, sorted by cell and hash.
+    """Sampled rows of a delta, sorted by cell and hash.
 
-    Row r has values[i * rows + r] of numbers[i], NaN where it has none, and categories[codes[j * rows + r]] of
-    texts[j], -1 where it has none. A cell has as many rows as events, or as `most` (one number) says.
+    For R rows, row r has the value values[i * R + r] of feature numbers[i], NaN where it has none, and the category
+    categories[codes[j * R + r]] of feature texts[j], code -1 where it has none. A cell has a row for each event, but at
+    most `most` (one number).
     """
 
     __slots__ = ("categories", "cell", "codes", "hash", "most", "numbers", "texts", "values")
@@ -29,9 +30,9 @@ class SampleRows(Table, code=2):
 
 
 class VectorRows(Table, code=3):
-    """Embeddings of the rows of a sample: names[k] has counts[k] of them, of lengths[k] numbers each.
+    """Embeddings of sampled rows: counts[k] embeddings of names[k], with lengths[k] numbers each.
 
-    `row` are their places among the rows, `values` their numbers, name after name.
+    `row` holds the indices of their rows, and `values` their numbers, one name after the other.
     """
 
     __slots__ = ("counts", "lengths", "names", "row", "values")
@@ -42,7 +43,7 @@ class VectorRows(Table, code=3):
     values: np.ndarray
 
     def each(self) -> Iterator[tuple[str, I64, F32]]:
-        """(name, places, (places, length) numbers)."""
+        """Yield (name, indices of the rows, (rows, length) numbers)."""
         row = value = 0
         for name, length, count in zip(self.names, self.lengths, self.counts, strict=True):
             numbers = self.values[value : value + count * length].reshape(count, length)
@@ -50,11 +51,11 @@ class VectorRows(Table, code=3):
             row, value = row + count, value + count * length
 
     def pieces(self, most: int) -> Iterator[VectorRows]:
-        """The same in parts whose numbers have at most `most` bytes, or are those of one embedding."""
+        """Yield the same in parts, each with at most `most` bytes of numbers or a single embedding."""
         for name, rows, numbers in self.each():
             step = max(most // (numbers.itemsize * numbers.shape[1]), 1)
-            for at in range(0, len(rows), step):
-                some, places = numbers[at : at + step], rows[at : at + step].astype(np.uint32)
+            for first in range(0, len(rows), step):
+                some, places = numbers[first : first + step], rows[first : first + step].astype(np.uint32)
                 yield VectorRows(
                     names=[name], lengths=[some.shape[1]], counts=[len(some)], row=places, values=some.reshape(-1)
                 )

@@ -1,1 +1,1 @@
-"""From the columns of a commit to the deltas of `profiles`."""
+"""From the columns of a commit to the deltas of topic `profiles`."""

@@ -1,4 +1,4 @@
-"""What columns hold, cell by cell, in one compiled pass over their values: moments, bin counts, counts of codes."""
+"""Moments, bin counts and category counts of columns by cell, in one compiled pass over the values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _LARGEST = np.finfo(np.float64).max
 
 @dataclass(slots=True)
 class Sums:
-    """Moments, each (measures, cells), and sparse bin counts: those of (cell, measure) lie at ptr[cell, measure]."""
+    """Moments, each (measures, cells), and sparse bin counts.
+
+    The entries of (cell, measure) are [ptr[i], ptr[i + 1]) with i = cell * measures + measure.
+    """
 
     n: I64
     mean: F64
@@ -26,17 +29,16 @@ class Sums:
     low: F64
     high: F64
     ptr: I64
-    """(cells · measures + 1,): first entry of each pair, cell by cell."""
+    """(cells · measures + 1,): index of the first entry of each pair, cell by cell."""
     bin_at: npt.NDArray[np.uint8]
     bin_n: npt.NDArray[np.uint32]
 
 
 def add_up(values: F64, bounds: I64, table: EdgeTable, model: I64 | None = None) -> Sums:
-    """Add up the columns `values` (measures, n), of which rows bounds[c] to bounds[c + 1] belong to cell c.
+    """Add up the columns `values` (measures, n); the rows [bounds[c], bounds[c + 1]) belong to cell c.
 
-    The borders are those of model[c], or of the only model there is.
-
-    NaN is no value. Bins are counted where there are edges. Sums beyond the largest double stay at it.
+    Cell c uses the edges of model[c], or of the only model if `model` is None. NaN means absent. Values are counted in
+    bins where the model has edges for the measure. Sums beyond the largest double stay at it.
     """
     measures, cells = len(values), len(bounds) - 1
     room = min(values.size, measures * cells * BINS) if len(table.borders) else 0
@@ -53,22 +55,25 @@ def add_up(values: F64, bounds: I64, table: EdgeTable, model: I64 | None = None)
 
 @dataclass(slots=True)
 class CategorySums:
-    """Sparse counts of codes: those of (cell, column) lie at ptr[cell, column], in order of first sight."""
+    """Sparse counts of codes, in order of first occurrence.
+
+    The entries of (cell, column) are [ptr[i], ptr[i + 1]) with i = cell * columns + column.
+    """
 
     ptr: I64
-    """(cells · columns + 1,): first entry of each pair, cell by cell."""
+    """(cells · columns + 1,): index of the first entry of each pair, cell by cell."""
     code: I64
     count: I64
 
 
 def count_categories(codes: I64, bounds: I64, distinct: int) -> CategorySums:
-    """Count the codes (columns, n), 0 to `distinct` - 1, of each cell (see `add_up`); -1 is none."""
+    """Count the codes (columns, n), 0 to `distinct` - 1, of each cell (see `add_up`); -1 means absent."""
     columns, cells = len(codes), len(bounds) - 1
     room = min(codes.size, columns * cells * distinct)
-    found = CategorySums(np.zeros(columns * cells + 1, np.int64), np.empty(room, np.int64), np.empty(room, np.int64))
-    used = _tally(codes, bounds, np.zeros(distinct, np.int64), (found.ptr, found.code, found.count))
-    found.code, found.count = found.code[:used], found.count[:used]
-    return found
+    sums = CategorySums(np.zeros(columns * cells + 1, np.int64), np.empty(room, np.int64), np.empty(room, np.int64))
+    used = _tally(codes, bounds, np.zeros(distinct, np.int64), (sums.ptr, sums.code, sums.count))
+    sums.code, sums.count = sums.code[:used], sums.count[:used]
+    return sums
 
 
 @compiled
@@ -116,7 +121,7 @@ def _add_up(values: Any, bounds: Any, models: Any, table: Any, moments: Any, bin
 
 @compiled
 def _moments(column: Any) -> Any:
-    """(n, mean, centred sum of squares, least, most) of what is no NaN."""
+    """(n, mean, centred sum of squares, least, most) of the values that are not NaN."""
     n, total, low, high = 0, 0.0, np.inf, -np.inf
     for x in column:
         if x == x:
@@ -124,7 +129,7 @@ def _moments(column: Any) -> Any:
             total += x
             low, high = min(low, x), max(high, x)
     if low == high:
-        return n, low, 0.0, low, high  # exactly constant, whatever rounding says
+        return n, low, 0.0, low, high  # a constant stays exact in spite of rounding
     mean, m2 = _finite(total / max(n, 1)), 0.0
     for x in column:
         if x == x:
@@ -134,7 +139,7 @@ def _moments(column: Any) -> Any:
 
 @compiled
 def _write(counts: Any, bin_at: Any, bin_n: Any, used: int) -> int:
-    """Move what was counted behind the bins written so far; the counts are zero again."""
+    """Append the counts that are not zero to the bins written so far, and set them to zero."""
     for place in range(len(counts)):
         if counts[place]:
             bin_at[used], bin_n[used] = place, counts[place]
@@ -145,7 +150,7 @@ def _write(counts: Any, bin_at: Any, bin_n: Any, used: int) -> int:
 
 @inlined
 def _bin(borders: Any, x: float) -> int:
-    """The number of borders below x, by halving without a branch that depends on x: nothing is mispredicted."""
+    """The number of edges below x, by bisection without a branch that depends on x: nothing is mispredicted."""
     base, length = 0, len(borders)
     while length > 1:
         half = length >> 1
@@ -156,9 +161,10 @@ def _bin(borders: Any, x: float) -> int:
 
 @compiled
 def _count(column: Any, borders: Any, guide: Any, counts: Any) -> None:
-    """Count values by bin: the bin of x is the number of borders below x.
+    """Count values by bin; the bin of x is the number of edges below x.
 
-    The guide says where to begin, one step early so that rounding cannot matter; outside of its range by halving.
+    Within its range the guide gives the bin at which the search begins, one step early so that rounding cannot matter.
+    Outside its range `_bin` bisects.
     """
     least, most = _body(borders)
     scale = len(guide) / (most - least)

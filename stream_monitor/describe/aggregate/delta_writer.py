@@ -1,4 +1,4 @@
-"""Columns of a commit to packed deltas, each small enough for a Kafka record."""
+"""From the columns of a commit to packed deltas, each small enough for a Kafka record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stream_monitor.types import F64, I64
 from stream_monitor.wire.msgpack_arrays import pack
 
 BLOCK_VALUES = 400_000
-"""Numbers added up in one pass: what stays in a processor's cache, and what a record can hold as values."""
+"""Numbers added up in one pass, few enough for a processor's cache."""
 
 NONE: Mapping[str, int] = {}
 
@@ -31,28 +31,28 @@ VALUES_A_RECORD = MAX_RECORD_BYTES // 10
 
 @dataclass(slots=True)
 class Batch:
-    """Events of a lane in one commit, of models that share their columns, and what became of each (see `cells`)."""
+    """Events of a timeline in one commit, of models that share their columns; `status` as in `grouping`."""
 
     timeline: TimelineName
     columns: Columns
     pane: I64
     status: I64
     sampling: SampleSpec | None = None
-    """Of a lane whose rows are sampled: by what."""
+    """How rows are sampled; None for a timeline whose rows are not sampled."""
 
     def numeric(self, rows: slice) -> dict[str, F64]:
-        """Numeric columns of some rows."""
+        """The numeric columns, restricted to these rows."""
         return {name: column[rows] for name, column in self.columns.numeric.items()}
 
     def categorical(self, rows: slice) -> dict[str, Coded]:
-        """Categorical columns of some rows."""
+        """The categorical columns, restricted to these rows."""
         return {name: column[rows] for name, column in self.columns.categorical.items()}
 
 
 def batches(
     timeline: TimelineName, parts: Sequence[Columns], panes: tuple[I64, I64], sampling: SampleSpec | None = None
 ) -> list[Batch]:
-    """Columns with what is known of their rows: `panes` are the pane and the status of each event of the commit."""
+    """One batch for each of `parts`; `panes` are the pane and the status of each event of the commit."""
     pane, status = panes
     return [
         Batch(
@@ -63,7 +63,7 @@ def batches(
 
 
 def pack_deltas(batch: Batch, catalog: Callable[[str], KnownBins]) -> Iterator[tuple[str, bytes]]:
-    """(model, packed delta) of a batch, added up in blocks of rows; each is below `MAX_RECORD_BYTES`."""
+    """(model, packed delta) of a batch, added up in blocks of rows; a delta of several rows fits `MAX_RECORD_BYTES`."""
     measures = max(len(batch.columns.numeric), 1)
     latest = int(batch.pane.max(initial=NEVER))
     known = {model: catalog(model).at(latest) for model in batch.columns.models.names}
@@ -87,9 +87,10 @@ def _pack_block(batch: Batch, rows: slice, known: Mapping[str, KnownBins]) -> It
 
 
 def _vectors_alone(delta: Delta) -> Iterator[Delta]:
-    """The embeddings of a delta's sample as deltas that count nothing.
+    """The embeddings of a delta's sample, in deltas of their own that count nothing.
 
-    They are large: if a record that they do not fit into were split as others are, each half would draw a whole sample.
+    Embeddings are large. If they stayed in their delta and the delta were split as others are, each half would draw a
+    whole sample.
     """
     sample, nothing = delta.sample, np.zeros(0)
     if sample is None or delta.vectors is None:
@@ -119,14 +120,14 @@ def _deltas(batch: Batch, rows: slice, known: Mapping[str, KnownBins]) -> Iterat
         version, segment = cells.version[first:last], cells.segment[first:last]
         delta = Delta(model, batch.timeline, version, segment, pane, narrow(counts), numbers, categories)
         if drawn is not None and batch.sampling is not None:
-            mine = drawn.part(first, last)
-            delta.sample = rows_of(mine, numeric, categorical, batch.sampling.most)
-            delta.vectors = vectors_of(mine.row + rows.start, columns.vectors)
+            part = drawn.part(first, last)
+            delta.sample = rows_of(part, numeric, categorical, batch.sampling.most)
+            delta.vectors = vectors_of(part.row + rows.start, columns.vectors)
         yield delta
 
 
 def _draw(batch: Batch, rows: slice, cells: ProfileCells) -> SampleIndex | None:
-    """The rows that are sampled of a block, of the cells of all events; None where none are."""
+    """The sampled rows of a block, from the cells of segment `all`; None for a timeline that is not sampled."""
     if batch.sampling is None:
         return None
     everything = np.array([segment == ALL_SEGMENTS for segment in cells.segment], np.bool_)[cells.cell]
@@ -137,7 +138,7 @@ def _draw(batch: Batch, rows: slice, cells: ProfileCells) -> SampleIndex | None:
 def pack_records(
     deltas: Iterable[bytes], performance: Iterable[bytes] = (), structure: str = "", widths: Mapping[str, int] = NONE
 ) -> list[bytes]:
-    """As few `profiles` records as hold these packed deltas, each with the structure that they are of."""
+    """Join packed deltas, in order, to few `profiles` records; each record names the structure of its deltas."""
     records: list[bytes] = []
     current = RawDeltas([], [], structure, dict(widths))
     size = 0

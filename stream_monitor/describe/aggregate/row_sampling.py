@@ -1,8 +1,9 @@
-"""A sample of rows: of each pane the events of smallest id hash, with their features side by side.
+"""A sample of rows: of each cell the events with the smallest id hashes, with their features side by side.
 
 The k smallest hashes of a union are among the k smallest of each part that holds them (k minimum values, Beyer et al.
-2007): samples merge exactly, whatever came in which delta, and whether an event is in one does not depend on what it
-says. A row holds at most `MOST_FEATURES` features, the first by name; those of a union are among those of each row.
+2007). So samples merge exactly, and the split of events into deltas does not affect the result. The content of an event
+does not affect whether it is sampled. A row holds at most `MOST_FEATURES` features, the first by name; the features
+kept of a union are among those kept of each row.
 """
 
 from __future__ import annotations
@@ -18,31 +19,31 @@ from stream_monitor.profiles.samples import SampleRows, VectorRows
 from stream_monitor.types import F32, F64, I64, U64
 
 MOST_FEATURES = 100
-"""Features of a row, the first by name."""
+"""Most features of a row; the first by name are kept."""
 
 
 class SampleSpec(NamedTuple):
-    """What to sample by: a hash of the id of each event, and how many rows a cell has at most."""
+    """How to sample: a hash of each event's id, and the most rows of a cell."""
 
     hashes: U64
     most: int
 
 
 class SampleIndex(NamedTuple):
-    """Events that are in the sample, sorted by cell and hash."""
+    """The events in the sample, sorted by cell and hash."""
 
     row: I64
     cell: I64
     hash: U64
 
     def part(self, first: int, last: int) -> SampleIndex:
-        """Those of the cells [first, last), which are numbered from 0 then."""
-        at = slice(*np.searchsorted(self.cell, (first, last)).tolist())
-        return SampleIndex(self.row[at], self.cell[at] - first, self.hash[at])
+        """The events of the cells [first, last); these cells are then numbered from 0."""
+        part = slice(*np.searchsorted(self.cell, (first, last)).tolist())
+        return SampleIndex(self.row[part], self.cell[part] - first, self.hash[part])
 
 
 def sample_rows(row: I64, cell: I64, sampling: SampleSpec) -> SampleIndex:
-    """The events of smallest hash of each cell; `row` and `cell` pair events with cells."""
+    """The events with the smallest hashes of each cell; `row` and `cell` pair events with cells."""
     hashes = sampling.hashes[row]
     order = np.lexsort((hashes, cell))
     row, cell, hashes = row[order], cell[order], hashes[order]
@@ -53,13 +54,13 @@ def sample_rows(row: I64, cell: I64, sampling: SampleSpec) -> SampleIndex:
 
 
 def is_feature(measure: str) -> bool:
-    """Whether a measure of the input lane is a feature or a projection of one, and neither a length nor a kind."""
-    told = base_of(measure) is None or measure.startswith("projection_")
-    return told and group_of("input", measure) == "input"
+    """Whether a measure of the input timeline is a feature or a projection of one, but no length, norm or kind."""
+    itself = base_of(measure) is None or measure.startswith("projection_")
+    return itself and group_of("input", measure) == "input"
 
 
 def rows_of(drawn: SampleIndex, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], most: int) -> SampleRows:
-    """The rows that were drawn, with those of their features that any of them has."""
+    """The sampled rows, with the features that at least one of them has."""
     size = len(drawn.row)
     numbers = {name: numeric[name][drawn.row] + 0.0 for name in sorted(numeric) if is_feature(name)}
     texts = {name: categorical[name][drawn.row].dense() for name in sorted(categorical) if is_feature(name)}
@@ -81,16 +82,16 @@ def rows_of(drawn: SampleIndex, numeric: Mapping[str, F64], categorical: Mapping
 
 
 def vectors_of(rows: I64, vectors: Vectors) -> VectorRows | None:
-    """The embeddings of the rows that were drawn, `rows` as `vectors` count them; None where there are none."""
+    """The embeddings of the sampled rows, by their row numbers in `vectors`; None if no row has one."""
     names, lengths, counts, places, values = [], [], [], list[int](), list[F32]()
     for name in sorted(vectors):
-        there = [(place, vectors[name][row]) for place, row in enumerate(rows.tolist()) if row in vectors[name]]
-        if there:
+        sampled = [(place, vectors[name][row]) for place, row in enumerate(rows.tolist()) if row in vectors[name]]
+        if sampled:
             names.append(name)
-            lengths.append(len(there[0][1]))
-            counts.append(len(there))
-            places += [place for place, _ in there]
-            values += [vector for _, vector in there]
+            lengths.append(len(sampled[0][1]))
+            counts.append(len(sampled))
+            places += [place for place, _ in sampled]
+            values += [vector for _, vector in sampled]
     if not names:
         return None
     return VectorRows(
@@ -99,10 +100,10 @@ def vectors_of(rows: I64, vectors: Vectors) -> VectorRows | None:
 
 
 def _leave_out(numbers: dict[str, F64], texts: dict[str, Coded]) -> None:
-    """Take from each row what is beyond its first features by name."""
+    """Remove from each row the features beyond its first `MOST_FEATURES` by name."""
     names = sorted([*((name, 0) for name in numbers), *((name, 1) for name in texts)])
-    there = np.array([texts[name].codes >= 0 if kind else ~np.isnan(numbers[name]) for name, kind in names])
-    beyond = np.cumsum(there, axis=0) > MOST_FEATURES
+    present = np.array([texts[name].codes >= 0 if kind else ~np.isnan(numbers[name]) for name, kind in names])
+    beyond = np.cumsum(present, axis=0) > MOST_FEATURES
     for (name, kind), gone in zip(names, beyond, strict=True):
         if kind:
             texts[name] = Coded(np.where(gone, -1, texts[name].codes), texts[name].names)

@@ -1,8 +1,8 @@
-"""Profiles: exact, mergeable summaries of measures, and their layout on the wire.
+"""Summaries of columns as the rows of deltas: exact, mergeable profiles in their wire layout.
 
-Adding up is one pass over columns, sorted by cell. A *cell* is one (version, segment, pane) of a model; a *row* is one
-measure in one cell. Bin counts, category counts and n are exact whatever the order and batching of events; means and
-centred sums of squares are merged by the pairwise formula of Chan, Golub and LeVeque (1979).
+Describe adds up the columns in one pass, sorted by cell. A *cell* is one (version, segment, pane) of a model; a *row*
+is one measure in one cell. Bin counts, category counts and n are exact; order and batching of events do not affect
+them. Means and centred sums of squares are merged by the pairwise formula of Chan, Golub and LeVeque (1979).
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ from stream_monitor.types import F64, I64, Bool
 
 @dataclass(slots=True)
 class ProfileCells:
-    """The cells of a block of rows, by model: `row` and `cell` pair each event with its cells (segments overlap)."""
+    """The cells of a block of events, sorted by model.
+
+    `row` and `cell` pair each event with its cells; an event has several, because segments overlap.
+    """
 
     model: I64
-    """Place of each cell's model among those of the block."""
+    """Index of each cell's model among the models of the block."""
     version: list[str]
     segment: list[str]
     pane: I64
@@ -39,15 +42,15 @@ class ProfileCells:
 
 @dataclass(slots=True)
 class _CellRanges:
-    """The entries of a block of rows, sorted by cell; only cells that occur have a place here."""
+    """The (event, cell) entries of a block, sorted by cell; cells without entries are left out."""
 
     row: I64
     bounds: I64
-    """(cells + 1,): cell c has the entries bounds[c] to bounds[c + 1]."""
+    """(cells + 1,): cell c has the entries [bounds[c], bounds[c + 1])."""
     model: I64
-    """(cells,): place of the model."""
+    """(cells,): index of the model."""
     within: I64
-    """(cells,): place of the cell among all of its model."""
+    """(cells,): index of the cell among all cells of its model."""
     models: int
 
     @classmethod
@@ -63,7 +66,7 @@ class _CellRanges:
         return cls(row, np.append(starts, len(cell)), model, present - firsts[model], models)
 
     def cuts(self, cell: I64) -> list[int]:
-        """Where in rows with these cells, sorted, each model's begin, and the end."""
+        """The index at which each model begins among rows with these sorted cells, and the end."""
         cuts: list[int] = np.searchsorted(self.model[cell], np.arange(self.models + 1)).tolist()
         return cuts
 
@@ -71,20 +74,20 @@ class _CellRanges:
 def summarise(
     cells: ProfileCells, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], known: Sequence[KnownBins]
 ) -> list[tuple[NumericRows, CategoricalRows]]:
-    """Add columns up to rows, for each model of the block."""
+    """Add up columns to the rows of a delta, for each model of the block."""
     spans = _CellRanges.of(cells, len(known))
     numbers = _add_numbers(numeric, spans, known)
     return list(zip(numbers, _add_categories(categorical, spans, known), strict=True))
 
 
 def narrow(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Counts or places in the smallest of the wire's types that holds them; readers take any."""
+    """Counts or indices in the smallest wire type that holds them; readers accept any of these types."""
     most = int(counts.max()) if len(counts) else 0
     return counts.astype(np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32)
 
 
 def _add_numbers(columns: Mapping[str, F64], spans: _CellRanges, known: Sequence[KnownBins]) -> Iterator[NumericRows]:
-    """Rows of all numeric columns, model by model."""
+    """Yield the rows of all numeric columns, model by model."""
     names = tuple(columns)
     values = np.empty((len(names), len(spans.row)))
     for i, column in enumerate(columns.values()):
@@ -105,7 +108,7 @@ def _add_numbers(columns: Mapping[str, F64], spans: _CellRanges, known: Sequence
         used = index.used(model)
         bin_ptr, value_ptr = bins[first : last + 1], ends[first : last + 1]
         yield NumericRows(
-            names=[names[at] for at in used.tolist()],
+            names=[names[key] for key in used.tolist()],
             edges=versions[model, used].tolist(),
             cell=cell[first:last],
             name=name[first:last],
@@ -124,7 +127,7 @@ def _add_numbers(columns: Mapping[str, F64], spans: _CellRanges, known: Sequence
 
 @dataclass(slots=True)
 class _NameIndex:
-    """Which keys each model of a block uses, and of each entry the place of its key among those of its model."""
+    """The keys that each model of a block uses, and for each entry the index of its key among those of its model."""
 
     place: I64
     _keys: I64
@@ -132,10 +135,10 @@ class _NameIndex:
 
     @classmethod
     def of(cls, model: I64, key: I64, keys: int, models: int) -> _NameIndex:
-        """Of entries that are sorted by model; keys are 0 to `keys` - 1."""
-        found, place = distinct(model * keys + key)
-        cuts = np.searchsorted(found, np.arange(models + 1) * keys)
-        return cls(place - cuts[model], found % max(keys, 1), cuts.tolist())
+        """The index of entries that are sorted by model; keys are 0 to `keys` - 1."""
+        pairs, place = distinct(model * keys + key)
+        cuts = np.searchsorted(pairs, np.arange(models + 1) * keys)
+        return cls(place - cuts[model], pairs % max(keys, 1), cuts.tolist())
 
     def used(self, model: int) -> I64:
         """The keys of a model, ascending."""
@@ -143,7 +146,7 @@ class _NameIndex:
 
 
 def _values(values: F64, spans: _CellRanges, unknown: Bool, rows: I64) -> tuple[I64, F64]:
-    """The values themselves of rows (cell · measures + measure) whose model has no edges of the measure yet."""
+    """The raw values of rows (cell · measures + measure) whose model has no edges for the measure yet."""
     ends = np.zeros(len(rows) + 1, np.int64)
     some = np.flatnonzero(unknown.any(axis=0))
     if not len(some):
@@ -160,16 +163,16 @@ def _values(values: F64, spans: _CellRanges, unknown: Bool, rows: I64) -> tuple[
 def _add_categories(
     columns: Mapping[str, Coded], spans: _CellRanges, known: Sequence[KnownBins]
 ) -> Iterator[CategoricalRows]:
-    """Rows of all categorical columns, model by model."""
+    """Yield the rows of all categorical columns, model by model."""
     each = list(columns.items())
     codes = np.empty((len(each), len(spans.row)), np.int64)
     for i, (_, column) in enumerate(each):
         column.codes.take(spans.row, out=codes[i], mode="clip")
     widest = max((len(column.names) for _, column in each), default=0)
-    found = count_categories(codes, spans.bounds, widest)
-    pair = np.repeat(np.arange(len(found.ptr) - 1), np.diff(found.ptr))
+    sums = count_categories(codes, spans.bounds, widest)
+    pair = np.repeat(np.arange(len(sums.ptr) - 1), np.diff(sums.ptr))
     cell, name = np.divmod(pair, max(len(each), 1))
-    counts = np.stack([cell, name, found.code, found.count])
+    counts = np.stack([cell, name, sums.code, sums.count])
     if widest > NEW_CATEGORIES:
         cuts = itertools.pairwise(spans.cuts(cell))
         counts = np.concatenate(
@@ -179,23 +182,26 @@ def _add_categories(
 
 
 def _bounded(counts: I64, columns: Sequence[tuple[str, Coded]], known: Mapping[str, frozenset[str]]) -> I64:
-    """Of a model's (cell, column, code, count), by cell and column, what is known and the smallest by `keep_order`."""
+    """A model's (cell, column, code, count), limited by cell and column.
+
+    It keeps the known categories, and of the others the smallest by `keep_order`.
+    """
     kept = np.ones(counts.shape[1], np.bool_)
-    for at, (name, column) in enumerate(columns):
+    for i, (name, column) in enumerate(columns):
         cap = UNKNOWN_CATEGORIES if name not in known else NEW_CATEGORIES
         if len(column.names) <= cap:
             continue
-        mine = np.flatnonzero(counts[1] == at)
-        codes = np.unique(counts[2, mine])
+        own = np.flatnonzero(counts[1] == i)
+        codes = np.unique(counts[2, own])
         if len(codes) > cap:
             seen = [column.names[code] for code in codes.tolist()]
-            places = np.searchsorted(codes, counts[2, mine])
-            kept[mine] = _smallest(counts[0, mine], places, seen, known.get(name, frozenset()), cap)
+            places = np.searchsorted(codes, counts[2, own])
+            kept[own] = _smallest(counts[0, own], places, seen, known.get(name, frozenset()), cap)
     return counts if kept.all() else counts[:, kept]
 
 
 def _smallest(cell: I64, code: I64, seen: Sequence[str], known: frozenset[str], cap: int) -> Bool:
-    """Which of (cell, code) to keep: what is known, and `cap` others a cell."""
+    """Which (cell, code) pairs to keep: the known categories, and `cap` others a cell."""
     rank = np.empty(len(seen), np.int64)
     rank[keep_order(seen, known)] = np.arange(len(seen))
     always = np.array([category in known for category in seen])
@@ -212,7 +218,7 @@ def _smallest(cell: I64, code: I64, seen: Sequence[str], known: frozenset[str], 
 def _categorical_rows(
     spans: _CellRanges, columns: Sequence[tuple[str, Coded]], counts: I64, widest: int
 ) -> Iterator[CategoricalRows]:
-    """Rows of counts (cell, column, code, count), which are sorted by cell, then column, model by model."""
+    """Yield the rows of counts (cell, column, code, count), model by model; the counts are sorted by cell, column."""
     cell, name, code, count = counts
     model = spans.model[cell]
     starts = np.flatnonzero(np.diff(cell * len(columns) + name, prepend=-1))
@@ -221,14 +227,14 @@ def _categorical_rows(
     categories = _NameIndex.of(model, name * widest + code, len(columns) * widest, spans.models)
     n = np.add.reduceat(count, starts) if len(starts) else count
     cells, at_name, n, codes, count = map(narrow, (spans.within[cell[starts]], names.place, n, categories.place, count))
-    for at, (first, last) in enumerate(itertools.pairwise(spans.cuts(cell[starts]))):
+    for index, (first, last) in enumerate(itertools.pairwise(spans.cuts(cell[starts]))):
         if first == last:
             yield CategoricalRows.none()
             continue
         ends = ptr[first : last + 1]
         yield CategoricalRows(
-            names=[columns[key][0] for key in names.used(at).tolist()],
-            categories=[columns[key // widest][1].names[key % widest] for key in categories.used(at).tolist()],
+            names=[columns[key][0] for key in names.used(index).tolist()],
+            categories=[columns[key // widest][1].names[key % widest] for key in categories.used(index).tolist()],
             cell=cells[first:last],
             name=at_name[first:last],
             n=n[first:last],

@@ -1,7 +1,8 @@
 """Events as columns of measures.
 
-A value's kind is its JSON type: numbers make a numeric column, strings and booleans a categorical one, strings and
-arrays a column of lengths; arrays and objects are counted by kind. Nothing is decided by what came first.
+A value's kind is its JSON type. Numbers fill a numeric column, strings and booleans a categorical one. Strings and
+arrays also fill a column of lengths. Arrays and objects are counted by kind. The order of events does not affect the
+kind of a value.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from stream_monitor.profiles import measures
 from stream_monitor.types import F32, F64, I64
 
 Spec = tuple[str, ...]
-"""Fields whose values together name a segment."""
+"""The fields whose values together name a segment."""
 
 Vectors = dict[str, dict[int, F32]]
-"""By measure and place of the event: embeddings that samples of rows may want."""
+"""Embeddings that a sample of rows may need, by measure and index of the event."""
 
 
 def distinct(keys: I64) -> tuple[I64, I64]:
-    """(the keys that occur, ascending; of each key its place among them); keys are not negative."""
+    """The distinct values of `keys`, which are not negative, in ascending order, and the index of each key there."""
     most = int(keys.max(initial=0))
     if most > 4 * len(keys) + 1_000:
-        found, place = np.unique(keys, return_inverse=True)
-        return found, place
-    there = np.zeros(most + 1, np.bool_)
-    there[keys] = True
-    return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
+        values, index = np.unique(keys, return_inverse=True)
+        return values, index
+    occurs = np.zeros(most + 1, np.bool_)
+    occurs[keys] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[keys]
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Coded:
 
     @classmethod
     def of(cls, values: Sequence[str | None]) -> Coded:
-        """Codes in order of first sight."""
+        """Encode names; codes are in order of first occurrence."""
         names = [value for value in dict.fromkeys(values) if value is not None]
         index: dict[str | None, int] = {value: i for i, value in enumerate(names)}
         index[None] = -1
@@ -58,17 +59,17 @@ class Coded:
 
     @classmethod
     def one(cls, name: str, size: int) -> Coded:
-        """A column of nothing but this name."""
+        """A column that has this name in every row."""
         return cls(np.zeros(size, np.int64), [name])
 
     @classmethod
     def absent(cls, size: int) -> Coded:
-        """A column of nothing."""
+        """A column that is absent in every row."""
         return cls(np.full(size, -1, np.int64), [])
 
     @classmethod
     def chain(cls, parts: Sequence[Coded]) -> Coded:
-        """Several columns end to end."""
+        """Concatenate several columns."""
         first = parts[0].names
         if all(part.names is first for part in parts):
             return cls(np.concatenate([part.codes for part in parts]), first)
@@ -80,11 +81,11 @@ class Coded:
         return cls(np.concatenate(moved), list(index))
 
     def lengths(self) -> F64:
-        """Characters of each name, NaN where absent."""
+        """Number of characters of each row's name, NaN where absent."""
         return np.array([*map(len, self.names), np.nan])[self.codes]
 
     def dense(self) -> Coded:
-        """The same column without names that do not occur, in order of code."""
+        """The same column without the names that do not occur; the others keep their order."""
         used = np.flatnonzero(np.bincount(self.codes + 1, minlength=len(self.names) + 1)[1:])
         if len(used) == len(self.names):
             return self
@@ -95,10 +96,10 @@ class Coded:
 
 @dataclass(slots=True)
 class Columns:
-    """Measures of n events; NaN is "absent", for JSON has none.
+    """Measures of n events; NaN means "absent", because JSON has no NaN.
 
-    Several models that have the same measures share their columns, one model's events after the other's: what is done
-    once a column would otherwise be done once a model and column, and cost more than the events.
+    Several models with the same measures share one `Columns`, in which each model's events are contiguous. Otherwise
+    the work per column would be done per model and column, and would cost more than the work per event.
     """
 
     models: Coded
@@ -112,7 +113,7 @@ class Columns:
 
 
 class Builder:
-    """Fills sparse columns event by event."""
+    """Fills sparse columns, one event after the other."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -121,21 +122,21 @@ class Builder:
         self.vectors: Vectors = {}
 
     def number(self, name: str, at: int, value: float) -> None:
-        """A number of event `at`."""
+        """Set a number of event `at`."""
         column = self.numbers.get(name)
         if column is None:
             column = self.numbers[name] = [math.nan] * self.size
         column[at] = value
 
     def category(self, name: str, at: int, value: str) -> None:
-        """A category of event `at`."""
+        """Set a category of event `at`."""
         column = self.categories.get(name)
         if column is None:
             column = self.categories[name] = [None] * self.size
         column[at] = value
 
     def value(self, name: str, at: int, value: Any) -> None:
-        """Any JSON value of a measure, by its type; null is absent."""
+        """Set any JSON value of a measure, by its type; null means absent."""
         kind = type(value)
         if kind is float or kind is int:
             self.number(name, at, float(value))
@@ -156,14 +157,20 @@ class Builder:
             measures.tell_unmeasured(kind)
 
     def hidden(self, name: str, at: int, value: Any) -> None:
-        """A value of a hashed feature: a category, or counted by its kind; no length, which tells too."""
+        """Set a value of a hashed feature: a category, or a count of its kind.
+
+        It has no length, because a length would reveal something about the value.
+        """
         if isinstance(value, str):
             self.category(name, at, value)
         elif value is not None:
             self.category(measures.kind_of(name), at, "array" if isinstance(value, list) else "object")
 
     def embedding(self, name: str, at: int, value: Any, measured: list[float] | None) -> None:
-        """Norm and projections of an embedding; a value that is none is counted as of another kind than its norm."""
+        """Set the norm and projections of an embedding.
+
+        `measured` is None for a value that is no embedding; it is counted by its kind under the norm's name.
+        """
         norm = measures.norm_of(name)
         if measured is None:
             if value is not None:
@@ -183,7 +190,7 @@ class Builder:
 
 
 class Reading(NamedTuple):
-    """How features are read."""
+    """The settings by which features are read."""
 
     specs: Collection[Spec]
     privacy: Privacy
@@ -191,22 +198,22 @@ class Reading(NamedTuple):
 
 
 def of_predictions(model: str, rows: Sequence[int], events: Sequence[Prediction], reading: Reading) -> Columns:
-    """Columns of predictions of one model; `rows` are their positions in the slice."""
+    """Columns of predictions of one model; `rows` are their row numbers in the commit."""
     specs, privacy, embeddings = reading
     built = Builder(len(events))
     names: dict[str, str] = {}
-    for at, event in enumerate(events):
+    for row, event in enumerate(events):
         for feature, value in event.features.items():
             name = names.get(feature)
             if name is None:
                 name = names[feature] = measures.feature_measure(feature)
             if feature in privacy.hashed:
-                built.hidden(name, at, privacy.hide(feature, value))
+                built.hidden(name, row, privacy.hide(feature, value))
             elif feature not in privacy.dropped:
-                built.value(name, at, value)
+                built.value(name, row, value)
                 if feature in embeddings:
-                    _embedding(built, at, (feature, name, value), embeddings)
-        _answer(built, at, event)
+                    _embedding(built, row, (feature, name, value), embeddings)
+        _answer(built, row, event)
     return Columns(
         models=Coded.one(model, len(events)),
         rows=np.array(rows, np.int64),
@@ -219,7 +226,10 @@ def of_predictions(model: str, rows: Sequence[int], events: Sequence[Prediction]
 
 
 def _embedding(built: Builder, at: int, sent: tuple[str, str, Any], embeddings: Embeddings) -> None:
-    """The measures of an embedding, `sent` as (feature, measure, value), and its vector where samples want it."""
+    """Set the measures of an embedding, and keep its vector if the rows of predictions are sampled.
+
+    `sent` is (feature, measure, value).
+    """
     feature, name, value = sent
     vector = embeddings.vector(feature, value)
     built.embedding(name, at, value, None if vector is None else embeddings.measured(feature, vector))
@@ -241,7 +251,11 @@ def _answer(built: Builder, at: int, event: Prediction) -> None:
 
 
 def score_of(event: Prediction) -> float | None:
-    """The model's confidence: the probability itself, that of the answer given, or the largest of a list."""
+    """The model's confidence.
+
+    That is `probabilities` itself if it is a number, the largest one of a list, and of an object the one of the answer,
+    or else the largest.
+    """
     given = event.probabilities
     if given is None or isinstance(given, float):
         return given
@@ -254,7 +268,7 @@ def score_of(event: Prediction) -> float | None:
 
 
 def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any], privacy: Privacy) -> str | None:
-    """The segment of an event, its values from the tags or the features; None where there is none."""
+    """The segment of an event; its values come from the tags, or else the features. None where a field is absent."""
     parts = []
     for name in spec:
         value = privacy.hide(name, tags.get(name, features.get(name)))
@@ -267,16 +281,16 @@ def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any],
 def of_observations(model: str, rows: Sequence[int], events: Sequence[Observation]) -> Columns:
     """Columns of observations of one model."""
     built = Builder(len(events))
-    for at, event in enumerate(events):
+    for row, event in enumerate(events):
         for name, value in event.measures.items():
             if value is not None:
-                built.number(measures.bounded(name), at, value)
+                built.number(measures.bounded(name), row, value)
     models = Coded.one(model, len(events))
     return Columns(models, np.array(rows, np.int64), Coded.of([e.version for e in events]), built.arrays())
 
 
 def merge(parts: Sequence[Columns]) -> Columns:
-    """One model's columns of several slices."""
+    """Concatenate one model's columns of several slices."""
     if len(parts) == 1:
         return parts[0]
     sizes = [len(part.rows) for part in parts]
@@ -296,11 +310,11 @@ def merge(parts: Sequence[Columns]) -> Columns:
 
 
 def _vectors(parts: Sequence[Vectors], sizes: Sequence[int]) -> Vectors:
-    found: Vectors = {}
+    merged: Vectors = {}
     for part, start in zip(parts, itertools.accumulate(sizes, initial=0), strict=False):
         for name, vectors in part.items():
-            found.setdefault(name, {}).update({start + at: vector for at, vector in vectors.items()})
-    return found
+            merged.setdefault(name, {}).update({start + row: vector for row, vector in vectors.items()})
+    return merged
 
 
 def _numbers(part: Columns, name: str, size: int) -> F64:

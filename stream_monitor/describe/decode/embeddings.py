@@ -1,9 +1,10 @@
-"""Embeddings: arrays of numbers of a declared length, as measures like all others: a norm and some projections.
+"""Embeddings: features that are arrays of numbers of a declared length.
 
-The directions of the projections are random, made of the feature's name and length alone, and never change: a
-projection means the same in every event, worker and version. What moves the mean of an embedding by d moves that of a
-projection by about d / sqrt(length) (Johnson and Lindenstrauss 1984). Each event is computed by itself, so that not
-even the last digit depends on a batch.
+Describe measures an embedding by its norm and some projections, which are numeric measures like all others. The
+directions of the projections are random. They follow from the feature's name and length alone and never change, so a
+projection means the same in every event, worker and version. A drift that moves the mean of an embedding by d moves the
+mean of a projection by about d / sqrt(length) (Johnson and Lindenstrauss 1984). Each event is computed by itself, so
+that batches do not affect even the last digit.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _LARGEST_SENT = float(np.finfo(np.float32).max)
 
 
 class Embeddings:
-    """The features that are embeddings, by their length; `sampled`: their vectors are wanted for samples of rows."""
+    """The features that are embeddings; `lengths` by name.
+
+    `sampled`: whether describe samples rows and so needs the vectors.
+    """
 
     def __init__(self, lengths: Mapping[str, int], sampled: bool = False) -> None:
         self._directions = {name: directions(name, length) for name, length in lengths.items()}
@@ -33,7 +37,7 @@ class Embeddings:
         return feature in self._directions
 
     def vector(self, feature: str, value: Any) -> F64 | None:
-        """The numbers of an embedding; None where the value is no array of as many numbers as the feature has."""
+        """The numbers of an embedding, (length,); None if the value is no array of that many numbers."""
         length = self._directions[feature].shape[1]
         if not isinstance(value, list) or len(value) != length or not _NUMBERS.issuperset(map(type, value)):
             return None
@@ -44,18 +48,21 @@ class Embeddings:
         return vector if (np.abs(vector) < LARGEST).all() else None
 
     def measured(self, feature: str, vector: F64) -> list[float]:
-        """Norm and projections."""
+        """The norm, and then the projections."""
         along = (self._directions[feature] * vector).sum(axis=1)
         return [float(np.sqrt((vector * vector).sum())), *along.tolist()]
 
 
 def as_sent(vector: F64) -> F32:
-    """Single precision, which is what embeddings have, and half the bytes; what is beyond it becomes its largest."""
+    """The vector in single precision; larger numbers become the largest float32.
+
+    Models compute embeddings in single precision, and it takes half the bytes.
+    """
     return np.clip(vector, -_LARGEST_SENT, _LARGEST_SENT).astype(np.float32)
 
 
 def directions(feature: str, length: int) -> F64:
-    """(PROJECTIONS, length): unit vectors, to six digits, so that they are the same on all machines."""
+    """(PROJECTIONS, length) unit vectors, rounded to six digits so that they are the same on all machines."""
     seed = xxhash.xxh32_intdigest(f"{feature}\x1f{length}".encode())
     drawn = np.random.RandomState(seed).standard_normal((PROJECTIONS, length))
     return np.asarray(np.round(drawn / np.sqrt((drawn * drawn).sum(axis=1, keepdims=True)), 6))

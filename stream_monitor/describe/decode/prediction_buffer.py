@@ -1,4 +1,7 @@
-"""Predictions of a commit: scanned where they can be, decoded one by one where not, and kept as columns by model."""
+"""The predictions of a commit, as columns by model.
+
+The scanner reads the events that it can; the decoder reads the others one by one.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +25,20 @@ from stream_monitor.stages.contract import Message
 from stream_monitor.types import I64
 
 SLICE = 2_000
-"""Events scanned together, so that what the generic way learns of the first is of use for the next."""
+"""Events of one scan. The scanner learns names from decoded events, so that the next slice is scanned."""
 
 _value, _partition, _timestamp = methodcaller("value"), methodcaller("partition"), methodcaller("timestamp")
 _stamp = itemgetter(1)
 
 Admit = Callable[[I64, I64], I64]
-"""(partition, ts) in log order to the largest earlier ts of each event's partition."""
+"""From (partition, ts) in log order to the largest earlier ts of each event's partition."""
 Generic = Callable[[Message], Event | None]
-"""Decodes one event, or says None when it became a dead letter."""
+"""Decodes one event; returns None when the event became a dead letter."""
 
 
 @dataclass(slots=True)
 class PredictionBuffer:
-    """Everything of the predictions topic since the last commit; `row` numbers run through it."""
+    """All predictions since the last commit; their row numbers count from 0."""
 
     scanner: PredictionScanner
     max_skew: int
@@ -45,7 +48,7 @@ class PredictionBuffer:
     ids: list[npt.NDArray[np.uint64]] = field(default_factory=list)
     scanned: list[Columns] = field(default_factory=list)
     decoded: dict[str, list[Columns]] = field(default_factory=lambda: defaultdict(list))
-    """By model: those that were decoded one by one."""
+    """By model: the predictions that were decoded one by one."""
     size: int = 0
     bytes: int = 0
 
@@ -78,30 +81,30 @@ class PredictionBuffer:
     def _place(
         self, messages: Sequence[Message], rows: ScannedRows, buffer: Any, admit: Admit, generic: Generic
     ) -> None:
-        """Number the rows; those that the scanner refused, or whose time cannot be, go the slow way."""
+        """Number the rows. The decoder gets those that the scanner left out, and those whose time is out of range."""
         count, ts = len(messages), rows.ts
         arrived = np.fromiter(map(_stamp, map(_timestamp, messages)), np.int64, count)
         fast = rows.fast & (ts >= EARLIEST) & (ts <= arrived + self.max_skew)
         slow = self._decode(messages, np.flatnonzero(~fast), generic)
         kept = fast.copy()
-        for at, event in slow.items():
-            kept[at], ts[at] = True, event.ts
+        for index, event in slow.items():
+            kept[index], ts[index] = True, event.ts
         numbers = self.size - 1 + np.cumsum(kept)
         self.scanner.place(rows, np.where(fast, numbers, -1))
         partition = np.fromiter(map(_partition, messages), np.int64, count)
         if kept.any():
             self._note(partition[kept], ts[kept], admit)
             self.ids.append(_hashes(rows, buffer, kept, slow))
-        self._build({int(numbers[at]): event for at, event in slow.items()})
+        self._build({int(numbers[index]): event for index, event in slow.items()})
         self.size += int(kept.sum())
 
     @staticmethod
     def _decode(messages: Sequence[Message], which: I64, generic: Generic) -> dict[int, Prediction]:
-        decoded = {at: generic(messages[at]) for at in which.tolist()}
-        return {at: event for at, event in decoded.items() if isinstance(event, Prediction)}
+        decoded = {index: generic(messages[index]) for index in which.tolist()}
+        return {index: event for index, event in decoded.items() if isinstance(event, Prediction)}
 
     def _build(self, events: dict[int, Prediction]) -> None:
-        """Columns of events that were decoded one by one."""
+        """Build the columns of events that were decoded one by one; the scanner learns their names."""
         by_model: dict[str, list[int]] = defaultdict(list)
         for row, event in events.items():
             by_model[event.model].append(row)
@@ -124,7 +127,7 @@ class PredictionBuffer:
         return np.concatenate(self.ids)
 
     def columns(self) -> list[Columns]:
-        """All events, each in one of these."""
+        """The columns of all predictions; each prediction is in exactly one of them."""
         self.scanned += self.scanner.columns()
         return [*self.scanned, *(merge(self.decoded[model]) for model in sorted(self.decoded))]
 

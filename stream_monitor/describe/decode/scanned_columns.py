@@ -1,8 +1,9 @@
-"""The tables behind the scanner, and the way from what it scanned to columns: Python once a batch, never once a value.
+"""From scanned predictions to columns: Python runs once a batch, never once a value.
 
-A tape holds the rows of one commit. Keys (names of features) are learned from events that were decoded the generic
-way; texts get their codes in the scanner. Both tables are bounded: a key too many leaves its events to the generic way,
-and when the texts are too many the rows so far become columns and the table begins anew.
+The scanner's tape holds the rows of one commit. The key table learns keys (names of features and tags) from events that
+the decoder read; the scanner gives texts their codes. Both tables are bounded. When the key table is full, the decoder
+reads the events with further keys. When the string table is full, the rows so far become columns and the table is
+emptied.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from stream_monitor.profiles.names import OTHER
 from stream_monitor.types import F64, I64, Bool
 
 MODELS = 4_000
-"""Models that are described at once, the busiest first; a flood of names is only counted, under `__other__`."""
+"""Models that get columns at once, the busiest first. Events of further models are only counted, as `__other__`."""
 FAMILY_BYTES = 1 << 24
-"""Room for telling which models have the same measures."""
+"""Bytes of the table that finds the models with the same measures."""
 LEAST_TOKEN = 4
-"""Bytes of JSON that a token needs at least: `"":1`."""
+"""The fewest bytes of JSON that a token takes: `"":1`."""
 
 Span = tuple[str, I64]
 """A model and its rows."""
@@ -43,7 +44,7 @@ _FLAG_NAMES = ["false", "true"]
 
 
 class ScannedRows:
-    """The rows that one call of `PredictionScanner.scan` made."""
+    """The rows of one call of `PredictionScanner.scan`."""
 
     def __init__(self, tape: scan.Tape, first: int, last: int) -> None:
         self.first, self.last = first, last
@@ -53,7 +54,7 @@ class ScannedRows:
 
 
 class PredictionScanner:
-    """A tape of predictions, the tables of its keys and texts, and its columns by model."""
+    """The scanner's tape of predictions with its key and string tables; it builds columns by model."""
 
     def __init__(
         self,
@@ -69,13 +70,13 @@ class PredictionScanner:
         self.tape = _tape(1024, 1024)
         self.rows = 0
         self.number = np.full(len(self.tape.first), -1, np.int64)
-        """Of each row its place in the commit, -1 for one that was not scanned."""
+        """The number of each row in the commit, -1 for a row that was not scanned."""
         self._slots = np.full(4 * MAX_KEYS, -1, np.int32)
         self._places = np.zeros(4 * MAX_KEYS, np.int32)
         self._found = np.empty(4 * MAX_KEYS, np.int32)
 
     def learn(self, events: Sequence[Prediction]) -> None:
-        """Take in the keys of events that had to go the generic way; those with embeddings always have to."""
+        """Learn the keys of decoded events. It skips embeddings: the decoder always reads events that have one."""
         for event in events:
             for name in event.features:
                 if name not in self.reading.embeddings:
@@ -84,7 +85,12 @@ class PredictionScanner:
                 self.keys.add(TAG, name)
 
     def scan(self, buffer: np.ndarray, ends: I64, done: int) -> tuple[int, ScannedRows]:
-        """Scan events from `done` on; (first one not done, their rows). Too many texts end it early."""
+        """Scan events from index `done` on.
+
+        Returns:
+            The index of the first event that was not scanned, and the rows. The scan ends early when the string table
+            is full.
+        """
         events = len(ends) - 1 - done
         self._room(events, int(ends[-1] - ends[done]) // LEAST_TOKEN + MAX_FEATURES)
         first = self.rows
@@ -94,20 +100,20 @@ class PredictionScanner:
 
     def _room(self, rows: int, tokens: int) -> None:
         needed = self.rows + rows + 1, int(self.tape.first[self.rows]) + tokens
-        had = len(self.tape.first), len(self.tape.key)
-        if needed[0] > had[0] or needed[1] > had[1]:
-            grown = _tape(*(max(n, h if n <= h else 2 * h) for n, h in zip(needed, had, strict=True)))
+        size = len(self.tape.first), len(self.tape.key)
+        if needed[0] > size[0] or needed[1] > size[1]:
+            grown = _tape(*(max(n, s if n <= s else 2 * s) for n, s in zip(needed, size, strict=True)))
             for old, new in zip(self.tape, grown, strict=True):
                 new[: len(old)] = old
             self.tape = grown
             self.number = np.concatenate([self.number, np.full(len(grown.first) - len(self.number), -1, np.int64)])
 
     def place(self, rows: ScannedRows, numbers: I64) -> None:
-        """Say where rows stand in the commit; -1: they do not."""
+        """Set the numbers of rows in the commit; -1 for a row that is not in it."""
         self.number[rows.first : rows.last] = numbers
 
     def columns(self) -> Iterator[Columns]:
-        """The columns of the rows so far, which are forgotten then; models of the same measures together."""
+        """Yield the columns of the rows so far, then forget the rows; models with the same measures share columns."""
         self.strings.learn()
         rows = np.flatnonzero(self.number[: self.rows] >= 0)
         codes = self.tape.model[rows]
@@ -121,30 +127,30 @@ class PredictionScanner:
             rest = np.sort(np.concatenate([chosen for _, chosen in spans[MODELS:]]))
             yield Columns(Coded.one(OTHER, len(rest)), self.number[rest], Coded.one(OTHER, len(rest)))
             spans = spans[:MODELS]
-        for found, family in self._families(spans):
-            yield self._columns(found, family)
+        for pairs, family in self._families(spans):
+            yield self._columns(pairs, family)
         self.rows = 0
 
     def _families(self, spans: Sequence[Span]) -> Iterator[tuple[npt.NDArray[np.int32], list[Span]]]:
-        """Models with the same (key, group) pairs, and these pairs; group: see `scan.groups_of`."""
+        """Yield (key, group) pairs and the models that have exactly these pairs; for `group` see `scan.groups_of`."""
         if not spans:
             return
         rows = np.concatenate([chosen for _, chosen in spans])
         rows = rows[self._order(rows)]
-        found = self._found[: int(scan.groups_of(self.tape, rows, self._slots, self._found))].copy()
-        step = max(1, FAMILY_BYTES // max(len(found), 1))
+        every = self._found[: int(scan.groups_of(self.tape, rows, self._slots, self._found))].copy()
+        step = max(1, FAMILY_BYTES // max(len(every), 1))
         for first in range(0, len(spans), step):
             some = spans[first : first + step]
             families: dict[bytes, list[int]] = defaultdict(list)
-            has = self._pairs(some, len(found))
+            has = self._pairs(some, len(every))
             for model, pairs in enumerate(has):
                 families[pairs.tobytes()].append(model)
             for members in families.values():
-                yield found[has[members[0]]], [some[member] for member in members]
-        self._slots[found] = -1
+                yield every[has[members[0]]], [some[member] for member in members]
+        self._slots[every] = -1
 
     def _pairs(self, spans: Sequence[Span], pairs: int) -> Bool:
-        """(models, pairs): which a model has."""
+        """(models, pairs): whether the model has the pair."""
         has = np.ones((len(spans), pairs), np.bool_)
         if len(spans) > 1:
             has[:] = False
@@ -155,7 +161,7 @@ class PredictionScanner:
         return has
 
     def _order(self, rows: I64) -> I64:
-        """The order of rows in which they lie on the tape: reading it otherwise misses the cache at each of them."""
+        """The order of rows on the tape; in any other order each read would miss the cache."""
         if len(rows) * 16 < self.rows:
             return np.argsort(rows)
         place = np.full(self.rows, -1)
@@ -174,8 +180,8 @@ class PredictionScanner:
         scan.spread(self.tape, rows, self._order(rows), slots, numbers, codes)
         columns = Columns(models, self.number[rows], self._versions(rows))
         writer = _ColumnWriter(columns, self.strings, self.privacy)
-        for at, row in zip(found.tolist(), place.tolist(), strict=True):
-            key, group = at >> 2, at & 3
+        for pair, row in zip(found.tolist(), place.tolist(), strict=True):
+            key, group = pair >> 2, pair & 3
             writer.put(self.keys.names[key], key, group, codes[row] if group in (_TEXTS, _FLAGS) else numbers[row])
         columns.numeric[measures.NULL_ANSWER] = writer.null_answers()
         for spec in self.specs:
@@ -207,22 +213,22 @@ class PredictionScanner:
         return Coded(coded.codes[inverse], coded.names)
 
     def _field(self, name: str, rows: I64) -> Coded:
-        """What each row has in a segment's name, such as "country=DE": from the tags, or else the features."""
+        """The part of each row's segment that a field gives, such as "country=DE": from the tags, or else features."""
         kinds, values = np.zeros(len(rows), np.int64), np.zeros(len(rows))
         texts: dict[int, list[str]] = {}
-        for place in (FEATURE, TAG):  # the tag is written last
+        for place in (FEATURE, TAG):  # the tag overwrites the feature
             key = self.keys.numbers.get((place, name))
             if key is not None:
                 scan.pick(self.tape, rows, key, place, kinds, values)
                 texts[place] = self.strings.names(key)
         kinds[kinds & 7 == ARRAY] = 0
-        told, inverse = np.unique(np.stack([kinds, values]), axis=1, return_inverse=True)
-        names = [self._segment(name, _value(int(kind), value, texts)) for kind, value in told.T.tolist()]
+        pairs, inverse = np.unique(np.stack([kinds, values]), axis=1, return_inverse=True)
+        names = [self._segment(name, _value(int(kind), value, texts)) for kind, value in pairs.T.tolist()]
         coded = Coded.of(names)
         return Coded(coded.codes[inverse.ravel()], coded.names)
 
     def _segment(self, name: str, value: str | bool | float | None) -> str | None:
-        """What a value looks like in a segment; texts of hashed fields are tokens already."""
+        """A value as a part of a segment's name; texts of hashed fields are tokens already."""
         if value is None:
             return None
         if not isinstance(value, str):
@@ -231,7 +237,7 @@ class PredictionScanner:
 
 
 def _value(kind: int, value: float, texts: Mapping[int, Sequence[str]]) -> str | bool | float | None:
-    """The value that was scanned, or the token of a text; `kind` has the place above its three bits."""
+    """The scanned value, or the token of a text; the place is stored above the three bits of `kind`."""
     match kind & 7:
         case 0:
             return None
@@ -246,7 +252,7 @@ def _value(kind: int, value: float, texts: Mapping[int, Sequence[str]]) -> str |
 
 
 class _ColumnWriter:
-    """Puts dense columns where the generic way would put them."""
+    """Stores dense columns under the measures that `Builder` would give their values."""
 
     def __init__(self, columns: Columns, strings: StringTable, privacy: Privacy) -> None:
         self.columns, self.strings, self.privacy = columns, strings, privacy
@@ -257,7 +263,7 @@ class _ColumnWriter:
         return self.null.astype(np.float64)
 
     def put(self, name: tuple[int, str], key: int, group: int, column: Any) -> None:
-        """A column of one key and one group of kinds."""
+        """Store a column of one key and one group of kinds."""
         place, text = name
         if place == TAG or (place == FEATURE and text in self.privacy.dropped):
             return
@@ -277,7 +283,7 @@ class _ColumnWriter:
                 self.null |= column == 0
 
     def _hidden(self, measure: str, name: str, group: int, column: Any, texts: Sequence[str]) -> None:
-        """A column of a hashed feature: categories without lengths, as `Builder.hidden` has them."""
+        """Store a column of a hashed feature: categories without lengths, as in `Builder.hidden`."""
         if group == _TEXTS:
             self._category(measure, Coded(column, list(texts)))
         elif group == _FLAGS:
@@ -285,10 +291,10 @@ class _ColumnWriter:
         elif group == _ARRAYS:
             self._kind(measure, column)
         else:
-            found, place = np.unique(column[~np.isnan(column)], return_inverse=True)
+            numbers, place = np.unique(column[~np.isnan(column)], return_inverse=True)
             codes = np.full(len(column), -1, np.int64)
             codes[~np.isnan(column)] = place
-            self._category(measure, Coded(codes, [self.privacy.hide(name, number) for number in found.tolist()]))
+            self._category(measure, Coded(codes, [self.privacy.hide(name, number) for number in numbers.tolist()]))
 
     def _numbers(self, measure: str, key: int, column: F64) -> None:
         self.columns.numeric[measure] = column
@@ -320,7 +326,7 @@ class _ColumnWriter:
         self.columns.numeric[name] = column if known is None else np.where(np.isnan(known), column, known)
 
     def _category(self, measure: str, coded: Coded) -> None:
-        """A categorical column; a key with texts and flags has both in one."""
+        """Store a categorical column; texts and flags of one key share a column."""
         known = self.columns.categorical.get(measure)
         if known is not None:
             size = len(known.codes)

@@ -1,7 +1,7 @@
-"""The tables behind the scanner: names of fields, features and tags as numbers, and texts as codes.
+"""The scanner's tables: numbers for the names of fields, features and tags, and codes for texts.
 
-Names are learned from events that were decoded the generic way; texts get their codes in the scanner. Texts of hashed
-fields are replaced here, each once when it is first seen, so that nothing behind this table meets them.
+The key table learns names from events that the decoder read. The scanner gives texts their codes. The string table
+replaces each text of a hashed field by its token when the text is first seen, so that no later step sees the text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STRING_BYTES = 1 << 22
 
 
 class KeyTable:
-    """Names of fields, features and tags as numbers."""
+    """Numbers for the names of fields, features and tags."""
 
     def __init__(self, privacy: Privacy) -> None:
         self._privacy = privacy
@@ -43,7 +43,7 @@ class KeyTable:
             self.add(TOP, name)
 
     def add(self, place: int, name: str) -> None:
-        """Learn a name, as long as there is room."""
+        """Learn a name, if there is room."""
         raw = np.frombuffer(name.encode() + bytes(scan.PADDING), np.uint8)[: -scan.PADDING]
         number, used, arrays = len(self.names), self._used, self.arrays
         if (place, name) in self.numbers or number >= MAX_KEYS or used + len(raw) > KEY_BYTES:
@@ -62,7 +62,7 @@ class KeyTable:
 
 
 class StringTable:
-    """Texts of each key as codes, with their names and numbers of characters."""
+    """Codes for the texts of each key, with their names and numbers of characters."""
 
     def __init__(self, keys: KeyTable, privacy: Privacy) -> None:
         self._keys, self._privacy = keys, privacy
@@ -80,7 +80,7 @@ class StringTable:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Forget all texts."""
         self.arrays.slots[:] = -1
         self.arrays.codes[:] = 0
         self.arrays.used[:2] = 0
@@ -90,7 +90,7 @@ class StringTable:
         self._lengths: dict[int, tuple[F64, int]] = {}
 
     def learn(self) -> None:
-        """Take over what the scanner has added."""
+        """Take in the texts that the scanner has added."""
         arrays, first, last = self.arrays, self._named, int(self.arrays.used[0])
         if first == last:
             return
@@ -98,8 +98,8 @@ class StringTable:
         starts, lengths = arrays.start[first:last].tolist(), arrays.length[first:last].tolist()
         raw = arrays.arena[starts[0] : starts[-1] + lengths[-1]].tobytes()
         for key, start, length, count in zip(keys, starts, lengths, chars, strict=True):
-            at = start - starts[0]
-            text = raw[at : at + length].decode()
+            offset = start - starts[0]
+            text = raw[offset : offset + length].decode()
             name = self._keys.hashed.get(key)
             self._names.setdefault(key, []).append(text if name is None else self._privacy.token(name, text))
             self._chars.setdefault(key, []).append(count)
@@ -107,11 +107,11 @@ class StringTable:
         self._named = last
 
     def names(self, key: int) -> list[str]:
-        """The texts of a key, or what stands for them, in order of code."""
+        """The texts of a key in order of code; tokens in their place if the key's field is hashed."""
         return self._names.get(key, [])
 
     def lengths(self, key: int) -> tuple[F64, int]:
-        """(characters of each text of a key, NaN behind the last; the most of them)."""
+        """Number of characters of each text of a key, with a NaN appended, and the largest of these numbers."""
         known = self._lengths.get(key)
         if known is None:
             chars = self._chars.get(key, [])

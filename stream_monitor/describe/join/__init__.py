@@ -1,1 +1,1 @@
-"""Predictions meet their labels and feedback."""
+"""Joins labels and feedback to predictions."""

@@ -1,4 +1,4 @@
-"""Names as small integers, for the columns of the pending predictions; change logs carry the names themselves."""
+"""The code book: small integers for the names in columns of pending rows; change logs hold the names themselves."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from stream_monitor.types import I64
 
 
 class Interner:
-    """Interns hashable values in order of first sight."""
+    """Gives hashable values codes, in order of first occurrence."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
         self._codes: dict[Any, int] = {}
 
     def of(self, value: Any) -> int:
-        """The code of a value."""
+        """The code of a value; a new value gets the next code."""
         code = self._codes.get(value)
         if code is None:
             code = self._codes[value] = len(self.values)
@@ -28,23 +28,23 @@ class Interner:
         return code
 
     def find(self, value: Any) -> int | None:
-        """The code of a value that has one."""
+        """The code of a value, None if it has none."""
         return self._codes.get(value)
 
     def array(self, values: Iterable[Any]) -> I64:
-        """The codes of values."""
+        """The codes of values; new values get the next codes."""
         return np.array([self.of(value) for value in values], np.int64)
 
 
 class Key(msgspec.Struct, frozen=True, array_like=True):
-    """What a prediction belongs to."""
+    """The model and version that a prediction belongs to."""
 
     model: str
     version: str
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """A prediction's segments ("country=DE", …; None where it lies in none), and its class, if it has one."""
+    """A prediction's segments ("country=DE", …; None where a field is absent), and its class, if it has one."""
 
     segments: tuple[str | None, ...]
     category: str | None
@@ -54,7 +54,7 @@ _STRUCTS: dict[str, type[msgspec.Struct]] = {"key": Key, "answer": Answer}
 
 
 class CodeBook:
-    """The code tables of one worker; as `pending.rows.CodeBook` it writes their names to change logs and reads them."""
+    """The code tables of one worker. It implements `pending.rows.CodeBook`, by which change logs store names."""
 
     def __init__(self) -> None:
         self.keys, self.answers = Interner(), Interner()
@@ -71,7 +71,7 @@ class CodeBook:
         return [values[code] for code in codes]
 
     def import_(self, kind: str, values: Sequence[Any]) -> npt.NDArray[np.uint32]:
-        """The codes of names that were exported."""
+        """The codes of exported names."""
         if kind in _STRUCTS:
             values = msgspec.convert(values, list[_STRUCTS[kind]])  # type: ignore[valid-type]
         return self._tables[kind].array(values).astype(np.uint32)

@@ -1,4 +1,4 @@
-"""Joins labels and feedback to predictions: the pending rows of every partition that this worker owns."""
+"""The joiner joins labels and feedback to predictions; it owns the pending rows of this worker's partitions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from stream_monitor.types import F64, I64, Bool
 
 @dataclass(slots=True)
 class JoinFlush:
-    """What the joins of a commit publish."""
+    """The outputs of the joins of one commit: batches, packed performance deltas, change log records."""
 
     batches: list[Batch] = field(default_factory=list)
     performance: list[tuple[str, bytes]] = field(default_factory=list)
@@ -37,19 +37,19 @@ class JoinFlush:
 
 @dataclass(slots=True)
 class _Log:
-    """Where the rows of a partition lie in its change log: (first sequence number, offset), oldest first."""
+    """The change log records of a partition: (sequence number of the first row, offset), oldest first."""
 
     written: deque[tuple[int, int]] = field(default_factory=deque)
 
     def low(self, store: PendingStore) -> int | None:
-        """The lowest offset that a restore needs; None when nothing waits."""
+        """The lowest offset that a restore needs; None when no row is pending."""
         while len(self.written) > 1 and self.written[1][0] <= store.oldest_needed():
             self.written.popleft()
         return self.written[0][1] if len(store) and self.written else None
 
 
 class Joiner:
-    """The joins of one describe worker."""
+    """Joins the predictions, labels and feedback of one describe worker."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -57,16 +57,16 @@ class Joiner:
         self.outcomes = Outcomes(self.book, settings.time.pane, settings.join.grain, settings.segments)
         self.stores: dict[int, PendingStore] = {}
         self.evicted = 0
-        """Rows that were dropped since the last commit, for too many waited."""
+        """Rows that the joiner dropped since the last commit because there were too many pending rows."""
         self.overflow = 0
-        """Rows since the last commit that found no place: too many of one id, or too many names of signals."""
+        """Rows since the last commit that had no place: too many rows of one id, or too many signal names."""
         self._logs: dict[int, _Log] = {}
         self._waiting: list[tuple[I64, LabelRows | SignalRows]] = []
         self._joined: list[Joined] = []
         self._written: list[tuple[int, int]] = []
 
     def assign(self, partition: int, log: Sequence[tuple[int, bytes]]) -> None:
-        """Own a partition number; its pending rows come from the change log."""
+        """Take ownership of a partition number, and restore its pending rows from the change log."""
         if partition in self.stores:
             return
         join = self.settings.join
@@ -93,7 +93,16 @@ class Joiner:
     # --- taking in ---
 
     def predictions(self, clock: tuple[I64, I64, I64], ids: npt.NDArray[np.uint64], parts: list[Columns]) -> Bool:
-        """Insert all predictions of a commit, given (partition, ts, largest earlier ts); which are duplicates."""
+        """Insert all n predictions of a commit into the stores of their partitions.
+
+        Args:
+            clock: (partition, ts, largest earlier ts of the partition), (n,) each.
+            ids: (n, 2) hashes of the ids.
+            parts: the columns of the predictions.
+
+        Returns:
+            Which predictions are duplicates, (n,).
+        """
         partition, ts, before = clock
         key, answer = np.empty(len(ts), np.uint32), np.empty(len(ts), np.uint32)
         value, score = np.full(len(ts), np.nan), np.full(len(ts), np.nan)
@@ -106,22 +115,22 @@ class Joiner:
         watermark = np.where(before == NEVER, NEVER, before - self.settings.time.allowed_lateness)
         duplicate = np.zeros(len(ts), np.bool_)
         for number in np.unique(partition).tolist():
-            at = np.flatnonzero(partition == number)
+            own = np.flatnonzero(partition == number)
             rows_in = PredictionRows(
-                *split(ids[at]), ts[at], key[at], answer[at], value[at], score[at].astype(np.float32)
+                *split(ids[own]), ts[own], key[own], answer[own], value[own], score[own].astype(np.float32)
             )
-            duplicate[at], joined = self.stores[number].add_predictions(rows_in, watermark[at])
+            duplicate[own], joined = self.stores[number].add_predictions(rows_in, watermark[own])
             self._joined.append(joined)
         return duplicate
 
     def _keys(self, columns: Columns) -> I64:
         models, versions = columns.models.names, columns.versions.names
-        found, place = distinct(columns.models.codes * len(versions) + columns.versions.codes)
-        keys = [Key(models[at // len(versions)], versions[at % len(versions)]) for at in found.tolist()]
+        pairs, place = distinct(columns.models.codes * len(versions) + columns.versions.codes)
+        keys = [Key(models[pair // len(versions)], versions[pair % len(versions)]) for pair in pairs.tolist()]
         return self.book.keys.array(keys)[place]
 
     def _answers(self, columns: Columns) -> I64:
-        """Codes of (segments, class): found once for each combination that occurs."""
+        """Codes of (segments, class); the code book is asked once for each combination that occurs."""
         parts = [
             *columns.segments.values(),
             columns.categorical.get(measures.PREDICTION) or Coded.absent(len(columns.rows)),
@@ -129,15 +138,15 @@ class Joiner:
         combined = np.zeros(len(columns.rows), np.int64)
         for part in parts:
             combined = combined * (len(part.names) + 1) + part.codes + 1
-        found, inverse = distinct(combined)
-        first = np.empty(len(found), np.int64)
+        combinations, inverse = distinct(combined)
+        first = np.empty(len(combinations), np.int64)
         first[inverse] = np.arange(len(inverse))  # any row that has the combination
         names = [[*part.names, None] for part in parts]
-        told = [tuple(n[part.codes[row]] for n, part in zip(names, parts, strict=True)) for row in first.tolist()]
-        return self.book.answers.array(Answer(t[:-1], t[-1]) for t in told)[inverse]
+        values = [tuple(n[part.codes[row]] for n, part in zip(names, parts, strict=True)) for row in first.tolist()]
+        return self.book.answers.array(Answer(v[:-1], v[-1]) for v in values)[inverse]
 
     def labels(self, events: Sequence[Label], partition: I64, ts: I64) -> None:
-        """Labels of a batch; they are joined at the commit, after its predictions."""
+        """Take in the labels of a batch; the joiner joins them at the commit, after the predictions."""
         value, categorical = self._label_values(events)
         labeler = np.array(
             [0 if e.labeler is None else 1 + self.book.labelers.of(e.labeler) for e in events], np.uint32
@@ -147,37 +156,37 @@ class Joiner:
 
     def _label_values(self, events: Sequence[Label]) -> tuple[F64, Bool]:
         value, categorical = np.empty(len(events)), np.zeros(len(events), np.bool_)
-        for at, event in enumerate(events):
+        for row, event in enumerate(events):
             label = event.label
             if isinstance(label, bool | str):
                 text = ("false", "true")[label] if isinstance(label, bool) else measures.bounded(label)
-                value[at], categorical[at] = self.book.categories.of(text), True
+                value[row], categorical[row] = self.book.categories.of(text), True
             else:
-                value[at] = label
+                value[row] = label
         return value, categorical
 
     def _models(self, events: Sequence[Label] | Sequence[Feedback]) -> npt.NDArray[np.uint32]:
         return np.array([0 if e.model is None else 1 + self.book.models.of(e.model) for e in events], np.uint32)
 
     def feedback(self, events: Sequence[Feedback], partition: I64, ts: I64) -> None:
-        """Feedback of a batch, one row a signal."""
+        """Take in the feedback of a batch: one row for each signal."""
         pairs = [
-            (at, self._signal(measures.bounded(name)), value)
-            for at, event in enumerate(events)
+            (row, self._signal(measures.bounded(name)), value)
+            for row, event in enumerate(events)
             for name, value in event.signals.items()
         ]
-        kept = [(at, signal, value) for at, signal, value in pairs if signal is not None]
+        kept = [(row, signal, value) for row, signal, value in pairs if signal is not None]
         self.overflow += len(pairs) - len(kept)
         if not kept:
             return
-        at = np.array([pair[0] for pair in kept], np.int64)
+        rows = np.array([pair[0] for pair in kept], np.int64)
         signal = np.array([pair[1] for pair in kept], np.uint8)
         value = np.array([pair[2] for pair in kept], np.float64)
-        ids = split(hash_ids([event.id for event in events])[at])
-        self._waiting.append((partition[at], SignalRows(*ids, ts[at], self._models(events)[at], signal, value)))
+        ids = split(hash_ids([event.id for event in events])[rows])
+        self._waiting.append((partition[rows], SignalRows(*ids, ts[rows], self._models(events)[rows], signal, value)))
 
     def _signal(self, name: str) -> int | None:
-        """The code of a signal's name; None for one too many."""
+        """The code of a signal's name; None when there are `MAX_SIGNALS` other names already."""
         code = self.book.signals.find(name)
         if code is None and len(self.book.signals.values) < MAX_SIGNALS:
             code = self.book.signals.of(name)
@@ -186,7 +195,7 @@ class Joiner:
     # --- the commit ---
 
     def flush(self, clocks: Mapping[int, PartitionClock], lateness_ms: int) -> JoinFlush:
-        """Join what waits and say what all joins of the commit mean."""
+        """Join the labels and feedback of this commit, and return the outputs of all its joins."""
         for partition, rows in self._waiting:
             for number in np.unique(partition).tolist():
                 store, chosen = self.stores[number], rows.take(np.flatnonzero(partition == number))
@@ -218,7 +227,11 @@ class Joiner:
         return clock.input(lateness_ms), labels
 
     def delivered(self, offsets: Sequence[int]) -> dict[int, int]:
-        """Where the change log records of the last flush landed; the lowest offset each partition needs."""
+        """Take in the offsets of the change log records of the last flush.
+
+        Returns:
+            By partition, the lowest offset that a restore needs; partitions without pending rows are left out.
+        """
         for (number, first), offset in zip(self._written, offsets, strict=True):
             self._logs[number].written.append((first, offset))
         self._written = []
@@ -226,12 +239,12 @@ class Joiner:
         return {number: low for number, low in lows.items() if low is not None}
 
     def committed(self) -> None:
-        """What was written stands; counting begins again."""
+        """The commit succeeded: the change log holds what the joiner wrote, and the counts start from zero."""
         self.evicted = self.overflow = 0
         for store in self.stores.values():
             store.settle()
 
 
 def split(ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
-    """128-bit hashes as the (hash, check) of a row."""
+    """Split 128-bit hashes into the (hash, check) of each row."""
     return ids[:, 0], ids[:, 1].astype(np.uint32)

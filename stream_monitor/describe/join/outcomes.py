@@ -1,4 +1,8 @@
-"""What a joined label or signal says: outcome measures on the label's clock, signed sums on the prediction's."""
+"""From joined labels and signals to outcome measures, which describe publishes in two forms.
+
+Batches have the event time of the label or signal; they feed sequential detectors. Performance deltas are signed sums
+by the prediction's time.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +31,17 @@ DISAGREEMENT = "label_disagreement"
 
 @dataclass(slots=True)
 class LabelComparison:
-    """Labels held against answers, (n,): NaN where the measure does not apply."""
+    """The comparison of labels with answers, (n,) each: NaN where the measure does not apply."""
 
     error: F64
     absolute: F64
     squared: F64
     label: F64
-    """The label as a number; true is 1, false 0, other categories NaN."""
+    """The label as a number; true is 1, false is 0, other categories are NaN."""
 
 
 def compare_with_labels(joined: Joined, label: F64, categorical: Bool, book: CodeBook) -> LabelComparison:
-    """Compare answers with labels: classes with classes, numbers with numbers, nothing else."""
+    """Compare answers with labels: classes with classes and numbers with numbers; other pairs are not compared."""
     codes = np.where(categorical, label, -1).astype(np.int64)
     predicted = _predicted(joined.answer, book)
     classified = categorical & (predicted >= 0)
@@ -58,13 +62,13 @@ def _predicted(answers: npt.NDArray[np.uint32], book: CodeBook) -> I64:
 
 
 class Outcomes:
-    """Turns what was joined in a commit into batches and performance deltas."""
+    """Turns the joined events of a commit into batches and performance deltas."""
 
     def __init__(self, book: CodeBook, pane_ms: int, grain_ms: int, specs: Sequence[Spec]) -> None:
         self.book, self.pane, self.grain, self.specs = book, pane_ms, grain_ms, specs
 
     def batches(self, joined: Joined) -> Iterator[Batch]:
-        """Sequential measures: first labels, disagreements and signals, at the later of the two times."""
+        """Yield measures of first labels, disagreements and signals, at the later time of prediction and item."""
         if not len(joined.event):
             return
         judged = compare_with_labels(joined, joined.new, joined.new_categorical, self.book)
@@ -107,14 +111,14 @@ class Outcomes:
         models, of_model = distinct(model[rows].astype(np.int64))
         keys, of_key = distinct(joined.key[rows].astype(np.int64))
         answers, of_answer = distinct(joined.answer[rows].astype(np.int64))
-        told = [self.book.answers.values[answer].segments for answer in answers.tolist()]
+        each = [self.book.answers.values[answer].segments for answer in answers.tolist()]
         columns = Columns(
             Coded(of_model, [self.book.models.values[code] for code in models.tolist()]),
             rows,
             Coded.of([self.book.keys.values[key].version for key in keys.tolist()])[of_key],
             {name: column[rows] for name, column in numeric.items() if not np.isnan(column[rows]).all()},
             {name: column[rows].dense() for name, column in categorical.items()},
-            {spec: Coded.of([segments[i] for segments in told])[of_answer] for i, spec in enumerate(self.specs)},
+            {spec: Coded.of([segments[i] for segments in each])[of_answer] for i, spec in enumerate(self.specs)},
         )
         later = np.maximum(joined.ts[rows], joined.item_ts[rows])
         yield Batch(timeline, columns, later - later % self.pane, np.full(len(rows), ACCEPTED))
@@ -122,7 +126,7 @@ class Outcomes:
     # --- by the prediction's time ---
 
     def performance(self, joined: Joined) -> Iterator[tuple[str, bytes]]:
-        """(model, packed PerformanceDelta): new labels count, corrected ones take the old away and add the new."""
+        """Yield (model, packed PerformanceDelta); a corrected label subtracts the old one and adds the new one."""
         if not len(joined.event):
             return
         sheet = _SignedSums(self, joined)
@@ -139,7 +143,7 @@ class Outcomes:
 
 
 class _SignedSums:
-    """Signed sums of a commit by (key, answer, grain), spread over segments at the end."""
+    """Signed sums of a commit by (key, answer, grain); at the end they are spread over segments."""
 
     def __init__(self, outcomes: Outcomes, joined: Joined) -> None:
         self.book, self.joined = outcomes.book, joined
@@ -152,12 +156,12 @@ class _SignedSums:
         self.pairs: dict[tuple[int, str, str], int] = defaultdict(int)
 
     def add(self, name: str, values: F64, sign: int) -> None:
-        there = ~np.isnan(values)
-        if not there.any():
+        present = ~np.isnan(values)
+        if not present.any():
             return
         n, total = self.sums.get(name) or (np.zeros(self.size, np.int64), np.zeros(self.size))
-        n = n + sign * np.bincount(self.cell[there], minlength=self.size)
-        total = total + sign * np.bincount(self.cell[there], values[there], self.size)
+        n = n + sign * np.bincount(self.cell[present], minlength=self.size)
+        total = total + sign * np.bincount(self.cell[present], values[present], self.size)
         self.sums[name] = n, total
 
     def add_labels(self, chosen: Bool, label: F64, categorical: Bool, sign: int) -> None:

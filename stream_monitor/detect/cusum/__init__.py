@@ -1,1 +1,1 @@
-"""The CUSUM of all measures at once, with its thresholds."""
+"""The CUSUMs of all measures, as rows of one bank, with their thresholds."""

@@ -1,12 +1,12 @@
-"""How much more a sum of dependent values varies than one of independent ones: the long-run variance ratio.
+"""The long-run variance ratio: by how much more a sum of dependent values varies than one of independent values.
 
-For independent values the ratio is 1, for an AR(r) (1 + r) / (1 - r). A CUSUM divides its statistic by it. Blocks of
-1, 2, 4, … panes are kept as sums only (batch means on a dyadic ladder); at each length the variance of the block sums
-is corrected by their lag-1 correlation r as if they were an AR(1), by (1 + r) / (1 - r), so that blocks much shorter
-than the memory of the stream already tell.
+The ratio is 1 for independent values and (1 + r) / (1 - r) for an AR(1) with correlation r. A CUSUM divides its
+statistic by it. We keep sums over blocks of 1, 2, 4, … panes (batch means on a dyadic ladder). At each length we
+multiply the variance of the block sums by (1 + r) / (1 - r), where r is their lag-1 correlation, as if the block sums
+were an AR(1). So blocks that are much shorter than the memory of the stream already give an estimate.
 
-The last axis of every array is the row. All sums are folded in a fixed order: a row's numbers do not depend on which
-other rows are looked after in the same call.
+The last axis of every array is the row. All sums are folded in a fixed order, so the other rows of a call do not affect
+a row's numbers.
 """
 
 from __future__ import annotations
@@ -17,41 +17,42 @@ import numpy as np
 from stream_monitor.types import F64, I64
 
 CHUNK = 32
-"""Panes that are taken into the ladder at once."""
+"""Panes that enter the ladder together."""
 INNER = 6
 """Levels within a chunk: blocks of 1, 2, … 32 panes."""
 LEVELS = 16
 KEPT = 2 + 4 * LEVELS
 LEAST_BLOCKS = 20
 SIGNIFICANT = 3.0
-"""Standard errors by which a length must exceed independence, to be believed."""
+"""Standard errors by which the ratio of a block length must exceed 1 before we believe it."""
 LIKELY = 2.0
-"""Standard errors by which a longer one must exceed one that is believed, and at least by the factor `BIAS`."""
+"""Standard errors by which the ratio of a longer length must exceed the one we believe; `BIAS` at least."""
 BIAS = 1.5
-"""Blocks of an AR(1) look up to 1.48 times as dependent as it is: their correlation falls off faster than it says."""
+"""Factor by which a longer length must exceed it. The estimate from blocks of an AR(1) is up to 1.48 times too high,
+because the correlation of blocks decays faster than r says."""
 
 
 class Blocks(msgspec.Struct):
     """The ladder of each row; 1.6 kB a row."""
 
     waiting: np.ndarray
-    """(2 CHUNK, R): centred sums of scores of panes that no chunk has taken yet."""
+    """(2 CHUNK, R): centred sums of scores of the panes that are not in the ladder yet."""
     filled: np.ndarray
-    """(R,) how many panes wait."""
+    """(R,) number of these panes."""
     panes: np.ndarray
-    """(R,) panes taken, a multiple of CHUNK."""
+    """(R,) panes in the ladder, a multiple of CHUNK."""
     values: np.ndarray
-    """(R,) values since the beginning, of waiting panes too."""
+    """(R,) values since the beginning, those of waiting panes included."""
     sums: np.ndarray
-    """(LEVELS, 2, R): squares of block sums, and products with the block before."""
+    """(LEVELS, 2, R): sums of squared block sums, and of products with the previous block."""
     last: np.ndarray
     """(LEVELS, R): the latest complete block."""
     half: np.ndarray
-    """(LEVELS, R): a block that waits for its other half."""
+    """(LEVELS, R): the first half of an incomplete block."""
     kept: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((KEPT, 0)))
     """(KEPT, R): `panes`, `values`, both `sums`, `last` and `half` as they were at the latest `keep`.
 
-    In a row of a former snapshot, where they are not known, what they are now.
+    A snapshot of a former version lacks them; its rows then get the present values.
     """
 
     def __post_init__(self) -> None:
@@ -62,7 +63,7 @@ class Blocks(msgspec.Struct):
 
     @classmethod
     def empty(cls, rows: int) -> Blocks:
-        """Ladders of nothing."""
+        """Empty ladders."""
         return cls(
             np.zeros((2 * CHUNK, rows)),
             np.zeros(rows, np.int64),
@@ -75,46 +76,49 @@ class Blocks(msgspec.Struct):
         )
 
     def add(self, rows: I64, n: F64, centred: F64) -> None:
-        """Take in a pane of each of these distinct rows: n values, sum of their scores minus n means."""
-        at = self.filled[rows]
-        self.waiting[at, rows] = centred
+        """Take in a pane of each of these distinct rows: n values, and the sum of their scores minus n means."""
+        filled = self.filled[rows]
+        self.waiting[filled, rows] = centred
         self.values[rows] += n
-        self.filled[rows] = at + 1
-        if len(at) and at.max() == 2 * CHUNK - 1:
+        self.filled[rows] = filled + 1
+        if len(filled) and filled.max() == 2 * CHUNK - 1:
             self.settle(np.arange(len(self.filled)))
 
     def begin(self, n: F64, centred: F64) -> None:
-        """Take in panes (P, R), oldest first, of all rows, which are empty."""
+        """Take in panes (P, R), oldest first, of all rows; the ladders must be empty."""
         rows, whole = np.arange(len(self.filled)), len(n) // CHUNK * CHUNK
-        for at in range(0, whole, CHUNK):
-            self._take(rows, centred[at : at + CHUNK])
+        for first in range(0, whole, CHUNK):
+            self._take(rows, centred[first : first + CHUNK])
         self.waiting[: len(n) - whole] = centred[whole:]
         self.filled += len(n) - whole
         self.values += n.sum(axis=0)
 
     def keep(self, rows: I64) -> None:
-        """Remember the ladders as they are, without panes that wait."""
+        """Save the ladders as they are, without the waiting panes, for `go_back`."""
         self.settle(rows)
         panes = self.panes[rows]
         self.kept[0, rows] = panes
         self.kept[1, rows] = self.values[rows] * panes / np.maximum(panes + self.filled[rows], 1)
-        at = 2
+        offset = 2
         for table in (self.sums[:, 0], self.sums[:, 1], self.last, self.half):
-            self.kept[at : at + LEVELS, rows] = table[:, rows]
-            at += LEVELS
+            self.kept[offset : offset + LEVELS, rows] = table[:, rows]
+            offset += LEVELS
 
     def go_back(self, rows: I64) -> None:
-        """Forget what came since `keep`: it may lie behind a change."""
+        """Forget all panes since `keep`: they may lie after a change."""
         self.waiting[:, rows] = 0
         self.filled[rows] = 0
         self.panes[rows], self.values[rows] = self.kept[:2, rows]
-        at = 2
+        offset = 2
         for table in (self.sums[:, 0], self.sums[:, 1], self.last, self.half):
-            table[:, rows] = self.kept[at : at + LEVELS, rows]
-            at += LEVELS
+            table[:, rows] = self.kept[offset : offset + LEVELS, rows]
+            offset += LEVELS
 
     def settle(self, rows: I64) -> None:
-        """Take whole chunks that wait. Who reads or copies rows settles them first: when chunks are taken is chance."""
+        """Move whole chunks of waiting panes into the ladder.
+
+        A caller that reads or copies rows settles them first, because the other rows affect when chunks move.
+        """
         while len(rows := rows[self.filled[rows] >= CHUNK]):
             block = self.waiting[:CHUNK, rows]
             self.waiting[:CHUNK, rows] = self.waiting[CHUNK:, rows]
@@ -130,7 +134,7 @@ class Blocks(msgspec.Struct):
         self._climb(rows, block[0])
 
     def _climb(self, rows: I64, block: F64) -> None:
-        """Blocks of more than one chunk: two halves make one."""
+        """Count blocks of more than one chunk; two halves make one block."""
         for level in range(INNER, LEVELS):
             whole = self.panes[rows] % 2**level == 0
             self.half[level, rows[~whole]] = block[~whole]
@@ -152,12 +156,13 @@ class Blocks(msgspec.Struct):
     def ratio(self, rows: I64, variance: F64, threshold: F64) -> F64:
         """The long-run variance ratio of these rows (R,), at least 1; `variance` is that of single scores.
 
-        From the shortest block length up, a longer one is believed when it says significantly more; once one is, less
-        is asked of those after it, for who depends at all may well depend on what is longer ago. The result is
-        raised by `threshold` se²/2: with a relative error of se in it, exp(-threshold / ratio) is right on average.
+        We go from the shortest block length up and believe a longer one if its ratio is significantly higher. After the
+        first one that we believe, longer ones need less evidence: values that depend on each other at all may well
+        depend on older ones too. We multiply the result by 1 + `threshold` se²/2, where se is its relative error, so
+        that exp(-threshold / ratio) is right on average.
         """
         self.settle(rows)
-        found, error2 = np.ones(len(rows)), np.zeros(len(rows))
+        believed, error2 = np.ones(len(rows)), np.zeros(len(rows))
         panes = self.panes[rows]
         each = self.values[rows] / np.maximum(panes + self.filled[rows], 1)
         for level in range(LEVELS):
@@ -172,13 +177,13 @@ class Blocks(msgspec.Struct):
             se2 = 6 / ((1 - r * r) * np.maximum(blocks, 1))
             se = np.sqrt(se2)
             needed = np.where(error2 > 0, np.maximum(np.exp(LIKELY * se), BIAS), np.exp(SIGNIFICANT * se))
-            sure = enough & (ratio > found * needed)
-            found, error2 = np.where(sure, ratio, found), np.where(sure, se2, error2)
-        return np.asarray(found * (1 + threshold * error2 / 2))
+            sure = enough & (ratio > believed * needed)
+            believed, error2 = np.where(sure, ratio, believed), np.where(sure, se2, error2)
+        return np.asarray(believed * (1 + threshold * error2 / 2))
 
 
 def _fold(terms: F64) -> F64:
-    """Sum over the first axis, of a power of two, always in the same order."""
+    """Sum over the first axis, whose length is a power of two, always in the same order."""
     while len(terms) > 1:
         terms = terms[0::2] + terms[1::2]
     return np.asarray(terms[0])

@@ -1,15 +1,16 @@
-"""The CUSUMs of many measures as rows of one table, so that one call advances the panes of many models.
+"""The bank: the CUSUMs of many measures as rows of one table, so that one call advances the panes of many models.
 
-A row is one measure of one group. It learns from a baseline, or starts as a copy of a row that has (a seed), and takes
-panes as sparse bins on the measure's edges. The table looks after two things that a CUSUM does not know:
+A row is one measure of one group. It learns from a baseline, or starts as a copy of another row (a seed). It takes
+panes as sparse bins on the measure's edges. The bank does two things that the CUSUMs do not:
 
-- The budget. A row may ring falsely once in so many milliseconds of event time. Its nominal number of values between
-  false alarms is that time × its values per millisecond so far, and is taken anew whenever the number of values has
-  doubled: a function of the row's panes alone. Less than `LEAST_ARL0` it never is.
-- The end of a change. After an alarm the row starts again from its baseline, so that a change which lasts rings again,
-  in about as many values as before. When `CLEAR_FACTOR` times as many have come without, the measure is back.
+- It keeps the budget. A row may raise one false alarm in so many milliseconds of event time. Its ARL0 is that time
+  multiplied by its values per millisecond so far. The bank computes it again whenever the number of values has doubled,
+  from the row's panes alone. The ARL0 is at least `LEAST_ARL0`.
+- It detects the end of a change. After an alarm the row starts again from its baseline, so a change that lasts raises
+  another alarm after about as many values. If `CLEAR_FACTOR` times as many values come without an alarm, the measure is
+  back.
 
-Which number a row has, and which rows share a call, does not show in the results.
+Neither a row's number nor the rows that share a call affect the results.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CLEAR_FACTOR = 3.0
 
 
 class BankState(msgspec.Struct):
-    """All that is remembered of R rows, 4.5 kB each; the first axis is the row but for `cusum`."""
+    """The whole state of R rows, 4.5 kB each. The first axis of every array is the row, except in `cusum`."""
 
     cusum: CusumState
     scores: np.ndarray
@@ -42,21 +43,21 @@ class BankState(msgspec.Struct):
     first_pane_ms: np.ndarray = msgspec.field(name="born")
     """(R,) start of that pane, epoch ms."""
     budget: np.ndarray
-    """(R,) ms in which it may ring falsely once."""
+    """(R,) ms of event time in which the row may raise one false alarm."""
     recalibrate_at: np.ndarray = msgspec.field(name="due")
-    """(R,) number of values seen at which the nominal ARL0 is taken anew."""
+    """(R,) number of values seen at which the ARL0 is computed again."""
     values_since_alarm: np.ndarray = msgspec.field(name="quiet")
     """(R,) values since the latest alarm."""
     clear_after: np.ndarray = msgspec.field(name="patience")
-    """(R,) values without an alarm after which the measure is back; inf for a row that is not in alarm."""
+    """(R,) values without an alarm after which the measure is back; inf for a row without an active alarm."""
 
     @classmethod
     def empty(cls, rows: int = 0) -> BankState:
-        """Rows that have learned nothing."""
-        seen, due, quiet = (np.zeros(rows) for _ in range(3))
-        scores, born = np.zeros((rows, BINS)), np.zeros(rows, np.int64)
+        """Rows that have no baseline."""
+        seen, due, since_alarm = (np.zeros(rows) for _ in range(3))
+        scores, first_pane = np.zeros((rows, BINS)), np.zeros(rows, np.int64)
         return cls(
-            CusumState.empty(rows), scores, seen, born, np.ones(rows), due, quiet, np.full(rows, np.inf)
+            CusumState.empty(rows), scores, seen, first_pane, np.ones(rows), due, since_alarm, np.full(rows, np.inf)
         )  # fmt: skip
 
     def take(self, rows: I64) -> BankState:
@@ -72,9 +73,9 @@ class BankState(msgspec.Struct):
 
 
 class BankTraining(NamedTuple):
-    """What a row learns from: its baseline's counts (BINS,), and the panes of it, oldest first, as sparse bins.
+    """The baseline that a row learns from: its counts (BINS,), and its P panes, oldest first, as sparse bins.
 
-    `pane[i]` is the number of the pane (0 to P - 1) that has `n[i]` values in bin `at[i]`. P may be 0.
+    Pane number `pane[i]` (0 to P - 1) has `n[i]` values in bin `at[i]`. P may be 0.
     """
 
     counts: I64
@@ -82,33 +83,33 @@ class BankTraining(NamedTuple):
     at: I64
     n: I64
     end: int
-    """When the baseline ends, epoch ms; 0 where its panes are not known."""
+    """The end of the baseline, epoch ms; 0 if its panes are not known."""
     arl0: float
-    """Nominal number of values between false alarms, until the row's first pane says better."""
+    """The ARL0 until the row's first pane; then the bank computes it from the budget."""
 
 
 class CusumSignal(NamedTuple):
-    """A row that found a change; or, with `over`, one whose measure is back."""
+    """The alarm of a row; or, with `over`, the message that its measure is back."""
 
     place: int
     """Index into the step's `rows`."""
     over: bool
     up: bool = False
     effect: float = 0.0
-    """Estimated shift, in standard deviations of the baseline's scores; signed."""
+    """Estimated shift, in standard deviations of the baseline's scores, with its sign."""
     values: float = 0.0
     """Estimated number of values since the change."""
     began: int = 0
-    """Start of the pane in which the change is estimated to be, epoch ms."""
+    """Start of the pane that contains the estimated time of the change, epoch ms."""
     statistic: float = 0.0
     threshold: float = 0.0
 
 
 @dataclass(slots=True)
 class PaneBatch:
-    """Panes [start, end) of some rows: `n[i]` values in bin `at[i]`, of which row r has the next `sizes[r]` > 0.
+    """One pane [start, end) of some rows: `n[i]` values in bin `at[i]`; the next `sizes[r]` > 0 entries are of row r.
 
-    Who asks for a step finds in `turns` what came of it, in the order of `rows`.
+    `CusumBank.step` appends its signals to `turns`, in the order of `rows`.
     """
 
     start: int
@@ -118,12 +119,15 @@ class PaneBatch:
     at: I64
     n: I64
     season: F64 | None = None
-    """(rows, 2) expected score of a value, and as how many values one counts, see `history.weight_of`; None: 0, 1."""
+    """(rows, 2) expected score of a value, and the weight of a value (see `baselines.recent.weight_of`).
+
+    None: an expected score of 0 and a weight of 1.
+    """
     turns: list[CusumSignal] = field(default_factory=list)
 
 
 class CusumBank:
-    """The rows of everybody who shares calls."""
+    """The rows of all models whose panes share calls."""
 
     def __init__(self) -> None:
         self._use(BankState.empty())
@@ -134,17 +138,17 @@ class CusumBank:
         rows.cusum = self._cusums.state
 
     def new(self, count: int) -> I64:
-        """Numbers of so many rows that nobody uses; they are quiet until they learn."""
-        have = len(self._rows.seen)
+        """Allocate rows and return their numbers; the rows raise no alarms until they learn."""
+        size = len(self._rows.seen)
         if count > len(self._free):
-            room = BankState.empty(max(2 * have, have + count, 16))
-            room.put(np.arange(have), self._rows)
+            room = BankState.empty(max(2 * size, size + count, 16))
+            room.put(np.arange(size), self._rows)
             self._use(room)
-            self._free += range(len(room.seen) - 1, have - 1, -1)
+            self._free += range(len(room.seen) - 1, size - 1, -1)
         return np.array([self._free.pop() for _ in range(count)], np.int64)
 
     def release(self, rows: I64) -> None:
-        """Give rows back."""
+        """Free rows."""
         self.put(rows, BankState.empty(len(rows)))
         self._free += rows.tolist()
 
@@ -153,12 +157,12 @@ class CusumBank:
         return self._rows.take(rows)
 
     def put(self, rows: I64, part: BankState) -> None:
-        """Rows of a snapshot, or of another row, exactly."""
+        """Overwrite these rows with copies, from a snapshot or of other rows."""
         self._rows.put(rows, part)
 
     def learn(self, row: int, learning: BankTraining) -> None:
-        """Give a row a baseline; it forgets all that it knew but its budget."""
-        rows, mine = np.array([row]), self._rows
+        """Give a row a baseline; it forgets its former state except its budget."""
+        rows, state = np.array([row]), self._rows
         counts = learning.counts[None]
         scores = scores_of(counts).of_bin
         panes = int(learning.pane.max(initial=-1)) + 1
@@ -166,29 +170,29 @@ class CusumBank:
         arl0 = np.array([max(learning.arl0, LEAST_ARL0)])
         baselines = CusumTraining(counts, scores, arl0, sums.n[:, None], sums.s[:, None])
         self._cusums.learn(rows, baselines, learning.end)
-        mine.scores[row] = scores[0]
-        mine.seen[row] = mine.recalibrate_at[row] = mine.values_since_alarm[row] = 0
-        mine.clear_after[row] = np.inf
+        state.scores[row] = scores[0]
+        state.seen[row] = state.recalibrate_at[row] = state.values_since_alarm[row] = 0
+        state.clear_after[row] = np.inf
 
     def scores(self, row: int) -> F64:
-        """(BINS,) score of a value in each bin."""
+        """(BINS,) the score of a value in each bin."""
         return np.asarray(self._rows.scores[row])
 
     def set_alarm_budget(self, rows: I64, budget: float) -> None:
-        """Rows may ring falsely once in `budget` ms, from their next pane on."""
+        """From their next pane on, these rows may each raise one false alarm in `budget` ms of event time."""
         self._rows.budget[rows] = budget
         self._rows.recalibrate_at[rows] = 0
 
     def budget(self, rows: I64) -> F64:
-        """(R,) milliseconds of event time in which a row may ring falsely once."""
+        """(R,) milliseconds of event time in which each row may raise one false alarm."""
         return np.asarray(self._rows.budget[rows])
 
     def standing(self, rows: I64) -> tuple[F64, F64]:
-        """(R,) statistic and threshold of these rows as they stand, see `Cusums.standing`."""
+        """(R,) present statistic and threshold of these rows, see `Cusums.standing`."""
         return self._cusums.standing(rows)
 
     def step(self, steps: Sequence[PaneBatch]) -> None:
-        """Take in panes of distinct rows, all in one call; what comes of them is left in the steps."""
+        """Take in panes of distinct rows, all in one call, and append the signals to the steps."""
         sizes = [len(step.rows) for step in steps]
         bases = np.cumsum([0, *sizes[:-1]])
         rows = np.concatenate([step.rows for step in steps])
@@ -206,38 +210,38 @@ class CusumBank:
         turns = [CusumSignal(place, True) for place in self._over(rows, alarms.row)]
         if len(alarms.row):
             place_of = {number: place for place, number in enumerate(rows.tolist())}
-            for number, *told in zip(*(column.tolist() for column in alarms), strict=True):
-                turns.append(CusumSignal(place_of[number], False, *told))
-            self._ring(alarms.row, alarms.since)
+            for number, *details in zip(*(column.tolist() for column in alarms), strict=True):
+                turns.append(CusumSignal(place_of[number], False, *details))
+            self._restart(alarms.row, alarms.since)
         for turn in sorted(turns):
             owner = int(np.searchsorted(bases, turn.place, side="right")) - 1
             steps[owner].turns.append(turn._replace(place=turn.place - int(bases[owner])))
 
-    def _ring(self, rows: I64, values: F64) -> None:
-        """Alarms after so many values: start again from the baseline, and wait for the change to be over."""
-        mine, wanted = self._rows, CLEAR_FACTOR * values
-        before = mine.clear_after[rows]
-        mine.clear_after[rows] = np.where(np.isfinite(before), np.maximum(before, wanted), wanted)
-        mine.values_since_alarm[rows] = 0
+    def _restart(self, rows: I64, values: F64) -> None:
+        """Restart rows that raised an alarm after so many values, and watch for the end of the change."""
+        state, wanted = self._rows, CLEAR_FACTOR * values
+        before = state.clear_after[rows]
+        state.clear_after[rows] = np.where(np.isfinite(before), np.maximum(before, wanted), wanted)
+        state.values_since_alarm[rows] = 0
         self._cusums.restart(rows, keep=False)
 
     def _count(self, rows: I64, n: F64, start: I64, end: I64) -> None:
-        """Values seen; budgets in values, of the rows that are due."""
-        mine = self._rows
-        seen, first = mine.seen[rows] + n, mine.seen[rows] == 0
-        mine.seen[rows] = seen
-        mine.first_pane_ms[rows[first]] = start[first]
-        due = np.flatnonzero(seen >= mine.recalibrate_at[rows])
+        """Count the values seen, and compute the ARL0 of rows whose number of values has doubled."""
+        state = self._rows
+        seen, first = state.seen[rows] + n, state.seen[rows] == 0
+        state.seen[rows] = seen
+        state.first_pane_ms[rows[first]] = start[first]
+        due = np.flatnonzero(seen >= state.recalibrate_at[rows])
         if len(due):
-            late = rows[due]
-            arl0 = seen[due] / (end[due] - mine.first_pane_ms[late]) * mine.budget[late]
-            self._cusums.calibrate(late, np.maximum(arl0, LEAST_ARL0))
-            mine.recalibrate_at[late] = 2 * seen[due]
+            doubled = rows[due]
+            arl0 = seen[due] / (end[due] - state.first_pane_ms[doubled]) * state.budget[doubled]
+            self._cusums.calibrate(doubled, np.maximum(arl0, LEAST_ARL0))
+            state.recalibrate_at[doubled] = 2 * seen[due]
 
-    def _over(self, rows: I64, rang: I64) -> list[int]:
-        """Places of rows that have been quiet for long enough after an alarm, and do not ring now."""
-        mine = self._rows
-        over = np.flatnonzero(mine.values_since_alarm[rows] >= mine.clear_after[rows])
-        over = over[~np.isin(rows[over], rang)]
-        mine.clear_after[rows[over]] = np.inf
+    def _over(self, rows: I64, alarmed: I64) -> list[int]:
+        """Indices of rows whose change is over: enough values since their alarm, and not among `alarmed`."""
+        state = self._rows
+        over = np.flatnonzero(state.values_since_alarm[rows] >= state.clear_after[rows])
+        over = over[~np.isin(rows[over], alarmed)]
+        state.clear_after[rows[over]] = np.inf
         return [int(place) for place in over]

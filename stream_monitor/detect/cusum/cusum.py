@@ -1,24 +1,27 @@
-"""A grid of CUSUMs that keep learning their baseline: the default sequential detector, all measures in one call.
+"""CUSUMs that keep learning their baseline: the default sequential detector, for all measures in one call.
 
-Ten CUSUMs a measure (Page 1954), five sizes of change in both directions. Each is a likelihood ratio on scores (see
-`scores`) between the baseline and the same distribution exponentially tilted; the tilt is such that its cumulant psi is
-size²/2, or the tilt is `size` where that is less. For a normal that shifts the mean by `size` standard deviations; a
-rare error's rate it raises by as much as is as easily told. The mean is not known but learned: a CUSUM's baseline is
-everything before its own start, so it learns until the CUSUM begins to grow, and the ratio has the mean integrated out
-(n values against N before them: division by 1 + n/N), so that a young baseline raises about as many alarms as an old
-one. Dependence of values divides the statistic by the long-run variance ratio (see `dependence`).
+A measure has ten CUSUMs (Page 1954): five sizes of change in both directions. Each adds up a log likelihood ratio on
+scores (see `scores`), of the exponentially tilted baseline against the baseline. The tilt is such that its cumulant psi
+is size²/2; where such a tilt would exceed `size`, it is `size`. For a normal the tilt shifts the mean by `size`
+standard deviations. The rate of a rare error it raises by an amount that is as easy to detect.
 
-Threshold, in closed form: the mean time between false alarms of one CUSUM with threshold x is (e^x - x - 1) / KL, KL =
-psi here, and each of the ten has its share of all false alarms, see `tilts`. Panes of several values overshoot more
-than values one by one, so they may have a lower threshold: by `PANE_STEP` standard deviations of what a pane adds, half
-of it for what lies above the threshold, and that is no more than a pane can add: a pane without any error says little.
+A CUSUM learns the mean: its baseline is every value before its own start, so it learns until the CUSUM begins to grow.
+The ratio of n values against the N before them has the mean integrated out, which divides it by 1 + n/N. So a young
+baseline raises about as many alarms as an old one. For dependent values the statistic is divided by the long-run
+variance ratio (see `autocorrelation`).
 
-Sums of scores are taken as near normal; where one of two values is rare they are not, and the ratio is the exact one of
-two rates (see `likelihood`).
+The threshold has a closed form. A CUSUM with threshold x has a mean time between false alarms of (e^x - x - 1) / KL,
+with KL = psi here. Each of the ten CUSUMs gets its share of all false alarms (see `tilting`). Panes of several values
+overshoot more than single values, so their threshold is lower: by `PANE_STEP` standard deviations of what a pane adds.
+Half of that is for the overshoot above the threshold; that half is at most what a pane can add, because a pane without
+any error adds little.
 
-What is assumed: values whose dependence is shorter than the baseline, and no seasons. Changes below half the smallest
-size, .075 standard deviations of the scores, are not found, whatever the traffic: that is the tolerance. Memory is
-2.5 kB a row. The last axis of every array is the row. A row's results do not depend on which others share its calls.
+We take sums of scores as nearly normal. Where one of two values is rare they are not, and we use the exact ratio of two
+rates (see `likelihood`).
+
+Assumptions: the dependence of values is shorter than the baseline, and there are no seasons. Changes below half the
+smallest size, .075 standard deviations of the scores, are not detected, whatever the traffic: that is the tolerance.
+Memory is 2.5 kB a row. The last axis of every array is the row. The other rows of a call do not affect a row's results.
 """
 
 from __future__ import annotations
@@ -36,21 +39,22 @@ from stream_monitor.types import F64, I64, Bool
 
 PANE_STEP = 1.166
 PANE_MOST = 2.5
-"""The threshold of a pane is never lower by more."""
+"""The most by which the threshold of a pane is lowered."""
 LEAST_THRESHOLD = 1.0
 LEAST_NEWS = 500.0
-"""Spread, dependence and thresholds are taken anew when the values of known panes have doubled, or by so many.
+"""Fewest new values before spread, long-run variance ratio and thresholds are computed again.
 
-For a baseline that came with its panes that is a doubling of all values.
+They are computed again when the values of known panes have doubled. For a baseline whose panes are known that is a
+doubling of all values.
 """
 REHEARSAL = 128
 """Most panes of a rehearsal, see `Cusums.learn`."""
 
 
 class CusumTraining(NamedTuple):
-    """What rows learn from. `panes_*` (P, R) are the baseline's own panes, oldest first; P may be 0.
+    """The baselines that rows learn from. `panes_*` (P, R) are their panes, oldest first; P may be 0.
 
-    Without panes nothing is known of dependence until `LEAST_NEWS` values have come.
+    Without panes the long-run variance ratio stays unknown (1) for the next `LEAST_NEWS` values.
     """
 
     counts: I64
@@ -64,7 +68,10 @@ class CusumTraining(NamedTuple):
 
 
 class Alarms(NamedTuple):
-    """One entry a row that rings, all (A,). A row that is not restarted rings again with its next pane."""
+    """The alarms of a step, all fields (A,): one entry for each row that raises one.
+
+    A row that is not restarted raises an alarm again with its next pane.
+    """
 
     row: I64
     up: Bool
@@ -79,7 +86,7 @@ class Alarms(NamedTuple):
 
 
 class CusumState(msgspec.Struct):
-    """All that is remembered of R rows; a snapshot writes just this."""
+    """The whole state of R rows; a snapshot contains exactly this."""
 
     n: np.ndarray
     """(COLUMNS, R) values since the start of each CUSUM."""
@@ -98,25 +105,25 @@ class CusumState(msgspec.Struct):
     bar: np.ndarray
     """(COLUMNS, R) threshold of a pane of no values."""
     near: np.ndarray
-    """(COLUMNS, R) no threshold is below this."""
+    """(COLUMNS, R) the lowest threshold of any pane."""
     total: np.ndarray
     """(3, R) values, sum and sum of squares of their scores, since the baseline began."""
     learned: np.ndarray
-    """(3, R) the same when spread and dependence were last taken anew."""
+    """(3, R) the same when spread and long-run variance ratio were last computed."""
     f: np.ndarray
     """(R,) long-run variance ratio."""
     arl0: np.ndarray
     """(R,) nominal mean number of values between false alarms."""
     recalibrate_at: np.ndarray = msgspec.field(name="due")
-    """(R,) number of values at which spread and dependence are taken anew."""
+    """(R,) number of values at which spread and long-run variance ratio are computed again."""
     blocks: Blocks
     reach: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((COLUMNS, 0)))
-    """(COLUMNS, R) the most that a value of the baseline adds where f is 1.
+    """(COLUMNS, R) the most that a value of the baseline adds to the statistic if f is 1.
 
-    In a row of a former snapshot, where it is not known, inf until it learns anew.
+    A snapshot of a former version lacks it; its rows have inf until they learn a new baseline.
     """
     pair: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((2, 0)))
-    """(2, R) where one of two scores is rare the lower one, and by how much the other is higher; elsewhere 0."""
+    """(2, R) where one of two scores is rare: the lower one, and the difference to the higher one; elsewhere 0."""
 
     def __post_init__(self) -> None:
         if self.reach.shape[1] != len(self):
@@ -126,7 +133,7 @@ class CusumState(msgspec.Struct):
 
     @classmethod
     def empty(cls, rows: int = 0) -> CusumState:
-        """Rows that have learned nothing yet, and stay quiet."""
+        """Rows that have no baseline; they raise no alarms."""
         n, s, theta, psi, gain, cost = (np.zeros((COLUMNS, rows)) for _ in range(6))
         began = np.zeros((COLUMNS, rows), np.int64)
         bar, due = np.full((COLUMNS, rows), np.inf), np.full(rows, np.inf)
@@ -158,38 +165,38 @@ class CusumState(msgspec.Struct):
         """A copy of these rows."""
         self.blocks.settle(rows)
         part = CusumState.empty()
-        for mine, theirs in ((self, part), (self.blocks, part.blocks)):
-            for name in mine.__struct_fields__:
+        for own, other in ((self, part), (self.blocks, part.blocks)):
+            for name in own.__struct_fields__:
                 if name != "blocks":
-                    setattr(theirs, name, getattr(mine, name)[..., rows])
+                    setattr(other, name, getattr(own, name)[..., rows])
         return part
 
     def put(self, rows: I64, part: CusumState) -> None:
         """The inverse of `take`."""
-        for mine, theirs in ((self, part), (self.blocks, part.blocks)):
-            for name in mine.__struct_fields__:
+        for own, other in ((self, part), (self.blocks, part.blocks)):
+            for name in own.__struct_fields__:
                 if name != "blocks":
-                    getattr(mine, name)[..., rows] = getattr(theirs, name)
+                    getattr(own, name)[..., rows] = getattr(other, name)
 
 
 class Cusums:
-    """Behaviour around a `CusumState`."""
+    """The operations on a `CusumState`."""
 
     def __init__(self, state: CusumState | None = None) -> None:
         self.state = CusumState.empty() if state is None else state.take(np.arange(len(state)))
 
     def grow(self, rows: int) -> None:
-        """Make room for this many rows; new ones are quiet until they learn."""
-        have = len(self.state)
-        if rows > have:
-            room = CusumState.empty(max(rows, 2 * have))
-            room.put(np.arange(have), self.state)
+        """Make room for this many rows; new rows raise no alarms until they learn."""
+        size = len(self.state)
+        if rows > size:
+            room = CusumState.empty(max(rows, 2 * size))
+            room.put(np.arange(size), self.state)
             self.state = room
 
     def learn(self, rows: I64, baselines: CusumTraining, ts: int = 0) -> None:
-        """Give distinct rows a baseline that ends at `ts`, and forget all that they knew.
+        """Give distinct rows a baseline that ends at `ts`; they forget their former state.
 
-        A CUSUM that the baseline leaves running is said to have started there: before was normal.
+        A CUSUM that is above 0 at the end of the baseline gets `ts` as its start, because the baseline is normal.
         """
         counts, scores = baselines.counts, baselines.scores
         new, every = CusumState.empty(len(rows)), np.arange(len(rows))
@@ -208,7 +215,7 @@ class Cusums:
         self.state.put(rows, new)
 
     def calibrate(self, rows: I64, arl0: F64) -> None:
-        """Another nominal number of values between false alarms for these distinct rows; their sums stay."""
+        """Set another nominal number of values between false alarms for these distinct rows; their sums stay."""
         state = self.state
         state.arl0[rows] = arl0
         _set_bars(state, rows, state.cost[:, rows] * state.f[rows])
@@ -216,7 +223,7 @@ class Cusums:
     def step(self, rows: I64, n: F64, s: F64, ss: F64, ts: I64 | int = 0) -> Alarms:
         """Take in a pane of each of these distinct rows: n > 0 values, the sums of their scores and squared scores.
 
-        `ts` (epoch ms) is the start of the pane, one for all or (R,); nothing depends on it but `Alarms.began`.
+        `ts` (epoch ms) is the start of the pane, one for all rows or (R,); it affects only `Alarms.began`.
         """
         state, at = self.state, _index(rows, len(self.state))
         total = state.total[:, at]
@@ -242,7 +249,10 @@ class Cusums:
         return alarms
 
     def standing(self, rows: I64) -> tuple[F64, F64]:
-        """(R,) statistic and threshold of that CUSUM of each row which is nearest to its threshold; inf: none yet."""
+        """(R,) statistic and threshold of the CUSUM of each row that is nearest to its threshold.
+
+        The threshold is inf for a row without a baseline.
+        """
         state = self.state
         w = _statistic(state, rows, state.n[:, rows], state.s[:, rows], state.total[:, rows])
         nearest = (w / state.bar[:, rows]).argmax(axis=0), np.arange(len(rows))
@@ -251,18 +261,19 @@ class Cusums:
     def _alarms(self, rows: I64, n: F64, w: F64) -> Alarms:
         state, h = self.state, thresholds_now(self.state, rows, n)
         over = w > h
-        at = np.flatnonzero(over.any(axis=0))
-        column, row = np.where(over, w, -np.inf)[:, at].argmax(axis=0), rows[at]
+        alarmed = np.flatnonzero(over.any(axis=0))
+        column, row = np.where(over, w, -np.inf)[:, alarmed].argmax(axis=0), rows[alarmed]
         count, score = state.n[column, row], state.s[column, row]
         before = (state.total[1, row] - score) / (state.total[0, row] - count)
         effect, began = score / count - before, state.began[column, row]
-        return Alarms(row, column < len(SIZES), effect, count, began, w[column, at], h[column, at])
+        return Alarms(row, column < len(SIZES), effect, count, began, w[column, alarmed], h[column, alarmed])
 
     def restart(self, rows: I64, keep: bool) -> None:
-        """Start anew after an alarm. With `keep` what came belongs to normal and the baseline goes on from here.
+        """Restart the CUSUMs of these rows after an alarm.
 
-        Else the baseline is again what it was when last taken anew, and a change that lasts rings again. It is not cut
-        at the estimated change: after a false alarm that would leave a baseline without its most unusual values.
+        With `keep` all values so far belong to the baseline, which continues from here. Without it the baseline goes
+        back to its state at the latest `refresh`, and a change that lasts raises an alarm again. We do not cut the
+        baseline at the estimated change: after a false alarm it would lack its most unusual values.
         """
         state = self.state
         state.n[:, rows] = 0
@@ -273,9 +284,9 @@ class Cusums:
 
 
 def _rehearse(state: CusumState, panes_n: F64, panes_s: F64) -> None:
-    """Run the CUSUMs over the later half of the baseline, so that they meet the stream as they will live in it.
+    """Run the CUSUMs over the later half of the baseline, so that they start in their typical state.
 
-    One that starts from 0 takes longer to ring. Panes are joined so that there are at most `REHEARSAL`.
+    A CUSUM that starts from 0 takes longer to raise an alarm. Panes are merged to at most `REHEARSAL`.
     """
     each = -(-max(len(panes_n) // 2, 1) // REHEARSAL)
     first = len(panes_n) - len(panes_n) // 2 // each * each
@@ -295,14 +306,14 @@ def _rehearse(state: CusumState, panes_n: F64, panes_s: F64) -> None:
 
 
 def _index(rows: I64, size: int) -> slice | I64:
-    """A slice, which needs no copies, when all rows are meant in their order."""
+    """The rows as an index: a slice, which needs no copies, if they are all rows in order."""
     if len(rows) == size and size and rows[0] == 0 and bool((np.diff(rows) == 1).all()):
         return slice(None)
     return rows
 
 
 def _statistic(state: CusumState, at: slice | I64, n: F64, s: F64, total: F64) -> F64:
-    """Log likelihood ratio of each CUSUM of the rows `at`, (COLUMNS, R)."""
+    """The log likelihood ratio of each CUSUM of the rows `at`, (COLUMNS, R)."""
     w = of_values(n, s, total, state.gain[:, at], state.cost[:, at])
     pair = state.pair[:, at]
     two = np.flatnonzero(pair[1])
@@ -313,14 +324,14 @@ def _statistic(state: CusumState, at: slice | I64, n: F64, s: F64, total: F64) -
 
 
 def thresholds_now(state: CusumState, rows: I64, n: F64) -> F64:
-    """(COLUMNS, R): thresholds for panes of n values (Siegmund 1985: half for either end of a CUSUM's way)."""
+    """(COLUMNS, R): thresholds of panes of n values (Siegmund 1985: half for each end of a CUSUM's path)."""
     step = PANE_STEP / 2 * np.abs(state.theta[:, rows]) * np.sqrt(n / state.f[rows])
     step += np.minimum(step, n * state.reach[:, rows] / state.f[rows])
     return np.asarray(np.maximum(state.bar[:, rows] - np.minimum(step, PANE_MOST), LEAST_THRESHOLD))
 
 
 def refresh(state: CusumState, rows: I64) -> None:
-    """Take spread, dependence and thresholds of these rows from all values so far."""
+    """Compute spread, long-run variance ratio and thresholds of these rows from all values so far."""
     n, s, ss = state.learned[:, rows] = state.total[:, rows]
     mean = s / n
     variance = np.maximum(ss / n - mean * mean, 0.0)

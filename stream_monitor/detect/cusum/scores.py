@@ -1,12 +1,12 @@
-"""Scores: what the CUSUMs add up in place of values, so that neither scale nor heavy tails matter.
+"""Scores: the CUSUMs add up scores instead of values, so that neither scale nor heavy tails affect them.
 
 A bin's score is the normal quantile of its mid-rank in the baseline (van der Waerden 1952; for bins, the ridit of Bross
-1958), standardised over the baseline: mean 0 and variance 1 there. Any increasing map of the values gives the same
-scores. When the baseline has two values they are those two, standardised, because an affine map of two points is all
-there is. Scores see a shift of location; a change of spread or shape alone is for the window tests.
+1958), standardised over the baseline to mean 0 and variance 1. An increasing map of the values does not affect the
+scores. If the baseline has two values, the scores are these values, standardised. Scores detect a shift of location;
+the window tests detect a change of spread or shape alone.
 
-Where nearly all values are in one bin (see `rare`) the few others are too few to tell how they lie: scores are two, one
-for what is beyond that bin, on the side where more are, and one for all else.
+If nearly all values are in one bin (see `rare`), the others are too few to show how they are distributed. Then there
+are two scores: one for the values beyond that bin, on the side with more values, and one for all others.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from scipy import special
 from stream_monitor.types import F64, I64, Bool
 
 RARE = 0.03
-"""Of the two values of an error rate below this sums are no longer near normal where the baseline is short."""
+"""Below this error rate, sums of the two scores are not nearly normal if the baseline is short."""
 
 
 class Scores(NamedTuple):
     """`of_bin` (R, B): the score of a value in that bin. `varies` (R,): False for a constant or empty baseline.
 
-    Where `varies` is False all scores are 0, and a detector that is fed with them stays quiet for ever.
+    Where `varies` is False all scores are 0, and a detector that gets them never raises an alarm.
     """
 
     of_bin: F64
@@ -33,7 +33,7 @@ class Scores(NamedTuple):
 
 
 class PaneSums(NamedTuple):
-    """What a pane is to a CUSUM, (R,) each: number of values, sum of their scores, sum of their squared scores."""
+    """A pane as a CUSUM sees it, (R,) each: number of values, sum of their scores, sum of their squared scores."""
 
     n: F64
     s: F64
@@ -41,9 +41,9 @@ class PaneSums(NamedTuple):
 
 
 def scores_of(counts: I64) -> Scores:
-    """Scores of baselines given as bin counts (R, B), bins in the order of their values, any number of them empty.
+    """Scores of baselines given as bin counts (R, B), bins in the order of their values; bins may be empty.
 
-    A bin that the baseline left empty lies between its neighbours, and one beyond either end at half a value's rank.
+    The rank of an empty bin lies between those of its neighbours; beyond either end it is that of half a value.
     """
     total = counts.sum(axis=1, keepdims=True)
     middle = np.cumsum(counts, axis=1) - counts / 2
@@ -61,22 +61,22 @@ def scores_of(counts: I64) -> Scores:
 
 
 def rare(counts: I64) -> Bool:
-    """(R,): whether all but `RARE` of a baseline's values, and not all of them, are in one bin."""
+    """(R,): whether a share of less than `RARE` of a baseline's values, but not 0, lies outside its fullest bin."""
     total, most = counts.sum(axis=1), counts.max(axis=1, initial=0)
     return np.asarray((most < total) & (total - most < RARE * total))
 
 
 def _two_scores(counts: I64) -> F64:
     total, usual = counts.sum(axis=1, keepdims=True), counts.argmax(axis=1)[:, None]
-    at = np.arange(counts.shape[1])
-    above, below = (np.where(beyond, counts, 0).sum(axis=1, keepdims=True) for beyond in (at > usual, at < usual))
-    high = np.where(above >= below, at > usual, at >= usual)
+    bins = np.arange(counts.shape[1])
+    above, below = (np.where(beyond, counts, 0).sum(axis=1, keepdims=True) for beyond in (bins > usual, bins < usual))
+    high = np.where(above >= below, bins > usual, bins >= usual)
     share = np.where(high, counts, 0).sum(axis=1, keepdims=True) / total
     return np.asarray((high - share) / np.sqrt(share * (1 - share)))
 
 
 def sums_of_panes(score: F64, row: I64, n: I64, rows: int) -> PaneSums:
-    """Sums of sparse panes of so many rows: `n[i]` values of score `score[i]` in row `row[i]`."""
+    """The sums of `rows` panes from sparse counts: `n[i]` values of score `score[i]` in row `row[i]`."""
     return PaneSums(
         np.bincount(row, n, rows).astype(float),
         np.bincount(row, n * score, rows).astype(float),

@@ -1,8 +1,8 @@
-"""The ten CUSUMs of a row: what change each looks for, and when it rings.
+"""The ten CUSUMs of a row: the change that each tests against, and its threshold.
 
-Each is told by its tilt theta: exp(theta score - psi) is the likelihood ratio of one value. psi is the cumulant of the
-baseline's scores at theta, and, as their mean is 0, the Kullback-Leibler divergence of the baseline from what it is
-tilted to.
+The tilt theta determines a CUSUM: exp(theta score - psi) is the likelihood ratio of one value. psi is the cumulant of
+the baseline's scores at theta. Because the mean of the scores is 0, psi is also the Kullback-Leibler divergence
+KL(baseline || tilted baseline).
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import numpy as np
 from stream_monitor.types import F64, I64
 
 SIZES = np.array([0.15, 0.24, 0.38, 0.61, 0.98])
-"""Changes to look for, in standard deviations of the baseline's scores; each both ways."""
+"""Sizes of the changes to detect, in standard deviations of the baseline's scores; each in both directions."""
 DIRECTED = np.concatenate([SIZES, -SIZES])[:, None]
 COLUMNS = len(DIRECTED)
 SHARES = np.array([0.33, 0.19, 0.115, 0.093, 0.03])
-"""The nominal rate of false alarms is given to the sizes in these parts, in each direction.
+"""Shares of the nominal rate of false alarms that the sizes get, in each direction.
 
-Small changes wait longest for a threshold, so small sizes get much. The sum is .76 in each direction, 1.5 in both, for
-CUSUMs that are neighbours ring together, and seldom is an inner size alone. Found by simulation, see docs/detection.md.
+The CUSUMs of small changes take longest to reach a threshold, so small sizes get a larger share. The sum is .76 in each
+direction and 1.5 in both: neighbouring CUSUMs raise alarms together, and an inner size seldom raises one alone. The
+shares were found by simulation, see docs/detection/cusum.md.
 """
 
 
 def thresholds(psi: F64, arl0: F64) -> F64:
-    """(COLUMNS, R): the x of e^x - x - 1 = arl0 psi / share of the size; below 1 it is not exact."""
+    """(COLUMNS, R): the x that solves e^x - x - 1 = arl0 psi / share of the size; not exact where x is below 1."""
     y = arl0 * psi / np.tile(SHARES, 2)[:, None]
     x = np.log1p(y)
     for _ in range(12):
@@ -33,9 +34,10 @@ def thresholds(psi: F64, arl0: F64) -> F64:
 
 
 def tilts(counts: I64, scores: F64) -> tuple[F64, F64]:
-    """Tilts theta and psi(theta) = ln mean exp(theta score), (COLUMNS, R): psi = size²/2 unless |theta| > size then.
+    """Tilts theta and psi(theta) = ln mean exp(theta score), (COLUMNS, R).
 
-    Newton's method on sqrt(2 psi), which for a normal is theta itself. A constant has psi = 0.
+    theta solves psi = size²/2; where |theta| would exceed `size`, it is `size`. We use Newton's method on sqrt(2 psi),
+    which for a normal is theta itself. A constant has psi = 0.
     """
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     theta, psi = np.empty((COLUMNS, len(counts))), np.empty((COLUMNS, len(counts)))
@@ -53,10 +55,10 @@ def tilts(counts: I64, scores: F64) -> tuple[F64, F64]:
 
 def reach_of(counts: I64, scores: F64, theta: F64, psi: F64) -> F64:
     """(COLUMNS, R): theta score - psi of the baseline's largest score in the direction of the tilt."""
-    there = counts > 0
-    low, high = np.where(there, scores, np.inf).min(axis=1), np.where(there, scores, -np.inf).max(axis=1)
+    used = counts > 0
+    low, high = np.where(used, scores, np.inf).min(axis=1), np.where(used, scores, -np.inf).max(axis=1)
     reach = np.where(theta > 0, theta * high, theta * low) - psi
-    return np.where(there.any(axis=1), reach, np.inf)
+    return np.where(used.any(axis=1), reach, np.inf)
 
 
 def _cumulant(share: F64, scores: F64, theta: F64) -> tuple[F64, F64]:

@@ -1,1 +1,1 @@
-"""Detectors that take one value, or one pane, after the other."""
+"""Sequential detectors: they take one value, or one pane, after the other."""

@@ -1,9 +1,10 @@
-"""ADWIN: a window that grows while its mean holds, and forgets its older part when two parts disagree.
+"""ADWIN: a window of values that grows while its mean holds, and restarts when the means of two parts differ.
 
-Bifet and Gavaldà, "Learning from time-changing data with adaptive windowing" (2007); the variance-aware cut of section
-4. A pane enters as one bucket (n, mean, m2), which is what ADWIN's buckets are; panes of one value behave exactly as
-River's ADWIN. Memory is 6 buckets a level, levels grow with the logarithm of the panes. Assumes independent values:
-dependence makes it ring more often. Unit: whatever it is fed, here baseline standard deviations.
+Bifet and Gavaldà, "Learning from time-changing data with adaptive windowing" (2007), with the variance-aware cut of
+section 4. A pane enters as one bucket (n, mean, m2), as ADWIN's own buckets are. With panes of one value it behaves
+exactly as River's ADWIN. Memory is 6 buckets a level; the number of levels grows with the logarithm of the panes. It
+assumes independent values; dependence causes more false alarms. Its unit is that of its input, here baseline standard
+deviations.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ GRACE = 10
 
 
 class Bucket(msgspec.Struct, array_like=True):
-    """n values: their sum, centred sum of squares, and the time of the first."""
+    """n values: their sum, their centred sum of squares, and the time of the first."""
 
     n: int
     total: float
@@ -29,7 +30,7 @@ class Bucket(msgspec.Struct, array_like=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What a sequential detector found; means in the unit it is fed."""
+    """An alarm of a sequential detector; means are in the unit of its input."""
 
     score: float
     threshold: float
@@ -40,7 +41,17 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Adwin(msgspec.Struct, tag="adwin"):
-    """One measure's ADWIN; `levels[i]` holds buckets of 2^i panes, oldest first."""
+    """One measure's ADWIN; `levels[i]` holds buckets of 2^i panes, oldest first.
+
+    The mean rises by 1 at value 500:
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> values = [*rng.normal(0, 1, 500).tolist(), *rng.normal(1, 1, 500).tolist()]
+    >>> detector = Adwin(delta=0.002)
+    >>> next(i for i, x in enumerate(values) if detector.update(1, x, 0.0, i))
+    543
+    """
 
     delta: float
     levels: list[list[Bucket]] = msgspec.field(default_factory=lambda: [[]])
@@ -50,7 +61,7 @@ class Adwin(msgspec.Struct, tag="adwin"):
     unchecked: int = 0
 
     def update(self, n: int, mean: float, m2: float, ts: int) -> Change | None:
-        """Take in a pane of n values; a Change, and a fresh start as in River, when two parts disagree."""
+        """Take in a pane of n values; return a Change and restart, as River does, when two parts differ."""
         self._insert(Bucket(n, n * mean, m2, ts))
         self.unchecked += n
         if self.unchecked < CLOCK or self.width <= GRACE:
@@ -77,7 +88,7 @@ class Adwin(msgspec.Struct, tag="adwin"):
             level += 1
 
     def _cut(self) -> Change | None:
-        """The oldest place at which both sides' means differ by more than chance allows."""
+        """The oldest cut at which the means of both sides differ by more than the bound."""
         variance = self.m2 / self.width
         confidence = math.log(2 * math.log(self.width) / self.delta)
         n0, total0 = 0, 0.0
@@ -97,7 +108,7 @@ class Adwin(msgspec.Struct, tag="adwin"):
 
 
 def _between(n: int, total: float, bucket: Bucket) -> float:
-    """What joining n values of sum `total` with a bucket adds to their centred sums of squares."""
+    """The amount that merging n values of sum `total` with a bucket adds to their centred sums of squares."""
     if not n:
         return 0.0
     return n * bucket.n * (total / n - bucket.total / bucket.n) ** 2 / (n + bucket.n)

@@ -1,15 +1,17 @@
 """e-SR: a Shiryaev-Roberts e-detector for values between 0 and 1, whose time between false alarms is guaranteed.
 
 Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework for sequential change detection" (arXiv 2203.03532).
-A bet that is worth at most 1 on average while the mean is at most m is won when it rises: here the likelihood ratio of
-two rates, for values between 0 and 1 the exponential between, which by convexity is worth no more on average. After
-each pane of n values all bets so far, and n new ones, are multiplied by the pane's ratio. Their worth minus the number
-of values falls on average, so the mean number of values until it reaches `arl0` is at least `arl0`, for any independent
-values and without asymptotics; a mixture over effects, both ways, keeps that.
+A bet has a mean worth of at most 1 while the mean of the values is at most m, and grows when the mean rises. Here a bet
+is the likelihood ratio of two rates. For values between 0 and 1 it is the exponential interpolation of that ratio,
+which by convexity has no higher mean. After each pane of n values the detector multiplies all bets so far, and n new
+ones, by the pane's ratio. On average the worth of the bets minus the number of values does not rise. So the mean number
+of values until the worth reaches `arl0` is at least `arl0`, for any independent values and without asymptotics. A
+mixture of bets over several effects in both directions keeps that guarantee.
 
-m is not the baseline's mean but its upper (for falls: lower) limit by the inequality of Chernoff, at `CONFIDENCE` for
-both: the guarantee holds for all but so many baselines, and changes within the limits are not found. Measures with
-values outside 0 to 1 are left alone. Cost: about 20 µs a pane; memory: thirty numbers.
+m is the upper confidence limit of the baseline's mean (for falls the lower limit), by the inequality of Chernoff; both
+limits hold together with probability `CONFIDENCE`. The guarantee fails for the other baselines, and changes within the
+limits are not detected. The detector ignores measures with values outside 0 to 1. Cost: about 20 µs a pane; memory:
+thirty numbers.
 """
 
 from __future__ import annotations
@@ -22,34 +24,44 @@ import msgspec
 from stream_monitor.detect.sequential.adwin import Change
 
 SHARES = (0.03, 0.06, 0.12, 0.25, 0.5)
-"""Rates that are looked for: this part of the way from m to 1, and to 0."""
+"""The rates to detect: they lie at these parts of the way from m to 1, and from m to 0."""
 CONFIDENCE = 0.95
-"""That the true mean is within both limits."""
+"""Probability that the true mean is within both limits."""
 MOST_LOG = 600.0
 
 
 class Bet(msgspec.Struct):
-    """That the rate went from `before` to `after`."""
+    """A bet that the rate has changed from `before` to `after`."""
 
     before: float
     after: float
     worth: float = 0.0
     log_ratio: float = 0.0
-    """Of all values since it was last below 0: a CUSUM, which says when the change was."""
+    """Log likelihood ratio of all values since it was last at or below 0: a CUSUM, which estimates the change."""
     since: int = 0
 
     def take(self, n: int, hits: float, ts: int) -> None:
-        """A pane of n values whose sum is `hits`."""
-        won = hits * math.log(self.after / self.before)
-        won += (n - hits) * math.log((1 - self.after) / (1 - self.before))
-        self.worth = math.exp(min(won + math.log(self.worth + n), MOST_LOG))
+        """Take in a pane of n values whose sum is `hits`."""
+        gain = hits * math.log(self.after / self.before)
+        gain += (n - hits) * math.log((1 - self.after) / (1 - self.before))
+        self.worth = math.exp(min(gain + math.log(self.worth + n), MOST_LOG))
         if self.log_ratio <= 0:
             self.log_ratio, self.since = 0.0, ts
-        self.log_ratio += won
+        self.log_ratio += gain
 
 
 class ESr(msgspec.Struct, tag="e_sr"):
-    """One measure's bets; none until it has learned a baseline of values between 0 and 1."""
+    """One measure's bets; it has none until it learns a baseline of values between 0 and 1.
+
+    The rate rises at value 1000:
+
+    >>> import numpy as np
+    >>> hits = (np.random.default_rng(0).random(2000) < np.repeat([0.1, 0.3], 1000)).astype(float).tolist()
+    >>> detector = ESr(arl0=10_000.0)
+    >>> detector.learn(1_000, 0.1, (0.0, 1.0))
+    >>> next(i for i, x in enumerate(hits) if detector.update(1, x, 0.0, i))
+    1014
+    """
 
     arl0: float
     """Least mean number of values between false alarms."""
@@ -57,7 +69,7 @@ class ESr(msgspec.Struct, tag="e_sr"):
     learned: bool = False
 
     def learn(self, n: int, mean: float, ends: tuple[float, float]) -> None:
-        """The baseline: n values between `ends`, and their mean."""
+        """Learn a baseline of n values between `ends`, and their mean."""
         self.learned, self.bets = True, []
         if not n or ends[0] < 0 or ends[1] > 1:
             return
@@ -66,7 +78,7 @@ class ESr(msgspec.Struct, tag="e_sr"):
         self.bets += [Bet(least, least - part * least) for part in SHARES if least > 0]
 
     def update(self, n: int, mean: float, m2: float, ts: int) -> Change | None:
-        """Take in a pane of n values; a Change, and a fresh start, when the mean worth of the bets reaches `arl0`."""
+        """Take in a pane of n values; return a Change and restart when the mean worth of the bets reaches `arl0`."""
         for bet in self.bets:
             bet.take(n, n * mean, ts)
         worth = sum(bet.worth for bet in self.bets)
@@ -81,9 +93,9 @@ class ESr(msgspec.Struct, tag="e_sr"):
 
 
 def limit_of(n: int, mean: float, side: Literal["lower", "upper"]) -> float:
-    """One of two limits of the true mean of n values between 0 and 1, at c = `CONFIDENCE`.
+    """A confidence limit of the true mean of n values between 0 and 1, with c = `CONFIDENCE` for both limits.
 
-    n KL(mean, limit) = ln 2/(1 - c); Chernoff (1952), Hoeffding (1963); by bisection.
+    It solves n KL(mean, limit) = ln 2/(1 - c) by bisection; Chernoff (1952), Hoeffding (1963).
     """
     allowed = math.log(2 / (1 - CONFIDENCE)) / n
     inside, outside = min(max(mean, 0.0), 1.0), 1.0 if side == "upper" else 0.0

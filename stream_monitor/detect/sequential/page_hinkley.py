@@ -1,10 +1,10 @@
-"""Page-Hinkley: cumulative deviations from the running mean, both ways.
+"""Page-Hinkley: cumulative deviations from the running mean, in both directions.
 
 Page, "Continuous inspection schemes" (1954); Hinkley, "Inference about the change-point from cumulative sum tests"
-(1971); with the fading factor that River uses, and on panes of one value exactly River's behaviour. A pane of n values
-enters as n values at the pane's mean, in one compiled call. The change is estimated where the sum last was at its
-extreme, which is coarse where delta is small; what changed are the values since. Memory: 14 numbers. The threshold is
-in the unit it is fed, here baseline standard deviations.
+(1971); with the fading factor of River. With panes of one value it behaves exactly as River's detector. A pane of n
+values enters as n values at the pane's mean, in one compiled call. The estimated change is where the sum last was at
+its extreme; this is coarse if delta is small. `after` is the mean of the values since then. Memory: 14 numbers. The
+threshold is in the unit of the input, here baseline standard deviations.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Since(msgspec.Struct):
     n: int = 0
     total: float = 0.0
     ts: int | None = None
-    """Of the pane of the first."""
+    """Start of the pane that contains the first of them."""
 
     def update(self, taken: int, now: tuple[float, float], ts: int) -> None:
-        """After a pane at `ts`, of which so many values were taken, the number and total are these."""
+        """Set number and total, `now`, after a pane at `ts` of which `taken` values were taken in."""
         n, total = now
         if n <= taken:  # the extreme lies in this pane or at its start
             self.ts = ts if n else None
@@ -40,7 +40,16 @@ class Since(msgspec.Struct):
 
 
 class PageHinkley(msgspec.Struct, tag="page_hinkley"):
-    """One measure's Page-Hinkley test in both directions."""
+    """One measure's Page-Hinkley test in both directions.
+
+    The mean rises by 1 at value 500:
+
+    >>> rng = np.random.default_rng(0)
+    >>> values = [*rng.normal(0, 1, 500).tolist(), *rng.normal(1, 1, 500).tolist()]
+    >>> detector = PageHinkley(threshold=50.0, delta=0.05)
+    >>> next(i for i, x in enumerate(values) if detector.update(1, x, 0.0, i))
+    544
+    """
 
     threshold: float
     delta: float
@@ -54,23 +63,23 @@ class PageHinkley(msgspec.Struct, tag="page_hinkley"):
     fall: Since = msgspec.field(default_factory=Since)
 
     def update(self, n: int, mean: float, m2: float, ts: int) -> Change | None:
-        """Take in a pane of n values; a Change, and a fresh start, when a sum passes the threshold."""
+        """Take in a pane of n values; return a Change and restart when a sum passes the threshold."""
         rise, fall = self.rise, self.fall
         numbers = np.array([
             self.n, self.mean, self.up, self.down, self.least, self.most, rise.n, rise.total, fall.n, fall.total
         ])  # fmt: skip
-        taken, rang = _take(numbers, n, mean, self.threshold, self.delta)
+        taken, alarm = _take(numbers, n, mean, self.threshold, self.delta)
         count, self.mean, self.up, self.down, self.least, self.most, *since = numbers.tolist()
         self.n = int(count)
         rise.update(taken, (since[0], since[1]), ts)
         fall.update(taken, (since[2], since[3]), ts)
-        if not rang:
+        if not alarm:
             return None
-        found = self._change(ts)
+        change = self._change(ts)
         fresh = PageHinkley(self.threshold, self.delta)
         for name in self.__struct_fields__:
             setattr(self, name, getattr(fresh, name))
-        return found
+        return change
 
     def _change(self, ts: int) -> Change:
         rose = self.up - self.least > self.threshold
@@ -83,7 +92,7 @@ class PageHinkley(msgspec.Struct, tag="page_hinkley"):
 
 @compiled
 def _take(numbers: F64, n: int, x: float, threshold: float, delta: float) -> Any:
-    """Take in n times the value x; how many were, and whether the last of them passed the threshold."""
+    """Take in n times the value x, up to an alarm; return how many were taken, and whether the last raised one."""
     count, mean, up, down, least, most, rise_n, rise_total, fall_n, fall_total = numbers
     taken, rang = 0, False
     while taken < n and not rang:

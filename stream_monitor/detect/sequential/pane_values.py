@@ -1,4 +1,4 @@
-"""A pane as single values, for detectors that take one at a time: the order within a pane is not known."""
+"""A pane as single values, for detectors that take one value at a time; the order within a pane is unknown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 class Bins(NamedTuple):
-    """A pane's values as they were counted: `n[i]` in bin `at[i]`, ascending; none above `most`."""
+    """The bin counts of a pane: `n[i]` values in bin `at[i]`, ascending; no value is above `most`."""
 
     borders: F64
     at: I64
@@ -22,7 +22,7 @@ class Bins(NamedTuple):
 
 
 def shuffled_hits(n: int, hits: int, seed: int) -> list[float]:
-    """So many ones among n values, in a random order that follows from `seed`: as independent values would lie."""
+    """`hits` ones among n values, in a random order that follows from `seed`, as for independent values."""
     values = np.zeros(n)
     values[:hits] = 1.0
     shuffled = np.random.default_rng(abs(seed)).permutation(values) if 0 < hits < n else values
@@ -31,20 +31,23 @@ def shuffled_hits(n: int, hits: int, seed: int) -> list[float]:
 
 @lru_cache(512)
 def evenly_spaced_hits(n: int, hits: int) -> tuple[float, ...]:
-    """So many ones among n values, as evenly as whole numbers allow, the ends alike.
+    """`hits` ones among n values, spread as evenly as whole numbers allow, with similar distances at both ends.
 
-    Value i is a one where (2 (i + 1) hits + n) // 2n is above (2 i hits + n) // 2n: Bresenham's line.
+    Value i is a one if (2 (i + 1) hits + n) // 2n is above (2 i hits + n) // 2n: Bresenham's line.
+
+    >>> evenly_spaced_hits(8, 2)
+    (0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
     """
     steps = (2 * np.arange(n + 1) * hits + n) // (2 * max(n, 1))
     return tuple(np.diff(steps).astype(float).tolist())
 
 
 def representative_values(bins: Bins, cap: int) -> F64:
-    """At most `cap` values of a pane, in an order in which any stretch of it looks like all of it.
+    """At most `cap` values of a pane, in an order in which every stretch is distributed like the whole pane.
 
-    A value stands for its bin's upper border, in the last bin for `most`: exact for measures of few values. With more
-    than `cap` those at evenly spaced ranks are taken. The order is that of the fractions of i times the golden ratio
-    (Weyl), so a sorted pane is no trend.
+    A value is represented by the upper edge of its bin, in the last bin by `most`. That is exact for measures of few
+    values. If there are more than `cap` values, those at evenly spaced ranks are taken. The order is that of the
+    fractional parts of i times the golden ratio (Weyl), so that a sorted pane is no trend.
     """
     n = int(bins.n.sum())
     of_bin = np.append(bins.borders, bins.most)[bins.at]

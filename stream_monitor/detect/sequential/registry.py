@@ -1,4 +1,4 @@
-"""The table of sequential detectors: name in the settings, and how one is made."""
+"""The table of sequential detectors: their names in the settings, and the functions that make them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stream_monitor.profiles.numeric_table import quantile, quantiles
 from stream_monitor.types import F64, I64
 
 SHARES = 400
-"""Into which a baseline is cut to move its mean."""
+"""Equal shares of a baseline from which the shift of its mean is computed."""
 Sequential = Adwin | PageHinkley | ESr | Ddm | Eddm | HddmA | HddmW | Fhddm | Kswin
 
 SEQUENTIAL_DETECTORS: dict[str, Callable[[DetectionSettings], Sequential]] = {
@@ -38,19 +38,19 @@ SEQUENTIAL_DETECTORS: dict[str, Callable[[DetectionSettings], Sequential]] = {
     "fhddm": lambda settings: Fhddm(),
     "kswin": lambda settings: Kswin(),
 }
-"""A new detector is one file with `update(n, mean, m2, ts)`, one line here, one row in docs/detection.md."""
+"""A new detector is one file with `update(n, mean, m2, ts)`, one line here, one page in docs/detection."""
 
 RATES = frozenset({"e_sr", "ddm", "eddm", "hddm_a", "hddm_w", "fhddm"})
-"""Detectors that see values as they are, know no season, and leave measures alone that are not for them."""
+"""Detectors of rates. They get values as they are, know no season, and ignore measures that are no rates."""
 KSWIN_CAP = 100
-"""Values of a pane that `kswin` is fed at most: its window, about 25 ms."""
+"""Most values of a pane that `kswin` is fed: the size of its window, about 25 ms."""
 
 CUSUM = "cusum"
-"""The detector that is no object of its own but rows of a `detect.cusum.bank.CusumBank`."""
+"""The name of the CUSUM detector, which has no object of its own but rows of a `detect.cusum.bank.CusumBank`."""
 
 
 def create(name: str, settings: DetectionSettings, key: tuple[str, ...]) -> Sequential:
-    """A new detector of the measure that `key` names; what is random in it follows from the key alone."""
+    """A new detector of the measure that `key` names; its randomness follows from the key alone."""
     detector = SEQUENTIAL_DETECTORS[name](settings)
     if isinstance(detector, Kswin):
         detector.seed = crc32("\x1f".join(key).encode())
@@ -60,10 +60,10 @@ def create(name: str, settings: DetectionSettings, key: tuple[str, ...]) -> Sequ
 def advance(
     detector: Sequential, baseline: Baseline, row: tuple[int, float, float], start: int, bins: Bins | None = None
 ) -> Change | None:
-    """Feed a pane (n, mean, m2), standardised by the baseline so that a detector does not depend on scale.
+    """Feed a pane (n, mean, m2) to a detector, standardised by the baseline so that scale does not matter.
 
-    `e_sr` and River's binary ones are about rates: they are fed with them as they are, the first told the baseline
-    once, the others asked whether it is for them. `kswin` sees single values, of a larger pane those of its `bins`.
+    `e_sr` and River's detectors of errors get rates as they are. `e_sr` learns the baseline once; a detector of errors
+    is skipped if the baseline is no rate. `kswin` gets single values, those of a larger pane from its `bins`.
     """
     n, mean, m2 = row
     if isinstance(detector, ESr):
@@ -80,7 +80,7 @@ def advance(
 
 
 def finding_of(name: str, change: Change, baseline: Baseline) -> Finding:
-    """A change in the measure's own unit."""
+    """The finding of a detector's alarm, in the measure's own unit."""
     mean, scale = (0.0, 1.0) if name in RATES else (baseline.mean, baseline.std or 1.0)
     return Finding(
         detector=name,
@@ -97,7 +97,7 @@ def finding_of(name: str, change: Change, baseline: Baseline) -> Finding:
 
 
 def turn_finding(turn: CusumSignal, baseline: Baseline, borders: F64) -> Finding:
-    """A change that a CUSUM found, with its size in baseline standard deviations and in the measure's own unit."""
+    """The finding of a CUSUM's alarm; it gives the shift in baseline standard deviations and in the measure's unit."""
     return Finding(
         detector=CUSUM,
         score=turn.statistic,
@@ -112,9 +112,10 @@ def turn_finding(turn: CusumSignal, baseline: Baseline, borders: F64) -> Finding
 
 
 def shift_of(sigmas: float, baseline: Baseline, borders: F64) -> float:
-    """A shift of the scores as one of the values: by how much it moves the median.
+    """Convert a shift of the scores to a shift of the values: the shift of their median.
 
-    Where the baseline has two values, or nearly all are in one bin, or the median stays, by how much it moves the mean.
+    If the baseline has two values, or nearly all its values are in one bin, or the median stays, it is the shift of the
+    mean.
     """
     counts = baseline.counts
     if counts is None or (counts > 0).sum() <= 2:
@@ -127,16 +128,16 @@ def shift_of(sigmas: float, baseline: Baseline, borders: F64) -> float:
 
 
 def _shift_of_mean(sigmas: float, counts: I64, borders: F64, ends: tuple[float, float]) -> float:
-    """By how much a shift of the scores moves the mean, over equal shares of the baseline."""
+    """The shift of the mean that a shift of the scores causes, computed over equal shares of the baseline."""
     scores = special.ndtri((np.arange(SHARES) + 0.5) / SHARES)
     before, after = (quantiles(counts, borders, special.ndtr(scores + x).tolist(), ends) for x in (0.0, sigmas))
     return float(np.mean(after) - np.mean(before))
 
 
 def _spread_of_two(counts: I64, borders: F64, most: float) -> float:
-    """Standard deviation of values that are as the scores of rare ones take them: one of two means.
+    """Standard deviation of the values if each is replaced by one of two means, as the scores of rare values are.
 
-    A value stands for its bin's upper border, in the last bin for `most`.
+    A value is represented by the upper edge of its bin, in the last bin by `most`.
     """
     value = np.append(borders, most)
     n, few = counts[: len(value)], scores_of(counts[None]).of_bin[0, : len(value)] > 0

@@ -1,10 +1,10 @@
-"""The one door to River: its detectors that take one value at a time, fed with panes and kept in snapshots.
+"""The one door to River: it feeds panes to River's detectors, which take one value at a time, and snapshots them.
 
 River (Montiel et al. 2021) is optional: `pip install 'stream-monitor[river]'`. Each of its detectors is a struct of
-plain numbers here; the live River object is made from it when it is needed and its numbers are written back after every
-pane, so that what a snapshot holds goes on exactly as if nothing had been. All run with River's default parameters, and
-on panes of one value ring exactly where River's do. After a change they start anew with the next value; a pane says its
-first change.
+plain numbers here. The adapter makes the live River object from the struct when it is needed, and writes the numbers
+back after every pane. So a detector restored from a snapshot continues exactly as the former one would. All run with
+River's default parameters. With panes of one value they raise alarms exactly where River's detectors do. After an alarm
+they restart with the next value. Of several alarms in a pane the first is published.
 """
 
 from __future__ import annotations
@@ -16,32 +16,36 @@ import msgspec
 
 
 def rivers(name: str, **parameters: Any) -> Any:
-    """River's own detector by the name of its class. ImportError where River is not installed."""
+    """Create River's detector of this class name.
+
+    Raises:
+        ImportError: River is not installed.
+    """
     from river import drift
 
     return getattr(drift if hasattr(drift, name) else drift.binary, name)(**parameters)
 
 
 class PerValue(msgspec.Struct, dict=True):
-    """What all have: how many values came since the start."""
+    """The base of all River detectors; `fed` counts the values since the start."""
 
     fed: int = 0
 
     @cached_property
     def live(self) -> Any:
-        """River's object; not in snapshots."""
+        """The River object; it is not in snapshots."""
         return self._make()
 
     def _make(self) -> Any:
-        """River's object, from the numbers."""
+        """Make the River object from the numbers."""
         raise NotImplementedError
 
     def _keep(self, live: Any) -> None:
-        """The numbers, from River's object."""
+        """Read the numbers from the River object."""
         raise NotImplementedError
 
     def _restart(self) -> None:
-        """As River does with its next value after it rang: all numbers as at the start."""
+        """Reset all numbers to the start, as River does with the next value after an alarm."""
         fresh = type(self)()
         for name in self.__struct_fields__:
             setattr(self, name, getattr(fresh, name))

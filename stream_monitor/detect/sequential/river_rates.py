@@ -1,7 +1,8 @@
 """River's detectors of errors: DDM, EDDM, HDDM_A, HDDM_W and FHDDM, behind `river_adapter`.
 
-The order of the values within a pane is not known: hits are spread evenly over it (for `eddm` scattered), other values
-between 0 and 1 are all taken at the pane's mean. Of a larger pane at most `CAP` values are fed, thinned in proportion.
+The order of the values within a pane is unknown. The adapter spreads hits evenly over the pane (for `eddm` at random),
+and takes other values between 0 and 1 all at the pane's mean. It feeds at most `CAP` values of a pane, thinned in
+proportion.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from stream_monitor.detect.sequential.pane_values import evenly_spaced_hits, shu
 from stream_monitor.detect.sequential.river_adapter import PerValue, rivers
 
 CAP = 1_000
-"""Values of a pane that are fed at most; 5 ms of the slowest."""
+"""Most values of a pane that a detector is fed; the slowest takes 5 ms for them."""
 NARROW = 1e-6
-"""A mean of x - x² up to which values between 0 and 1 count as zeros and ones."""
+"""Values between 0 and 1 count as zeros and ones if the mean of x - x² is at most this."""
 
 
 def is_rate(moments: tuple[int, float, float]) -> bool:
@@ -29,43 +30,43 @@ def is_rate(moments: tuple[int, float, float]) -> bool:
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """A statistic that has passed its threshold, in River's own terms."""
+    """A statistic that has passed its threshold, in River's unit."""
 
     score: float
     threshold: float
 
 
 class Rate(PerValue):
-    """A detector of errors: zeros and ones, of which more is worse. It looks for a rise and for nothing else.
+    """A detector of errors, which are ones among zeros. It detects only a rise of their rate.
 
-    What River holds the present against (its best rate so far, its cut) may lie long before a change. So when a change
-    began, and the rate since, is told by a CUSUM (Page 1954): from the rate up to that reference, for a rise by half a
-    standard deviation, since it was last 0.
+    River compares the present with a reference (its best rate so far, or its cut), which may lie long before a change.
+    So a CUSUM (Page 1954) estimates the start of the change and the rate since: it starts from the rate up to the
+    reference, tests against a rise by half a standard deviation, and the change began where it was last 0.
     """
 
     total: float = 0.0
-    """Sum of the values that were fed."""
+    """Sum of the values fed so far."""
     usual: float = 0.0
-    """Rate up to the reference; `most` is a quarter of a standard deviation above."""
+    """Rate up to the reference; `most` is a quarter of a standard deviation above it."""
     most: float = math.inf
     excess: float = 0.0
     risen: int = 0
     risen_total: float = 0.0
-    """Number and sum of the values since the CUSUM was last 0; the first was at `since`, epoch ms."""
+    """Number and sum of the values since the CUSUM was last 0; `since` is the time of the first, epoch ms."""
     since: int = 0
     owed: float = 0.0
-    """Part of a hit that thinning has left over."""
+    """The fraction of a hit that thinning has not fed yet."""
 
     def accepts(self, ends: tuple[float, float], moments: tuple[int, float, float]) -> bool:
-        """Whether it is for a measure whose baseline has these ends and moments."""
+        """Whether the detector applies to a measure whose baseline has these ends and moments."""
         return ends[0] >= 0 and ends[1] <= 1 and is_rate(moments)
 
     def update(self, n: int, mean: float, m2: float, ts: int) -> Change | None:
-        """Take in a pane of n zeros and ones; a Change, and a fresh start, when River's detector rings."""
+        """Take in a pane of n zeros and ones; return a Change and restart when River's detector raises an alarm."""
         return self._feed(self._thinned(n, mean, ts), ts)
 
     def _thinned(self, n: int, mean: float, ts: int) -> Sequence[float]:
-        """The pane as values, at most `CAP`; what rounding leaves of the hits is kept for the next large pane."""
+        """The pane as at most `CAP` values; the rounding error of the hits is carried to the next large pane."""
         hits = min(max(round(n * mean), 0), n)
         if n > CAP:
             exact = hits * CAP / n + self.owed
@@ -111,7 +112,7 @@ class Rate(PerValue):
         self.risen_total += x
 
     def _take(self, live: Any, x: float) -> float:
-        """Feed a value; what River forgets of it, where it is needed for `_found`."""
+        """Feed a value; return the value that River then forgets, if `_found` needs it."""
         live.update(x)
         return 0.0
 
@@ -120,7 +121,7 @@ class Rate(PerValue):
         raise NotImplementedError
 
     def _found(self, live: Any, last: float) -> Measured:
-        """What has passed its threshold, after River rang."""
+        """The statistic that passed its threshold, after River's alarm."""
         raise NotImplementedError
 
 
@@ -128,20 +129,28 @@ class Fraction(Rate):
     """A detector of values between 0 and 1, zeros and ones or not."""
 
     def accepts(self, ends: tuple[float, float], moments: tuple[int, float, float]) -> bool:
-        """Whether it is for a measure whose baseline has these ends and moments."""
+        """Whether the detector applies to a measure whose baseline has these ends and moments."""
         return ends[0] >= 0 and ends[1] <= 1
 
     def update(self, n: int, mean: float, m2: float, ts: int) -> Change | None:
-        """Take in a pane of n values; others than zeros and ones are all taken at the pane's mean."""
+        """Take in a pane of n values; values that are not all zeros and ones are taken at the pane's mean."""
         if n > 1 and is_rate((n, mean, m2)):
             return self._feed(self._thinned(n, mean, ts), ts)
         return self._feed([min(max(mean, 0.0), 1.0)] * min(n, CAP), ts)
 
 
 class Ddm(Rate, tag="ddm"):
-    """DDM: the error rate and its deviation rise three deviations above where they were least.
+    """DDM: the error rate plus its deviation is three deviations above its least value.
 
     Gama, Medas, Castillo and Rodrigues, "Learning with drift detection" (SBIA 2004). Memory: a dozen numbers.
+
+    The error rate rises at value 1000:
+
+    >>> import numpy as np
+    >>> errors = (np.random.default_rng(0).random(2000) < np.repeat([0.1, 0.3], 1000)).astype(float).tolist()
+    >>> detector = Ddm()
+    >>> next(i for i, x in enumerate(errors) if detector.update(1, x, 0.0, i))
+    1052
     """
 
     rate: float = 0.0
@@ -169,12 +178,20 @@ class Ddm(Rate, tag="ddm"):
 
 
 class Eddm(Rate, tag="eddm"):
-    """EDDM: the distance between errors (mean and two deviations) falls below .9 of its largest.
+    """EDDM: the distance between errors (mean plus two deviations) falls below .9 of its largest value.
 
-    Baena-García et al., "Early drift detection method" (2006). Score: largest over present distance. The
-    largest may be that of the first few errors: at a rate of .1 nine of ten that start ring within a thousand values
-    without any change, until one started with short distances; hits at even distances would ring for ever, so they are
-    scattered. Memory: a dozen numbers.
+    Baena-García et al., "Early drift detection method" (2006). The score is the largest distance divided by the present
+    one. The largest distance may be that of the first few errors. So at a rate of .1, nine of ten new detectors raise a
+    false alarm within a thousand values, until one starts with short distances. Hits at even distances would raise
+    alarms for ever, so the adapter scatters them. Memory: a dozen numbers.
+
+    The error rate rises at value 1000; the first alarm is false:
+
+    >>> import numpy as np
+    >>> errors = (np.random.default_rng(0).random(2000) < np.repeat([0.1, 0.3], 1000)).astype(float).tolist()
+    >>> detector = Eddm()
+    >>> next(i for i, x in enumerate(errors) if detector.update(1, x, 0.0, i))
+    289
     """
 
     errors: int = 0
@@ -213,12 +230,20 @@ class HddmA(Fraction, tag="hddm_a"):
 
     Frías-Blanco et al., "Online and non-parametric drift detection methods based on Hoeffding's bounds" (2014).
     Memory: 15 numbers.
+
+    The error rate rises at value 1000:
+
+    >>> import numpy as np
+    >>> errors = (np.random.default_rng(0).random(2000) < np.repeat([0.1, 0.3], 1000)).astype(float).tolist()
+    >>> detector = HddmA()
+    >>> next(i for i, x in enumerate(errors) if detector.update(1, x, 0.0, i))
+    1017
     """
 
     least: tuple[float, float] = (0.0, 0.0)
     largest: tuple[float, float] = (0.0, 0.0)
     mean: tuple[float, float] = (0.0, 0.0)
-    """(n, mean) up to the cut for a rise, the cut for a fall, and now."""
+    """(n, mean) of all values so far; `least` up to the cut for a rise, `largest` up to the cut for a fall."""
 
     def _make(self) -> Any:
         live = rivers("HDDMA")
@@ -240,15 +265,23 @@ class HddmA(Fraction, tag="hddm_a"):
 
 
 Sample = tuple[float, float, bool]
-"""A weighted mean, its sum of squared weights, and whether a value came."""
+"""A weighted mean, its sum of squared weights, and whether it has a value."""
 NO_SAMPLE: Sample = (0.0, 1.0, False)
 _SAMPLES = ("_total", "_s1_decr", "_s1_incr", "_s2_decr", "_s2_incr")
 
 
 class HddmW(Fraction, tag="hddm_w"):
-    """HDDM, W-test: of two exponentially weighted means the newer is above by McDiarmid's bound at .001.
+    """HDDM, W-test: the newer of two exponentially weighted means is above the older by McDiarmid's bound at .001.
 
     Frías-Blanco et al. (2014), as `HddmA`. Memory: 26 numbers.
+
+    The error rate rises at value 1000:
+
+    >>> import numpy as np
+    >>> errors = (np.random.default_rng(0).random(2000) < np.repeat([0.1, 0.3], 1000)).astype(float).tolist()
+    >>> detector = HddmW()
+    >>> next(i for i, x in enumerate(errors) if detector.update(1, x, 0.0, i))
+    1017
     """
 
     samples: tuple[Sample, Sample, Sample, Sample, Sample] = (NO_SAMPLE,) * 5
@@ -256,17 +289,17 @@ class HddmW(Fraction, tag="hddm_w"):
 
     def _make(self) -> Any:
         live = rivers("HDDMW")
-        for name, (mean, weights, came) in zip(_SAMPLES, self.samples, strict=True):
+        for name, (mean, weights, started) in zip(_SAMPLES, self.samples, strict=True):
             sample = getattr(live, name)
-            if came:  # the first value of a weighted mean is that mean
+            if started:  # the first value of a weighted mean is that mean
                 sample.update(mean)
             sample._ibc = weights
         live._incr_cutpoint, live._decr_cutpoint = self.cuts
         return live
 
     def _keep(self, live: Any) -> None:
-        of = [getattr(live, name) for name in _SAMPLES]
-        total, s1_decr, s1_incr, s2_decr, s2_incr = ((float(s.ewma), s.ibc, s.is_init) for s in of)
+        samples = [getattr(live, name) for name in _SAMPLES]
+        total, s1_decr, s1_incr, s2_decr, s2_incr = ((float(s.ewma), s.ibc, s.is_init) for s in samples)
         self.samples = total, s1_decr, s1_incr, s2_decr, s2_incr
         self.cuts = live._incr_cutpoint, live._decr_cutpoint
 
@@ -281,8 +314,16 @@ class HddmW(Fraction, tag="hddm_w"):
 class Fhddm(Rate, tag="fhddm"):
     """FHDDM: the share of right answers among the last hundred falls below its best by Hoeffding's bound at 1e-6.
 
-    Pesaranghader and Viktor, "Fast Hoeffding drift detection method" (ECML-PKDD 2016). River's finds a fall of what it
-    is fed, so it is fed 1 - x: an error is 0, as in the paper. Memory: its window, a hundred values.
+    Pesaranghader and Viktor, "Fast Hoeffding drift detection method" (ECML-PKDD 2016). River's FHDDM detects a fall of
+    its input, so the adapter feeds it 1 - x: an error is 0, as in the paper. Memory: its window, a hundred values.
+
+    The error rate rises at value 1000:
+
+    >>> import numpy as np
+    >>> errors = (np.random.default_rng(0).random(2000) < np.repeat([0.1, 0.3], 1000)).astype(float).tolist()
+    >>> detector = Fhddm()
+    >>> next(i for i, x in enumerate(errors) if detector.update(1, x, 0.0, i))
+    1077
     """
 
     window: list[float] = msgspec.field(default_factory=list)

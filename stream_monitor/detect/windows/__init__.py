@@ -1,1 +1,1 @@
-"""Tests that compare a window with a baseline."""
+"""Window tests: they compare a window with a baseline."""

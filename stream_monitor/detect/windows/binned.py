@@ -1,7 +1,7 @@
-"""What window tests share: what they look at, what they say, groups of bins, and the tail of a noncentral χ².
+"""What window tests share: their input and output, groups of bins, and the tail of a noncentral χ².
 
-Arrays: `base` and `now` are counts (R, B), one row a measure; results are (R,). Counts need not be whole: those of
-values that depend on each other are divided by how much more they scatter (see `overdispersion`).
+`base` and `now` are counts (R, B), one row for each measure; results are (R,). Counts may be fractions: the counts of
+dependent values are divided by their overdispersion f (see `overdispersion`).
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from scipy import special
 from stream_monitor.types import F64, I64
 
 Counts = I64 | F64
-"""(R, B) values in each bin; fractions where the values depend on each other."""
+"""(R, B) number of values in each bin; fractions if the values depend on each other."""
 
 GROUPS = 10
 SPARSE = 5
-"""Expected values of a group below which steps of a single value are too coarse for a χ²."""
+"""Expected values of a group below which counts are too discrete for a χ²."""
 
 
 class Tested(NamedTuple):
-    """Scores in the test's unit, and p-values of "the effect is at most the tolerance"."""
+    """The result of a test: scores in its own unit, and p-values of "the effect is at most the tolerance"."""
 
     score: F64
     p: F64
 
 
 class Compared(NamedTuple):
-    """What a test may look at."""
+    """The input of a test: a baseline and a window of each measure."""
 
     base: Counts
     now: Counts
     widths: F64
-    """(R, B): width of each bin in baseline standard deviations; 0 for categories, and where no test asks for it."""
+    """(R, B): width of each bin in baseline standard deviations; 0 for categories, and if no test needs widths."""
 
 
 Test = Callable[[Compared, float], Tested]
-"""From what is compared, and the tolerance, to scores and p-values."""
+"""From the input and the tolerance to scores and p-values."""
 
 
 def shift(base: Counts, now: Counts) -> F64:
-    """P(now > baseline) - P(now < baseline), from -1 to 1: which way the values moved (Mann-Whitney)."""
+    """P(now > baseline) - P(now < baseline), from -1 to 1: the direction in which values moved (Mann-Whitney)."""
     p, q = base / np.maximum(base.sum(axis=1), 1)[:, None], now / np.maximum(now.sum(axis=1), 1)[:, None]
     below = np.cumsum(p, axis=1) - p
     above = 1 - np.cumsum(p, axis=1)
@@ -63,7 +63,7 @@ def coarse(base: Counts, now: Counts) -> tuple[F64, F64, I64]:
 
 
 def groups_of(base: Counts, wanted: I64) -> I64:
-    """(R, B) of each bin its group, of `wanted` (R,) groups of nearly equal mass of `base`."""
+    """(R, B) the group of each bin, for `wanted` (R,) groups of nearly equal mass of `base`."""
     middle = (np.cumsum(base, axis=1) - base / 2) / np.maximum(base.sum(axis=1), 1)[:, None]
     return np.asarray(np.minimum((middle * wanted[:, None]).astype(np.int64), (wanted - 1)[:, None]))
 
@@ -74,14 +74,14 @@ def smoothed(counts: F64) -> F64:
 
 
 def with_one_more(base: F64, now: F64) -> tuple[F64, F64]:
-    """Shares of groups with one value added to each that either side has (Laplace)."""
+    """Shares of groups after one value is added to each group that either side has (Laplace)."""
     used, now = base + now > 0, steadied(base, now)
     p, q = ((counts + used) / np.maximum((counts + used).sum(axis=1, keepdims=True), 1) for counts in (base, now))
     return np.where(used, p, 1.0), np.where(used, q, 1.0)
 
 
 def steadied(base: F64, now: F64) -> F64:
-    """Counts of a window, half a value nearer to what is expected where a group expects fewer than `SPARSE` (Yates)."""
+    """Counts of a window; if a group expects fewer than `SPARSE`, half a value nearer to the expected ones (Yates)."""
     n, m = now.sum(axis=1, keepdims=True), base.sum(axis=1, keepdims=True)
     expected = (base + now) * n / np.maximum(n + m, 1)
     sparse = np.where(base + now > 0, expected, np.inf).min(axis=1, keepdims=True) < SPARSE
@@ -95,15 +95,16 @@ def scale_of(data: Compared) -> F64:
 
 
 def cdf_of(counts: Counts) -> F64:
-    """(R, B) share of values up to each bin's upper border."""
+    """(R, B) share of values up to each bin's upper edge."""
     return np.asarray(np.cumsum(counts, axis=1) / np.maximum(counts.sum(axis=1), 1)[:, None])
 
 
 def noncentral_tail(statistic: F64, limit: float | F64, scale: F64, degrees: I64) -> F64:
     """P(noncentral χ² with noncentrality limit/scale >= statistic/scale), never below 1e-300.
 
-    Without noncentrality exact, else by the saddlepoint (Lugannani and Rice 1980), whose error is relative: at one
-    degree it says up to 10 % too much in the tail, at nine .5 %, at 1e-7 as at 1e-2.
+    It is exact without noncentrality, and a saddlepoint approximation otherwise (Lugannani and Rice 1980). The error of
+    the approximation is relative: with one degree of freedom the tail is up to 10 % too large, with nine .5 %, both at
+    1e-7 and at 1e-2.
     """
     x, centre = np.maximum(statistic / scale, 1e-12), np.broadcast_to(limit / scale, np.shape(scale))
     inverse = 2 * x / (degrees + np.sqrt(degrees * degrees + 4 * centre * x))

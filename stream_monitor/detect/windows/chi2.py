@@ -1,4 +1,4 @@
-"""The χ² test of homogeneity, as Cohen's w."""
+"""The χ² test of homogeneity, with Cohen's w as its score."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from stream_monitor.detect.windows.binned import Compared, Tested, coarse, nonce
 from stream_monitor.types import F64
 
 FEW = 20
-"""Expected values of a group below which the χ² is not trusted with its tail."""
+"""Expected values of a group below which the tail of the χ² is not accurate."""
 
 
 def test(data: Compared, tolerance: float) -> Tested:
     """Cohen's w between the two samples, sqrt(Σ (p - q)² / mean share); the statistic is the χ² test of homogeneity.
 
-    Where a group expects few values, a handful more of them is far in the tail of the χ² but not of their true law:
-    there the likelihood ratio (G) is the statistic, if it is the smaller one. Around a true effect the two samples
-    differ, and the χ² of their mean would be too sure of it: with a tolerance its scale is stretched (`_stretch`).
+    If a group expects few values, a handful more of them is far in the tail of the χ², but not in the tail of their
+    true distribution. Then the statistic is the likelihood ratio (G), if that is smaller. Around a true effect the two
+    samples differ, and the χ² around their mean share varies too little. So with a tolerance the test stretches its
+    scale (`_stretch`).
+
+    The first window has the shares of the baseline, the second one does not:
+
+    >>> base, now = np.array([[50, 30, 20], [50, 30, 20]]), np.array([[50, 30, 20], [20, 30, 50]])
+    >>> test(Compared(base, now, widths=np.ones((2, 3))), tolerance=0.0).score.round(3).tolist()
+    [0.0, 0.717]
     """
     base, now, degrees = coarse(data.base, data.now)
     n, m = now.sum(axis=1), base.sum(axis=1)
@@ -35,10 +42,10 @@ def test(data: Compared, tolerance: float) -> Tested:
 
 
 def _stretch(base: F64, now: F64) -> F64:
-    """By how much more the χ² of two samples that differ varies than it does around their mean share; at least 1.
+    """The ratio of two variances of the χ²: with the shares of each sample, and with their mean share; at least 1.
 
-    To first order the effect moves with Σ a_k (q_k - p_k), a_k = (q_k - p_k) / mean share; this is the variance of that
-    sum with each sample's own shares, over the one with the mean share for both (delta method).
+    To first order the effect moves with Σ a_k (q_k - p_k), where a_k = (q_k - p_k) / mean share. The ratio is the
+    variance of this sum with each sample's own shares, divided by that with the mean share for both (delta method).
     """
     sizes = [np.maximum(counts.sum(axis=1), 1)[:, None] for counts in (base, now)]
     p, q = base / sizes[0], now / sizes[1]

@@ -8,7 +8,16 @@ from stream_monitor.detect.windows.binned import Compared, Tested, coarse, nonce
 
 
 def test(data: Compared, tolerance: float) -> Tested:
-    """Jensen-Shannon distance (base 2, 0 to 1). 8 JS[nats] / (1/n + 1/m) is asymptotically χ² without drift."""
+    """Jensen-Shannon distance (base 2, 0 to 1).
+
+    Without drift 8 JS[nats] / (1/n + 1/m) is asymptotically χ², where JS is the squared distance in nats.
+
+    The first window has the shares of the baseline, the second one does not:
+
+    >>> base, now = np.array([[50, 30, 20], [50, 30, 20]]), np.array([[50, 30, 20], [20, 30, 50]])
+    >>> test(Compared(base, now, widths=np.ones((2, 3))), tolerance=0.0).score.round(3).tolist()
+    [0.0, 0.3]
+    """
     base, now, degrees = coarse(data.base, data.now)
     p, q = smoothed(base), smoothed(steadied(base, now))
     middle = (p + q) / 2

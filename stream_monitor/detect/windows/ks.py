@@ -8,9 +8,15 @@ from stream_monitor.detect.windows.binned import Compared, Tested, cdf_of, scale
 
 
 def test(data: Compared, tolerance: float) -> Tested:
-    """Kolmogorov-Smirnov distance on the bin borders; p by the inequality of Dvoretzky, Kiefer and Wolfowitz.
+    """Kolmogorov-Smirnov distance on the edges; p by the inequality of Dvoretzky, Kiefer and Wolfowitz.
 
-    A distance measured on borders is never above the true one, and the inequality holds for discrete values too.
+    The distance on the edges is never above the true distance. The inequality holds for discrete values too.
+
+    The first window has the shares of the baseline, the second one does not:
+
+    >>> base, now = np.array([[50, 30, 20], [50, 30, 20]]), np.array([[50, 30, 20], [20, 30, 50]])
+    >>> test(Compared(base, now, widths=np.ones((2, 3))), tolerance=0.0).score.round(3).tolist()
+    [0.0, 0.3]
     """
     gap = np.abs(cdf_of(data.base) - cdf_of(data.now))
     score = gap.max(axis=1)

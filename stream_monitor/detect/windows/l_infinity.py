@@ -1,4 +1,4 @@
-"""The largest difference of a share."""
+"""The largest difference between two shares of a category."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from stream_monitor.detect.windows.shares import share
 def test(data: Compared, tolerance: float) -> Tested:
     """Largest difference of a category's share, 0 to 1.
 
-    p is the smallest of `share` over those that occur, times their number (Bonferroni): if the largest true difference
-    is within the tolerance, all are. Conservative where many move together.
+    p is the smallest p-value of `share` over the categories that occur, multiplied by their number (Bonferroni). If the
+    largest true difference is within the tolerance, all differences are. The test is conservative if many shares move
+    together.
+
+    The first window has the shares of the baseline, the second one does not:
+
+    >>> base, now = np.array([[50, 30, 20], [50, 30, 20]]), np.array([[50, 30, 20], [20, 30, 50]])
+    >>> test(Compared(base, now, widths=np.ones((2, 3))), tolerance=0.0).score.round(3).tolist()
+    [0.0, 0.3]
     """
     base, now = data.base, data.now
-    row, at = np.nonzero(base + now)
+    row, category = np.nonzero(base + now)
     m, n = base.sum(axis=1), now.sum(axis=1)
-    each = share((base[row, at], m[row]), (now[row, at], n[row]), tolerance)
+    each = share((base[row, category], m[row]), (now[row, category], n[row]), tolerance)
     score, p = np.zeros(len(base)), np.ones(len(base))
     np.maximum.at(score, row, np.abs(each.score))
     np.minimum.at(p, row, each.p)

@@ -1,11 +1,12 @@
-"""Tests of a window's rows against the baseline's: features that go together otherwise, though each is as it was.
+"""Tests of a window's rows against the baseline's rows: they detect features that change only jointly.
 
-Both samples become one matrix. A number is the normal quantile of its mid-rank among all rows of both: neither scale
-nor heavy tails matter, and without drift baseline and window are treated alike. Categories and missing values are
-indicators. As in `window_tests`, a p-value answers "is the true effect above its tolerance?".
+Both samples become one matrix. A number is replaced by the normal quantile of its mid-rank among all rows of both
+samples. So neither scale nor heavy tails affect the tests, and without drift baseline and window are treated alike.
+Categories and missing values are indicators. As in `tests`, a p-value answers "is the true effect above its
+tolerance?".
 
-Everything is a function of the rows alone: they come sorted by hash, folds are a remainder of the hash, and the random
-frequencies are those of a generator whose stream never changes.
+Only the rows affect the results: rows are sorted by hash, a row's fold is a remainder of its hash, and the random
+frequencies come from a generator whose stream never changes.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ from stream_monitor.types import F64, I64, Bool
 
 FOLDS = 5
 MOST_FEATURES = 100
-"""Features that are looked at, the first by name of the baseline's."""
+"""Most features that a test uses; the first by name of the baseline."""
 INDICATORS = 100
-"""Columns for categories and missing values, those that tell most rows apart."""
+"""Most columns for categories and missing values; those that best divide the rows are kept."""
 LEAST_ROWS = 10
-"""Rows that have a category, and that have not, for it to get a column."""
+"""Fewest rows with a category, and without it, for the category to get a column."""
 PRODUCTS = 32
-"""Products of two columns that the classifier looks at, those whose mean moved most in its training rows."""
+"""Most products of two columns that the classifier uses; those whose mean moved most in its training rows."""
 FREQUENCIES = 32
 MEDIAN_ROWS = 200
-"""Rows of the baseline whose distances give the kernel's width."""
+"""Most rows of the baseline whose distances determine the kernel's width."""
 KEPT_VARIANCE = 0.95
 NAMED = 5
-"""Columns that a classifier names."""
+"""Most columns that the classifier names."""
 TOGETHER = 2.0
-"""Folds' results are taken to vary so much more together than if they were independent; see `_cross_fitted`."""
+"""Factor by which the variance over the folds exceeds that of independent folds; see `_cross_fitted`."""
 
 
 class FeatureContribution(NamedTuple):
-    """A column, or a product of two ("a × b"); its part in what the classifier sees, and its own AUC."""
+    """A column, or a product of two ("a × b"): its part in the difference that the classifier finds, and its AUC."""
 
     name: str
     part: float
@@ -48,7 +49,7 @@ class FeatureContribution(NamedTuple):
 
 
 class RowTestResult(NamedTuple):
-    """Score in the test's unit, p-value of "the effect is at most the tolerance", and the columns that tell most."""
+    """Score in the test's unit, p-value of "the effect is at most the tolerance", and columns with the largest part."""
 
     score: float
     p: float
@@ -57,24 +58,24 @@ class RowTestResult(NamedTuple):
 
 @dataclass(slots=True)
 class Matrix:
-    """Rows of the baseline, then those of the window."""
+    """The rows of the baseline, followed by those of the window."""
 
     x: F64
     """(rows, columns), centred."""
     names: list[str]
     numbers: int
-    """The first so many columns are numbers, the others indicators."""
+    """The number of columns that are numbers; they come first, and the others are indicators."""
     now: Bool
-    """(rows,) whether a row is the window's."""
+    """(rows,) whether a row belongs to the window."""
     fold: I64
 
 
 def matrix_of(base: Rows, now: Rows) -> Matrix:
-    """Both samples on the columns of the baseline."""
+    """The matrix of both samples, on the columns of the baseline."""
     features = sorted([*((name, 0) for name in base.numbers), *((name, 1) for name in base.texts)])[:MOST_FEATURES]
     categories = sorted({*base.categories, *now.categories})
-    at = {category: i for i, category in enumerate(categories)}
-    places = [np.array([*map(at.__getitem__, rows.categories), -1], np.int64) for rows in (base, now)]
+    index = {category: i for i, category in enumerate(categories)}
+    places = [np.array([*map(index.__getitem__, rows.categories), -1], np.int64) for rows in (base, now)]
     columns: list[tuple[str, F64]] = []
     marks: list[tuple[str, Bool]] = []
     for name, kind in features:
@@ -97,17 +98,17 @@ def matrix_of(base: Rows, now: Rows) -> Matrix:
 
 
 def _indicators(name: str, code: I64, categories: list[str]) -> list[tuple[str, Bool]]:
-    """Whether a row has each of the categories of a feature that are not rare, or none (-1)."""
-    found, counts = np.unique(code[code >= 0], return_counts=True)
-    frequent = found[counts >= LEAST_ROWS].tolist()
-    return [(f"{name} missing", code < 0), *((f"{name}={categories[at]}", code == at) for at in frequent)]
+    """The indicators of a feature: whether a row has no category (-1), and whether it has each frequent one."""
+    codes, counts = np.unique(code[code >= 0], return_counts=True)
+    frequent = codes[counts >= LEAST_ROWS].tolist()
+    return [(f"{name} missing", code < 0), *((f"{name}={categories[i]}", code == i) for i in frequent)]
 
 
 def _most_telling(marks: list[tuple[str, Bool]]) -> list[tuple[str, F64]]:
     counts = np.array([int(mark.sum()) for _, mark in marks], np.int64)
     rest = np.array([len(mark) for _, mark in marks], np.int64) - counts
-    order = [at for at in np.argsort(-counts * rest, kind="stable").tolist() if min(counts[at], rest[at]) >= LEAST_ROWS]
-    return [(name, mark - mark.mean()) for name, mark in (marks[at] for at in sorted(order[:INDICATORS]))]
+    order = [i for i in np.argsort(-counts * rest, kind="stable").tolist() if min(counts[i], rest[i]) >= LEAST_ROWS]
+    return [(name, mark - mark.mean()) for name, mark in (marks[i] for i in sorted(order[:INDICATORS]))]
 
 
 def midranks(values: F64) -> F64:
@@ -125,10 +126,10 @@ def normal_scores(values: F64) -> F64:
 
 
 def domain_classifier(data: Matrix, tolerance: float) -> RowTestResult:
-    """AUC - 1/2 of a linear discriminant that tells window from baseline (Lopez-Paz and Oquab 2017).
+    """AUC - 1/2 of a linear discriminant that separates window and baseline (Lopez-Paz and Oquab 2017).
 
-    It sees columns and products of columns, so that correlations that change are found. A column's part is its share in
-    the squared distance of the two means that it sees, weight times difference.
+    It uses columns and products of columns, so it detects correlations that change. A column's part is its share in the
+    squared distance of the two means: its weight times its difference.
     """
     parts: dict[tuple[int, int], float] = {}
 
@@ -147,12 +148,14 @@ def domain_classifier(data: Matrix, tolerance: float) -> RowTestResult:
 
 def _worst(data: Matrix, parts: dict[tuple[int, int], float]) -> tuple[FeatureContribution, ...]:
     total = max(sum(abs(part) for part in parts.values()), 1e-300)
-    told = []
+    contributions = []
     for i, j in sorted(parts, key=lambda key: (-round(parts[key] / total, 9), key))[:NAMED]:
         column = data.x[:, i] if j < 0 else data.x[:, i] * data.x[:, j]
         name = data.names[i] if j < 0 else f"{data.names[i]} × {data.names[j]}"
-        told.append(FeatureContribution(name, parts[i, j] / total, area(column[~data.now], column[data.now])[0]))
-    return tuple(told)
+        contributions.append(
+            FeatureContribution(name, parts[i, j] / total, area(column[~data.now], column[data.now])[0])
+        )
+    return tuple(contributions)
 
 
 def _products(data: Matrix, train: Bool) -> I64:
@@ -161,13 +164,13 @@ def _products(data: Matrix, train: Bool) -> I64:
     squares = (base * base).T @ (base * base) + (now * now).T @ (now * now)
     moved = np.abs(now.T @ now / len(now) - base.T @ base / len(base))
     moved /= np.sqrt(np.maximum(squares / (len(base) + len(now)), 1e-12))
-    at = np.array(np.triu_indices(len(moved)))
-    at = at[:, (at[0] < at[1]) | (at[0] < data.numbers)]  # the square of an indicator says nothing new
-    return np.asarray(at[:, np.argsort(-np.round(moved[at[0], at[1]], 9), kind="stable")[:PRODUCTS]])
+    pairs = np.array(np.triu_indices(len(moved)))
+    pairs = pairs[:, (pairs[0] < pairs[1]) | (pairs[0] < data.numbers)]  # the square of an indicator adds nothing
+    return np.asarray(pairs[:, np.argsort(-np.round(moved[pairs[0], pairs[1]], 9), kind="stable")[:PRODUCTS]])
 
 
 def _discriminant(x: F64, now: Bool) -> tuple[F64, F64]:
-    """Weights of Fisher's discriminant, and the difference of the means; the more columns, the more shrunken."""
+    """The weights of Fisher's discriminant, and the difference of the means; more columns, more shrinkage."""
     first, second = x[~now], x[now]
     gap = second.mean(axis=0) - first.mean(axis=0)
     inner = np.concatenate([first - first.mean(axis=0), second - second.mean(axis=0)])
@@ -179,11 +182,11 @@ def _discriminant(x: F64, now: Bool) -> tuple[F64, F64]:
 
 
 def _cross_fitted(data: Matrix, scores: Callable[[Bool, Bool], F64], tolerance: float) -> tuple[float, float]:
-    """(AUC - 1/2, p) of scores that each fold gets from a model of the others.
+    """(AUC - 1/2, p) of the scores that each fold gets from a model of the other folds.
 
-    The variance is DeLong's (1988) of each fold, added up, and doubled: folds' results are not independent. Without
-    drift a linear model rates fold j by its likeness to fold k, and fold k by its likeness to j: each pair of folds
-    counts twice, so the sum has twice the variance, whatever the number of folds.
+    The variance is the sum of DeLong's (1988) over the folds, doubled, because the folds' results are not independent.
+    Without drift a linear model rates fold j by its similarity to fold k, and fold k by its similarity to fold j. So
+    each pair of folds counts twice, and the sum has twice the variance, for any number of folds.
     """
     aucs, errors, weights = [], [], []
     for fold in range(FOLDS):
@@ -204,9 +207,11 @@ def _cross_fitted(data: Matrix, scores: Callable[[Bool, Bool], F64], tolerance: 
 
 
 def area(base: F64, now: F64) -> tuple[float, float]:
-    """(AUC, its variance): how often a score of the window is above one of the baseline (DeLong et al. 1988)."""
+    """(AUC, its variance): how often a score of the window exceeds one of the baseline (DeLong et al. 1988)."""
     both = np.concatenate([base, now])
-    ranks = midranks(np.round(both / max(float(np.abs(both).max()), 1e-300), 9))  # what is equal stays equal
+    ranks = midranks(
+        np.round(both / max(float(np.abs(both).max()), 1e-300), 9)
+    )  # so that rounding errors do not separate ties
     first, second = ranks[: len(base)], ranks[len(base) :]
     above = (second - midranks(second)) / len(base)
     below = (first - midranks(first)) / len(now)
@@ -218,9 +223,9 @@ def area(base: F64, now: F64) -> tuple[float, float]:
 
 
 def pca_error(data: Matrix, tolerance: float) -> RowTestResult:
-    """AUC - 1/2 of the distance to the baseline's principal components that hold 95 % of its variance.
+    """AUC - 1/2 of the distance from the baseline's principal components that hold 95 % of its variance.
 
-    Baseline rows are rated by components of other rows; above 0 the window's rows lie further away.
+    A row is scored by components of other baseline rows. Above 0 the window's rows lie farther away.
     """
 
     def scores(train: Bool, test: Bool) -> F64:
@@ -236,11 +241,12 @@ def pca_error(data: Matrix, tolerance: float) -> RowTestResult:
 
 
 def mmd(data: Matrix, tolerance: float) -> RowTestResult:
-    """Maximum mean discrepancy of a Gaussian kernel (Gretton et al. 2012), 0 to √2, without what chance adds.
+    """Maximum mean discrepancy of a Gaussian kernel (Gretton et al. 2012), 0 to √2, less its expected chance part.
 
-    The kernel is that of 32 random frequencies (Rahimi and Recht 2007): the distance of two means of 64 bounded
-    numbers. By the triangle inequality chance must bridge at least what is above the tolerance; its square is a
-    weighted sum of χ² with the eigenvalues of the covariance as weights.
+    The kernel is approximated by 32 random frequencies (Rahimi and Recht 2007). So the discrepancy is the distance of
+    two means of 64 bounded numbers. By the triangle inequality chance must account for at least the part above the
+    tolerance. Under chance the squared distance is a weighted sum of χ², with the eigenvalues of the covariance as
+    weights.
     """
     wave = data.x @ np.random.RandomState(0).standard_normal((data.x.shape[1], FREQUENCIES)) / _width(data)
     phi = np.hstack([np.cos(wave), np.sin(wave)]) / np.sqrt(FREQUENCIES)
@@ -253,7 +259,7 @@ def mmd(data: Matrix, tolerance: float) -> RowTestResult:
 
 
 def _width(data: Matrix) -> float:
-    """The median distance of two rows of the baseline."""
+    """The width of the kernel: the median distance of two rows of the baseline."""
     some = data.x[~data.now][:MEDIAN_ROWS]
     squares = (some * some).sum(axis=1)
     apart = squares[:, None] + squares[None, :] - 2 * some @ some.T
@@ -264,7 +270,7 @@ def _width(data: Matrix) -> float:
 def tail_of_weighted(weights: F64, x: float) -> float:
     """P(Σ weights χ²(1) >= x), by the saddlepoint (Lugannani and Rice 1980, Kuonen 1999), never below 1e-300.
 
-    The error is relative, some percent, at 1e-7 as at 1e-2.
+    The relative error is some percent, both at 1e-7 and at 1e-2.
     """
     weights = weights[weights > 1e-12 * max(float(weights.max(initial=0.0)), 1e-300)]
     if not len(weights) or x <= 0:
@@ -287,4 +293,4 @@ TESTS: dict[str, Callable[[Matrix, float], RowTestResult]] = {
     "mmd": mmd,
     "pca_error": pca_error,
 }
-"""A new test is one function here, one name in `DetectionSettings`, one row in docs/detection.md."""
+"""A new test is one function here, one name in `DetectionSettings`, one page in docs/detection."""

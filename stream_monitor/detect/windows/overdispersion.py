@@ -1,14 +1,15 @@
-"""How much more windows differ from what they are held against than windows of independent values would.
+"""Overdispersion f: by how much the counts of windows vary more than independent values would.
 
-The window tests take values as independent. Where values of a window share a cause (a day of weather is one draw for
-all flights of the day) windows scatter more: by the factor f, the design effect (Kish 1965), by which the tests divide
-the numbers of values (Rao and Scott 1981). f is measured on the windows themselves, by how far what is left of their
-shares of values in ten groups, when those of the baseline are taken away, are apart (`scatter`). Windows 1, 2 and 4
-apart are compared: dependence that outlasts a window makes distant ones differ more, and the baseline is farther away
-than any.
+The window tests assume independent values. Values of a window may share a cause: a day of weather is one draw for all
+flights of the day. Windows then scatter more, by the factor f, the design effect (Kish 1965). The judge divides the
+numbers of values by f before it tests (Rao and Scott 1981).
 
-A change does not become the measure of normal: two windows of which one was rejected are not compared, and no
-comparison counts more than `CLIP` times the mean so far. f is a function of the windows before the one that is judged.
+We estimate f from the windows: subtract the baseline's shares in ten groups of bins from each window's, and measure how
+far the residuals of two windows differ (`estimate_overdispersion`). We compare windows 1, 2 and 4 apart. Dependence
+that outlasts a window makes distant windows differ more, and the baseline is farther away than any of them.
+
+A change must not raise f. So we do not compare two windows if exactly one of them was rejected, and no comparison
+counts more than `CLIP` times the mean so far. f depends only on the windows before the one that is judged.
 """
 
 from __future__ import annotations
@@ -26,66 +27,71 @@ from stream_monitor.types import F64, I64, Bool
 
 LAGS = (1, 2, 4)
 MEMORY = 32
-"""Comparisons of one distance whose mean is kept, exponentially weighted when there are more."""
+"""Comparisons in the mean of one distance; beyond so many the mean is exponentially weighted."""
 CLIP = 4.0
 SIGNIFICANT = 3.0
-"""Standard errors by which the mean must exceed what is believed: 1, and then that of a shorter distance."""
+"""Standard errors by which a mean must exceed the f believed so far: 1, or the mean of a shorter distance."""
 DEGREES = 3.0
-"""Groups rarely move independently: the error of a mean is taken as that of so many degrees of freedom."""
+"""Degrees of freedom by which we compute the error of a mean; few, because groups rarely move independently."""
 UNSURE = 6.0
-"""f is raised by this over the number of comparisons: tests at small levels ask for the tail, and f is estimated."""
+"""We raise f by the factor 1 + UNSURE / comparisons: f is an estimate, and tests at small levels need its tail."""
 WHOLE = 32_767
+"""The integer that stands for a share of 1."""
 ROWS = 128
-"""Rows that learn in one pass: what stays in a processor's cache."""
+"""Rows updated in one pass, few enough for a processor's cache."""
 
 Key = tuple[int, str, str]
-"""(group, measure, test that has its own shares, or "" for the values)."""
+"""(group, measure, name of the test if it compares shares of its own, else "")."""
 
 
 class DispersionSample(NamedTuple):
-    """What a window tells, of R rows."""
+    """One window of R rows."""
 
     base: F64 | I64
     """(R, BINS) counts of the baseline."""
     counts: F64 | I64
     """(R, BINS) counts of the window."""
     moving: Bool
-    """(R,) whether the next window may be held against another baseline, which has an error of its own."""
+    """(R,) whether the baseline moves, so that the next window's baseline has an error of its own."""
     rejected: Bool
-    """(R,) whether it was rejected."""
+    """(R,) whether the test rejected the window."""
 
 
 class Dispersion(msgspec.Struct):
-    """Of R rows: the latest windows, and how far windows are apart by their distance; 1.2 kB a row."""
+    """The state of R rows: their latest windows, and the mean comparison of each distance; 1.2 kB a row."""
 
     rows: dict[Key, int] = {}
     left: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((LAGS[-1], 0, BINS), np.int16))
-    """(windows, R, BINS) shares of the latest windows less those of their baselines, in parts of `WHOLE`."""
+    """(windows, R, BINS) residuals: shares of the latest windows minus those of their baselines, times `WHOLE`."""
     error: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((LAGS[-1], 0)))
-    """(windows, R) the variance of independent shares P, in P (1 - P); 0 where there was no window."""
+    """(windows, R) e such that a share P of independent values has the variance e P (1 - P); 0 for no window."""
     rejected: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((LAGS[-1], 0), np.bool_))
     mean: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((len(LAGS), 0)))
     n: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((len(LAGS), 0), np.int64))
-    """(LAGS, R) comparisons."""
+    """(LAGS, R) comparisons in `mean`, at most `MEMORY`."""
 
     def factors(self, keys: Sequence[Key]) -> F64:
-        """F of each of these rows, (R,), at least 1."""
+        """The overdispersion f of each of these rows, (R,), at least 1."""
         known = np.array([self.rows.get(key, -1) for key in keys], np.int64)
-        found = np.ones(len(keys))
-        there = np.flatnonzero(known >= 0)
-        at = known[there]
-        best, sure = np.ones(len(at)), np.ones(len(at))
-        for mean, n in zip(self.mean[:, at], self.n[:, at], strict=True):
+        factors = np.ones(len(keys))
+        present = np.flatnonzero(known >= 0)
+        rows = known[present]
+        best, sure = np.ones(len(rows)), np.ones(len(rows))
+        for mean, n in zip(self.mean[:, rows], self.n[:, rows], strict=True):
             error = np.sqrt(2 / (DEGREES * np.maximum(n, 1)))
             more = (n > 1) & (mean > best * (1 + SIGNIFICANT * error))
             best, sure = np.where(more, mean, best), np.where(more, n, sure)
-        found[there] = np.where(best > 1, best * (1 + UNSURE / sure), 1.0)
-        return found
+        factors[present] = np.where(best > 1, best * (1 + UNSURE / sure), 1.0)
+        return factors
 
     def begin(self, keys: Sequence[Key], base: I64, panes: PaneCounts, windows: tuple[int, int]) -> None:
-        """Take in the whole windows of a baseline, counts `base` (BINS,), for each of these rows.
+        """Take in the whole windows of a baseline for each of these rows.
 
-        `windows` are their size (ms), and the values that one must have.
+        Args:
+            keys: the rows.
+            base: (BINS,) counts of the baseline.
+            panes: the panes of the baseline.
+            windows: (size in ms, fewest values of a window); windows with fewer values are left out.
         """
         size, least = windows
         number = panes.starts // size
@@ -100,23 +106,23 @@ class Dispersion(msgspec.Struct):
         for counts in table[table.sum(axis=1) >= max(least, 1)]:
             self.add(keys, DispersionSample(usual, np.broadcast_to(counts, usual.shape), no, no))
 
-    def add(self, keys: Sequence[Key], told: DispersionSample) -> None:
+    def add(self, keys: Sequence[Key], sample: DispersionSample) -> None:
         """Take in a window of these distinct rows."""
-        learn([DispersionUpdate(self, keys, told)])
+        learn([DispersionUpdate(self, keys, sample)])
 
     def forget(self, measure: str) -> None:
-        """The bins of a measure have other borders from now on, or it has another normal."""
-        gone = [row for (_, name, _), row in self.rows.items() if name == measure]
+        """Clear the rows of a measure, because it has new edges or a new baseline."""
+        cleared = [row for (_, name, _), row in self.rows.items() if name == measure]
         for table in (self.left, self.error, self.rejected, self.mean, self.n):
-            table[:, gone] = 0
+            table[:, cleared] = 0
 
     def _rows(self, keys: Sequence[Key]) -> I64:
         for key in keys:
             if key not in self.rows:
                 self.rows[key] = len(self.rows)
-        have, wanted = self.error.shape[1], len(self.rows)
-        if wanted > have:
-            more = max(wanted, 2 * have) - have
+        size, wanted = self.error.shape[1], len(self.rows)
+        if wanted > size:
+            more = max(wanted, 2 * size) - size
             for name in ("left", "error", "rejected", "mean", "n"):
                 table = getattr(self, name)
                 setattr(self, name, np.pad(table, [(0, 0), (0, more)] + [(0, 0)] * (table.ndim - 2)))
@@ -124,19 +130,19 @@ class Dispersion(msgspec.Struct):
 
 
 class DispersionUpdate(NamedTuple):
-    """A window of some distinct rows, for the dispersion that is to take it in."""
+    """A window of some distinct rows, and the `Dispersion` that takes it in."""
 
     dispersion: Dispersion
     keys: Sequence[Key]
     told: DispersionSample
 
 
-def learn(lessons: Sequence[DispersionUpdate]) -> None:
-    """Take in windows, each of another dispersion. A row learns by itself: which others come with it does not show."""
+def learn(updates: Sequence[DispersionUpdate]) -> None:
+    """Take in windows, each for a different `Dispersion`. The other rows of a call do not affect a row's result."""
     chosen, rows = list[DispersionUpdate](), 0
-    for scatter_update in lessons:
-        chosen.append(scatter_update)
-        rows += len(scatter_update.keys)
+    for update in updates:
+        chosen.append(update)
+        rows += len(update.keys)
         if rows >= ROWS:
             _learn(chosen)
             chosen, rows = [], 0
@@ -144,54 +150,60 @@ def learn(lessons: Sequence[DispersionUpdate]) -> None:
         _learn(chosen)
 
 
-def _learn(lessons: Sequence[DispersionUpdate]) -> None:
-    places = [scatter_update.dispersion._rows(scatter_update.keys) for scatter_update in lessons]
+def _learn(updates: Sequence[DispersionUpdate]) -> None:
+    places = [update.dispersion._rows(update.keys) for update in updates]
     left, errors, hits, means, ns = (
         np.concatenate(
-            [
-                getattr(scatter_update.dispersion, name)[:, at]
-                for scatter_update, at in zip(lessons, places, strict=True)
-            ],
+            [getattr(update.dispersion, name)[:, rows] for update, rows in zip(updates, places, strict=True)],
             1,
         )
         for name in ("left", "error", "rejected", "mean", "n")
     )
-    base, counts, moving, rejected = (np.concatenate(column) for column in zip(*[x.told for x in lessons], strict=True))
+    base, counts, moving, rejected = (
+        np.concatenate(column) for column in zip(*[update.told for update in updates], strict=True)
+    )
     p, n = _shares(counts)
     q, m = _shares(base)
     groups = _places(groups_of(base, np.full(len(base), GROUPS)))
     error = np.where(n > 0, 1 / np.maximum(n, 1) + moving / np.maximum(m, 1), 0.0)
-    kept = np.rint((p - q) * WHOLE)  # as it will be when the next windows come: two that are the same are not apart
+    kept = np.rint((p - q) * WHOLE)  # rounded as the kept windows are, so that two equal windows differ by 0
     now, usual = _grouped(kept / WHOLE, groups), _grouped(q, groups)
     rounding = np.maximum((base > 0).sum(axis=1), 2) / (6 * WHOLE**2)
     for lag, distance in enumerate(LAGS):
-        before, had = _grouped(left[distance - 1] / WHOLE, groups), errors[distance - 1]
+        before, earlier_error = _grouped(left[distance - 1] / WHOLE, groups), errors[distance - 1]
         spread = 1 - ((usual + now) * (usual + before)).sum(axis=1)
-        apart = estimate_overdispersion(now - before, error + had, spread, rounding)
-        both = (had > 0) & (error > 0) & (hits[distance - 1] == rejected)
+        ratio = estimate_overdispersion(now - before, error + earlier_error, spread, rounding)
+        both = (earlier_error > 0) & (error > 0) & (hits[distance - 1] == rejected)
         count = ns[lag, both]
         mean = np.where(count > 0, means[lag, both], 1.0)
-        came = np.minimum(apart[both], CLIP * np.maximum(mean, 1.0))
-        means[lag, both] = mean + (came - mean) / (np.minimum(count, MEMORY - 1) + 1 + (count == 0))
+        clipped = np.minimum(ratio[both], CLIP * np.maximum(mean, 1.0))
+        means[lag, both] = mean + (clipped - mean) / (np.minimum(count, MEMORY - 1) + 1 + (count == 0))
         ns[lag, both] = np.minimum(count + 1, MEMORY)
     newest = {"left": kept, "error": error, "rejected": rejected}
     end = 0
-    for (dispersion, *_), at in zip(lessons, places, strict=True):
-        mine, end = slice(end, end + len(at)), end + len(at)
-        dispersion.mean[:, at], dispersion.n[:, at] = means[:, mine], ns[:, mine]
+    for (dispersion, *_), rows in zip(updates, places, strict=True):
+        part, end = slice(end, end + len(rows)), end + len(rows)
+        dispersion.mean[:, rows], dispersion.n[:, rows] = means[:, part], ns[:, part]
         for (name, column), before in zip(newest.items(), (left, errors, hits), strict=True):
             table = getattr(dispersion, name)
-            table[1:, at], table[0, at] = before[:-1, mine], column[mine]
+            table[1:, rows], table[0, rows] = before[:-1, part], column[part]
 
 
 def estimate_overdispersion(apart: F64, error: F64, spread: F64, rounding: F64) -> F64:
-    """How far windows are apart, in what independent values would be; (R,).
+    """The squared difference of two windows, as a multiple of that of independent values; (R,).
 
-    For shares p, q of G groups Σ (p - q)² is (1/n + 1/m) (1 - Σ P²) on average if values are independent with the
-    shares P; `apart` (R, G) is p - q, `error` (R,) 1/n + 1/m, and `spread` (R,) 1 - Σ p q, whose mean is 1 - Σ P²
-    whether values or whole windows are the draws: where all values of a window are one this is f times too. Of one
-    hit in two windows it is 1 exactly, which is also the least spread that is taken for true, and where a share has
-    moved from its baseline that does not show. `rounding` (R,) is the variance of how shares are kept.
+    Let p and q be the shares of two windows of n and m values in G groups. If values are independent and have the
+    shares P, the mean of Σ (p - q)² is (1/n + 1/m) (1 - Σ P²). The mean of 1 - Σ p q is 1 - Σ P², whether single values
+    or whole windows are the draws. So the ratio is about f even if all values of a window are equal. A share that has
+    moved away from its baseline in both windows does not affect the ratio.
+
+    The spread is at least `error` / 2. With that the ratio is exactly 1 for one hit in two windows.
+
+    Args:
+        apart: (R, G) p - q.
+        error: (R,) 1/n + 1/m.
+        spread: (R,) 1 - Σ p q.
+        rounding: (R,) variance that comes from keeping shares as integers.
     """
     return np.asarray((apart**2).sum(axis=1) / np.maximum(error * np.maximum(spread, error / 2) + rounding, 1e-12))
 
@@ -202,10 +214,10 @@ def _shares(counts: F64 | I64) -> tuple[F64, F64]:
 
 
 def _places(groups: I64) -> I64:
-    """(R * BINS,) of each bin its place among the groups (R, GROUPS) of all rows."""
+    """(R * BINS,) index of each bin's group among the flattened groups (R, GROUPS) of all rows."""
     return np.asarray((groups + np.arange(len(groups))[:, None] * GROUPS).ravel())
 
 
 def _grouped(shares: F64, places: I64) -> F64:
-    """(R, GROUPS) sums of shares (R, BINS)."""
+    """(R, GROUPS) sums of the shares (R, BINS) by group; `places` as `_places` returns them."""
     return np.asarray(np.bincount(places, shares.ravel(), len(shares) * GROUPS).reshape(-1, GROUPS))

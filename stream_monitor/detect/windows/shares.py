@@ -1,4 +1,4 @@
-"""Two shares: missing values, new categories, one category."""
+"""The comparison of two shares, such as those of missing values, new categories or one category."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ from stream_monitor.types import F64
 
 
 def share(base: tuple[Counts, Counts], now: tuple[Counts, Counts], tolerance: float) -> Tested:
-    """Two shares, each (hits, of how many) (R,); p that they differ by more, either way.
+    """Test whether two shares differ by more than the tolerance, in either direction.
 
-    The signed root of the likelihood ratio between any two shares and the likeliest that differ by the tolerance, with
-    a correction of half a hit for continuity. Unlike a normal with its error from the shares themselves it holds in the
-    tails, down to no hit at all: against exact binomials at 1e-2 to 1e-7 it says 1.4 to 3.4 times one tail.
+    The statistic is the signed root of the likelihood ratio between any two shares and the likeliest two that differ by
+    the tolerance, with a continuity correction of half a hit. A normal approximation with the error of the shares
+    themselves fails in the tails. This statistic holds there, down to no hit at all: at 1e-2 to 1e-7 its p-value is 1.4
+    to 3.4 times one tail of the exact binomial.
+
+    Args:
+        base: (hits, total) of the baseline, (R,) each.
+        now: (hits, total) of the window.
+        tolerance: the largest difference that is no drift.
     """
     (a, m), (b, n) = base, now
     raw = b / np.maximum(n, 1) - a / np.maximum(m, 1)
     way = np.where(raw > 0, 1.0, -1.0)
     p, q = (a + 0.5) / (m + 1), np.clip(b - way / 2, 0, n) / np.maximum(n, 1)
-    said = (np.minimum(m, n) > 0) & (np.abs(raw) > tolerance)
-    beyond, root = np.flatnonzero(said & (way * (q - p) > tolerance)), np.zeros(len(raw))
+    testable = (np.minimum(m, n) > 0) & (np.abs(raw) > tolerance)
+    beyond, root = np.flatnonzero(testable & (way * (q - p) > tolerance)), np.zeros(len(raw))
     if len(beyond):
         p, q, m, n, gap = p[beyond], q[beyond], m[beyond] + 1, n[beyond], way[beyond] * tolerance
         p0 = _nearest((p, m), (q, n), gap)
@@ -30,7 +36,7 @@ def share(base: tuple[Counts, Counts], now: tuple[Counts, Counts], tolerance: fl
 
 
 def _nearest(base: tuple[F64, Counts], now: tuple[F64, Counts], gap: F64) -> F64:
-    """The share p for which p and p + gap are likeliest, given (share, of how many) each; by bisection."""
+    """The share p for which p and p + gap are likeliest, given (share, total) of each; by bisection."""
     (p, m), (q, n) = base, now
     low, high = np.maximum(0.0, -gap), np.minimum(1.0, 1.0 - gap)
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""Volume: a window's event count against the range that was normal over a day."""
+"""Volume: the comparison of a window's event count with the range of counts of a day."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ LEAST_WINDOWS = 7
 class VolumeRange(msgspec.Struct):
     """Smallest and largest count of the first day of windows (at least seven).
 
-    A range over a whole day is what a count can be held against without knowing the season: traffic that falls tenfold
-    every night is normal, and a window outside the range by the tolerated factor is not.
+    The range of a whole day needs no knowledge of the season. Traffic that falls tenfold every night is normal; a
+    window that lies outside the range by more than the tolerated factor is not.
     """
 
     windows: int = 0
@@ -22,16 +22,16 @@ class VolumeRange(msgspec.Struct):
     most: int = 0
     total: int = 0
     partial: int = 0
-    """Windows that were not learned, because they had begun before the first event."""
+    """Windows that were left out because they had begun before the first event."""
 
     def learned(self, slide: int) -> bool:
-        """Whether enough windows have been seen, of which one ends every `slide` ms."""
+        """Whether there were enough windows, if one ends every `slide` ms."""
         return self.windows >= max(LEAST_WINDOWS, DAY // slide)
 
     def train(self, count: int, partial: int = 0) -> None:
-        """Take in a window that is part of the baseline, but not the first few that are `partial`.
+        """Take in a window of the baseline; the first `partial` windows are left out.
 
-        The first windows that slide over the first event hold a slide of traffic, two, three and so on.
+        The first windows that slide over the first event contain the traffic of one slide, two, three and so on.
         """
         if self.partial < partial:
             self.partial += 1
@@ -42,7 +42,7 @@ class VolumeRange(msgspec.Struct):
         self.windows += 1
 
     def check(self, count: int, slide: int, tolerance: float) -> Finding | None:
-        """A finding when a window lies outside the range by more than the tolerated factor."""
+        """A finding if a window lies outside the range by more than the tolerated factor."""
         if not self.learned(slide) or self.least / tolerance <= count <= self.most * tolerance:
             return None
         up = count > self.most

@@ -1,1 +1,1 @@
-"""The predictions of a partition that wait for their labels and feedback."""
+"""The pending rows of a partition: predictions, labels and signals that wait for each other."""

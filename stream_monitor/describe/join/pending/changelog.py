@@ -1,8 +1,8 @@
-"""The change log of the pending predictions: what came since the last commit, with its own dictionary.
+"""The change log of the pending rows: each record holds changes since the last commit, with its own dictionary.
 
-A record holds rows (all columns but the index's), the changed columns of older rows, and the oldest row that
-waits. The records from the one with that row on rebuild the store; their first sequence numbers say which one
-that is.
+A record holds new rows (all columns but the index's), the changed columns of older rows, and the sequence number of the
+oldest pending row. A restore reads the records from the one with that row on; the first sequence number of each record
+shows which one that is.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _ROW_BYTES = sum(np.dtype(COLUMNS[name]).itemsize for name in STORED)
 Columns = dict[str, npt.NDArray[Any]]
 _Span = tuple[int, int]
 Recode = Callable[[str, npt.NDArray[Any]], npt.NDArray[Any]]
-"""From (table, codes) to other codes of the same names."""
+"""From (table, codes) to the other codes of the same names."""
 
 
 class Payload(msgspec.Struct):
     """A record of the `pending` topic.
 
-    `count` rows from sequence number `first` on; `updates` of the rows `updated`; `tail` is the oldest row
-    that waited. `names` holds each table's names; codes in the columns are places in these lists.
+    It has `count` rows from sequence number `first` on, and the `updates` of the rows `updated`. `tail` is the oldest
+    pending row. `names` holds each table's names; codes in the columns are indices into these lists.
     """
 
     v: int
@@ -61,7 +61,7 @@ def first_of(payload: bytes) -> int:
 
 
 class _Shortener:
-    """Codes as places in the dictionary of one record."""
+    """Turns codes into indices of the dictionary of one record."""
 
     def __init__(self, codes: CodeBook) -> None:
         self._codes = codes
@@ -84,19 +84,19 @@ class _Shortener:
 
 
 def export(ring: Ring, start: int, updated: I64, codes: CodeBook, max_bytes: int) -> list[bytes]:
-    """Records of the rows from `start` on and of older rows that changed; at least one, to say the tail."""
+    """Records of the rows from `start` on and of older rows that changed; at least one, for the tail."""
     start, updated = max(start, ring.tail), updated[updated >= ring.tail]
-    step = max(1, max_bytes * 9 // (10 * _ROW_BYTES))  # the rest is for the dictionary, that rarely needs more
+    step = max(1, max_bytes * 9 // (10 * _ROW_BYTES))  # the rest is for the dictionary, which rarely needs more
     payloads: list[bytes] = []
-    for at in range(0, max(ring.head - start, len(updated), 1), step):
-        first = min(start + at, ring.head)
-        stop = min(start + at + step, ring.head)
-        payloads += _export_part(ring, (first, stop), updated[at : at + step], codes, max_bytes)
+    for offset in range(0, max(ring.head - start, len(updated), 1), step):
+        first = min(start + offset, ring.head)
+        stop = min(start + offset + step, ring.head)
+        payloads += _export_part(ring, (first, stop), updated[offset : offset + step], codes, max_bytes)
     return payloads
 
 
 def _export_part(ring: Ring, rows: _Span, updated: I64, codes: CodeBook, max_bytes: int) -> list[bytes]:
-    """One record, or halves until each is small enough: the dictionary's size is known only afterwards."""
+    """One record, or halves until each is small enough; the size of the dictionary is known only after packing."""
     (first, stop), half = rows, len(updated) // 2
     payload = pack(_payload(ring, rows, updated, codes))
     if len(payload) <= max_bytes or (stop - first <= 1 and len(updated) <= 1):
@@ -121,7 +121,7 @@ def _payload(ring: Ring, rows: _Span, updated: I64, codes: CodeBook) -> Payload:
 
 
 def load(ring: Ring, data: bytes, codes: CodeBook) -> int:
-    """Append a record's rows to the ring and apply its updates; the sequence number of the first new row."""
+    """Append a record's rows to the ring and apply its updates; return the sequence number of the first new row."""
     payload = unpack(data, Payload)
     if payload.v != FORMAT:
         raise FormatError(f"a pending record has format {payload.v}, this version reads {FORMAT}: upgrade")
@@ -130,15 +130,15 @@ def load(ring: Ring, data: bytes, codes: CodeBook) -> int:
     def lengthen(table: str, places: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return known[table][places]
 
-    if payload.first > ring.head:  # the rows between were dropped before they were ever written
+    if payload.first > ring.head:  # the rows between were dropped before a record had them
         ring.skip_to(payload.first)
     first = ring.head
     ring.append(payload.count, translate(payload.rows, lengthen))
-    there = (payload.updated >= ring.tail) & (payload.updated < ring.head)
+    present = (payload.updated >= ring.tail) & (payload.updated < ring.head)
     updates = {"kind": np.full(len(payload.updated), PREDICTION, np.uint8), **payload.updates}
     for name, values in translate(updates, lengthen).items():
         if name != "kind":
-            ring.columns[name].put(payload.updated[there], values[there])
+            ring.columns[name].put(payload.updated[present], values[present])
     ring.tail = max(ring.tail, min(payload.tail, ring.head))
     return first
 
@@ -147,16 +147,16 @@ def load(ring: Ring, data: bytes, codes: CodeBook) -> int:
 
 
 def translate(columns: Columns, recode: Recode) -> Columns:
-    """Columns with every code replaced; `kind` and `flags` say which numbers are codes."""
+    """The columns with every code replaced; `kind` and `flags` determine which numbers are codes."""
     kind, flags = columns["kind"], columns["flags"]
     prediction, category = kind == PREDICTION, (flags & CATEGORICAL) != 0
     result = dict(columns)
 
     def put(name: str, chosen: Bool, table: str, offset: int = 0) -> None:
-        at = np.flatnonzero(chosen)
-        if len(at):
+        rows = np.flatnonzero(chosen)
+        if len(rows):
             changed = result[name].copy()
-            changed[at] = recode(table, changed[at].astype(np.int64) - offset) + offset
+            changed[rows] = recode(table, changed[rows].astype(np.int64) - offset) + offset
             result[name] = changed
 
     if "key" in columns:
@@ -182,7 +182,7 @@ def _translate_bits(bits: npt.NDArray[Any], recode: Recode) -> npt.NDArray[Any]:
 
 
 def digest(ring: Ring, codes: CodeBook) -> str:
-    """A hash of the live rows with their sequence numbers, in which names stand in an order of their own."""
+    """A hash of the pending rows with their sequence numbers; it sorts names, so that codes do not affect it."""
     shorten = _Shortener(codes)
     columns = translate({name: ring.columns[name].span(ring.tail, ring.head) for name in STORED}, shorten)
     encoded = {table: [pack(name) for name in names] for table, names in shorten.names.items()}

@@ -1,4 +1,4 @@
-"""Which predictions of a batch count: the first of its key, unless the id has too many already."""
+"""Which predictions of a batch count: the first of each key, unless the id has too many pending predictions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from stream_monitor.describe.join.pending.rows import U32
 from stream_monitor.types import I64, Bool
 
 _MANY = 8
-"""Predictions of one id in one batch that are compared pair by pair; ids with more are decided one by one."""
+"""Most predictions of one id in a batch that are compared in pairs; ids with more are decided row by row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """The n predictions of a batch; an earlier one whose ts is below `bound` makes no duplicate."""
+    """The n predictions of a batch; an earlier prediction with a ts below `bound` does not make one a duplicate."""
 
     groups: Groups
     key: U32
@@ -26,7 +26,7 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Predictions that already wait, each with the group of the batch whose id it has."""
+    """Predictions that are pending already, each with the group of the batch that has its id."""
 
     group: I64
     key: U32
@@ -35,19 +35,19 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of each prediction (n): it is a duplicate, or there is no room, or it is accepted."""
+    """The decision on each prediction (n): a duplicate, no room (`overflow`), or accepted."""
 
     duplicate: Bool
     overflow: Bool
 
     @property
     def accepted(self) -> Bool:
-        """The others."""
+        """The predictions that are neither."""
         return ~(self.duplicate | self.overflow)
 
 
 def decide(arrivals: Arrivals, held: Held, cap: int) -> Decision:
-    """Decide a batch in log order; at most `cap` predictions of an id are held."""
+    """Decide a batch in log order; at most `cap` predictions of an id are pending."""
     groups = arrivals.groups
     decision = Decision(np.zeros(len(arrivals.ts), np.bool_), np.zeros(len(arrivals.ts), np.bool_))
     _compare_held(arrivals, held, decision.duplicate)
@@ -61,30 +61,30 @@ def decide(arrivals: Arrivals, held: Held, cap: int) -> Decision:
 
 
 def _compare_held(arrivals: Arrivals, held: Held, duplicate: Bool) -> None:
-    pair, at = np.arange(len(held.group)), held.group
+    earlier, row = np.arange(len(held.group)), held.group
     if not arrivals.groups.unique:
-        at, pair = arrivals.groups.expand(held.group, pair)
-    same = (held.key[pair] == arrivals.key[at]) & (held.ts[pair] >= arrivals.bound[at])
-    duplicate[at[same]] = True
+        row, earlier = arrivals.groups.expand(held.group, earlier)
+    same = (held.key[earlier] == arrivals.key[row]) & (held.ts[earlier] >= arrivals.bound[row])
+    duplicate[row[same]] = True
 
 
 def _compare_each_other(arrivals: Arrivals, chosen: Bool, duplicate: Bool) -> None:
-    """Compare every row with each earlier accepted row of its id, a pair of ranks at a time."""
+    """Compare each row with the earlier accepted rows of its id, for one pair of ranks at a time."""
     groups = arrivals.groups
     several = np.flatnonzero(chosen[groups.of] & (groups.sizes() > 1)[groups.of])
     by_rank = [several[groups.rank[several] == rank] for rank in range(_MANY)]
     position = np.empty(len(groups.first), np.int64)
     for later in range(1, _MANY):
-        at = by_rank[later]
-        for earlier in range(later if len(at) else 0):
+        rows = by_rank[later]
+        for earlier in range(later if len(rows) else 0):
             position[groups.of[by_rank[earlier]]] = by_rank[earlier]
-            other = position[groups.of[at]]
-            same = ~duplicate[other] & (arrivals.key[other] == arrivals.key[at])
-            duplicate[at[same & (arrivals.ts[other] >= arrivals.bound[at])]] = True
+            other = position[groups.of[rows]]
+            same = ~duplicate[other] & (arrivals.key[other] == arrivals.key[rows])
+            duplicate[rows[same & (arrivals.ts[other] >= arrivals.bound[rows])]] = True
 
 
 def _one_by_one(arrivals: Arrivals, held: Held, cap: int, crowded: Bool, decision: Decision) -> None:
-    """Decide the rows of crowded ids in plain Python: a flood of one id costs about a microsecond a row."""
+    """Decide the rows of crowded ids in plain Python, at about a microsecond a row."""
     groups = arrivals.groups
     newest: dict[tuple[int, int], int] = {}
     counts: dict[int, int] = {}
@@ -94,8 +94,8 @@ def _one_by_one(arrivals: Arrivals, held: Held, cap: int, crowded: Bool, decisio
     ):
         newest[group, key] = max(ts, newest.get((group, key), ts))
         counts[group] = counts.get(group, 0) + 1
-    at = np.flatnonzero(crowded[groups.of])
-    columns = (groups.of[at], arrivals.key[at], arrivals.ts[at], arrivals.bound[at])
+    rows = np.flatnonzero(crowded[groups.of])
+    columns = (groups.of[rows], arrivals.key[rows], arrivals.ts[rows], arrivals.bound[rows])
     fates = []
     for group, key, ts, bound in zip(*(column.tolist() for column in columns), strict=True):
         before, count = newest.get((group, key)), counts.get(group, 0)
@@ -107,5 +107,5 @@ def _one_by_one(arrivals: Arrivals, held: Held, cap: int, crowded: Bool, decisio
             fates.append(0)
             newest[group, key] = ts if before is None else max(ts, before)
             counts[group] = count + 1
-    decision.duplicate[at] = np.array(fates) == 1
-    decision.overflow[at] = np.array(fates) == 2
+    decision.duplicate[rows] = np.array(fates) == 1
+    decision.overflow[rows] = np.array(fates) == 2

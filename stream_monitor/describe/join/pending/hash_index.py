@@ -1,9 +1,9 @@
-"""From id hashes to rows: buckets of chains through the rows themselves, newest first.
+"""The hash index of the store: from id hashes to rows, by buckets of chains through the rows, newest first.
 
-Why chains and not open addressing: rows leave oldest first, so a chain ends where it reaches the tail, and a
-row that goes costs nothing: no tombstone, no rebuild. The table grows by linear hashing (Litwin 1980), some
-buckets in each call in place of all at once, so no call stops to rehash. 4 bytes a bucket, at most one row a
-bucket on average; the table does not shrink.
+Why chains and not open addressing: the store drops rows oldest first. So a chain ends where it reaches the tail, and
+dropping a row costs nothing: no tombstone, no rebuild. The table grows by linear hashing (Litwin 1980): each call
+splits some buckets, so no call stops to rehash the whole table. A bucket takes 4 bytes and has at most one row on
+average; the table does not shrink.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from stream_monitor.describe.join.pending.rows import U32, U64
 from stream_monitor.types import I64
 
 _SALT = np.uint64(secrets.randbits(64) | 1)
-"""Which ids share a bucket differs from process to process, so nobody can make ids that share one. No result
-shows it."""
+"""Makes the ids that share a bucket differ between processes, so nobody can construct such ids. It does not affect
+any result."""
 
 _BLOCK = 65_536
-"""Buckets split and rows linked at once: so many stay in the processor's cache."""
+"""Buckets split, or rows linked, at once; few enough for the processor's cache."""
 
 _LOW = 0xFFFF_FFFF
 _REFRESH = 2**31
-"""Rows after which dead buckets are renewed: they hold the low 32 bits of row numbers, which come again."""
+"""Rows after which dead buckets are renewed. Buckets hold the low 32 bits of sequence numbers, which repeat."""
 
 
 class IdIndex:
-    """Finds rows of a ring by hash. Buckets below `_split` and their twins are of the next, doubled level."""
+    """Finds rows of a ring by hash. Buckets below `_split` and their twins belong to the next, doubled level."""
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
@@ -39,11 +39,11 @@ class IdIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the buckets have reserved."""
+        """Bytes that the buckets reserve."""
         return self._newest.nbytes
 
     def _dead(self, count: int) -> U32:
-        """Buckets that lead nowhere: to the row before the oldest one."""
+        """Empty buckets; they point to the row before the oldest one."""
         return np.full(count, (self._ring.tail - 1) & _LOW, np.uint32)
 
     def _buckets(self, hashes: U64) -> I64:
@@ -52,14 +52,14 @@ class IdIndex:
         return np.where(low < self._split, mixed & (2 * self._size - 1), low)
 
     def _rows(self, low: U32) -> I64:
-        """Sequence numbers of rows from their low bits: the latest such before the head."""
+        """Sequence numbers from their low bits: the latest ones before the head with these bits."""
         head = self._ring.head
         return head - ((head - low.astype(np.int64)) & _LOW)
 
     def walk(self, hashes: U64, checks: U32) -> tuple[I64, I64]:
-        """Every live row of the given ids, as (position in `hashes`, row), an id's newest first."""
+        """All rows of the given ids, as (position in `hashes`, row); the newest row of an id comes first."""
         ring = self._ring
-        ops, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        ops, rows = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         row = self._rows(self._newest[self._buckets(hashes)])
         op = np.flatnonzero(row >= ring.tail)
         row = row[op]
@@ -67,19 +67,19 @@ class IdIndex:
             same = np.flatnonzero(ring.take("hash", row) == hashes[op])
             same = same[ring.take("check", row[same]) == checks[op[same]]]
             ops.append(op[same])
-            found.append(row[same])
+            rows.append(row[same])
             op, row = self._follow(op, row, ring.tail)
-        return np.concatenate(ops), np.concatenate(found)
+        return np.concatenate(ops), np.concatenate(rows)
 
     def _follow(self, op: I64, row: I64, oldest: int) -> tuple[I64, I64]:
-        """The next row of each chain, of those that go on to a row not before `oldest`."""
+        """The next row of each chain that continues to a row at or after `oldest`."""
         distance = self._ring.take("distance", row).astype(np.int64)
         row = row - distance
         on = np.flatnonzero((distance > 0) & (row >= oldest))
         return op[on], row[on]
 
     def link(self, first: int, stop: int) -> None:
-        """Put the rows from `first` to before `stop`, the newest of the ring, into their chains."""
+        """Put the rows [first, stop), the newest ones of the ring, into their chains."""
         self._grow(stop - self._ring.tail)
         for start in range(first, stop, _BLOCK):
             self._link_block(start, min(start + _BLOCK, stop))
@@ -89,7 +89,7 @@ class IdIndex:
         buckets = self._buckets(self._ring.columns["hash"].span(first, stop))
         before = self._rows(self._newest[buckets])
         self._newest[buckets] = (rows & _LOW).astype(np.uint32)
-        # Of rows that share a bucket the last assignment won; each of them follows the one before it.
+        # The last of the rows that share a bucket is now its newest row; chain each of them to the one before it.
         winners = self._rows(self._newest[buckets])
         lost = winners != rows
         if lost.any():
@@ -115,7 +115,7 @@ class IdIndex:
                 self._newest = grown
 
     def _split_buckets(self, count: int) -> None:
-        """Deal the chains of the next `count` buckets out to themselves and their twins, order kept."""
+        """Split the chains of the next `count` buckets between them and their twins; the order stays."""
         ring, low = self._ring, np.arange(self._split, self._split + count)
         heads = np.stack([self._dead(count), self._dead(count)])
         last = np.full((2, count), -1)

@@ -1,4 +1,4 @@
-"""Which rows of a batch have the same id, and in which order: what keeps the joins free of loops."""
+"""Groups of the rows of a batch that have the same id; with them the joins need no loops."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from stream_monitor.types import I64, Bool
 class Groups:
     """The n rows of a batch in groups of equal id.
 
-    `of` and `rank` (n): each row's group, and how many rows of its group come before it. `first` (groups):
-    the position of each group's first row.
+    `of` and `rank` (n): each row's group, and the number of rows of its group before it. `first` (groups): the position
+    of each group's first row.
     """
 
     of: I64
@@ -25,17 +25,17 @@ class Groups:
 
     @property
     def unique(self) -> bool:
-        """Whether no id comes twice; then a row's group is its position."""
+        """Whether all ids differ; then a row's group is its position."""
         return len(self.first) == len(self.of)
 
     def sizes(self) -> I64:
-        """Rows of each group."""
+        """Number of rows of each group."""
         return np.bincount(self.of, minlength=len(self.first))
 
     def expand(self, group: I64, row: I64, wanted: Bool | None = None) -> tuple[I64, I64]:
-        """Pairs of (group, stored row) as pairs of (position in the batch, stored row), in this order.
+        """Expand pairs (group, stored row) to sorted pairs (position in the batch, stored row).
 
-        `wanted` (n) names the positions that are wanted, all if None.
+        `wanted` (n) selects positions; None selects all.
         """
         order = pair_order(group, row)
         group, row = group[order], row[order]
@@ -54,7 +54,7 @@ class Groups:
 
 
 def group_ids(hashes: U64, checks: U32) -> Groups:
-    """Groups of equal (hash, check)."""
+    """Group rows of equal (hash, check)."""
     count = len(hashes)
     order, same = _ordered(hashes, checks)
     if not same.any():
@@ -63,7 +63,7 @@ def group_ids(hashes: U64, checks: U32) -> Groups:
 
 
 def group_rows(rows: I64) -> Groups:
-    """Groups of equal stored row."""
+    """Group equal stored rows."""
     order = np.argsort(rows, kind="stable")
     return _groups(order, rows[order[1:]] == rows[order[:-1]])
 
@@ -72,17 +72,17 @@ def _groups(order: I64, same: Bool) -> Groups:
     new = np.ones(len(order), np.bool_)
     new[1:] = ~same
     starts = np.flatnonzero(new)
-    of, rank = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
-    of[order] = np.cumsum(new) - 1
+    group, rank = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
+    group[order] = np.cumsum(new) - 1
     rank[order] = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    return Groups(of, rank, order[starts])
+    return Groups(group, rank, order[starts])
 
 
 def _ordered(hashes: U64, checks: U32) -> tuple[I64, Bool]:
-    """Positions by id, then position; and whether each has the same id as the one before it."""
+    """The positions sorted by id, then position, and whether each has the same id as the one before it."""
     shift = np.uint64(len(hashes).bit_length())
-    # One sort of (upper bits of the hash, position) takes half the time of a stable argsort, and is as good
-    # unless different ids agree in the upper bits, which is seen and sorted out below.
+    # One sort of (upper bits of the hash, position) takes half the time of a stable argsort. It gives the same order
+    # unless different ids agree in the upper bits; the code below detects that and sorts again.
     keys = np.sort((hashes >> shift << shift) | np.arange(len(hashes), dtype=np.uint64))
     near = (keys[1:] >> shift) == (keys[:-1] >> shift)
     order = (keys & ((np.uint64(1) << shift) - np.uint64(1))).astype(np.int64)
@@ -96,14 +96,14 @@ def _ordered(hashes: U64, checks: U32) -> tuple[I64, Bool]:
 
 
 def pair_order(first: I64, second: I64) -> I64:
-    """The order by first, then second (sequence numbers less than 2**40 apart)."""
+    """The order by `first`, then `second`; `second` has sequence numbers less than 2**40 apart."""
     if not len(first):
         return np.empty(0, np.int64)
     return np.argsort((first << 40) | (second - second.min()))
 
 
 def rounds(groups: Groups, most: int) -> Iterator[I64]:
-    """Positions of rank 0, of rank 1, … below `most`: in each every group comes at most once."""
+    """Yield the positions of rank 0, of rank 1, … below `most`; a group occurs at most once in each."""
     if groups.unique:
         yield np.arange(len(groups.of))
         return

@@ -1,4 +1,4 @@
-"""What labels and signals do to the predictions that they meet."""
+"""The effects of labels and signals on the predictions that they join."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stream_monitor.describe.join.pending.rows import (
 from stream_monitor.types import F64, I64, Bool
 
 _MANY = 16
-"""Labels of one prediction in one call that go in rounds of all predictions; further ones go one by one."""
+"""Most labels of one prediction in a call that are applied in rounds over all predictions; others one by one."""
 
 CHANGING = ("label", "labeler", "bits", "flags")
 """Columns of a prediction that change after it was inserted."""
@@ -34,14 +34,14 @@ CHANGING = ("label", "labeler", "bits", "flags")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """When an item joins: -early_ms <= item ts - prediction ts <= horizon_ms, and its model fits."""
+    """The rule by which an item joins: -early_ms <= item ts - prediction ts <= horizon_ms, and its model fits."""
 
     horizon_ms: int
     early_ms: int
     model_of_key: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
     def joins(self, ts: I64, key: npt.NDArray[Any], items: Items) -> Bool:
-        """Which items join the predictions beside them, given the predictions' ts and key."""
+        """Which items join their predictions, given the ts and key of each prediction."""
         gap = items.ts - ts
         keep = (gap >= -self.early_ms) & (gap <= self.horizon_ms)
         named = np.flatnonzero(keep & (items.model > 0))
@@ -52,7 +52,7 @@ class Rules:
 
 
 class Applier:
-    """Changes what labels and signals change of predictions; knows which of them changed since the last commit."""
+    """Applies labels and signals to predictions, and remembers which predictions changed since the last commit."""
 
     def __init__(self, ring: Ring, rules: Rules) -> None:
         self._ring, self._rules = ring, rules
@@ -62,16 +62,16 @@ class Applier:
     # --- commits ---
 
     def settle(self) -> None:
-        """What is, stays."""
+        """The commit succeeded: forget the changes."""
         self._updated.clear()
         self._settled = self._ring.head
 
     def updated(self) -> I64:
-        """Settled rows that have changed since, in order."""
+        """Rows of earlier commits that have changed since the last one, in order."""
         return np.unique(np.concatenate([np.empty(0, np.int64), *self._updated]))
 
     def _remember(self, rows: I64) -> None:
-        """Note that rows change; rows newer than the last commit are written whole anyway."""
+        """Note that rows change. It skips rows newer than the last commit, which the change log stores whole."""
         rows = rows[rows < self._settled]
         if len(rows):
             self._updated.append(rows)
@@ -79,9 +79,9 @@ class Applier:
     # --- joining ---
 
     def apply(self, row: I64, items: Items) -> Joined:
-        """Apply items to the predictions beside them; the items of one prediction stand in log order.
+        """Apply items to the predictions `row`, one for each item; the items of one prediction are in log order.
 
-        Labels and signals may stand in any mixture, for they do not touch each other.
+        Labels and signals may be mixed in any way, because they do not affect each other.
         """
         ts, key = self._ring.take("ts", row), self._ring.take("key", row)
         keep = self._rules.joins(ts, key, items)
@@ -101,7 +101,7 @@ class Applier:
         return joined if effects.counts.all() else joined.take(effects.counts)
 
     def _signals(self, at: I64, row: I64, items: Items, effects: _Effects) -> None:
-        """Count each signal once a prediction."""
+        """Count each signal once for each prediction."""
         effects.event[at] = SIGNALLED
         effects.counts[at] = False
         for code in np.unique(items.signal[at]).tolist():
@@ -116,7 +116,7 @@ class Applier:
             effects.counts[same] = True
 
     def _labels(self, at: I64, row: I64, items: Items, effects: _Effects) -> None:
-        """Let labels meet predictions: all first ones together, then all second ones, and so on."""
+        """Apply the labels `at`: the first ones of all predictions together, then all second ones, and so on."""
         groups = group_rows(row[at])
         for some in rounds(groups, _MANY):
             self._label_round(at[some], row, items, effects)
@@ -126,7 +126,7 @@ class Applier:
                 self._label_one(at[each], row, items, effects)
 
     def _label_round(self, at: I64, row: I64, items: Items, effects: _Effects) -> None:
-        """Let one label meet each of distinct predictions."""
+        """Apply one label to each of distinct predictions."""
         row, take = row[at], self._ring.take
         old, flags, known = take("label", row), take("flags", row), take("labeler", row)
         value, categorical, labeler = items.value[at], items.categorical[at], items.labeler[at]
@@ -148,10 +148,10 @@ class Applier:
         columns["flags"].put(row, HAS_LABEL | np.asarray(categorical, np.uint8) * CATEGORICAL)
 
     def _label_one(self, at: I64, row: I64, items: Items, effects: _Effects) -> None:
-        """Let many labels meet one labelled prediction, in plain Python."""
-        one, take = row[at[:1]], self._ring.take
-        label, labeler = float(take("label", one)[0]), int(take("labeler", one)[0])
-        category = bool(take("flags", one)[0] & CATEGORICAL)
+        """Apply many labels to one labelled prediction, in plain Python."""
+        prediction, take = row[at[:1]], self._ring.take
+        label, labeler = float(take("label", prediction)[0]), int(take("labeler", prediction)[0])
+        category = bool(take("flags", prediction)[0] & CATEGORICAL)
         events, olds, categories = [], [], []
         columns = (items.value[at], items.categorical[at], items.labeler[at])
         for value, categorical, who in zip(*(column.tolist() for column in columns), strict=True):
@@ -166,13 +166,13 @@ class Applier:
                 events.append(CORRECTION)
                 label, labeler, category = value, who, categorical
         effects.event[at], effects.old[at], effects.old_categorical[at] = events, olds, categories
-        self._remember(one)
-        self._put_labels(one, label, labeler, category)
+        self._remember(prediction)
+        self._put_labels(prediction, label, labeler, category)
 
 
 @dataclass(frozen=True, slots=True)
 class _Effects:
-    """What each pair of prediction and item came to; `counts` is False for signals counted before."""
+    """The effect of each pair of prediction and item; `counts` is False for a signal that was counted before."""
 
     event: U8
     old: F64
@@ -190,6 +190,6 @@ def _equal(a: F64, b: F64) -> Bool:
 
 
 def _by_group(groups: Groups, at: I64) -> list[I64]:
-    """Positions split by group, each in its order."""
+    """Split positions by group; within a group they keep their order."""
     at = at[np.argsort(groups.of[at], kind="stable")]
     return np.split(at, np.flatnonzero(np.diff(groups.of[at])) + 1)

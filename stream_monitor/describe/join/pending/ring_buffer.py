@@ -1,8 +1,8 @@
-"""The columns of the pending rows: rings that grow one at a time, addressed by row sequence numbers.
+"""The columns of the pending rows: ring buffers that grow one at a time, addressed by sequence numbers of rows.
 
-A row's sequence number never changes; where the row lies is the column's own business. Each column has its
-own capacity, and the capacities are staggered on one geometric ladder, so the columns do not grow in the same
-call: a growth copies 80 MB at 10 M rows, not 600 MB. In steady state nothing is ever copied.
+A row's sequence number never changes; only the column knows where the row lies. Each column has its own capacity. The
+capacities are staggered on one geometric ladder, so the columns do not grow in the same call: growth copies 80 MB at
+10 M rows, not 600 MB. In steady state nothing is copied.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ COLUMNS: dict[str, npt.DTypeLike] = {
     "answer": np.uint32, "value": np.float64, "score": np.float32, "label": np.float64, "labeler": np.uint32,
     "bits": np.uint16, "flags": np.uint8, "distance": np.uint32,
 }  # fmt: skip
-"""60 bytes a row. `distance` is the index's: how many rows before this one its chain goes on, 0 = nowhere."""
+"""60 bytes a row. The index uses `distance`: the next row of the chain is so many rows earlier; 0 ends the chain."""
 
 HAS_LABEL, CATEGORICAL = 1, 2
-"""Flags of a row; CATEGORICAL says that the label (of a LABEL row: the value) is a category code."""
+"""Flags of a row. CATEGORICAL: the label (of a LABEL row: the value) is a category code."""
 
 GROWTH = 1.25
-"""A column reserves at most this many times what the most rows it ever held needed."""
+"""Factor by which a column grows; it reserves at most so many times the space for the most rows that it has held."""
 
 _SMALLEST = 1024
 FIRST_SEQUENCE = 1
-"""So that 0 is never a row."""
+"""1, so that no row has the sequence number 0."""
 
 
 class RingColumn:
@@ -43,38 +43,38 @@ class RingColumn:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the column has reserved."""
+        """Bytes that the column reserves."""
         return self._data.nbytes
 
     def take(self, rows: I64) -> npt.NDArray[Any]:
-        """The values of rows, a copy."""
+        """A copy of the values of rows."""
         return np.take(self._data, rows - self._lap, mode="wrap")
 
     def put(self, rows: I64, values: Any) -> None:
-        """Change the values of rows."""
+        """Set the values of rows."""
         np.put(self._data, rows - self._lap, values, mode="wrap")
 
     def span(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """The values of the rows from `start` to before `stop`; a view where they lie in one piece."""
+        """The values of the rows [start, stop); a view if they are contiguous."""
         capacity = len(self._data)
-        at, count = (start - self._lap) % capacity, stop - start
-        if at + count <= capacity:
-            return self._data[at : at + count]
-        return np.concatenate([self._data[at:], self._data[: at + count - capacity]])
+        place, count = (start - self._lap) % capacity, stop - start
+        if place + count <= capacity:
+            return self._data[place : place + count]
+        return np.concatenate([self._data[place:], self._data[: place + count - capacity]])
 
     def append(self, head: int, count: int, values: Any) -> None:
-        """Write rows from `head` on; there is room for them."""
+        """Write rows from `head` on; the caller has made room for them."""
         capacity = len(self._data)
         values = np.broadcast_to(values, count)
-        at = head - self._lap
-        first = min(count, capacity - at)
-        self._data[at : at + first] = values[:first]
+        place = head - self._lap
+        first = min(count, capacity - place)
+        self._data[place : place + first] = values[:first]
         self._data[: count - first] = values[first:]
-        if at + count >= capacity:
+        if place + count >= capacity:
             self._lap += capacity
 
     def fit(self, tail: int, head: int, count: int) -> None:
-        """Make room for `count` rows after `head`, and give back far too much; keeps [tail, head)."""
+        """Make room for `count` rows after `head`, or shrink a far too large column; keep the rows [tail, head)."""
         needed, size = head + count - tail, self._smallest
         if not needed <= len(self._data) <= 4 * max(needed, size):
             while size < needed:
@@ -84,12 +84,12 @@ class RingColumn:
             self._data, self._lap = grown, tail
 
     def restart(self, sequence: int) -> None:
-        """Hold nothing; the next row is `sequence`."""
+        """Empty the column; the next row has the sequence number `sequence`."""
         self._lap = sequence
 
 
 class Ring:
-    """All columns, and which rows they hold: those in [tail, head)."""
+    """All columns; they hold the rows [tail, head)."""
 
     def __init__(self) -> None:
         share = 1 / len(COLUMNS)
@@ -101,15 +101,15 @@ class Ring:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the columns have reserved."""
+        """Bytes that the columns reserve."""
         return sum(column.nbytes for column in self.columns.values())
 
     def take(self, name: str, rows: I64) -> npt.NDArray[Any]:
-        """A column at rows given by sequence number."""
+        """The values of a column for rows given by sequence number."""
         return self.columns[name].take(rows)
 
     def append(self, count: int, values: Mapping[str, Any]) -> I64:
-        """Insert rows (columns that are not given are zero); their sequence numbers."""
+        """Append rows and return their sequence numbers; columns that are not in `values` are zero."""
         for name, column in self.columns.items():
             column.fit(self.tail, self.head, count)
             column.append(self.head, count, values.get(name, 0))
@@ -117,12 +117,12 @@ class Ring:
         return np.arange(self.head - count, self.head)
 
     def fit(self) -> None:
-        """Give back memory that a past peak left behind."""
+        """Free the memory of a past peak."""
         for column in self.columns.values():
             column.fit(self.tail, self.head, 0)
 
     def skip_to(self, sequence: int) -> None:
-        """Let an empty ring go on at a sequence number; rows before it were dropped by whoever wrote them."""
+        """Let an empty ring continue at a sequence number; the former owner dropped the rows before it."""
         self.tail = self.head = sequence
         for column in self.columns.values():
             column.restart(sequence)

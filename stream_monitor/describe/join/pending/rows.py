@@ -1,6 +1,6 @@
-"""What goes into the pending predictions and what comes out of them, as columns of equal length.
+"""The input and output of the store, as columns of equal length.
 
-Codes are small integers that the caller interns; `CodeBook` turns them into names for a change log, and back.
+Codes are small integers that the caller assigns. A `CodeBook` turns them into names for a change log, and back.
 """
 
 from __future__ import annotations
@@ -22,25 +22,29 @@ PREDICTION, LABEL, SIGNAL = 0, 1, 2
 """Kinds of row."""
 
 FIRST, CORRECTION, REPEAT, DISAGREEMENT, AGREEMENT, SIGNALLED = range(6)
-"""Kinds of event: the first label; the same (or no) labeler with another or the same value; another labeler
-with another or the same value; a signal that was not yet counted."""
+"""Kinds of joined events.
+
+FIRST: the first label. CORRECTION, REPEAT: a label of the same labeler, or of none, with another or the same value.
+DISAGREEMENT, AGREEMENT: a label of another labeler, with another or the same value. SIGNALLED: a signal that was not
+counted before.
+"""
 
 NO_SIGNAL = 255
-"""The signal code of an event that is not about a signal."""
+"""The signal code of an event that has no signal."""
 
 MAX_SIGNALS = 16
 """Signal codes are below this: a prediction has one bit for each."""
 
 
 class CodeBook(Protocol):
-    """Names behind codes, from 0. The tables: `key`, `model`, `answer`, `labeler`, `signal`, `category`."""
+    """The names of codes, which count from 0. Tables: `key`, `model`, `answer`, `labeler`, `signal`, `category`."""
 
     def export(self, kind: str, codes: Sequence[int]) -> list[Any]:
         """The names of codes, as values that msgpack can hold; called with distinct codes."""
         ...
 
     def import_(self, kind: str, values: Sequence[Any]) -> U32:
-        """The codes of names, which are interned when they are new."""
+        """The codes of names; new names get new codes."""
         ...
 
 
@@ -78,8 +82,8 @@ class PredictionRows(_Columns):
 class LabelRows(_Columns):
     """n labels in log order.
 
-    `model` is a model code + 1, or 0 for every model of the id; `value` is a number, or a category code where
-    `categorical` says so; `labeler` is a labeler code + 1, or 0 for none.
+    `model` is a model code + 1, or 0 for every model of the id. `value` is a category code where `categorical` is True,
+    else a number. `labeler` is a labeler code + 1, or 0 for none.
     """
 
     hash: U64
@@ -93,7 +97,7 @@ class LabelRows(_Columns):
 
 @dataclass(frozen=True, slots=True)
 class SignalRows(_Columns):
-    """n feedback signals in log order; `model` as of labels, `signal` below MAX_SIGNALS."""
+    """n feedback signals in log order; `model` as for labels, `signal` below MAX_SIGNALS."""
 
     hash: U64
     check: U32
@@ -105,13 +109,14 @@ class SignalRows(_Columns):
 
 @dataclass(frozen=True, slots=True)
 class Joined(_Columns):
-    """One entry an event: which prediction met which item, and with what result.
+    """Joined events, one entry for each: the prediction, the item, and the result.
 
-    In the order in which the rows of the call stand, and for one row in the order of what it met: two calls
-    in a row say the same as one call with both batches. `ts`, `key`, `answer`, `value` and `score` are the
-    prediction's, `item_ts` the label's or signal's. `old` is the label in force before (NaN: none, or the
-    event is a signal); `new` the label's or signal's value; both are category codes where the flag beside
-    them says so.
+    Entries are in the order of the call's rows, and for one row in the order of the items that it joined. So two calls
+    return the same as one call with both batches.
+
+    `ts`, `key`, `answer`, `value` and `score` belong to the prediction, `item_ts` to the label or signal. `old` is the
+    label that was active before (NaN: none, or the event is a signal), `new` the value of the label or signal. Each is
+    a category code where its `_categorical` flag is True.
     """
 
     event: U8
@@ -130,7 +135,7 @@ class Joined(_Columns):
 
 @dataclass(frozen=True, slots=True)
 class Items(_Columns):
-    """Labels or signals about to be applied, aligned with the predictions that they meet."""
+    """Labels or signals to apply, aligned with the predictions that they join."""
 
     ts: I64
     model: U32
@@ -141,19 +146,19 @@ class Items(_Columns):
 
     @classmethod
     def of_labels(cls, rows: LabelRows) -> Items:
-        """Labels as items."""
+        """The items of labels."""
         signal = np.full(len(rows), NO_SIGNAL, np.uint8)
         return cls(rows.ts, rows.model, rows.value, rows.categorical, rows.labeler, signal)
 
     @classmethod
     def of_signals(cls, rows: SignalRows) -> Items:
-        """Signals as items."""
+        """The items of signals."""
         none = np.zeros(len(rows), np.uint32)
         return cls(rows.ts, rows.model, rows.value, none.astype(np.bool_), none, rows.signal.astype(np.uint8))
 
 
 def gather(parts: Sequence[Joined]) -> Joined:
-    """Several results as one, in their order; at least one part."""
+    """Concatenate one or more results."""
     if len(parts) == 1:
         return parts[0]
     names = [field.name for field in fields(Joined)]

@@ -1,17 +1,20 @@
-"""Pending predictions: what waits for its label or feedback, of one partition number, in columns.
+"""The store: the pending rows of one partition number, in columns.
 
-Predictions, labels and signals wait in the same ring, in log order, because each may come first: a label may
-precede its prediction, and in shadow mode a second version answers the same id later. The rules:
+A pending row is a prediction, label or signal that waits for its counterparts. All wait in the same ring, in log order,
+because each may come first: a label may precede its prediction, and in shadow mode a second version answers the same id
+later. The rules:
 
 - the first prediction of a key counts; a later one is a duplicate iff an accepted one has ts >= the input
   watermark just before it - horizon;
-- an item joins a prediction iff -early <= item ts - prediction ts <= horizon, and its model, if named, fits;
-- a second label of the same (or no) labeler is a correction, of another one a disagreement; the row has the
-  label in force and the labeler that came with it; a signal counts once a prediction.
+- an item (a label or signal) joins a prediction iff -early <= item ts - prediction ts <= horizon, and its model, if
+  named, fits;
+- a second label of the same labeler, or of none, is a correction; a label of another labeler is a disagreement;
+- the row keeps the active label and its labeler;
+- each signal counts once for a prediction.
 
-So the events and the rows do not depend on how the three topics were interleaved or split into batches, but
-for two bounds: rows that a sweep dropped, and `chain_cap`. 60 bytes a row, up to a quarter more in reserve,
-and 4 to 8 of index. One thread; only `restore` raises.
+So neither the interleaving of the three topics nor their split into batches affects the joined events and the rows.
+There are two exceptions: rows that a sweep dropped, and `chain_cap`. A row takes 60 bytes, up to a quarter more in
+reserve, and 4 to 8 bytes of index. The store is for one thread; only `restore` raises.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ from stream_monitor.errors import FormatError
 from stream_monitor.types import I64, Bool
 
 CHAIN_CAP = 64
-"""Predictions, labels and signals that wait under one id, of each kind."""
+"""Most pending rows of one id, of each kind (prediction, label, signal)."""
 
 _SHORTEST = np.iinfo(np.int64).min // 2
 
@@ -55,11 +58,11 @@ class PendingStore:
     """The rows of one partition number.
 
     Args:
-        horizon_ms: how long after its prediction an item may be.
-        early_ms: how long before.
-        model_of_key: model codes of key codes, n to n, for items that name a model.
-        chain_cap: rows that wait under one id, of each kind; what comes above it is counted in `overflow`. An
-            item above it is applied but does not wait; a prediction above it does not wait and joins nothing.
+        horizon_ms: the most by which an item's ts may follow that of its prediction.
+        early_ms: the most by which it may precede it.
+        model_of_key: maps n key codes to n model codes, for items that name a model.
+        chain_cap: most pending rows of one id, of each kind. The store counts further rows in `overflow`: it
+            applies such an item but does not keep it, and it neither keeps nor joins such a prediction.
     """
 
     def __init__(
@@ -81,32 +84,32 @@ class PendingStore:
 
     @property
     def nbytes(self) -> int:
-        """Bytes reserved for rows and index."""
+        """Bytes that the rows and the index reserve."""
         return self._ring.nbytes + self._index.nbytes
 
     def oldest_needed(self) -> int:
-        """Sequence number of the oldest row that waits, of the next row when none does."""
+        """Sequence number of the oldest pending row; of the next row when no row is pending."""
         return self._ring.tail
 
     # --- taking in ---
 
     def add_predictions(self, rows: PredictionRows, watermark_before: I64) -> tuple[Bool, Joined]:
-        """Insert predictions and let them meet what waits for them.
+        """Insert predictions and join them with the pending items of their ids.
 
         Args:
             rows: n predictions.
-            watermark_before: (n) the input watermark just before each, epoch ms.
+            watermark_before: (n,) the input watermark just before each prediction, epoch ms.
 
         Returns:
-            Which are duplicates (n), and the events of the others.
+            Which predictions are duplicates (n,), and the joined events of the others.
         """
         groups = group_ids(rows.hash, rows.check)
-        of, found, kind = self._waiting(groups, rows)
+        group, waiting, kind = self._waiting(groups, rows)
         held = np.flatnonzero(kind == PREDICTION)
         bound = np.maximum(watermark_before, _SHORTEST) - self._rules.horizon_ms
         decision = decide(
             Arrivals(groups, rows.key, rows.ts, bound),
-            Held(of[held], self._ring.take("key", found[held]), self._ring.take("ts", found[held])),
+            Held(group[held], self._ring.take("key", waiting[held]), self._ring.take("ts", waiting[held])),
             self._cap,
         )
         self.overflow += int(decision.overflow.sum())
@@ -114,40 +117,40 @@ class PendingStore:
         sequence = np.zeros(len(rows), np.int64)
         sequence[accepted] = self._insert_predictions(rows if accepted.all() else rows.take(accepted))
         items = np.flatnonzero(kind != PREDICTION)
-        at, item = groups.expand(of[items], found[items], accepted)
-        return decision.duplicate, self._applier.apply(sequence[at], self._items(item))
+        row, item = groups.expand(group[items], waiting[items], accepted)
+        return decision.duplicate, self._applier.apply(sequence[row], self._items(item))
 
     def add_labels(self, rows: LabelRows) -> Joined:
-        """Apply n labels to the predictions of their ids, and keep them for predictions to come."""
+        """Apply n labels to the predictions of their ids, and keep them for later predictions."""
         flags = rows.categorical * np.uint8(CATEGORICAL)
         values: _Values = {"value": rows.value, "labeler": rows.labeler, "flags": flags}
         return self._add_items(rows, LABEL, Items.of_labels(rows), values)
 
     def add_signals(self, rows: SignalRows) -> Joined:
-        """Apply n signals to the predictions of their ids, and keep them for predictions to come."""
+        """Apply n signals to the predictions of their ids, and keep them for later predictions."""
         values: _Values = {"value": rows.value, "answer": rows.signal}
         return self._add_items(rows, SIGNAL, Items.of_signals(rows), values)
 
     def _add_items(self, rows: LabelRows | SignalRows, kind: int, items: Items, values: _Values) -> Joined:
         groups = group_ids(rows.hash, rows.check)
-        of, found, kinds = self._waiting(groups, rows)
-        waiting = np.bincount(of[kinds == kind], minlength=len(groups.first))
-        kept = waiting[groups.of] + groups.rank < self._cap
+        group, waiting, kinds = self._waiting(groups, rows)
+        same_kind = np.bincount(group[kinds == kind], minlength=len(groups.first))
+        kept = same_kind[groups.of] + groups.rank < self._cap
         self.overflow += int(len(rows) - kept.sum())
         values |= {"hash": rows.hash, "check": rows.check, "ts": rows.ts, "key": rows.model}
         if not kept.all():
             values = {name: column[kept] for name, column in values.items()}
         self._insert({**values, "kind": kind, "label": np.nan}, int(kept.sum()))
         predictions = np.flatnonzero(kinds == PREDICTION)
-        at, row = groups.expand(of[predictions], found[predictions])
-        return self._applier.apply(row, items.take(at))
+        item, row = groups.expand(group[predictions], waiting[predictions])
+        return self._applier.apply(row, items.take(item))
 
     def _waiting(
         self, groups: Groups, rows: PredictionRows | LabelRows | SignalRows
     ) -> tuple[I64, I64, npt.NDArray[Any]]:
-        """(group, row, kind) of all rows that wait under the ids of a batch."""
-        of, found = self._index.walk(rows.hash[groups.first], rows.check[groups.first])
-        return of, found, self._ring.take("kind", found)
+        """(group, row, kind) of all pending rows that have an id of the batch."""
+        group, waiting = self._index.walk(rows.hash[groups.first], rows.check[groups.first])
+        return group, waiting, self._ring.take("kind", waiting)
 
     def _insert_predictions(self, rows: PredictionRows) -> I64:
         names = ("hash", "check", "ts", "key", "answer", "value", "score")
@@ -166,13 +169,16 @@ class PendingStore:
         ts, model, value, labeler = (take(name, row) for name in ("ts", "key", "value", "labeler"))
         return Items(ts, model, value, categorical, labeler, signal)
 
-    # --- letting go ---
+    # --- dropping rows ---
 
     def sweep(self, input_watermark: int, label_watermark: int, limit_rows: int = 1_000_000) -> int:
-        """Let go of rows that nothing can join any more, oldest first, up to the first one that must stay.
+        """Drop rows that nothing can join any more, oldest first, up to the first row that must stay.
 
-        A prediction goes when both watermarks have passed its ts + horizon, a label or signal when the input
-        watermark has passed its ts + early. Looks at no more than `limit_rows` rows. Returns how many went.
+        The sweep drops a prediction when both watermarks have passed its ts + horizon, and a label or signal when the
+        input watermark has passed its ts + early. It looks at no more than `limit_rows` rows.
+
+        Returns:
+            How many rows it dropped.
         """
         both = min(input_watermark, label_watermark) - self._rules.horizon_ms
         early = input_watermark - self._rules.early_ms
@@ -189,26 +195,33 @@ class PendingStore:
         return ring.tail - before
 
     def evict(self, count: int) -> None:
-        """Drop the oldest rows whatever they are."""
+        """Drop the `count` oldest rows, whether anything can still join them or not."""
         self._ring.tail = min(self._ring.tail + count, self._ring.head)
 
     # --- commits ---
 
     def changes(self, codes: CodeBook, max_bytes: int = log.MAX_BYTES) -> list[bytes]:
-        """Records for the change log: everything since the last `settle`, each of at most `max_bytes`."""
+        """Change log records, each of at most `max_bytes`: all changes since the last `settle`."""
         ring = self._ring
         if (ring.tail, ring.head) == (self._settled_tail, self._settled_head) and not len(self._applier.updated()):
             return []
         return log.export(ring, self._settled_head, self._applier.updated(), codes, max_bytes)
 
     def settle(self) -> None:
-        """The commit stands: what `changes` returned is in the log. After a failed one a new store is restored."""
+        """The commit succeeded: the change log holds what `changes` returned.
+
+        After a failed commit the joiner restores a new store instead.
+        """
         self._settled_tail, self._settled_head = self._ring.tail, self._ring.head
         self._applier.settle()
         self._ring.fit()
 
     def restore(self, records: Iterable[tuple[int, bytes]], codes: CodeBook) -> None:
-        """Fill an empty store from (offset, value) of its change log in order, from that with the oldest row on.
+        """Fill an empty store from its change log.
+
+        Args:
+            records: (offset, value) in log order, from the record with the oldest pending row on.
+            codes: the code book that gives the restored names their codes.
 
         Raises:
             FormatError: the record at an offset has a layout that this version cannot read.
@@ -222,5 +235,5 @@ class PendingStore:
         self.settle()
 
     def digest(self, codes: CodeBook) -> str:
-        """A hash of the rows that wait, whatever the codes and the capacity; equal stores have equal ones."""
+        """A hash of the pending rows; neither codes nor capacity affect it, and equal stores have equal hashes."""
         return log.digest(self._ring, codes)
