@@ -169,7 +169,7 @@ def profile_schema() -> dict[str, Any]:
     def array(kind: type) -> dict[str, Any]:
         if kind is np.ndarray:
             items = {"type": ["number", "array"]}  # `counts` has two dimensions
-            return {"type": "array", "items": items, "description": "packed as in events/arrays.py"}
+            return {"type": "array", "items": items, "description": "packed as in wire/msgpack_arrays.py"}
         if issubclass(kind, Table):
             lists = {name: {"type": "array"} for name in kind.LISTS}
             columns = {name: {"type": "array", "items": {"type": "number"}} for name in kind.ARRAYS}

@@ -219,7 +219,7 @@ class Timeline:
             if window is None:
                 yield WindowEmpty(self, end - size, size)
                 continue
-            self._absorb_slices(window)
+            self._bin_values(window)
             if size == self._kept_size:
                 self.state.last_tumbling = msgspec.structs.replace(window, values={}, categories={}, sampled={})
             yield from self._due_slices(end - 1)
@@ -259,14 +259,14 @@ class Timeline:
                 view.current.add(pane)
                 view.current.take(MergeBatch([QueuedPane.of(pane)]))
                 view.current.approximate |= moved
-                self._absorb_slices(view.current)
+                self._bin_values(view.current)
             yield from self._finished_views(view, END, last)
 
     def _finished_views(self, view: WindowAssembler, until: int, last: int) -> Iterator[WindowClosed]:
         while (end := view.due(until, last)) is not None:
             window = view.finish(end, self._trim)
             if window is not None:
-                self._absorb_slices(window)
+                self._bin_values(window)
                 yield WindowClosed(self, window)
 
     def flush_merges(self) -> None:
@@ -329,7 +329,7 @@ class Timeline:
         if pane.vectors:
             self.centroids.fill(pane, pane.start + self.rules.pane_ms)
         for window in self.state.windows:
-            self._absorb_slices(window)
+            self._bin_values(window)
         yield PaneClosed(self, pane)
         if self.sequential.active:
             yield from self._detect(pane)
@@ -338,7 +338,7 @@ class Timeline:
         """Limit the categories that a window keeps. The final categories do not depend on when this is called."""
         window.trim(partial(self.baseline_manager.categories, start=window.start), UNKNOWN_CATEGORIES, slack)
 
-    def _absorb_slices(self, window: Window) -> None:
+    def _bin_values(self, window: Window) -> None:
         """Bin a window's unbinned values of every measure that has edges by now."""
         if window.values:
             names = list(self.state.ids.measures)
