@@ -74,8 +74,8 @@ def role_of(line: bytes) -> tuple[str, int | None]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "predictions", None
     ts = kind.ts if isinstance(kind.ts, int) else None
-    for role, told in (("labels", kind.label), ("feedback", kind.signals), ("observations", kind.measures)):
-        if told is not msgspec.UNSET:
+    for role, field in (("labels", kind.label), ("feedback", kind.signals), ("observations", kind.measures)):
+        if field is not msgspec.UNSET:
             return role, ts
     return "predictions", ts
 

@@ -25,21 +25,21 @@ def made_private(folder: Path, mode: int = 0o700) -> Path:
 
 
 def _require_private(place: Path, last: bool) -> None:
-    told = os.lstat(place)
-    if told.st_uid not in (0, os.geteuid()):
-        raise PermissionError(f"{place} belongs to user {told.st_uid}, not to us")
-    if stat.S_ISLNK(told.st_mode):
+    status = os.lstat(place)
+    if status.st_uid not in (0, os.geteuid()):
+        raise PermissionError(f"{place} belongs to user {status.st_uid}, not to us")
+    if stat.S_ISLNK(status.st_mode):
         return
-    if not stat.S_ISDIR(told.st_mode):
+    if not stat.S_ISDIR(status.st_mode):
         raise PermissionError(f"{place} is no folder")
     # Where only owners may rename and remove, others cannot replace what is in a folder above ours.
-    shielded = not last and told.st_mode & stat.S_ISVTX
-    if _open_to_others(told) and not shielded:
+    shielded = not last and status.st_mode & stat.S_ISVTX
+    if _open_to_others(status) and not shielded:
         raise PermissionError(f"others may write the folder {place} (`chmod go-w {place}` mends it)")
 
 
-def _open_to_others(told: os.stat_result) -> bool:
-    return bool(told.st_mode & stat.S_IWOTH) or bool(told.st_mode & stat.S_IWGRP and not _own_group(told.st_gid))
+def _open_to_others(status: os.stat_result) -> bool:
+    return bool(status.st_mode & stat.S_IWOTH) or bool(status.st_mode & stat.S_IWGRP and not _own_group(status.st_gid))
 
 
 def _own_group(number: int) -> bool:

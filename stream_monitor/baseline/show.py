@@ -126,15 +126,15 @@ def summary_table(baselines: Sequence[PinnedBaseline], kind: str, making: Sequen
     table = Table([*columns, Column("kind", "prose"), Column("since")])
     for key in sorted(rows, key=lambda key: (*key[:2], key[2] != ALL_SEGMENTS, *key[2:])):
         found, (*where, name) = rows[key], key
-        told = name if recent is None or any(b.pinned for b in found) else f"{name}, {recent}"
+        text = name if recent is None or any(b.pinned for b in found) else f"{name}, {recent}"
         least, most = min(b.n for b in found), max(b.n for b in found)
         values = f"{least:,}" if least == most else f"{least:,}-{most:,}"
         since = min(b.since for b in found)
-        table.row(*where, str(len(found)), values, told, when(since) if since > NEVER else "the start")
+        table.row(*where, str(len(found)), values, text, when(since) if since > NEVER else "the start")
     anew = Counter((one.model, one.segment, one.since) for one in making)
     for model, segment, since in sorted(anew):
-        told = "reset, in the making"
-        table.row(model, "all", segment, str(anew[model, segment, since]), "", told, when(since))
+        text = "reset, in the making"
+        table.row(model, "all", segment, str(anew[model, segment, since]), "", text, when(since))
     return table
 
 
@@ -175,9 +175,9 @@ def _cells(pinned: PinnedMeasure) -> list[str]:
 
 def _names(baseline: Baseline) -> str:
     names = baseline.categories or {}
-    told = [f"{visible(name, NAME)} {count / max(baseline.n, 1):.0%}" for name, count in list(names.items())[:NAMES]]
-    rest = len(names) - len(told)
-    return ", ".join(told) + (f", +{rest}" if rest > 0 else "")
+    shares = [f"{visible(name, NAME)} {count / max(baseline.n, 1):.0%}" for name, count in list(names.items())[:NAMES]]
+    rest = len(names) - len(shares)
+    return ", ".join(shares) + (f", +{rest}" if rest > 0 else "")
 
 
 def _bars(baseline: Baseline, borders: Sequence[float] | np.ndarray) -> str:

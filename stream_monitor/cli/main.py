@@ -195,8 +195,8 @@ def verify(
     out, err = Screen(), Screen(stderr=True)
     with err.progress("reading", None, "share", brief=True) as bar:
         report = run(load(config), settled, bar.update)
-    told = ", ".join(f"{count:,} {role}" for role, count in report.events.items()) or "no events"
-    out.line(f"{told}: {report.cells:,} cells, {report.windows:,} windows, {report.alerts:,} alert records")
+    counts = ", ".join(f"{count:,} {role}" for role, count in report.events.items()) or "no events"
+    out.line(f"{counts}: {report.cells:,} cells, {report.windows:,} windows, {report.alerts:,} alert records")
     if report.unread:
         out.line(f"{report.unread:,} events are on the input topics that the app has not committed yet")
     for problem in report.problems if every else report.problems[:SHOWN]:
@@ -288,8 +288,8 @@ def topics_create(config: Config = None) -> None:
     """Make the missing topics with the right configuration."""
     from stream_monitor.kafka.topics import create
 
-    made = create(load(config))
-    for topic in made or ["all topics exist"]:
+    created = create(load(config))
+    for topic in created or ["all topics exist"]:
         Screen().line(topic)
 
 

@@ -38,8 +38,8 @@ def moment(text: str) -> datetime:
     try:
         return datetime.fromtimestamp(time.time() - ms(text) / 1000, UTC)
     except (ValueError, OverflowError, OSError):  # no duration, or one that no calendar has
-        told = "is no time; write 2026-11-01, 2026-11-01T06:00:00, or 1h for an hour ago"
-        raise typer.BadParameter(f"{text!r} {told}") from None
+        hint = "is no time; write 2026-11-01, 2026-11-01T06:00:00, or 1h for an hour ago"
+        raise typer.BadParameter(f"{text!r} {hint}") from None
 
 
 def time_option(help: str, *names: str) -> Any:
@@ -79,10 +79,10 @@ def millis(moment: datetime | None) -> int | None:
     """A time of the command line, UTC where it names no zone, in epoch ms; BadParameter before 1970."""
     if moment is None:
         return None
-    told = int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
-    if told < 0:  # to Kafka, -1 and its like are words: the end, the beginning
+    since_epoch = int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+    if since_epoch < 0:  # to Kafka, -1 and its like are words: the end, the beginning
         raise typer.BadParameter(f"{moment} is before 1970, where Kafka has no records")
-    return told
+    return since_epoch
 
 
 def time_range(since: datetime | None, until: datetime | None) -> tuple[int | None, int | None]:

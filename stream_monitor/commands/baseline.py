@@ -51,8 +51,8 @@ def write_baselines(settings: Settings, source: Source, screen: Screen) -> None:
         screen.prose(coloured("left out:", "yellow"), f" {line.strip()}")
     if source.out is not None:
         write_file(source.out, built.baselines)
-        told = f"written to {source.out}; `stream-monitor baseline pin {source.out}` puts it in force"
-        screen.prose(told)
+        message = f"written to {source.out}; `stream-monitor baseline pin {source.out}` puts it in force"
+        screen.prose(message)
     else:
         pin(settings, built.baselines, screen)
 
@@ -123,8 +123,8 @@ def reset(settings: Settings, record: ResetRecord, screen: Screen) -> None:
     Raises:
         StreamMonitorError: there is none that is meant.
     """
-    meant = sorted(measures_of(tail(settings, "baselines", follow=False), record))
-    if not meant:
+    measures = sorted(measures_of(tail(settings, "baselines", follow=False), record))
+    if not measures:
         asked = {"model": record.model, "version": record.version, "measure": record.measure, "segment": record.segment}
         of = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
         raise StreamMonitorError(f"no baseline of {of}: `baseline list` and `baseline show` tell which there are")
@@ -134,7 +134,7 @@ def reset(settings: Settings, record: ResetRecord, screen: Screen) -> None:
     if record.since != NEVER:
         since = f"the pane of {to_the_second(record.since)}, or {since} if that is later,"
     topic = settings.topic("profiles")
-    screen.fine(f"reset: {named(meant)} ({whose}) from {since} on; 1 record on {topic}/{number}")
+    screen.fine(f"reset: {named(measures)} ({whose}) from {since} on; 1 record on {topic}/{number}")
 
 
 def named(names: list[str]) -> str:

@@ -42,8 +42,8 @@ def drawn(found: Explanation) -> Iterator[Line | Table]:
     yield Line(bold(opening.reason), "  ", dim(opening.id))
     yield _course(found)
     if not found.exact:
-        told = "not all records could be rebuilt: what came before the retained profiles is unknown"
-        yield Line(coloured(told, "yellow"))
+        line = "not all records could be rebuilt: what came before the retained profiles is unknown"
+        yield Line(coloured(line, "yellow"))
     yield from _shapes(opening)
     for series in found.series:
         yield _line(series, opening)
@@ -57,8 +57,8 @@ def drawn(found: Explanation) -> Iterator[Line | Table]:
         yield Line()
         yield Line("what else of the model opened around that time:")
         for other in found.others[:OTHERS]:
-            told = f"  {to_the_second(other.opened_ts)} {other.severity:<8} {other.reason}  "
-            yield Line(told, dim(other.id[:8]))
+            line = f"  {to_the_second(other.opened_ts)} {other.severity:<8} {other.reason}  "
+            yield Line(line, dim(other.id[:8]))
     if len(found.others) > OTHERS:
         yield Line(f"  and {len(found.others) - OTHERS:,} more")
 
@@ -67,8 +67,8 @@ def _course(found: Explanation) -> Table:
     table = Table([Column("when"), Column("status"), Column("severity"), Column("detectors", "prose")])
     for alert in found.records:
         status = coloured(alert.status, COLOURS[alert.status])
-        told = ", ".join(_measured(finding) for finding in alert.findings)
-        table.row(to_the_second(alert.ts), status, alert.severity, told)
+        measured = ", ".join(_measured(finding) for finding in alert.findings)
+        table.row(to_the_second(alert.ts), status, alert.severity, measured)
     return table
 
 
@@ -87,20 +87,20 @@ def _shapes(opening: Alert) -> Iterator[Line | Table]:
         yield Line()
         yield Line(f"baseline │{drawing[0]}│")
         yield Line(f"now      │{drawing[1]}│")
-    features = [told for finding in opening.findings for told in finding.evidence.get("features", ())]
+    features = [feature for finding in opening.findings for feature in finding.evidence.get("features", ())]
     if features:
         table = _table("what tells before from now", ("part", "AUC by itself"))
-        for told in features:
-            table.row(told["name"], f"{told['part']:.0%}", f"{told['auc']:.3f}")
+        for feature in features:
+            table.row(feature["name"], f"{feature['part']:.0%}", f"{feature['auc']:.3f}")
         yield table
     for finding in opening.findings:
         if finding.change_ts is not None:
             shift = finding.evidence.get("shift")
-            told = (
+            end = (
                 f", by {shift['sigmas']:+.2g} σ ({shift['value']:+.3g}) over {shift['n']:,.0f} values" if shift else ""
             )
             yield Line()
-            yield Line(f"{finding.detector}: began about {to_the_second(finding.change_ts)}{told}")
+            yield Line(f"{finding.detector}: began about {to_the_second(finding.change_ts)}{end}")
 
 
 def _line(series: Series, opening: Alert) -> Line:
@@ -120,10 +120,10 @@ def _line(series: Series, opening: Alert) -> Line:
     size = f"windows of {format_duration(series.size)}" if series.size else "panes"
     if series.size != series.slide:
         size += f" every {format_duration(series.slide)}"
-    told = f"{most:.3g}"
+    figures = f"{most:.3g}"
     if limit is not None:
-        told = ", threshold ".join(apart(most, limit))
-    return Line(*pieces, dim(f"  {size}, at most {told}"))
+        figures = ", threshold ".join(apart(most, limit))
+    return Line(*pieces, dim(f"  {size}, at most {figures}"))
 
 
 def _attributed(found: Attribution) -> Iterator[Line | Table]:

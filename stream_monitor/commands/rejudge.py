@@ -52,16 +52,16 @@ def run(settings: Settings, wanted: RejudgeOptions, out: Screen, err: Screen) ->
     with _writer(wanted) as write, err.progress("profiles", size, brief=True) as bar:
         for number in numbers:
             again = judge_again(terms_of(settings, retained, number, pinned), number)
-            for said in again.process(_log(retained, number, bar)):
-                if wanted.scope.contains(said):
+            for record in again.process(_log(retained, number, bar)):
+                if wanted.scope.contains(record):
                     said_any = True
-                    write(said)
-                    if isinstance(said, Alert):
-                        found.add_rejudged(said)
+                    write(record)
+                    if isinstance(record, Alert):
+                        found.add_rejudged(record)
             begins[number] = -(2**63) if retained.whole(number) else again.begins
             ends = max(ends, again.last)
-    told = (alert for alert in retained.alerts() if wanted.scope.contains(alert))
-    found.add_published(told, lambda model: begins.get(retained.partition_of(model), -(2**63)))
+    published = (alert for alert in retained.alerts() if wanted.scope.contains(alert))
+    found.add_published(published, lambda model: begins.get(retained.partition_of(model), -(2**63)))
     if not (said_any or found.then or found.not_comparable):  # a table of zeros would look like silence
         last = "hold no events yet" if ends == NEVER else f"end with the pane of {to_the_second(ends)}"
         raise StreamMonitorError(f"nothing was judged in that time, and nothing would be: the profiles {last}")
@@ -98,8 +98,8 @@ def terms_of(
         chosen = pinned
     else:
         chosen = [] if whole else active(notices)
-    mine = [baseline for baseline in chosen if retained.partition_of(baseline.model) == number]
-    return RejudgeTerms(settings, obey_log, whole, mine, pinned is None, catalog)
+    local = [baseline for baseline in chosen if retained.partition_of(baseline.model) == number]
+    return RejudgeTerms(settings, obey_log, whole, local, pinned is None, catalog)
 
 
 def _log(retained: RetainedLog, number: int, bar: Bar) -> Log:
@@ -113,13 +113,13 @@ def _log(retained: RetainedLog, number: int, bar: Bar) -> Log:
 @contextmanager
 def _writer(wanted: RejudgeOptions) -> Iterator[Callable[[JudgeOutput], None]]:
     if wanted.out is None:
-        yield lambda said: None
+        yield lambda record: None
         return
     with wanted.out.open("w", encoding="utf-8") as file:
 
-        def write(said: JudgeOutput) -> None:
-            topic = "alerts" if isinstance(said, Alert) else "metrics"
-            file.write(f'{{"topic":"{topic}","value":{msgspec.json.encode(said).decode()}}}\n')
+        def write(record: JudgeOutput) -> None:
+            topic = "alerts" if isinstance(record, Alert) else "metrics"
+            file.write(f'{{"topic":"{topic}","value":{msgspec.json.encode(record).decode()}}}\n')
 
         yield write
 
@@ -158,9 +158,9 @@ def _list(out: Screen, title: str, alerts: list[Alert], every: bool) -> None:
 def _warn(retained: RetainedLog, begins: dict[int, int], found: Comparison, err: Screen) -> None:
     cut = sorted(number for number in begins if not retained.whole(number))
     if cut:
-        told = ", ".join(map(str, cut))
+        partitions = ", ".join(map(str, cut))
         err.prose(
-            coloured(f"the oldest profiles of partition {told} have expired", "yellow"),
+            coloured(f"the oldest profiles of partition {partitions} have expired", "yellow"),
             ": judged from what is left, by the "
             "baselines that are in force now; detectors of single panes and ranges of volume begin anew, so alerts "
             f"may differ for that reason alone. {len(found.not_comparable):,} alerts opened before, "

@@ -58,8 +58,8 @@ def run(settings: Settings, wanted: ReplayOptions, out: Screen, err: Screen) -> 
             events = _files(settings, wanted.files, tally, pinned, err)
         else:
             events = _topics(settings, wanted, tally, pinned, err)
-    told = ", ".join(f"{tally.counts.get(role, 0):,} {role}" for role in REPLAYED)
-    err.line(f"{events:,} events: {told}")
+    counts = ", ".join(f"{tally.counts.get(role, 0):,} {role}" for role in REPLAYED)
+    err.line(f"{events:,} events: {counts}")
     for line in tally.rejects.lines():
         err.prose(line)
     if wanted.publish:
@@ -107,28 +107,28 @@ def _topics(
         settings = settings.behind_rekey()
     source = TopicRange(settings, wanted.since, wanted.until)
     topology = Topology(report.partitions["predictions"], report.partitions["observations"], 1)
-    made = Replay(settings, publish, pinned, topology)
+    engine = Replay(settings, publish, pinned, topology)
     try:
         with err.progress("replay", source.total) as bar:
-            for _ in follow(source, made):
+            for _ in follow(source, engine):
                 bar.update(source.done)
     finally:
         source.close()
-    return made.driver.events
+    return engine.driver.events
 
 
-def follow(source: TopicRange, made: Replay) -> Iterator[None]:
+def follow(source: TopicRange, engine: Replay) -> Iterator[None]:
     """Feed a range of topics into a replay; partitions that run ahead wait, as they do in a worker."""
     waiting, ended = 0, len(source.ended)
     for batches in source.read():
         for role, messages in batches:
-            made.driver.take(role, messages)
+            engine.driver.take(role, messages)
             waiting += len(messages)
         # one that has ended holds the others back no longer
         if waiting >= BATCH or len(source.ended) > ended or not any(messages for _, messages in batches):
-            made.commit(source.ended)
-            source.pause(made.driver.partitions_to_pause(source.ended))
+            engine.commit(source.ended)
+            source.pause(engine.driver.partitions_to_pause(source.ended))
             waiting, ended = 0, len(source.ended)
         yield
-    made.finish()
+    engine.finish()
     yield

@@ -57,8 +57,8 @@ def drawn(found: Status, settings: Settings, now: int) -> Iterator[Line | Table]
     yield from _learning(found.models)
     yield Line()
     yield from _lags(found, settings)
-    for told in found.strange:
-        yield Line(coloured(told, "yellow"))
+    for problem in found.strange:
+        yield Line(coloured(problem, "yellow"))
 
 
 def _models(models: Iterable[Health], now: int) -> Table:
@@ -99,8 +99,8 @@ def _ready(health: Health) -> str:
         return "ready"
     left = [one.ready_in for one in health.learning]
     when = [ms for ms in left if ms is not None]
-    told = f"{health.learning_total} of {health.measures}"
-    return f"{told}, {format_duration(_rounded(max(when)))}" if when else told
+    progress = f"{health.learning_total} of {health.measures}"
+    return f"{progress}, {format_duration(_rounded(max(when)))}" if when else progress
 
 
 def _rounded(ms: int) -> int:

@@ -108,12 +108,12 @@ def alert_line(alert: Alert, settings: Settings) -> Line:
 def metric_line(metric: Metric, settings: Settings) -> Line:
     """A metrics record in one line."""
     size = format_duration(metric.window_end - metric.window_start)
-    told = [f"{metric.count:,} events", *_told(metric, settings)]
+    details = [f"{metric.count:,} events", *_told(metric, settings)]
     if metric.parts > 1:
-        told.insert(0, f"part {metric.part} of {metric.parts}")
+        details.insert(0, f"part {metric.part} of {metric.parts}")
     what = f"{when(metric.window_start)} {size:<4} {metric.kind:<11} {metric.model} {metric.version} {metric.segment}"
     state = f"{'final' if metric.final else 'open'} r{metric.revision}"
-    return Line(f"{what}: {', '.join(told)}  ", dim(state))
+    return Line(f"{what}: {', '.join(details)}  ", dim(state))
 
 
 def _told(metric: Metric, settings: Settings) -> Iterator[str]:

@@ -71,9 +71,9 @@ def _as_obeyed(raw: dict[str, Any]) -> list[str]:
         return []
     numbers = {name: value for name, value in tolerance.items() if isinstance(value, int | float)}
     gone = [name for name in tolerance if name not in WINDOW_TESTS or (name == "volume" and numbers.get(name, 1) < 1)]
-    told = [f"detection.tolerance.{name}: {tolerance.pop(name)}" for name in gone]
+    lines = [f"detection.tolerance.{name}: {tolerance.pop(name)}" for name in gone]
     tolerance |= {name: min(value, WINDOW_TESTS[name].largest) for name, value in numbers.items() if name in tolerance}
-    return told
+    return lines
 
 
 def _unset(raw: dict[str, Any], location: tuple[str | int, ...]) -> bool:

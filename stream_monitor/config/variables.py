@@ -61,8 +61,8 @@ def _require_underscores(name: str, value: str, names: Mapping[str, tuple[str, .
     if name in names or value.startswith(("tcp://", "udp://", "sctp://")):
         return
     plain = {full.replace("_", ""): full for full in names}
-    if meant := plain.get(name.upper().replace("_", "")):
-        raise SettingsError(f"{name} is no setting: between its parts are two underscores, {meant}")
+    if suggestion := plain.get(name.upper().replace("_", "")):
+        raise SettingsError(f"{name} is no setting: between its parts are two underscores, {suggestion}")
     if not name.startswith(PREFIX) and (near := get_close_matches(name.replace("_", ""), plain, 1, 0.9)):
         log.warning("%s is no setting and was not read; did you mean %s?", name, plain[near[0]])
 

@@ -108,8 +108,8 @@ class Show:
         if time.monotonic() - self._heard > PATIENCE_S:
             raise StreamMonitorError(f"nothing came out for {PATIENCE_S:.0f} s: the stages are stuck")
         done = (self.finished - flights.LEARN_UNTIL) // DAY
-        told = f"{sum(self.counted.values()):,} flights, {len(self.alerts)} alert records"
-        bar.update(done, what=when(self.finished)[:10], told=told)
+        counts = f"{sum(self.counted.values()):,} flights, {len(self.alerts)} alert records"
+        bar.update(done, what=when(self.finished)[:10], told=counts)
 
     def _print(self, alert: dict[str, Any]) -> None:
         status = coloured(f"{alert['status']:<8}", COLOURS[alert["status"]])

@@ -24,9 +24,9 @@ class LearnedRows:
     def __init__(self, values: F64, arl0: float, pane: int = 1, known: F64 | None = None) -> None:
         """With `known` (K,) values tell all runs their distribution, and each run's own only how they depend."""
         rows = values.shape[1]
-        told, of = (values, np.arange(rows)) if known is None else (known[:, None], np.zeros(rows, np.int64))
-        borders = [make_edges(column).edges for column in told.T]
-        binned = [bin_values(edges, column) for edges, column in zip(borders, told.T, strict=True)]
+        samples, of = (values, np.arange(rows)) if known is None else (known[:, None], np.zeros(rows, np.int64))
+        borders = [make_edges(column).edges for column in samples.T]
+        binned = [bin_values(edges, column) for edges, column in zip(borders, samples.T, strict=True)]
         counts = np.stack([np.bincount(at, minlength=BINS) for at in binned])[of]
         self.borders = [borders[i] for i in of]
         self.counts, self.scores = counts, scores_of(counts).of_bin

@@ -75,11 +75,13 @@ def _require_distinct(path: Path, header: Collection[str]) -> None:
     seen: dict[str, str] = {}
     for name in header:
         short = name.removeprefix("features.")
-        meant = name if short in (*_FIELDS, *_TEXTS, "ts", "label") or short.startswith(_PREFIXES) else short
-        if meant in seen:
-            told = f"{name!r} twice" if seen[meant] == name else f"{seen[meant]!r} and {name!r}, which are the same"
-            raise TableError(f"{path} has columns {told}: rename one, or leave it out")
-        seen[meant] = name
+        column = name if short in (*_FIELDS, *_TEXTS, "ts", "label") or short.startswith(_PREFIXES) else short
+        if column in seen:
+            columns = (
+                f"{name!r} twice" if seen[column] == name else f"{seen[column]!r} and {name!r}, which are the same"
+            )
+            raise TableError(f"{path} has columns {columns}: rename one, or leave it out")
+        seen[column] = name
 
 
 def _encode(event: Row) -> bytes:

@@ -40,8 +40,8 @@ class Privacy:
         if token is None:
             if self._key is None:
                 raise ValueError("hashed fields need a key")
-            told = f"{name}\0{text}".encode("utf-8", "surrogatepass")
-            token = "#" + hashlib.blake2b(told, digest_size=TOKEN_BYTES, key=self._key).hexdigest()
+            payload = f"{name}\0{text}".encode("utf-8", "surrogatepass")
+            token = "#" + hashlib.blake2b(payload, digest_size=TOKEN_BYTES, key=self._key).hexdigest()
             if len(text) <= KNOWN_CHARACTERS:
                 if len(self._known) >= KNOWN:
                     self._known.clear()

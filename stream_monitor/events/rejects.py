@@ -35,7 +35,9 @@ class Rejects:
         order = sorted(self.counts, key=lambda kind: (-self.counts[kind], kind))
         for kind in order[:MOST]:
             topic, reason = kind
-            told = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in self.examples[kind])
-            yield f"  {self.counts[kind]:,} {topic}: {reason}; the first: {told[:_WIDTH]}"
+            example = "".join(
+                char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in self.examples[kind]
+            )
+            yield f"  {self.counts[kind]:,} {topic}: {reason}; the first: {example[:_WIDTH]}"
         if len(order) > MOST:
             yield f"  {sum(self.counts[kind] for kind in order[MOST:]):,} for {len(order) - MOST} more reasons"

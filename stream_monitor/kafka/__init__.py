@@ -1,1 +1,1 @@
-"""The only door to confluent_kafka: clients, the transactional loop, topics, and brokers for demo and tests."""
+"""The only package that imports confluent_kafka: clients, the loop, topics, and brokers for the demo and tests."""

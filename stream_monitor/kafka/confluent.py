@@ -1,4 +1,4 @@
-"""`Client` on Kafka, by confluent_kafka. Traps that it steers around are named where it does."""
+"""`Client` on Kafka, by confluent_kafka. Comments name the traps at the places that avoid them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 
 STALL_S = 120.0
 HANG_S = 15.0
-"""A commit that takes so much longer than a transaction may hangs: the broker has aborted it long since."""
+"""A commit that exceeds the transaction timeout by this much hangs: the broker has aborted it long before."""
 
 
 LEAVE_S = 10.0
-"""A broker that takes longer to let a worker go is away, and misses it by itself."""
+"""A broker that needs longer to answer a leaving worker is down. It notices by itself that the worker is gone."""
 
 
 class KafkaClient:
@@ -52,9 +52,9 @@ class KafkaClient:
         self._paused: set[Partition] = set()
         self._closed = False
         self._starts: dict[Partition, int] = {}
-        """Where reading began, or began again, in each partition."""
+        """Where reading began in each partition, or began again."""
         self._written: set[str] = set()
-        """Roles of the topics that this worker has written to."""
+        """Roles of the topics to which this worker has written."""
         self._reasons = Reasons()
         self._logs = LogReader(settings, role, self._reasons, self._end_lost)
         self._producer = self._new_producer()
@@ -83,7 +83,7 @@ class KafkaClient:
         return producer
 
     def _why(self, error: KafkaException) -> str:
-        self._logs.admin.poll(0)  # so that what its connections met is heard
+        self._logs.admin.poll(0)  # runs the callbacks for errors of its connections
         return self._reasons.of(error)
 
     def _group_config(self) -> dict[str, Any]:
@@ -92,14 +92,14 @@ class KafkaClient:
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",  # an expired offset must stop, not jump
+            "auto.offset.reset": "error",  # an expired offset must stop the worker, not move it
         }  # fmt: skip
         if self._next_generation:
             return config | {"group.protocol": "consumer", "group.remote.assignor": "range"}
         return config | {"partition.assignment.strategy": "range", "session.timeout.ms": 6_000}
 
     def subscribe(self, roles: Sequence[str], listener: Listener) -> None:
-        """Join the group; `range` keeps the partition numbers of all topics together."""
+        """Join the group. The assignor `range` gives a worker the same partition numbers of all topics."""
         self._listener = listener
         self._roles = {self.settings.topic(role): role for role in roles}
         self._consumer = made(Consumer, self._group_config())
@@ -125,7 +125,7 @@ class KafkaClient:
         else:
             consumer.assign(placed)
         if placed:
-            consumer.resume(placed)  # the client remembers a pause of before, and nobody else does
+            consumer.resume(placed)  # the client, and nothing else, remembers an earlier pause
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._listener.revoked(self._parts(partitions))
@@ -153,7 +153,7 @@ class KafkaClient:
     def consume(self, limit: int, timeout_s: float) -> list[Batch]:
         """At most `limit` messages, grouped by topic.
 
-        A worker that does not come back here in time shows its stacks, again and again, and goes on.
+        A worker that does not return here in time prints its stacks, again and again, and continues.
         """
         faulthandler.dump_traceback_later(STALL_S, repeat=True)
         try:
@@ -189,7 +189,7 @@ class KafkaClient:
             raise BrokerError(f"kafka: {error.str()}")
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Position]:
-        """Committed offsets, or the start by the settings."""
+        """Committed offsets; the start by the settings where none is committed."""
         found: dict[Partition, Position] = {}
         fresh: list[Partition] = []
         for tp, part in zip(self._call(self._group.committed, self._tps(partitions), CALL_S), partitions, strict=True):
@@ -210,11 +210,11 @@ class KafkaClient:
         return {part: found[part] for part in partitions}
 
     def beginnings(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """The first offsets that there are."""
+        """The oldest offsets that still exist."""
         return self._logs.offsets(partitions, OffsetSpec.earliest())
 
     def topics(self, roles: Collection[str]) -> dict[str, Topic]:
-        """Ids and partition counts."""
+        """The ids and partition counts of the topics."""
         return self._logs.topics(roles)
 
     def _call(self, call: Any, *args: Any) -> Any:
@@ -224,7 +224,7 @@ class KafkaClient:
             raise BrokerError(f"kafka: {self._why(error)}") from error
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Log ends, open transactions included."""
+        """Log ends; they include open transactions."""
         return self._logs.ends(partitions)
 
     def read_log(self, role: str, number: int, start: int, keyed: bool) -> list[tuple[int, bytes]]:
@@ -233,12 +233,12 @@ class KafkaClient:
 
     @property
     def restored(self) -> float:
-        """How much of a change log is read, while one is."""
+        """The fraction of a change log that is read, while the client reads one."""
         return self._logs.restored
 
     @property
     def moved(self) -> float:
-        """When the reading of a change log last came forward."""
+        """When the reading of a change log last advanced."""
         return self._logs.moved
 
     def table(self, role: str) -> list[TableRecord]:
@@ -246,7 +246,7 @@ class KafkaClient:
         return self._logs.table(role)
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Read positions; where nothing was fetched since reading started there is none, and the start is told."""
+        """Read positions. A partition from which nothing was fetched has none yet: its start stands in."""
         parts = sorted(partitions)
         positions = self._call(self._group.position, self._tps(parts))
         return {
@@ -255,10 +255,10 @@ class KafkaClient:
         }
 
     def _end_lost(self, tp: TopicPartition) -> None:
-        """Abort a transaction of ours on a partition: its marker ends any of ours that the broker lost there.
+        """Abort a transaction of ours on a partition: the abort marker ends the transaction that the broker lost there.
 
-        A broker that was killed can call a transaction ended and never write its marker to some partition; nobody but
-        the same transactional id, or a person with `kafka-transactions.sh`, ends that one.
+        A broker that was killed can report a transaction as ended and never write its marker to some partition. Only
+        the same transactional id, or a person with `kafka-transactions.sh`, can end such a transaction.
         """
         log.warning("%s/%s: a transaction is open; ending it if it was ours", tp.topic, tp.partition)
         try:
@@ -270,13 +270,13 @@ class KafkaClient:
             raise BrokerError(f"cannot end a transaction on {tp.topic}: {self._why(error)}") from error
 
     def rewind(self, starts: dict[Partition, int]) -> None:
-        """Seek back."""
+        """Seek back to these offsets."""
         self._starts |= starts
         for (role, number), offset in starts.items():
             self._call(self._group.seek, TopicPartition(self.settings.topic(role), number, offset))
 
     def pause(self, partitions: set[Partition]) -> None:
-        """Pause what is new in the set, resume what left it."""
+        """Pause partitions that are new in the set, and resume those that left it."""
         if new := partitions - self._paused:
             self._call(self._group.pause, self._tps(sorted(new)))
         if gone := self._paused - partitions:
@@ -286,10 +286,11 @@ class KafkaClient:
     # --- the transaction ---
 
     def transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:
-        """See `loop` for the order and its reasons.
+        """Run one transaction; `loop` gives the order and its reasons.
 
-        A commit that hangs ends the process with its stacks on stderr: librdkafka's `send_offsets_to_transaction` can
-        ignore its time-out when the group's coordinator went down (librdkafka issues 5456 and 5511).
+        A commit that hangs ends the process, which prints its stacks to stderr. librdkafka's
+        `send_offsets_to_transaction` can ignore its time-out when the group's coordinator went down (librdkafka issues
+        5456 and 5511).
         """
         self._guard()
         try:
@@ -298,7 +299,7 @@ class KafkaClient:
             faulthandler.cancel_dump_traceback_later()
 
     def _guard(self) -> None:
-        """From here on, a hang ends the process."""
+        """From this call on, a hang ends the process."""
         faulthandler.dump_traceback_later(self.settings.kafka.transaction_timeout / 1000 + HANG_S, exit=True)
 
     def _transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:
@@ -322,7 +323,7 @@ class KafkaClient:
             self._abort(error.args[0])
 
     def _produce(self, outputs: Iterable[Output]) -> list[int]:
-        """Send the outputs, the first while the next are still made; the offsets of the tracked ones."""
+        """Send the outputs, the first ones while later ones are computed. Returns the offsets of the tracked ones."""
         delivered: dict[int, int] = {}
         tracked: list[int] = []
         for at, output in enumerate(outputs):
@@ -367,18 +368,18 @@ class KafkaClient:
         if error.fatal() or error.code() == KafkaError._FENCED:
             raise BrokerError(f"fatal: {error.str()}{self._hint(error)}")
         log.warning("transaction aborted: %s", error.str())
-        self._guard()  # an abort has the time of a commit
+        self._guard()  # an abort may take as long as a commit
         try:
             self._producer.abort_transaction(CALL_S)
         except KafkaException as failure:
             cause = failure.args[0]
             raise BrokerError(f"cannot abort: {cause.str()}, after: {error.str()}{self._hint(cause)}") from failure
         if missing := self._missing():
-            raise BrokerError(f"{error.str()}{missing}")  # or it would be tried again for ever
+            raise BrokerError(f"{error.str()}{missing}")  # otherwise the caller would retry it for ever
         raise Aborted(error.str())
 
     def _missing(self) -> str:
-        """Names topics that are gone: records for them wait until the broker ends the transaction."""
+        """The names of topics that no longer exist: records for them wait until the broker ends the transaction."""
         try:
             known = self._logs.admin.list_topics(timeout=CALL_S).topics
         except KafkaException as failure:
@@ -389,7 +390,7 @@ class KafkaClient:
         return f" (missing topics: {', '.join(gone)})" if gone else ""
 
     def _hint(self, error: KafkaError) -> str:
-        """What lies behind an error that ends a worker, where it can be told; a missing topic looks like a fence."""
+        """The cause of an error that ends a worker, where it is known. A missing topic looks like a fence."""
         if missing := self._missing():
             return missing
         if error.code() != KafkaError._FENCED:
@@ -400,9 +401,9 @@ class KafkaClient:
         )
 
     def close(self) -> None:
-        """Leave the group at once, so that others need not wait for a time-out; a second time does nothing.
+        """Leave the group at once, so that other workers need not wait for a time-out. A second call does nothing.
 
-        A broker that does not answer is not waited for: then the process ends, with its stacks on stderr.
+        The client does not wait for a broker that does not answer: the process ends, and prints its stacks to stderr.
         """
         faulthandler.cancel_dump_traceback_later()
         if self._closed:

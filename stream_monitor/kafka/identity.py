@@ -1,7 +1,7 @@
-"""Which topics a committed offset is of: their ids (KIP-516) travel in its metadata.
+"""The topics to which a committed offset belongs: its metadata holds their ids (KIP-516).
 
-A topic that is deleted and made again has the same name, and offsets of the old one mean nothing in it. What a group
-committed names the ids of all topics that it stands on, so whoever goes on from it can tell.
+A topic that is deleted and created again has the same name, but the old offsets mean nothing in it. A group therefore
+commits the ids of all topics on which its offsets depend. A worker that resumes from the offsets compares the ids.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stream_monitor.kafka.interface import Topic
 from stream_monitor.stages.contract import Partition, Position
 
 Topics = Mapping[str, Topic]
-"""By role; topics that do not exist are absent."""
+"""Topics by role. Topics that do not exist are absent."""
 
 CONSEQUENCES = {
     "pending": "predictions that wait for their labels are gone",
@@ -26,7 +26,7 @@ FALLBACK = "what nobody had read of the old one is gone"
 
 
 def ids_in(settings: Settings, topics: Topics) -> dict[str, str]:
-    """The ids of topics that have one, by a hash of their names: that a role gets another topic is no loss."""
+    """The ids of the topics that have one, by a hash of the topic name: another topic for a role then loses nothing."""
     return {_key(settings, role): topic.id for role, topic in topics.items() if topic.id is not None}
 
 
@@ -47,7 +47,7 @@ def ids_of(metadata: str) -> dict[str, str]:
 
 
 def made_anew(settings: Settings, known: Mapping[str, str], roles: Iterable[str], topics: Topics) -> set[str]:
-    """Roles whose topic has another id than the known one, or is gone; a broker without ids tells nothing."""
+    """Roles whose topic is gone or has another id than the known one. A broker without ids gives no evidence."""
     found = set()
     for role in roles:
         before, now = known.get(_key(settings, role)), topics.get(role)
@@ -57,12 +57,12 @@ def made_anew(settings: Settings, known: Mapping[str, str], roles: Iterable[str]
 
 
 def grown(known: Topics, topics: Topics) -> set[str]:
-    """Roles of topics that have another number of partitions than when they were known."""
+    """Roles of topics whose number of partitions differs from the known one."""
     return {role for role, topic in known.items() if role in topics and topics[role].partitions != topic.partitions}
 
 
 def refusal(settings: Settings, roles: Iterable[str], topics: Topics) -> str:
-    """Why a worker stops at topics that were made anew, and how to go on."""
+    """Why a worker stops when topics were created again, and how to continue."""
     lines = []
     for role in roles:
         what = "was deleted and made anew" if role in topics else "was deleted"
@@ -74,20 +74,20 @@ def refusal(settings: Settings, roles: Iterable[str], topics: Topics) -> str:
 
 
 def growth(settings: Settings, roles: Iterable[str], known: Topics, topics: Topics) -> str:
-    """Why a worker stops when topics get more partitions while it runs, and how to go on."""
-    told = ", ".join(
+    """Why a worker stops when topics get more partitions while it runs, and how to continue."""
+    summary = ", ".join(
         f"{settings.topic(role)} {known[role].partitions} (now {topics[role].partitions})" for role in roles
     )
     moved = "models have moved between judges: choose another app name to begin anew"
     if "profiles" not in roles:
         moved = "ids have moved away from their predictions: `run --accept-repartition` goes on, and labels miss those"
-    return f"topics had other numbers of partitions when this worker started: {told}. {moved}"
+    return f"topics had other numbers of partitions when this worker started: {summary}. {moved}"
 
 
 def lost_offset(settings: Settings, partition: Partition, changelog: str) -> str:
-    """Why a worker stops at a partition without an offset whose change log holds something.
+    """Why a worker stops at a partition without an offset whose change log holds records.
 
-    Whoever read it from its beginning would count everything a second time.
+    A worker that read the partition from its beginning would count every event a second time.
     """
     topic, number = settings.topic(partition[0]), partition[1]
     return (

@@ -1,8 +1,8 @@
-"""A broker in this process, behind the same seam as Kafka: for tests of thousands of schedules, never for production.
+"""A broker in this process behind the interface of the Kafka client: for tests of thousands of schedules only.
 
-It has what exactly-once rests on: transactions whose records stay invisible until they commit, markers that take an
-offset, offsets with metadata that are stored by the transaction, generations that fence a worker which lost its
-partitions, and crashes at any step of a commit. It proves nothing about Kafka itself.
+It has what exactly-once depends on: transactions whose records stay invisible until they commit, markers that take an
+offset, offsets with metadata that the transaction stores, generations that fence a worker which lost its partitions,
+and crashes at any step of a commit. It proves nothing about Kafka itself, and is never used in production.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from stream_monitor.kafka.interface import Batch, Listener, OffsetsOf, TableReco
 from stream_monitor.stages.contract import Output, Partition, Position
 
 Crash = Callable[[str], None]
-"""Called with the name of each step of a commit; raises to crash there."""
+"""The broker calls it with the name of each step of a commit. It raises to crash there."""
 
 
 class MemoryRecord(NamedTuple):
-    """A record in a log; has the shape of a confluent_kafka message."""
+    """A record in a log, in the shape of a confluent_kafka message."""
 
     raw: bytes | None
     number: int
@@ -55,7 +55,7 @@ class MemoryRecord(NamedTuple):
 
 @dataclass(slots=True)
 class Group:
-    """A consumer group: its members, and what they have committed."""
+    """A consumer group: its members, and the offsets that they have committed."""
 
     generation: int = 0
     members: list[MemoryClient] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Group:
 
 
 class MemoryBroker:
-    """Logs, transactions and groups; `clock` gives broker time in ms."""
+    """Logs, transactions and groups. `clock` gives broker time in ms."""
 
     def __init__(self, partitions: dict[str, int], clock: Callable[[], int]) -> None:
         self.partitions, self.clock = partitions, clock
@@ -75,22 +75,22 @@ class MemoryBroker:
         self.aborted: set[int] = set()
         self._transactions = 0
         self.made: dict[str, int] = {}
-        """How often each topic was made anew."""
+        """How often each topic was created again."""
         self.expired: dict[Partition, int] = {}
-        """The first offsets that are left, where records have expired."""
+        """The oldest offsets that still exist, where records have expired."""
 
     def make_anew(self, role: str) -> None:
-        """Delete a topic and make it again, empty. Groups keep what they committed, as where a member is frozen."""
+        """Delete a topic and create it again, empty. Groups keep their offsets, as they do while a member is frozen."""
         self.made[role] = self.made.get(role, 0) + 1
         for number in range(self.partitions[role]):
             self.logs[role, number].clear()
 
     def group(self, name: str) -> Group:
-        """The group of this name, made on first use."""
+        """The group of this name. The first use creates it."""
         return self.groups.setdefault(name, Group())
 
     def append(self, role: str, value: bytes, key: bytes | None = None, number: int | None = None) -> None:
-        """Produce outside any transaction, as a user's producer does."""
+        """Produce a record outside any transaction, as a user's producer does."""
         self._append(role, value, key, number, None)
 
     def _append(
@@ -109,13 +109,13 @@ class MemoryBroker:
         return (role, number), len(log) - 1
 
     def begin(self) -> int:
-        """A new transaction."""
+        """Begin a transaction; returns its number."""
         self._transactions += 1
         self.open.add(self._transactions)
         return self._transactions
 
     def end(self, transaction: int, touched: Iterable[Partition], committed: bool) -> None:
-        """Decide a transaction; its marker takes an offset in every partition that it wrote."""
+        """Commit or abort a transaction. Its marker takes an offset in every partition to which it wrote."""
         self.open.discard(transaction)
         if not committed:
             self.aborted.add(transaction)
@@ -123,7 +123,7 @@ class MemoryBroker:
             self._append(role, None, None, number, transaction)
 
     def visible(self, partition: Partition, start: int, limit: int) -> tuple[list[MemoryRecord], int]:
-        """(committed records from `start`, next position): stops in front of an undecided transaction."""
+        """(committed records from `start`, next position). It stops before an undecided transaction."""
         found: list[MemoryRecord] = []
         at = start
         for record in self.logs[partition][start:]:
@@ -135,7 +135,7 @@ class MemoryBroker:
         return found, at
 
     def values(self, role: str) -> list[tuple[bytes | None, bytes]]:
-        """All committed (key, value) of a topic, as a subscriber sees them."""
+        """All committed (key, value) of a topic, as a subscriber reads them."""
         return [
             (record.label, record.raw)
             for number in range(self.partitions[role])
@@ -144,7 +144,7 @@ class MemoryBroker:
         ]
 
     def rebalance(self, name: str) -> None:
-        """Give all partitions of a group's topics to its members anew; same numbers of all topics stay together."""
+        """Assign all partitions of a group's topics to its members again; equal numbers of all topics stay together."""
         group = self.groups[name]
         group.generation += 1
         for member in group.members:
@@ -177,7 +177,7 @@ class MemoryClient:
         self.broker.rebalance(self.group_name)
 
     def give_up(self) -> None:
-        """The group takes everything back; what is finished may be committed under the old generation."""
+        """The group takes all partitions back. The worker may commit finished work under the old generation."""
         if self._at:
             self.group.generation -= 1
             self._listener.revoked(sorted(self._at))
@@ -185,20 +185,20 @@ class MemoryClient:
             self._at.clear()
 
     def take_over(self, partitions: list[Partition]) -> None:
-        """The group gives partitions."""
+        """The group assigns partitions."""
         self._generation = self.group.generation
         self._at = dict.fromkeys(partitions, 0)
         self._at.update(self._listener.assigned(partitions))
 
     def die(self) -> None:
-        """As by kill -9: no commit, and the others take over."""
+        """Die as by kill -9: no commit, and the other members take over."""
         self.group.members.remove(self)
         self._at.clear()
         if self.group.members:
             self.broker.rebalance(self.group_name)
 
     def consume(self, limit: int, timeout_s: float) -> list[Batch]:
-        """What is there; never waits."""
+        """The messages that exist; never waits."""
         batches: list[Batch] = []
         for partition in sorted(self._at):
             if partition in self._paused:
@@ -209,17 +209,19 @@ class MemoryClient:
         return batches
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Position]:
-        """Committed positions; the beginning where there are none."""
+        """Committed positions; the beginning where nothing is committed."""
         return {p: self.group.offsets.get(p, Position(0, "")) for p in partitions}
 
     def beginnings(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """The first offsets that there are."""
+        """The oldest offsets that still exist."""
         return {partition: self.broker.expired.get(partition, 0) for partition in partitions}
 
     def topics(self, roles: Collection[str]) -> dict[str, Topic]:
-        """Ids change when a topic is made anew."""
-        made, partitions = self.broker.made, self.broker.partitions
-        return {role: Topic(f"{role}-{made.get(role, 0)}", partitions[role]) for role in roles if role in partitions}
+        """Ids and partition counts. The id changes when a topic is created again."""
+        creations, partitions = self.broker.made, self.broker.partitions
+        return {
+            role: Topic(f"{role}-{creations.get(role, 0)}", partitions[role]) for role in roles if role in partitions
+        }
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Log ends."""
@@ -230,7 +232,7 @@ class MemoryClient:
         return {p: self._at[p] for p in partitions}
 
     def read_log(self, role: str, number: int, start: int, keyed: bool) -> list[tuple[int, bytes]]:
-        """A change log to its end."""
+        """Read a change log to its end."""
         if any(record.transaction in self.broker.open for record in self.broker.logs[role, number]):
             raise BrokerError("an undecided transaction: a restore would miss what it may still commit")
         begin = self.broker.expired.get((role, number), 0)
@@ -253,7 +255,7 @@ class MemoryClient:
         return found
 
     def transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:
-        """A transaction; `crash` may raise at every step, Aborted included."""
+        """Run a transaction. `crash` may raise at every step, Aborted included."""
         transaction = self.broker.begin()
         touched: list[Partition] = []
         try:
@@ -283,11 +285,11 @@ class MemoryClient:
         self._at.update(starts)
 
     def pause(self, partitions: set[Partition]) -> None:
-        """Leave these out."""
+        """Do not read these partitions."""
         self._paused = partitions
 
     def close(self) -> None:
-        """Leave the group, if still in it."""
+        """Leave the group, unless the client has left it already."""
         if self not in self.group.members:
             return
         self.group.members.remove(self)

@@ -1,7 +1,8 @@
-"""The seam between the loop and a broker; Kafka, and a broker in this process, stand behind it.
+"""The interface between the loop and a broker: Kafka, or a broker in this process.
 
-Calls may block as long as they say. They raise `Aborted` when a transaction did not happen and all can be tried again
-from the committed offsets, `CommitUnknown` when nobody knows, and `BrokerError` for everything else.
+A call blocks no longer than its docstring allows. A call raises `Aborted` when the transaction did not happen and the
+loop can retry everything from the committed offsets. It raises `CommitUnknown` when the outcome is unknown, and
+`BrokerError` for all other failures.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ OffsetsOf = Callable[[Sequence[int]], dict[Partition, Position]]
 
 
 class Topic(NamedTuple):
-    """What tells a topic from others of its name, and how many partitions it has."""
+    """The id and the number of partitions of a topic. The id distinguishes it from others of the same name."""
 
     id: str | None
     """None where the broker gives none."""
@@ -33,20 +34,20 @@ class TableRecord(NamedTuple):
 
 
 class Aborted(BrokerError):
-    """The transaction was aborted: nothing of it exists."""
+    """The broker aborted the transaction: no part of it exists."""
 
 
 class Listener(Protocol):
-    """Hears of the partitions that the group gives and takes; called within `consume`, may block, must not raise."""
+    """Receives the partitions that the group assigns and revokes. `consume` calls it; it may block, not raise."""
 
     def assigned(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Own these; returns the offsets from which to read."""
+        """Own these partitions; returns the offsets from which to read."""
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
-        """About to lose these: commit now what is finished."""
+        """Commit finished work now: the group is about to take these partitions."""
 
     def lost(self, partitions: Sequence[Partition]) -> None:
-        """These belong to somebody else already: commit nothing."""
+        """Commit nothing: these partitions belong to another member already."""
 
 
 class Client(Protocol):
@@ -56,36 +57,36 @@ class Client(Protocol):
         """Join the group of this stage."""
 
     def consume(self, limit: int, timeout_s: float) -> Iterable[Batch]:
-        """Messages by topic role, those of a partition in offset order; waits at most `timeout_s` for the first."""
+        """Messages by topic role, those of a partition in offset order; waits at most `timeout_s` for the first one."""
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Position]:
-        """The group's offsets and metadata; where nothing was committed the start by the settings, metadata empty."""
+        """The group's offsets and metadata. Where none are committed: the start by the settings, and empty metadata."""
 
     def beginnings(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """The first offsets that there are."""
+        """The oldest offsets that still exist."""
 
     def topics(self, roles: Collection[str]) -> dict[str, Topic]:
-        """What the topics are that bear these names now; those that do not exist are absent."""
+        """The topics that have these names now. Topics that do not exist are absent."""
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Log ends, open transactions included."""
+        """Log ends; they include open transactions."""
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """How far each partition has been read, past markers and aborted records."""
+        """How far the client has read each partition, past markers and aborted records."""
 
     def read_log(self, role: str, number: int, start: int, keyed: bool) -> list[tuple[int, bytes]]:
-        """(offset, value) of a change log partition from `start` (below 0: what is left of it) to its end.
+        """(offset, value) of a change log partition from `start` (below 0: from the oldest record) to its end.
 
-        Of one that is `keyed` only the last record of each key, so that memory holds no more than what counts.
+        Of a `keyed` one, only the last record of each key, so that memory holds no more than counts.
         """
 
     @property
     def restored(self) -> float:
-        """How much of a change log is read, while one is; else 1."""
+        """The fraction of a change log that is read, while the client reads one; else 1."""
 
     @property
     def moved(self) -> float:
-        """When the reading of a change log last came forward, by `time.monotonic`; minus infinity before the first."""
+        """When the reading of a change log last advanced, by `time.monotonic`; minus infinity before the first one."""
 
     def table(self, role: str) -> list[TableRecord]:
         """New records of a small topic that every worker reads whole; never blocks."""
@@ -97,7 +98,7 @@ class Client(Protocol):
         """Read these partitions from these offsets."""
 
     def pause(self, partitions: set[Partition]) -> None:
-        """Read all assigned partitions but these."""
+        """Read all assigned partitions except these."""
 
     def close(self) -> None:
-        """Leave the group, and let go of everything; a second time does nothing."""
+        """Leave the group, and close all clients. A second call does nothing."""

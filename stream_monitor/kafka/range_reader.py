@@ -1,4 +1,4 @@
-"""A range of the input topics, read beside the running app: for `replay --topics`."""
+"""A reader of a range of the input topics, beside the running app: for `replay --topics`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from stream_monitor.stages.contract import Output, Partition
 
 CONSUME = 5_000
 REPLAYED = ("alerts", "metrics", "dead-letters")
-"""What a replay publishes, to topics of its own."""
+"""The topics that a replay publishes, under names of its own."""
 
 
 class TopicRange:
-    """The records of all input topics from one broker time to another; no group, no commits.
+    """The records of all input topics from one broker time to another; without a group, without commits.
 
-    `since` and `until` are Kafka record times in epoch ms; None: from the oldest record, up to those there now.
+    `since` and `until` are Kafka record times in epoch ms. None: from the oldest record; up to the records there now.
     """
 
     def __init__(self, settings: Settings, since: int | None, until: int | None) -> None:
@@ -70,7 +70,7 @@ class TopicRange:
         return TopicPartition(self.settings.topic(part[0]), part[1], offset)
 
     def read(self) -> Iterator[list[Batch]]:
-        """Batches as they come, until all partitions have ended; pause those that run ahead between two of them."""
+        """Batches, until all partitions have ended. Between two of them the caller may pause partitions far ahead."""
         moved = time.monotonic()
         while self._at:
             before = dict(self._at)
@@ -80,8 +80,8 @@ class TopicRange:
             if self._at != before:
                 moved = time.monotonic()
             elif time.monotonic() - moved > STUCK_S:
-                told = ", ".join(f"{role}/{number}" for role, number in self._at)
-                raise BrokerError(f"{told} bring nothing: is a producer's transaction open?")
+                places = ", ".join(f"{role}/{number}" for role, number in self._at)
+                raise BrokerError(f"{places} bring nothing: is a producer's transaction open?")
 
     def _role(self, message: Any) -> str:
         return self._roles[message.topic()]
@@ -105,7 +105,7 @@ class TopicRange:
                 self._consumer.incremental_unassign([self._tp(part)])
 
     def pause(self, partitions: Collection[Partition]) -> None:
-        """Read all partitions but these."""
+        """Read all partitions except these."""
         wanted = set(partitions) & self._at.keys()
         if new := wanted - self._paused:
             self._consumer.pause([self._tp(part) for part in new])
@@ -114,12 +114,12 @@ class TopicRange:
         self._paused = wanted
 
     def close(self) -> None:
-        """Let go."""
+        """Close the consumer."""
         self._consumer.close()
 
 
 class ReplayTopics:
-    """`<app>.replay.alerts`, `.metrics` and `.dead-letters`: what a replay publishes, never on the live topics."""
+    """`<app>.replay.alerts`, `.metrics` and `.dead-letters`: a replay publishes here, never on the live topics."""
 
     def __init__(self, settings: Settings) -> None:
         self.names = {role: f"{settings.app}.replay.{role}" for role in REPLAYED}
@@ -129,7 +129,7 @@ class ReplayTopics:
         self._failed: list[str] = []
 
     def publish(self, output: Output) -> None:
-        """Send a record on its way."""
+        """Queue a record for sending."""
         while True:
             try:
                 self._producer.produce(self.names[output.role], output.value, output.key, on_delivery=self._delivered)
@@ -143,7 +143,7 @@ class ReplayTopics:
             self._failed.append(error.str())
 
     def close(self) -> None:
-        """Wait until all is with the broker; BrokerError when some of it is not."""
+        """Wait until the broker has all records; BrokerError when some of them did not arrive."""
         try:
             left = self._producer.flush(CALL_S)
         except KafkaException as error:

@@ -1,7 +1,7 @@
-"""Where a stage goes on from: committed offsets, its change logs, and whether the topics are still the same.
+"""The point from which a stage resumes: committed offsets, its change logs, and whether the topics are the same.
 
-A position says what it stands on: the ids of the topics, and records that are skipped. Whoever goes on checks it, and
-what is committed next says it again.
+A position names the ids of the topics on which it depends, and the records that are skipped. A worker that resumes
+checks them, and its next commit names them again.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from stream_monitor.stages.contract import Consent, Message, Partition, Position
 log = logging.getLogger(__name__)
 
 CATALOG = "baselines"
-"""A topic that is only told what a stage remembers: made anew, it is filled again."""
+"""The judge only publishes here what it also remembers: when the topic is created again, the judge fills it again."""
 
 
 class Recovery:
-    """The beginnings of one worker."""
+    """Finds where one worker's partitions begin."""
 
     def __init__(self, client: Client, stage: Stage, settings: Settings, consent: Consent) -> None:
         self.client, self.stage, self.settings = client, stage, settings
         self._accept, self._skips = consent.new_topics, set(consent.skips)
-        """Records that are left out, as a person said at this start or a former one."""
+        """Records to skip, as a person ordered at this start or a former one."""
         self.restores = 0
-        """Partitions whose state was read back."""
+        """Partitions whose state was restored."""
         self._topics: dict[str, Topic] = {}
-        """Those that what is committed stands on, as they were when partitions were assigned last."""
+        """The topics on which the commits depend, as they were when partitions were last assigned."""
         self._ids: dict[str, str] = {}
-        """Of these topics, as they are committed."""
+        """The ids of these topics, as they are committed."""
         self._anew: set[str] = set()
-        """Roles of topics that were found to be made anew then."""
+        """Roles of topics that had been created again at that time."""
         self._unnamed: dict[Partition, Position] = {}
-        """What was committed without the ids that hold now, by a former version or with a topic that is gone."""
+        """Positions committed without the ids that hold now: by a former version, or with a topic that is gone."""
 
     def restore(self, partitions: Sequence[Partition], alive: Callable[[], None]) -> dict[Partition, int]:
-        """Let the stage own partitions; where reading begins in each. `alive` is called now and then.
+        """Let the stage own partitions; returns where reading begins in each. Calls `alive` now and then.
 
         Raises:
-            RestoreError: nobody can prove that nothing would be lost.
+            RestoreError: nothing can prove that no record would be lost.
         """
         positions = self._recognised(self.client.committed(partitions))
         self._skips = checked_skips(self._skips.union(*(skips_of(p.metadata) for p in positions.values())))
@@ -70,14 +70,14 @@ class Recovery:
         return kept
 
     def _begins_anew(self, partition: Partition, records: Sequence[tuple[int, bytes]]) -> bool:
-        """Whether a partition without an offset is of a topic that was made anew, and somebody said to go on."""
+        """Whether a partition without an offset is of a topic that was created again, and a person accepted that."""
         if not self._accept:
             return False
         former = self.stage.source_of([value for _, value in records])
         return partition[0] in self._anew or former not in ("", self._topics[partition[0]].id)
 
     def _recognised(self, committed: dict[Partition, Position]) -> dict[Partition, Position]:
-        """What is committed, unless it is of a topic that was made anew: RestoreError, or that one from its start."""
+        """The committed positions. RestoreError when topics were created again; with consent, their start instead."""
         gone = self._look(committed)
         refused = sorted(self._anew & set(self.stage.stands_on))
         if not refused:
@@ -95,7 +95,7 @@ class Recovery:
         }
 
     def _look(self, committed: Mapping[Partition, Position]) -> dict[Partition, set[str]]:
-        """Find out what the topics are now; of each position the roles whose topics it does not stand on any more."""
+        """Look up the current topics. Returns, by partition, the roles whose topics its position no longer matches."""
         roles, former = (*self.stage.stands_on, CATALOG), self._ids
         if self._topics:
             self.require_same_topics()
@@ -111,9 +111,9 @@ class Recovery:
         return gone
 
     def require_same_topics(self) -> None:
-        """RestoreError when a topic was made anew or got more partitions while this worker ran.
+        """RestoreError when a topic was created again or got more partitions while this worker ran.
 
-        Nothing that was read of another topic, or by a number that means another partition now, may be committed.
+        Nothing that was read of another topic, or under a number that now means another partition, may be committed.
         """
         topics, known = self.client.topics(self.stage.stands_on), self._topics
         if anew := made_anew(self.settings, self._ids, self.stage.stands_on, topics):
@@ -124,7 +124,7 @@ class Recovery:
     # --- what is skipped ---
 
     def ours(self, role: str, messages: Sequence[Message]) -> Sequence[Message]:
-        """The messages without those that are skipped."""
+        """The messages without the skipped ones."""
         if not self._skips:
             return messages
         return [m for m in messages if not self._skipped(Skip(role, m.partition(), m.offset()))]
@@ -140,7 +140,7 @@ class Recovery:
     def offsets(
         self, finished: Mapping[Partition, Position], owned: Collection[Partition]
     ) -> dict[Partition, Position]:
-        """What the stage has finished, with what it stands on; positions that do not say so yet are written again."""
+        """The positions that the stage has finished, with ids and skips. Positions without them are written again."""
         again = {partition: position for partition, position in self._unnamed.items() if partition in owned}
         return {
             partition: recorded(named(position, self._ids), self._skips)
@@ -148,10 +148,10 @@ class Recovery:
         }
 
     def committed(self) -> None:
-        """All positions say what they stand on."""
+        """All positions now name their ids and skips."""
         self._unnamed.clear()
 
     def forget(self, partitions: Sequence[Partition]) -> None:
-        """Others own these: no offset of them is ours to commit."""
+        """Others own these partitions: this worker must not commit their offsets."""
         for partition in partitions:
             self._unnamed.pop(partition, None)

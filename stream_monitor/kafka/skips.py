@@ -1,7 +1,7 @@
-"""Records of our own topics that a person lets workers skip, because they are not ours and end a worker at each start.
+"""Foreign records on our own topics that a person lets workers skip, because they end a worker at each start.
 
-What is skipped is recorded in the metadata of the committed offsets, so that every later start, and whoever reads the
-topic again, leaves the same records out.
+The metadata of the committed offsets records the skips. Every later start, and every other reader of the topic, leaves
+the same records out.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from stream_monitor.stages.contract import Position, Skip
 
 SKIPPABLE = ("profiles", "pending", "state")
 MOST = 64
-"""Skipped records that the metadata of an offset names: beyond that a topic is no longer ours."""
+"""The most skipped records that the metadata of an offset names. A topic with more of them is no longer ours."""
 
 
 def parse_skips(settings: Settings, texts: Iterable[str]) -> frozenset[Skip]:
-    """Records by TOPIC/PARTITION/OFFSET; SettingsError where one is not of a topic of ours."""
+    """Records by TOPIC/PARTITION/OFFSET; SettingsError where the topic of one is not ours."""
     roles = {settings.topic(role): role for role in SKIPPABLE}
     found = set()
     for text in texts:
@@ -42,12 +42,12 @@ def _is_number(text: str) -> bool:
 
 
 def skips_of(metadata: str) -> set[Skip]:
-    """What the metadata of an offset says was skipped."""
+    """The skips that the metadata of an offset records."""
     return {Skip(*skip) for skip in orjson.loads(metadata or "{}").get("skipped", ())}
 
 
 def recorded(position: Position, skips: Collection[Skip]) -> Position:
-    """The same position, with what is skipped in its metadata."""
+    """The same position, with the skips in its metadata."""
     if not skips:
         return position
     metadata = orjson.loads(position.metadata or "{}") | {"skipped": [list(skip) for skip in sorted(skips)]}
@@ -55,12 +55,12 @@ def recorded(position: Position, skips: Collection[Skip]) -> Position:
 
 
 def checked_skips(skips: set[Skip]) -> set[Skip]:
-    """SettingsError where more are skipped than the metadata of an offset can name."""
+    """SettingsError when there are more skips than the metadata of an offset can name."""
     if len(skips) > MOST:
         raise SettingsError(f"{len(skips)} records are skipped, and at most {MOST} can be: choose another app name")
     return skips
 
 
 def place_of(settings: Settings, role: str, partition: int, offset: int) -> str:
-    """A record as `--skip-record` takes it."""
+    """A record in the form that `--skip-record` takes."""
     return f"{settings.topic(role)}/{partition}/{offset}"

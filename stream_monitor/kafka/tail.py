@@ -1,4 +1,4 @@
-"""Reading output topics as a subscriber would: committed records only, no group."""
+"""A reader of output topics, as a subscriber reads them: committed records only, no group."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from stream_monitor.kafka.client_config import CALL_S, common, connected, made
 
 
 class Tail:
-    """Some topics from their beginning."""
+    """Reads some topics from their beginning."""
 
     def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
         self._roles = {settings.topic(role): role for role in roles}
-        connected(settings)  # says why, where a consumer would only time out
+        connected(settings)  # gives the reason, where a consumer would only time out
         self._consumer = made(
             Consumer,
             common(settings, "tail")
@@ -44,17 +44,17 @@ class Tail:
         return ends
 
     def read(self, timeout_s: float) -> list[tuple[str, bytes]]:
-        """(role, value) of what came."""
+        """(role, value) of the records that arrived."""
         messages = self._consumer.consume(500, timeout_s)
         return [(self._roles[m.topic()], m.value()) for m in messages if m.error() is None and m.value() is not None]
 
     def caught_up(self) -> bool:
-        """Whether all is read that was there at the start."""
+        """Whether all records that existed at the start are read."""
         positions = self._consumer.position([TopicPartition(topic, number) for topic, number in self._ends])
         return all(max(tp.offset, 0) >= self._ends[tp.topic, tp.partition] for tp in positions)
 
     def close(self) -> None:
-        """Let go."""
+        """Close the consumer."""
         self._consumer.close()
 
     def backlog(self) -> Iterator[bytes]:
@@ -63,13 +63,13 @@ class Tail:
             yield from (value for _, value in self.read(0.5))
 
     def coming(self) -> Iterator[bytes]:
-        """Values as they come, without end."""
+        """Values as they arrive, without end."""
         while True:
             yield from (value for _, value in self.read(0.5))
 
 
 def tail(settings: Settings, role: str, follow: bool) -> Iterator[bytes]:
-    """Values of a topic from its beginning; without `follow` it ends where the topic ended at the start."""
+    """Values of a topic from its beginning. Without `follow` it ends where the topic ended at the start."""
     reader = Tail(settings, [role])
     try:
         yield from reader.backlog()

@@ -1,4 +1,4 @@
-"""Reading an app's topics from the outside, up to offsets that are known: what `stream-monitor verify` sees."""
+"""A reader of an app's topics from the outside, up to known offsets: the input of `stream-monitor verify`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Span(NamedTuple):
 
 
 class TopicReader:
-    """An observer of an app, member of none of its groups."""
+    """An observer of an app, a member of none of its groups."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -47,7 +47,7 @@ class TopicReader:
         return {partition: position.offset for partition, position in self._positions(stage, partitions).items()}
 
     def metadata(self, stage: str, partitions: Sequence[Partition]) -> list[str]:
-        """What a stage has committed with its offsets."""
+        """The metadata that a stage has committed with its offsets."""
         return [position.metadata for position in self._positions(stage, partitions).values()]
 
     def _positions(self, stage: str, partitions: Sequence[Partition]) -> dict[Partition, Position]:
@@ -67,13 +67,13 @@ class TopicReader:
         }
 
     def spans(self, partitions: Sequence[Partition]) -> dict[Partition, Span]:
-        """What the partitions hold, open transactions included."""
+        """The offsets of the records in the partitions, open transactions included."""
         first = self._offsets(partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
         end = self._offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
         return {partition: Span(first[partition], end[partition]) for partition in partitions}
 
     def decided(self, partitions: Sequence[Partition]) -> dict[Partition, Span]:
-        """What the partitions hold now, once all transactions that are open now have ended."""
+        """The offsets in the partitions now, after all transactions that are open now have ended."""
         spans = self.spans(partitions)
         deadline = time.monotonic() + STUCK_S
         while True:
@@ -86,7 +86,7 @@ class TopicReader:
             time.sleep(0.05)
 
     def stable(self, partitions: Sequence[Partition]) -> dict[Partition, Span]:
-        """What the partitions hold before any transaction that is open: it can be read without waiting."""
+        """The offsets before any open transaction: a reader can read them without waiting."""
         first = self._offsets(partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
         end = self._offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
         return {partition: Span(first[partition], end[partition]) for partition in partitions}

@@ -1,4 +1,4 @@
-"""The topics of an app: what they must be like, making them, and what is wrong with those that exist."""
+"""The topics of an app: their required configuration, their creation, and problems of those that exist."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TopicReport:
     """By role; missing topics are absent."""
     problems: list[str]
     rekey: bool
-    """A rekey stage must come first: by the settings, or because partition counts differ."""
+    """A rekey stage must come first: the settings demand it, or partition counts differ."""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -58,12 +58,12 @@ class TopicReport:
 
     @property
     def wanted(self) -> list[str]:
-        """Those, and optional ones that do not exist: what is to be made."""
+        """The missing topics, and optional ones that do not exist: the topics to create."""
         return [*self.missing, *(role for role in ROLES_OPTIONAL if role not in self.partitions)]
 
 
 def inspect(settings: Settings, client: AdminClient | None = None) -> TopicReport:
-    """What exists, and what is wrong with it; BrokerError when no broker answers."""
+    """The topics that exist, and their problems; BrokerError when no broker answers."""
     client = client or connected(settings)
     try:
         known = client.list_topics(timeout=CALL_S).topics
@@ -80,9 +80,9 @@ def _count_problems(settings: Settings, partitions: dict[str, int], rekey: bool)
     counts = {role: partitions[role] for role in joined if role in partitions}
     problems = []
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{settings.topic(role)} {count}" for role, count in counts.items())
+        summary = ", ".join(f"{settings.topic(role)} {count}" for role, count in counts.items())
         problems.append(
-            f"partition counts differ, so labels cannot meet their predictions: {told}. If the inputs got more "
+            f"partition counts differ, so labels cannot meet their predictions: {summary}. If the inputs got more "
             "partitions, `run --accept-repartition` grows our own topics and goes on; labels miss predictions whose "
             "ids have moved"
         )
@@ -92,15 +92,15 @@ def _count_problems(settings: Settings, partitions: dict[str, int], rekey: bool)
 
 
 def _state_problem(settings: Settings, partitions: dict[str, int]) -> str:
-    """How many partitions there are, and what to run: a judge keeps its state beside the profiles that it reads."""
+    """The partition counts, and the command to run: a judge keeps its state beside the profiles that it reads."""
     counts = {settings.topic(role): partitions.get(role, 0) for role in ("state", "profiles")}
-    told = " and ".join(f"{topic} has {count or 'none'}" for topic, count in counts.items())
+    summary = " and ".join(f"{topic} has {count or 'none'}" for topic, count in counts.items())
     missing = [topic for topic, count in counts.items() if not count]
     if missing:
-        return f"{told}, but they must have the same number of partitions: `stream-monitor topics create` makes it"
+        return f"{summary}, but they must have the same number of partitions: `stream-monitor topics create` makes it"
     few, many = min(counts, key=lambda topic: counts[topic]), max(counts.values())
     command = f"kafka-topics.sh --bootstrap-server {settings.kafka.bootstrap_servers} --alter --topic {few}"
-    return f"{told} partitions, but they must have the same number: {command} --partitions {many}"
+    return f"{summary} partitions, but they must have the same number: {command} --partitions {many}"
 
 
 def _config_problems(settings: Settings, client: AdminClient, partitions: dict[str, int]) -> list[str]:
@@ -129,7 +129,7 @@ def _config_problems(settings: Settings, client: AdminClient, partitions: dict[s
 
 
 def _alter(settings: Settings, role: str, key: str) -> str:
-    """The command that gives a topic the configuration it must have."""
+    """The command that gives a topic its required configuration."""
     return (
         f"kafka-configs.sh --bootstrap-server {settings.kafka.bootstrap_servers} --alter --entity-type topics "
         f"--entity-name {settings.topic(role)} --add-config {key}={wanted_config(settings)[role][key]}"
@@ -137,7 +137,7 @@ def _alter(settings: Settings, role: str, key: str) -> str:
 
 
 def create(settings: Settings) -> list[str]:
-    """Make the missing topics; returns their names."""
+    """Create the missing topics; returns their names."""
     client = connected(settings)
     report = inspect(settings, client)
     existing = report.partitions
@@ -163,7 +163,7 @@ def create(settings: Settings) -> list[str]:
 
 
 def create_plain(settings: Settings, names: list[str]) -> None:
-    """Make topics of one partition that are not among the app's own, where they are missing."""
+    """Create those of these topics that are missing, with one partition each. They do not belong to the app."""
     client = admin(settings)
     wanted = [NewTopic(name, 1, settings.topics.replication_factor) for name in names]
     for name, future in client.create_topics(wanted, operation_timeout=CALL_S).items():
@@ -179,7 +179,7 @@ def _result(name: str, future: Any) -> None:
 
 
 def _await(settings: Settings, client: AdminClient, roles: list[str]) -> None:
-    """A new topic is in the metadata before its leaders serve it: wait until they answer."""
+    """Wait until the leaders of new topics answer: a topic is in the metadata before its leaders serve it."""
     deadline = time.monotonic() + CALL_S
     while time.monotonic() < deadline:
         known = client.list_topics(timeout=CALL_S).topics
@@ -194,14 +194,14 @@ def _await(settings: Settings, client: AdminClient, roles: list[str]) -> None:
 
 
 def grow(settings: Settings) -> list[str]:
-    """Give the topics that belong to ids as many partitions as predictions has; returns those that grew."""
+    """Give the topics that belong to ids as many partitions as predictions has; returns the topics that grew."""
     client = admin(settings)
     counts = inspect(settings, client).partitions
     wanted = counts.get("predictions", 0)
     short = [role for role in (*ROLES_REKEYED, "pending") if 0 < counts.get(role, 0) < wanted]
-    made = [NewPartitions(settings.topic(role), wanted) for role in short]
-    if made:
-        for name, future in client.create_partitions(made, operation_timeout=CALL_S).items():
+    requests = [NewPartitions(settings.topic(role), wanted) for role in short]
+    if requests:
+        for name, future in client.create_partitions(requests, operation_timeout=CALL_S).items():
             try:
                 future.result()
             except KafkaException as error:
@@ -211,7 +211,7 @@ def grow(settings: Settings) -> list[str]:
 
 
 def ready(settings: Settings, accept_repartition: bool = False) -> Topology:
-    """Topics that can be worked with, made if the settings allow it; TopicsError with everything that is wrong."""
+    """Usable topics, created where the settings allow it; TopicsError with all problems."""
     if settings.topics.create:
         create(settings)
     if accept_repartition:

@@ -1,7 +1,7 @@
-"""Which worker of this machine we are: the first free slot, held by a lock that dies with the process.
+"""The slot of this worker on this machine: the first free one, held by a lock that ends with the process.
 
-The locks lie in a folder of this user's alone, so that nobody else can hold, replace or block them. Two users of one
-machine have slots of their own: their worker names differ by the user's number.
+The locks are in a folder that only this user can write, so that no other user can hold, replace or block them. Two
+users of one machine have separate slots: the user's number is a part of the worker's name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _INSTEAD = "mend it, or set kafka.worker_id to a name that no other worker has, 
 
 
 def take_slot(settings: Settings, role: str) -> tuple[str, IO[str] | None]:
-    """(worker name, lock to keep open); after a crash the same name clears the dead worker's transaction."""
+    """(worker name, lock to keep open). After a crash the next worker of this name clears the old transaction."""
     if settings.kafka.worker_id is not None:
         return settings.kafka.worker_id, None
     folder = locks_folder()
@@ -42,7 +42,7 @@ def take_slot(settings: Settings, role: str) -> tuple[str, IO[str] | None]:
 
 
 def locks_folder() -> Path:
-    """The folder of this user's locks; BrokerError when it cannot be had, or others may write it."""
+    """The folder of this user's locks; BrokerError when it cannot be created, or other users may write to it."""
     folder = Path(tempfile.gettempdir()) / f"stream-monitor-{os.geteuid()}"
     try:
         return made_private(folder)
@@ -51,7 +51,7 @@ def locks_folder() -> Path:
 
 
 def _opened(path: Path) -> IO[str]:
-    """A regular file, made where it is missing; what else lies there is neither followed nor waited for."""
+    """A regular file, created where it is missing; BrokerError, without waiting, for a link or another kind of file."""
     try:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:

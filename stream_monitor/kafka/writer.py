@@ -1,4 +1,4 @@
-"""Writing without transactions: events as a user's program would, and a few records of which each must arrive."""
+"""Writers without transactions: of events, as a user's program writes them, and of a few records that must arrive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EventWriter:
         self._producer = made(Producer, common(settings, "events") | config)
 
     def send(self, role: str, key: str, value: bytes) -> None:
-        """Queue an event; waits when the queue is full."""
+        """Queue an event; waits while the queue is full."""
         while True:
             try:
                 self._producer.produce(self.settings.topic(role), value, key)
@@ -29,14 +29,15 @@ class EventWriter:
                 self._producer.poll(0.1)
 
     def flush(self) -> None:
-        """Wait until all is with the broker."""
+        """Wait until the broker has all events."""
         self._producer.flush()
 
 
 def write_records(settings: Settings, role: str, records: Sequence[tuple[int, bytes]], name: str, failure: str) -> None:
     """Write (partition, value) records to a topic and wait until the broker has acknowledged each of them.
 
-    BrokerError, which begins with `failure` or counts what was not acknowledged, and says to do `name` again.
+    The text of a BrokerError begins with `failure` or with the number of unacknowledged records. It asks the person to
+    repeat `name`.
     """
     failed: list[KafkaError] = []
 

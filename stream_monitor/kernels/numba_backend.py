@@ -43,16 +43,16 @@ _BROKEN = (EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexE
 
 def compiled(function: F) -> F:
     """Compile a function when it is first called, and keep the machine code on disk where that is safe."""
-    made: Any = njit(**_OPTIONS)(function)
-    made._cache = KeptCode(function)
-    result: F = made
+    dispatcher: Any = njit(**_OPTIONS)(function)
+    dispatcher._cache = KeptCode(function)
+    result: F = dispatcher
     return result
 
 
 def inlined(function: F) -> F:
     """Compile a function into its callers: for what is called per value, and has one caller or few lines."""
-    made: F = njit(inline="always", **_OPTIONS)(function)
-    return made
+    dispatcher: F = njit(inline="always", **_OPTIONS)(function)
+    return dispatcher
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""`stream-monitor check`: everything that is wrong, in one go."""
+"""`stream-monitor check`: all problems, in one go."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stream_monitor.telemetry import http_server as server
 
 
 def check(settings: Settings) -> tuple[str, list[str], list[str]]:
-    """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics; what to know)."""
+    """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics; notes)."""
     problems = settings_problems(settings)
     notes: list[str] = []
     try:
@@ -36,23 +36,23 @@ def _limited(settings: Settings) -> list[tuple[str, str]]:
     for text in settings.detection.limits:
         try:
             found.append((text, parse_limit(text).measure))
-        except StreamMonitorError:  # told among the problems
+        except StreamMonitorError:  # reported among the problems
             continue
     return found
 
 
 def settings_problems(settings: Settings) -> list[str]:
-    """What is wrong with the settings and can be told without a broker; `run` demands that there is nothing."""
+    """Problems of the settings that can be found without a broker; `run` demands that there are none."""
     return limit_problems(settings) + server.problems(settings.http)
 
 
 def misplaced_keys(settings: Settings, rekey: bool) -> str | None:
-    """What is wrong with where the latest keys of the input topics lie: labels would miss their predictions."""
+    """The problem when the latest keys of the input topics lie in wrong partitions: labels miss their predictions."""
     return placement_problem(sample(settings)[0], settings.topics.partitioner, rekey)
 
 
 def limit_problems(settings: Settings) -> list[str]:
-    """Limits that cannot be read, and those that can never be broken because privacy hides their measure."""
+    """Limits that cannot be read, and limits that can never be broken because privacy hides their measure."""
     problems: list[str] = []
     hashed, dropped = (set(map(feature_measure, names)) for names in (settings.privacy.hash, settings.privacy.drop))
     for text in settings.detection.limits:

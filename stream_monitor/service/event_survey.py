@@ -1,4 +1,4 @@
-"""What a look at the latest events tells: predictions of which little is measured, limits on what never comes."""
+"""Findings in the latest events: predictions of which little is measured, limits on measures that no event has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stream_monitor.errors import suggest
 from stream_monitor.profiles.measures import LABEL, PREDICTION, UNMEASURED, base_of, built_in, feature_measure
 
 ENOUGH = 100
-"""Events from which on a measure that none of them has is worth a word."""
+"""A measure that none of so many events has gets a note."""
 _OUTCOMES = (ERROR, ABSOLUTE_ERROR, SQUARED_ERROR, LABEL, DISAGREEMENT)
 
 
@@ -30,16 +30,16 @@ _decode = msgspec.json.Decoder(_Seen).decode
 
 @dataclass(slots=True)
 class EventSurvey:
-    """What was seen of the latest events of all topics."""
+    """The figures of the latest events of all topics."""
 
     events: int = 0
     names: set[str] = field(default_factory=lambda: {*built_in(), *_OUTCOMES})
-    """Of measures."""
+    """The names of all measures."""
     unmeasured: dict[tuple[str, str], int] = field(default_factory=dict)
     """Predictions that are arrays or objects, by model and kind."""
 
     def take(self, raw: bytes | None) -> None:
-        """Look at an event; one that cannot be read is a dead letter, and those are counted elsewhere."""
+        """Count an event. An event that cannot be read is skipped: it is a dead letter, which other code counts."""
         try:
             event = _decode(raw or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -52,11 +52,11 @@ class EventSurvey:
             self.unmeasured[kind] = self.unmeasured.get(kind, 0) + 1
 
     def notes(self, limited: list[tuple[str, str]]) -> Iterator[str]:
-        """What to tell; `limited` are the limits, (text, measure)."""
+        """The notes to print; `limited` are the limits, (text, measure)."""
         for (model, kind), count in sorted(self.unmeasured.items()):
-            told = f"{count:,} of the latest predictions of model {model} are {kind}s"
-            yield f"{told}: of an {kind} as {PREDICTION} {UNMEASURED}"
+            message = f"{count:,} of the latest predictions of model {model} are {kind}s"
+            yield f"{message}: of an {kind} as {PREDICTION} {UNMEASURED}"
         for text, measure in limited if self.events >= ENOUGH else ():
             if measure not in self.names and base_of(measure) not in self.names:
-                told = f"detection.limits: {text!r} watches {measure!r}, which none of the latest events has"
-                yield f"{told}; {suggest(measure, sorted(self.names), 'measures')}"
+                message = f"detection.limits: {text!r} watches {measure!r}, which none of the latest events has"
+                yield f"{message}; {suggest(measure, sorted(self.names), 'measures')}"

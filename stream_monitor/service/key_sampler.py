@@ -13,7 +13,7 @@ LATEST = 500
 
 
 def sample(settings: Settings) -> tuple[dict[str, KeyPlacement], EventSurvey]:
-    """The latest keys by role, none of a topic with one partition, where every key is in its place; and the events."""
+    """The latest keys by role, and the events. Topics with one partition are left out: there every key is in place."""
     audit = TopicReader(settings)
     parts = {role: audit.partitions(role) for role in ROLES_IN}
     seen = {role: KeyPlacement() for role in JOINED if len(parts[role]) > 1}

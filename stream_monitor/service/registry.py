@@ -1,7 +1,7 @@
-"""The stages: each is declared here, once. What runs, checks or shows stages goes through this table.
+"""The stages: this table declares each stage once. All code that runs, checks or shows stages uses the table.
 
-A new stage is a line in `STAGES` and a function that makes it. The stage itself declares its change log and what its
-offsets stand on (`stages.contract.Stage`).
+A new stage is a line in `STAGES` and a function that creates it. The stage itself declares its change log and the
+topics on which its offsets depend (`stages.contract.Stage`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from stream_monitor.stages.contract import Stage
 from stream_monitor.stages.topology import Topology
 
 Tables = Mapping[str, Callable[[bytes], None]]
-"""By role: who takes in the records of a compacted topic that a worker reads whole and follows."""
+"""By role, the function that processes the records of a compacted topic that a worker reads whole and follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageSpec:
-    """What an app must know of a stage."""
+    """The facts that an app must know of a stage."""
 
     name: str
     """The name of its group, of `run --role`, and of the label `role` of its metrics."""
@@ -30,9 +30,9 @@ class StageSpec:
     make: Callable[[Settings, Topology], tuple[Stage, Tables]] = field(repr=False)
     """The stage, and the tables that it follows."""
     compiles: bool = False
-    """Its machine code is made before it joins the group."""
+    """A worker compiles its machine code before it joins the group."""
     only_with_rekey: bool = False
-    """It runs only where labels or feedback must be rekeyed."""
+    """An app runs it only where labels or feedback must be rekeyed."""
 
 
 def _describe(settings: Settings, topology: Topology) -> tuple[Stage, Tables]:
@@ -63,22 +63,22 @@ STAGES = {
         StageSpec("rekey", ("labels", "feedback"), _rekey, only_with_rekey=True),
     )
 }
-"""By name, in the order of their HTTP ports: a new stage goes to the end."""
+"""By name, in the order of their HTTP ports. A new stage goes to the end."""
 
 
 def stages_of(rekey: bool) -> tuple[str, ...]:
-    """The stages that an app consists of, in the order in which records pass them; `rekey`: that stage comes first."""
+    """The stages of an app, in the order in which records pass them; with `rekey`, that stage comes first."""
     first = [spec.name for spec in STAGES.values() if spec.only_with_rekey and rekey]
     return (*first, *(spec.name for spec in STAGES.values() if not spec.only_with_rekey))
 
 
 def port_offset(stage: str, worker: int, rekey: bool) -> int:
-    """Each worker of one command serves its own port: how far it is from the first one."""
+    """The distance of a worker's port from the first one. Each worker of one command serves its own port."""
     return len(stages_of(rekey)) * worker + list(STAGES).index(stage)
 
 
 def loop_of(name: str, client: Client, settings: Settings, topology: Topology, clock: Callable[[], float]) -> Loop:
-    """A stage on a client."""
+    """The loop of a stage on a client."""
     spec = STAGES[name]
     stage, tables = spec.make(settings, topology)
     return Loop(client, stage, spec.inputs, settings, clock, topology.consent, tables)

@@ -56,12 +56,12 @@ def run_stage(
     listener: socket.socket | None = None,
     supervised: bool = False,
 ) -> int:
-    """One worker of one stage in this process, until SIGTERM or SIGINT; returns the exit code.
+    """Run one worker of one stage in this process, until SIGTERM or SIGINT; returns the exit code.
 
     0 after an orderly stop, 1 after a loud one. For a supervisor: `AGAIN` and `CRASHED` where another start may help.
     """
     logs.configure(settings.log, role, worker)
-    faulthandler.register(signal.SIGUSR1)  # kill -USR1 shows where a worker hangs
+    faulthandler.register(signal.SIGUSR1)  # kill -USR1 prints the stacks of a worker that hangs
     stop = StopSignal()
     if supervised:
         end_with_parent()
@@ -72,7 +72,7 @@ def run_stage(
     except StreamMonitorError as error:
         log.error("%s", error)
         return AGAIN if supervised and isinstance(error, BrokerError) else REFUSED
-    except Exception:  # whatever it is, it is told, and the worker ends
+    except Exception:  # whatever the error is, the worker logs it and ends
         log.exception("an error of our own ends this worker")
         return CRASHED if supervised else REFUSED
     log.info("stopped", extra={"role": role, "worker": worker})
@@ -82,11 +82,11 @@ def run_stage(
 def _work(
     settings: Settings, topology: Topology, role: str, worker: int, listener: socket.socket | None, stop: StopSignal
 ) -> None:
-    """Serve the endpoints first, join the group last; and leave it on every way out."""
+    """Serve the endpoints first and join the group last. Every way out leaves the group."""
     health = Health(time.monotonic)
     if listener is not None:
         serve(settings.http, listener, health, role)
-    if STAGES[role].compiles:  # for judges too: what it compiles is kept on disk, and of a judge no event waits
+    if STAGES[role].compiles:  # judges too: a judge caches its compiled code on disk, and no event waits for a judge
         warm_up()
     if stop.is_set():
         return
@@ -100,35 +100,35 @@ def _work(
 
 
 def warn_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report], None]:
-    """A listener for commits that also warns, once, of a problem which the stage has seen."""
-    told: list[str] = []
+    """A listener for commits that also warns, once, of a problem that the stage has found."""
+    reported: list[str] = []
 
     def also_warn(report: Report) -> None:
         listen(report)
         problem = loop.stage.stats().problem
-        if problem is not None and not told:
-            told.append(problem)
+        if problem is not None and not reported:
+            reported.append(problem)
             log.warning("%s", problem)
 
     return also_warn
 
 
 def tune_collector() -> None:
-    """Fewer, later passes of the garbage collector: hot objects have no cycles, and a pass walks a whole commit."""
+    """Run the garbage collector less often: hot objects have no cycles, and a pass visits all objects of a commit."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
 
 
 def start_workers(settings: Settings, topology: Topology, roles: Sequence[str], workers: int) -> list[Worker]:
-    """Start processes, of which each serves its own port.
+    """Start processes, each of which serves its own port.
 
-    The settings, and the secrets among them, go to a worker through a pipe: its command line does not show them.
+    A worker receives the settings, with their secrets, through a pipe: its command line does not contain them.
     """
     return _Command(settings, topology, roles, workers).start()
 
 
 class _Command:
-    """The workers of one command, and the ports that they keep when one of them is started again."""
+    """The workers of one command, and their ports. A worker that is started again keeps its port."""
 
     def __init__(self, settings: Settings, topology: Topology, roles: Sequence[str], workers: int) -> None:
         self.settings, self.topology = settings, topology
@@ -139,17 +139,17 @@ class _Command:
             self._ports = dict(zip(self.names, found, strict=True))
 
     def run_here(self) -> int:
-        """The only worker, in this process."""
+        """Run the only worker, in this process."""
         ((role, number),) = self.names
         self._tell()
         return run_stage(self.settings, self.topology, role, number, self._ports.get((role, number)))
 
     def start(self) -> list[Worker]:
-        """All of them, each in a process."""
+        """Start all workers, each in a process of its own."""
         return [Worker(role, number, self._begin(role, number, self.topology)) for role, number in self.names]
 
     def supervise(self) -> int:
-        """Start all, and keep them running until a signal."""
+        """Start all workers, and keep them running until a signal."""
         stop = StopSignal()
         self._tell()
         return supervise(self.start(), self._begin_again, stop.is_set)
@@ -159,12 +159,12 @@ class _Command:
         return begin(f"{role}-{number}", _worker_main, self.settings, topology, role, number, listener)
 
     def _begin_again(self, worker: Worker) -> BaseProcess:
-        """What a person accepted was for the start that saw it."""
+        """Start a worker again, without what a person accepted: that was for the start for which it was given."""
         topology = replace(self.topology, accept_repartition=False, accept_new_topics=False)
         return self._begin(worker.role, worker.number, topology)
 
     def _tell(self) -> None:
-        """Where events go in, and where to look."""
+        """Log where events go in, and where to look."""
         settings = self.settings
         log.info("send events to the topic %s on %s", settings.topic("predictions"), settings.kafka.bootstrap_servers)
         read = [role for role in ROLES_IN if role != "predictions"]
@@ -188,9 +188,9 @@ def run(
     accept_new_topics: bool = False,
     skip: Sequence[str] = (),
 ) -> int:
-    """Run a stage, or all (None), until a signal, or until a worker cannot go on.
+    """Run a stage, or all (None), until a signal, or until a worker cannot continue.
 
-    Everything that can be wrong with settings, ports and topics is found before anything joins a group.
+    The command finds every problem of settings, ports and topics before any worker joins a group.
     """
     if wrong := settings_problems(settings):
         raise SettingsError("\n".join(wrong))
@@ -215,9 +215,9 @@ def run(
 
 
 def _ready(settings: Settings, accept_repartition: bool) -> Topology:
-    """Topics that can be worked with, made where they are missing."""
-    if settings.topics.create and (made := create(settings)):
-        log.info("topics made: %s", ", ".join(made))
+    """Usable topics; creates missing ones."""
+    if settings.topics.create and (created := create(settings)):
+        log.info("topics made: %s", ", ".join(created))
     given = settings.model_copy(update={"topics": settings.topics.model_copy(update={"create": False})})
     return ready(given, accept_repartition)
 

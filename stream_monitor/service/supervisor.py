@@ -1,8 +1,8 @@
-"""The processes of one command: started, watched, started again when they die, stopped together.
+"""The processes of one command: the supervisor starts, watches, restarts and stops them together.
 
-A worker that dies (a signal, a crash, a broker that refused it) is started again after a pause that doubles. One that
-says itself that it cannot go on ends the command: another start would end alike, or a person must decide. What a
-person has decided (`--accept-…`) is for one start: a worker that is started again has nothing accepted.
+The supervisor restarts a worker that dies (a signal, a crash, a broker that refused it) after a pause that doubles. A
+worker that reports that it cannot continue ends the command: another start would end alike, or a person must decide.
+What a person has decided (`--accept-…`) holds for one start: a restarted worker has nothing accepted.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from typing import NoReturn
 log = logging.getLogger(__name__)
 
 REFUSED = 1
-"""The exit code of a worker that cannot go on, and has said why."""
+"""The exit code of a worker that cannot continue and has logged the reason."""
 CRASHED = 70
-"""That of a worker with an error of its own: a traceback is in its log."""
+"""The exit code of a worker with an internal error: a traceback is in its log."""
 AGAIN = 75
-"""That of a worker to which Kafka said no: the next start may go well, and learns the truth from the offsets."""
+"""The exit code of a worker that Kafka refused. The next start may succeed; it takes the outcome from the offsets."""
 MOST_DEATHS = 5
-"""So many in a row are no accident; the next one ends all."""
+"""So many deaths in a row are no accident; the next one ends all workers."""
 STEADY_S = 300.0
-"""A worker that has lived so long begins a new row."""
+"""A worker that has lived this long begins a new row."""
 PAUSE_S = 1.0
-"""Before a worker is started again; twice as long after each death of a row."""
+"""The pause before a worker is restarted; it doubles with each death of a row."""
 LOOK_S = 0.2
 HURRY_S = 8.0
-"""A worker that was asked twice leaves its group and ends within this time."""
+"""A worker that was asked twice to stop leaves its group and ends within this time."""
 
 
 class StopSignal:
-    """Set by the first SIGTERM or SIGINT; one that comes a second later exits at once.
+    """The first SIGTERM or SIGINT sets it; one that comes a second later exits at once.
 
-    Ctrl-C reaches a worker twice, from the terminal and from its parent: that is one wish, not two.
+    Ctrl-C reaches a worker twice, from the terminal and from its parent. Both signals are one request.
     """
 
     def __init__(self) -> None:
@@ -72,20 +72,20 @@ class Worker:
     process: BaseProcess
     since: float = field(default_factory=time.monotonic)
     deaths: int = 0
-    """In a row."""
+    """Deaths in a row."""
     due: float | None = None
-    """When it is started again; None while it runs."""
+    """When the supervisor restarts it; None while it runs."""
 
     @property
     def name(self) -> str:
-        """What people and logs call it."""
+        """The name of the worker in logs and messages."""
         return f"{self.role}-{self.number}"
 
 
 def begin(name: str, target: Callable[..., None], *args: object) -> BaseProcess:
-    """Start a process (spawned: librdkafka does not survive a fork); what it is given goes through a pipe.
+    """Start a process (spawned: librdkafka does not survive a fork). Its arguments go through a pipe.
 
-    Until the process listens to signals itself, Ctrl-C reaches it by its parent alone.
+    Until the process handles signals itself, Ctrl-C reaches it only through its parent.
     """
     process = multiprocessing.get_context("spawn").Process(target=target, args=args, name=name)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -97,7 +97,7 @@ def begin(name: str, target: Callable[..., None], *args: object) -> BaseProcess:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process now: all is committed, and an interpreter that ends in order walks through a big state first."""
+    """End this process now. All is committed, and an orderly exit of the interpreter walks through a big state."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -105,7 +105,7 @@ def leave(code: int) -> NoReturn:
 
 
 def end_with_parent() -> None:
-    """Stop in order when the process that watches this one is gone: nobody would start it again, or stop it."""
+    """Stop in order when the supervisor is gone: no other process would restart or stop this one."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -124,7 +124,7 @@ def supervise(
     stopping: Callable[[], bool],
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """Watch workers until `stopping`, or until one of them cannot go on; then stop all. The command's exit code."""
+    """Watch workers until `stopping`, or until one cannot continue; then stop all. Returns the command's exit code."""
     refused = False
     try:
         while not stopping() and not refused:
@@ -140,7 +140,7 @@ def supervise(
 
 
 def _bury(worker: Worker, now: float) -> bool:
-    """Say how a worker ended and what follows; whether it is to be started again."""
+    """Log how a worker ended and what follows; returns whether to restart it."""
     code = worker.process.exitcode or 0
     extra = {"child": worker.name, "child_pid": worker.process.pid, "exit_code": code}
     who = f"worker {worker.name} (process {worker.process.pid}) {_told(code)}"
@@ -169,17 +169,17 @@ def _told(code: int) -> str:
 
 
 def stop_workers(workers: Sequence[Worker], timeout_s: float = 30.0) -> list[int]:
-    """Ask all to stop, wait, kill what does not; their exit codes, a signal's as shells give it."""
+    """Ask all to stop, wait, and kill those that do not. Returns their exit codes, a signal's as shells give it."""
     try:
         _ask(workers, timeout_s)
-    except SystemExit:  # asked a second time: so are they
+    except SystemExit:  # asked a second time: then ask the workers a second time, too
         _ask(workers, HURRY_S)
         raise
     return [_code(worker) for worker in workers]
 
 
 def _ask(workers: Sequence[Worker], timeout_s: float) -> None:
-    """Ask all to stop, and kill whom that takes longer."""
+    """Ask all workers to stop, and kill those that take longer."""
     for worker in workers:
         worker.process.terminate()
     deadline = time.monotonic() + timeout_s
@@ -192,7 +192,7 @@ def _ask(workers: Sequence[Worker], timeout_s: float) -> None:
 
 
 def _code(worker: Worker) -> int:
-    """One that died and waits to be started again, or was asked to stop before it listened, leaves nothing undone."""
+    """The exit code; 0 for a worker that waits for a restart, or was stopped before it handled signals."""
     code = worker.process.exitcode or 0
     if worker.due is not None or code == -signal.SIGTERM:
         return 0

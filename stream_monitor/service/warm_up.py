@@ -1,7 +1,7 @@
-"""What is compiled, compiled before the first event needs it.
+"""Compile all kernels before the first event needs them.
 
-On a machine that never ran this version numba takes some seconds, in which events would wait; where its cache can be
-written, later starts take a fraction of one. The container image has it done (deploy/Dockerfile).
+On a machine that never ran this version numba takes some seconds, in which events would wait. Where its cache can be
+written, later starts take a fraction of one. The container image runs the warm-up when it is built (deploy/Dockerfile).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 _EVENT = b'{"id":"%d","model":"m%d","ts":%d,"features":{"x":%d.5,"y":"a"},"tags":{"t":"b"},"prediction":1}'
 _SLOW_S = 2.0
 LEAST_SPACE = 2_000_000_000
-"""Bytes of address space: a worker of two cores maps 1.7 GB, most of it stacks of threads that it never touches."""
+"""Bytes of address space. A worker of two cores maps 1.7 GB, mostly stacks of threads that it never touches."""
 
 
 def require_space(least: int = LEAST_SPACE) -> None:
-    """SettingsError where a limit of the address space would end the worker in the middle of something."""
+    """SettingsError where a limit of the address space would end the worker while it works."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < least:
         raise SettingsError(

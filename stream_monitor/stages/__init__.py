@@ -1,1 +1,1 @@
-"""The contract between stages and whatever drives them."""
+"""The contract between stages and their drivers."""

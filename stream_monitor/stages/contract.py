@@ -1,9 +1,9 @@
-"""The contract between the two pure stages and whatever drives them: the Kafka loop, a replay, a test.
+"""The contract between the two pure stages and their drivers: the Kafka loop, a replay, a test.
 
-A stage never blocks, reads no clock and raises only for broken records of our own, and where the settings stop it at
-too many events that cannot be counted. Its driver promises that the messages of one topic partition come in offset
-order, and that after `flush` either `committed` follows or, when the commit was aborted, `drop` and `assign`: the way
-back is the way of a restart.
+A stage never blocks and reads no clock. It raises only for broken records of our own, and where the settings stop it
+at too many events that cannot be counted. Its driver delivers the messages of one topic partition in offset order.
+After `flush` the driver calls `committed` or, when the commit was aborted, `drop` and `assign`: an abort is handled
+in the same way as a restart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ChangeLogs = dict[int, list[tuple[int, bytes]]]
 
 
 class Skip(NamedTuple):
-    """A record of one of our topics that is left out."""
+    """A record on one of our topics that workers leave out."""
 
     role: str
     partition: int
@@ -30,12 +30,12 @@ class Skip(NamedTuple):
 
 
 class Consent(NamedTuple):
-    """What a person lets a worker go on with at this start."""
+    """What a person accepts for this start of a worker."""
 
     new_topics: bool = False
-    """Topics that were made anew: they are read from their beginning."""
+    """Topics were created again: read them from their beginning."""
     skips: Collection[Skip] = ()
-    """Records that are not ours."""
+    """Records to leave out because they are not ours."""
 
 
 class Message(Protocol):
@@ -58,7 +58,7 @@ class Message(Protocol):
 
 
 class Position(NamedTuple):
-    """What was committed for a topic partition; `metadata` is empty when nothing was."""
+    """The committed state of a topic partition. `metadata` is empty when nothing was committed."""
 
     offset: int
     metadata: str
@@ -67,8 +67,8 @@ class Position(NamedTuple):
 class Output(NamedTuple):
     """A record to publish.
 
-    `partition` None lets the key decide, `tracked` asks for its offset, `timestamp` None is the time of sending. A
-    `tombstone` has no value: it deletes its key from a compacted topic.
+    With `partition` None the key decides. `tracked` asks for the record's offset. With `timestamp` None the time of
+    sending holds. A `tombstone` has no value: it deletes its key from a compacted topic.
     """
 
     role: str
@@ -81,31 +81,31 @@ class Output(NamedTuple):
 
 
 class PartitionStatus(NamedTuple):
-    """What only the driver knows of an assigned topic partition."""
+    """The facts about an assigned topic partition that only the driver knows."""
 
     at_end: bool
     idle: bool
     ended: bool = False
     position: int = 0
-    """Where reading goes on, past markers of transactions."""
+    """The offset at which reading continues, past markers of transactions."""
     end: int | None = None
-    """Where the log ends now; None: not known."""
+    """The current end of the log; None: not known."""
     merged_by_time: bool = False
-    """All partitions are fed as one stream in the order of time: nothing older than what came is left to read."""
+    """The driver feeds all partitions as one stream in the order of time: nothing older remains to be read."""
 
 
 class OffsetsOnly:
-    """What most stages do when they hear of topics: nothing, for the loop keeps the ids with their offsets."""
+    """The methods for topic ids of most stages. They do nothing, because the loop keeps the ids with the offsets."""
 
     def know_sources(self, ids: dict[str, str]) -> None:
-        """Offsets name them."""
+        """Do nothing: the committed offsets name the ids."""
 
     def source_of(self, log: Sequence[bytes]) -> str:
-        """The change log does not tell."""
+        """Nothing: the change log does not record the id."""
         return ""
 
     def tell_again(self, role: str) -> None:
-        """It has told nothing that it need not stop at."""
+        """Do nothing: the stage publishes to no topic that may be created again without a stop."""
 
 
 class Stage(Protocol):
@@ -125,40 +125,40 @@ class Stage(Protocol):
 
     @property
     def stands_on(self) -> tuple[str, ...]:
-        """Roles of the topics that the committed offsets mean something of: another topic of the name is a stop."""
+        """Roles of the topics on which the committed offsets depend: another topic of the same name is a stop."""
 
     def know_sources(self, ids: dict[str, str]) -> None:
-        """The ids of the topics that it reads and writes, by role, before `assign`."""
+        """Learn the ids of the topics that the stage reads and writes, by role; before `assign`."""
 
     def source_of(self, log: Sequence[bytes]) -> str:
-        """The id of the topic that a change log is of, where its records tell; else nothing."""
+        """The id of the topic to which a change log belongs, where its records name it; else nothing."""
 
     def tell_again(self, role: str) -> None:
-        """A topic was made anew that the stage has told things, and need not stop at: tell them again."""
+        """Publish the stage's records on a topic again, which was created again and need not stop the stage."""
 
     def restore_offset(self, partition: Partition, position: Position) -> int | None:
-        """The offset of the change log from which a restore reads; None when there is nothing to restore."""
+        """The offset of the change log at which a restore begins; None when there is nothing to restore."""
 
     def assign(self, positions: dict[Partition, Position], logs: ChangeLogs) -> dict[Partition, int]:
         """Own these topic partitions; `logs` are their change logs. Returns the offsets from which to read."""
 
     def revoke(self, partitions: Sequence[Partition]) -> None:
-        """Forget these topic partitions; with the last of them all that is not committed."""
+        """Forget these topic partitions; with the last of them everything that is not committed."""
 
     def process(self, role: str, messages: Sequence[Message]) -> None:
-        """Take in messages of one topic."""
+        """Process messages of one topic."""
 
     def flush(self, status: dict[Partition, PartitionStatus]) -> Iterable[Output]:
-        """Everything to publish since the last commit; may be made while it is sent."""
+        """Everything to publish since the last commit. Later outputs may be computed while earlier ones are sent."""
 
     def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
         """Offsets (next to read) that this commit finishes; `delivered` are the offsets of the tracked outputs."""
 
     def committed(self) -> None:
-        """The last flush is committed."""
+        """The driver has committed the last flush."""
 
     def stats(self) -> StageStatistics:
-        """What telemetry shows of the stage, as of the last commit."""
+        """The figures of the stage for telemetry, as of the last commit."""
 
     def partitions_to_pause(self, status: dict[Partition, PartitionStatus]) -> set[Partition]:
         """Partitions to pause until slower ones have caught up."""

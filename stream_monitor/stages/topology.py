@@ -1,4 +1,4 @@
-"""What describe must know of the topics of an app, and what a person lets it go on with."""
+"""The facts about an app's topics that describe must know, and what a person accepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stream_monitor.stages.contract import (
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Partition counts that describe must know."""
+    """Partition counts, and other facts about the topics."""
 
     inputs: int
     observations: int
@@ -23,20 +23,20 @@ class Topology:
     rekey: bool = False
     """A rekey stage comes first."""
     health: bool = True
-    """The topic `health` is there."""
+    """The topic `health` exists."""
     accept_repartition: bool = False
-    """Go on although ids have moved away from their predictions."""
+    """Continue although ids have moved away from their predictions."""
     accept_new_topics: bool = False
-    """Go on although topics were made anew: read them from their beginning."""
+    """Continue although topics were created again: read them from their beginning."""
     skips: Collection[Skip] = ()
-    """Records of our own topics that are left out."""
+    """Records on our own topics that workers leave out."""
 
     @property
     def consent(self) -> Consent:
-        """What a person lets workers go on with."""
+        """What a person accepts for this start of the workers."""
         return Consent(self.accept_new_topics, [Skip(*skip) for skip in self.skips])
 
 
 def partition_of(model: str, partitions: int) -> int:
-    """The `profiles` partition in which all of a model meets."""
+    """The `profiles` partition that holds all records of a model."""
     return xxhash.xxh3_64_intdigest(model.encode()) % partitions

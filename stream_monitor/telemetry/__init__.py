@@ -1,1 +1,1 @@
-"""What we tell about ourselves: every Prometheus metric, declared once, and health."""
+"""What the app publishes about itself: every Prometheus metric, declared once, and health."""

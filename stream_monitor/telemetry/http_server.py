@@ -1,8 +1,8 @@
 """/metrics, /healthz and /readyz of one worker.
 
-Beyond loopback the port is served with a token and TLS, or by a word of the settings that something else guards it.
-The newest connection is always served: above the bound the oldest is cut, so nobody who holds connections open can
-hide a worker from its supervisor.
+Beyond loopback the server demands a token and TLS, or a setting which states that something else guards the port.
+The server always accepts the newest connection. Above the bound it cuts the oldest one, so that no client can hide a
+worker from its supervisor by holding connections open.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from stream_monitor.telemetry.metrics import exposed
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 32
-"""Connections at once."""
+"""The most connections at once."""
 IDLE_S = 10.0
-"""A connection that says nothing this long is cut."""
+"""The server cuts a connection that sends nothing for this long."""
 TELL_AGAIN_S = 10.0
 MOST_DIGITS = 18
-"""Of a number in a request: more than any log has records."""
+"""The most digits of a number in a request: more than any log has records."""
 
 
 def problems(settings: HttpSettings) -> list[str]:
-    """What is wrong with where and how the endpoints are to be served."""
+    """Problems of the address, port and protection of the endpoints."""
     if not settings.enabled:
         return []
     found = []
@@ -81,7 +81,7 @@ def _tls(settings: HttpSettings) -> ssl.SSLContext | None:
 
 
 class Server(ThreadingHTTPServer):
-    """A thread a connection, the newest of them; a handshake in its own thread, so that a slow one delays nobody."""
+    """One thread for each of the newest connections. Its handshake runs there, too: a slow one delays no other."""
 
     daemon_threads = True
 
@@ -91,11 +91,11 @@ class Server(ThreadingHTTPServer):
         self._lock = threading.Lock()
         self._told = -TELL_AGAIN_S
         super().__init__(listener.getsockname()[:2], handler, bind_and_activate=False)
-        self.socket.close()  # the one that the base class has made
+        self.socket.close()  # the socket that the base class has created
         self.socket = listener
 
     def get_request(self) -> tuple[Any, Any]:
-        """A connection, not yet shaken hands with."""
+        """A connection before its handshake."""
         connection, address = super().get_request()
         connection.settimeout(IDLE_S)
         if self._tls is not None:
@@ -108,27 +108,27 @@ class Server(ThreadingHTTPServer):
 
     @staticmethod
     def _cut(connection: Any) -> None:
-        """Wake the thread of a connection, which then closes it; past the TLS layer, which is that thread's."""
+        """Wake the thread of a connection, which then closes it; bypasses the TLS layer, which that thread owns."""
         try:
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
-        except OSError as error:  # the other side was faster
+        except OSError as error:  # the other side closed it first
             log.debug("a connection was gone before it was cut: %s", error)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands, and answer."""
+        """Complete the handshake, and answer."""
         if self._tls is not None:
             request.do_handshake()
         super().finish_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a connection; under the lock, so that its number is not cut when another one has it already."""
+        """Close a connection, under the lock: its number must not be cut after another connection has taken it."""
         with self._lock:
             if request in self._open:
                 self._open.remove(request)
             super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Scanners and cut connections are daily business: a line, not a traceback, and not one for each."""
+        """Log a line, not a traceback, and not one for each: scanners and cut connections are common."""
         now = time.monotonic()
         if now - self._told >= TELL_AGAIN_S:
             self._told = now
@@ -136,14 +136,14 @@ class Server(ThreadingHTTPServer):
 
 
 def serve(settings: HttpSettings, listener: socket.socket, worker: Watched, role: str) -> Server:
-    """Serve in a thread on a listening socket (`ports`); SettingsError when the certificate cannot be had."""
+    """Serve in a thread on a listening socket (`ports`); SettingsError when the certificate cannot be loaded."""
     server = Server(listener, _handler(worker, settings, role), _tls(settings))
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
 
 
 def _admitted(authorization: str, settings: HttpSettings) -> bool:
-    """Compared in constant time: how long it takes says nothing of how much of the token is right."""
+    """Compare the token in constant time: the duration does not reveal how much of the token is right."""
     if settings.token is None:
         return True
     scheme, _, given = authorization.partition(" ")
@@ -152,13 +152,13 @@ def _admitted(authorization: str, settings: HttpSettings) -> bool:
 
 
 def liveness(worker: Watched) -> tuple[int, str]:
-    """(HTTP status, text) of `/healthz`: 503 asks whoever watches the worker to end it."""
+    """(HTTP status, text) of `/healthz`. 503 asks the supervisor to end the worker."""
     reason = worker.hung()
     return (200, "ok\n") if reason is None else (503, f"{reason}\n")
 
 
 def readiness(worker: Watched, path: str) -> tuple[int, str]:
-    """(HTTP status, text) of `/readyz`; `?max_lag=N` demands that the worker has caught up to N records, too."""
+    """(HTTP status, text) of `/readyz`. `?max_lag=N` also demands that the worker lags at most N records."""
     most = parse_qs(urlsplit(path).query).get("max_lag", [""])[0]
     if most and not (most.isdecimal() and len(most) <= MOST_DIGITS):
         return 400, f"max_lag is a number of records, of at most {MOST_DIGITS} digits\n"
@@ -175,11 +175,11 @@ def _handler(worker: Watched, settings: HttpSettings, role: str) -> type[BaseHTT
                 case "/metrics":
                     self._answer(200, exposed(role), CONTENT_TYPE_LATEST)
                 case "/healthz":
-                    status, told = liveness(worker)
-                    self._answer(status, told.encode(), "text/plain")
+                    status, body = liveness(worker)
+                    self._answer(status, body.encode(), "text/plain")
                 case "/readyz":
-                    status, told = readiness(worker, self.path)
-                    self._answer(status, told.encode(), "text/plain")
+                    status, body = readiness(worker, self.path)
+                    self._answer(status, body.encode(), "text/plain")
                 case _:
                     self._answer(404, b"/metrics, /healthz, /readyz\n", "text/plain")
 
@@ -193,10 +193,10 @@ def _handler(worker: Watched, settings: HttpSettings, role: str) -> type[BaseHTT
             self.wfile.write(body)
 
         def version_string(self) -> str:
-            """Without the versions of Python and its server."""
+            """The server's name, without the versions of Python and of its server."""
             return "stream-monitor"
 
         def log_message(self, format: str, *args: object) -> None:
-            """Scrapes are not worth a line."""
+            """Log nothing: scrapes need no log line."""
 
     return Handler

@@ -1,6 +1,6 @@
-"""Log lines: JSON for programs, with whatever a call gives as `extra` (topic, partition, role …); text for people.
+"""Log lines: JSON for programs, text for people. JSON has the fields of a call's `extra` (topic, partition, role …).
 
-Texts of strangers are made harmless in both wherever a terminal shows them.
+Both formats escape untrusted texts wherever a terminal displays them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "r
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; for a terminal, without what in a stranger's text would steer it."""
+    """One JSON object a line; for a terminal, without characters of untrusted texts that would control it."""
 
     def __init__(self, role: str, worker: int, terminal: bool = False) -> None:
         super().__init__()
@@ -52,28 +52,28 @@ def _dumped(line: dict[str, Any]) -> str:
 
 
 class TextHandler(logging.Handler):
-    """Lines for a person: the time (UTC), who speaks, and what it says."""
+    """Lines for a person: the time (UTC), the source, and the message."""
 
     def __init__(self, speaker: str) -> None:
         super().__init__()
         self._speaker = speaker
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, a line of its text a line."""
-        screen = Screen(stderr=True)  # whatever stands there now
+        """Write a record; each line of its text is a line of its own."""
+        screen = Screen(stderr=True)  # the stream that stderr is now
         try:
-            told = record.getMessage()
+            message = record.getMessage()
             if record.exc_info:
-                told += "\n" + logging.Formatter().formatException(record.exc_info)
+                message += "\n" + logging.Formatter().formatException(record.exc_info)
             level = (
                 [Piece(f"{record.levelname.lower()}: ", _STYLES[record.levelno])] if record.levelno in _STYLES else []
             )
             at = time.strftime("%H:%M:%S", time.gmtime(record.created))
-            first, *more = told.split("\n")
+            first, *more = message.split("\n")
             screen.line(dim(f"{at}Z {self._speaker:<10} "), *level, first)
             for line in more:
                 screen.line(f"  {line}")
-        except Exception:  # a log line must not end the work: `logging` shows on stderr what is wrong with it
+        except Exception:  # a log line must not end the work: `logging` prints the error to stderr
             self.handleError(record)
 
 
@@ -90,7 +90,7 @@ def configure(settings: LogSettings, role: str, worker: int) -> None:
 
 
 def configure_command() -> None:
-    """Warnings of a command that a person runs, as text; on a terminal also why nothing happens for a while."""
+    """Print warnings of a command that a person runs, as text; on a terminal also the reason for a long pause."""
     _install(TextHandler(COMMAND), logging.WARNING)
     if sys.stderr.isatty():
         logging.getLogger("stream_monitor.kernels.numba_backend").setLevel(logging.INFO)
@@ -103,4 +103,4 @@ def _install(handler: logging.Handler, level: int) -> None:
 
 
 COMMAND = "command"
-"""Who speaks where it is no worker: the process that a person, or a supervisor, has started."""
+"""The source of lines that no worker logs: the process that a person, or a supervisor, has started."""

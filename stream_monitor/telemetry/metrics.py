@@ -18,7 +18,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Committed(Protocol):
-    """What a loop reports of a commit."""
+    """The report of a loop about a commit."""
 
     messages: dict[str, int]
     outputs: dict[str, int]
@@ -32,7 +32,7 @@ class Committed(Protocol):
 
 
 class Running(Protocol):
-    """A loop, as far as telemetry looks at it."""
+    """The parts of a loop that telemetry reads."""
 
     stage: Any
     client: Any
@@ -40,17 +40,17 @@ class Running(Protocol):
 
 
 class RoleCollector(Collector):
-    """The metrics of another registry, those of the process too, each with the role of this worker."""
+    """The metrics of another registry, including those of the process, each with the role of this worker."""
 
     def __init__(self, role: str, registry: CollectorRegistry) -> None:
         self._role, self._registry = role, registry
 
     def describe(self) -> Iterable[Metric]:
-        """Claims no names: they are those of the other registry."""
+        """Returns no names: the other registry has registered them."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics as they are now."""
+        """The current values of all metrics."""
         for metric in self._registry.collect():
             labelled = Metric(metric.name, metric.documentation, metric.type, metric.unit)
             labelled.samples = [
@@ -66,23 +66,23 @@ class FormerName(Collector):
         self._name, self._text, self.value = name, text, 0
 
     def describe(self) -> Iterable[Metric]:
-        """Claims no names: the counter has claimed the same."""
+        """Returns no names: the counter has registered the same ones."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Its value."""
+        """The counter's value."""
         yield GaugeMetricFamily(self._name, self._text, value=self.value)
 
 
 def exposed(role: str, registry: CollectorRegistry = REGISTRY) -> bytes:
-    """What `/metrics` answers."""
+    """The response of `/metrics`."""
     labelled = CollectorRegistry()
     labelled.register(RoleCollector(role, registry))
     return generate_latest(labelled)
 
 
 class Telemetry:
-    """The metrics of one worker. `exposed` adds its role to every one of them."""
+    """The metrics of one worker. `exposed` adds its role to every metric."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._registry = registry
@@ -153,7 +153,7 @@ class Telemetry:
             self.partitions.set(len(loop.owned))
             scale = 1 if sys.platform == "darwin" else 1024
             self.memory.set(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
-            if not report.aborted:  # else the vitals are those of the commit before, which are counted
+            if not report.aborted:  # otherwise the vitals are those of the commit before, which are counted
                 self.last_commit.set_to_current_time()
                 self._show(loop.stage.stats())
 
@@ -181,7 +181,7 @@ class Telemetry:
         self.pending.set(stats.pending)
 
     def _show_judges(self, stats: JudgeStatistics) -> None:
-        self.watermark.clear()  # of partitions that another worker owns now
+        self.watermark.clear()  # removes partitions that another worker owns now
         for partition, watermark in stats.watermarks.items():
             self.watermark.labels(str(partition)).set(watermark)
         self.models.set(stats.models)

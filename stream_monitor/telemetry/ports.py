@@ -1,4 +1,4 @@
-"""The ports of the endpoints, taken before anything joins a group: a port that is in use ends nobody's work."""
+"""The ports of the endpoints, bound before any worker joins a group: a port in use then interrupts no work."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from stream_monitor.errors import SettingsError
 log = logging.getLogger(__name__)
 
 WAITING = 32
-"""Connections that wait to be accepted."""
+"""The most connections that wait for acceptance."""
 MOST_TRIED = 1_000
-"""Ports after the wanted one that are tried."""
+"""The most ports after the wanted one that are tried."""
 HIGHEST = 65_535
 
 
 def listen(settings: HttpSettings, offsets: Sequence[int]) -> list[socket.socket]:
-    """A listening socket for each offset from `http.port`; port 0 takes any free ones.
+    """A listening socket for each offset from `http.port`; port 0 takes any free ports.
 
-    Where the settings name no port, one that is in use gives way to the next free one. SettingsError, and nothing
-    stays open, when a port that they name is in use, or the address cannot be had.
+    Where the settings name no port, the next free port replaces one that is in use. When a port that the settings name
+    is in use, or the address is not available, the function raises SettingsError and leaves no socket open.
     """
     opened: list[socket.socket] = []
     try:

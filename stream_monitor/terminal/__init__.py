@@ -1,6 +1,6 @@
-"""The one door of texts on their way to a person: whoever may send an event chooses names, and must not choose more.
+"""The only way of texts to a person. Whoever may send an event chooses names, and must not control the terminal.
 
-`texts` makes a stranger's text harmless, `screen` is the only place that knows rich, and nothing else prints.
+`texts` makes untrusted text harmless. `screen` is the only module that imports rich. No other module prints.
 """
 
 from stream_monitor.terminal.screen import Bar, Screen, finish, prepare

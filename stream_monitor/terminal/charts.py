@@ -6,11 +6,11 @@ from typing import Any
 
 BARS = " ▁▂▃▄▅▆▇█"
 COLOURS = {"open": "red", "update": "yellow", "resolved": "green", "outcome": "blue"}
-"""Of an alert's status."""
+"""By the status of an alert."""
 
 
 def bars(shares: list[float], top: float) -> str:
-    """A row of bars, the highest as high as `top`."""
+    """A row of bars. A bar of the value `top` has full height."""
     return "".join(BARS[min(len(BARS) - 1, round(share / top * (len(BARS) - 1)))] for share in shares)
 
 
@@ -26,7 +26,7 @@ def picture(alert: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def thinned(values: list[float], width: int) -> list[float]:
-    """At most `width` values: of neighbours that share a place the largest."""
+    """At most `width` values; of neighbours that share a place, the largest."""
     if len(values) <= width:
         return values
     cuts = [len(values) * at // width for at in range(width + 1)]

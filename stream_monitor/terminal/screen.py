@@ -1,4 +1,4 @@
-"""Where a person reads: standard output or error, through rich, which nothing else imports."""
+"""Output for a person, to standard output or error, through rich. No other module imports rich."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from stream_monitor.terminal.tables import Cell, Line, Piece, Table
 from stream_monitor.terminal.texts import FALLBACK, MOST, MOST_OF_NAME, encodable, safe_json, visible
 
 READER_GONE = 141
-"""The exit code of what a closed pipe ends, as of `head`: 128 and the number of SIGPIPE."""
+"""The exit code of a command that a closed pipe ends, such as `head`'s: 128 plus the number of SIGPIPE."""
 MOST_OF_ERROR = 4_000
 Unit = Literal["bytes", "items", "share", "time"]
 
 
 def prepare() -> None:
-    """At the start of a command: what the output cannot write does not end it, NO_COLOR means no style at all.
+    """Prepare a command: characters that the output cannot write do not end it, and NO_COLOR removes all styles.
 
-    A traceback is a text too, and may hold one of a stranger.
+    A traceback may contain untrusted text, so it is escaped, too.
     """
     sys.excepthook = _tell
     _show_warnings()
@@ -56,14 +56,14 @@ def prepare() -> None:
 
 
 class _Warnings(logging.Handler):
-    """What is logged in a command, as a line: names in it are shown, not obeyed."""
+    """Prints the log records of a command as lines. Control characters in names are displayed, not executed."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stderr.write(f"{visible(record.getMessage(), MOST_OF_ERROR)}\n")
 
 
 def _show_warnings() -> None:
-    """Warnings; on a terminal also that something is compiled, for that takes a while. Workers have a log instead."""
+    """Print warnings; on a terminal also that numba compiles, which takes a while. Workers have a log instead."""
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(_Warnings(logging.INFO if sys.stderr.isatty() else logging.WARNING))
@@ -71,8 +71,8 @@ def _show_warnings() -> None:
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    told = "".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n")
-    sys.stderr.write("".join(visible(line, MOST_OF_ERROR) + "\n" for line in told))
+    lines = "".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n")
+    sys.stderr.write("".join(visible(line, MOST_OF_ERROR) + "\n" for line in lines))
 
 
 def _plain() -> bool:
@@ -80,7 +80,7 @@ def _plain() -> bool:
 
 
 def end_quietly() -> NoReturn:
-    """Who read our output has gone: say nothing, not at the interpreter's exit either."""
+    """End without output, also at the interpreter's exit: the reader of our output has gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -91,7 +91,7 @@ def end_quietly() -> NoReturn:
 
 
 def finish() -> None:
-    """At the end of a command: what is still on its way goes out, or nobody reads it any more."""
+    """Flush the output at the end of a command, or find that the reader has gone."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -99,7 +99,7 @@ def finish() -> None:
 
 
 class _Console(Console):
-    """Ends as other programs of a pipe do."""
+    """Ends on a closed pipe as other programs do."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -107,10 +107,10 @@ class _Console(Console):
 
 
 class Screen:
-    """Standard output, or what stands in its place; every text is a stranger's until it has gone through here."""
+    """Standard output, or its replacement. Every text counts as untrusted until this class has escaped it."""
 
     def __init__(self, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> None:
-        self._file = file or (sys.stderr if stderr else sys.stdout)  # a bar puts something else in their place
+        self._file = file or (sys.stderr if stderr else sys.stdout)  # a bar replaces both
         self._console = self._of_width(width)
 
     def _of_width(self, width: int | None) -> Console:
@@ -119,49 +119,49 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person looks at it, as far as one can know."""
+        """Whether a person reads the output, as far as the program can know."""
         return self._console.is_terminal
 
     def line(self, *pieces: Cell) -> None:
-        """Pieces on one line, which is as long as it is."""
+        """Print pieces on one line, whatever its length."""
         self._console.print(self._text(pieces), soft_wrap=True)
 
     def prose(self, *pieces: Cell) -> None:
-        """Sentences: on a terminal they wrap between words."""
+        """Print sentences; on a terminal they wrap between words."""
         self._wrapped(self._text(pieces))
 
     def error(self, why: object) -> None:
-        """Why a command ends; lines that go on are indented, lest a text pretends to be another message."""
+        """Print why a command ends. Later lines are indented, so that no text can imitate another message."""
         first, *more = str(why)[:MOST_OF_ERROR].split("\n")
         self._wrapped(self._text((Piece("error:", "red"), f" {first}"), MOST_OF_ERROR))
         for text in more:
             self._wrapped(self._text((text if text.startswith("  ") else f"  {text}",), MOST_OF_ERROR))
 
     def problem(self, what: str) -> None:
-        """One of what is wrong."""
+        """Print one problem."""
         self.prose(Piece("✗", "red"), f" {what}")
 
     def note(self, what: str) -> None:
-        """What is worth a look, and wrong for nobody."""
+        """Print a remark that is no problem."""
         self.prose(Piece("!", "yellow"), f" {what}")
 
     def fine(self, what: str) -> None:
-        """All is well."""
+        """Print that all is well."""
         self.prose(Piece("✓", "green"), f" {what}")
 
     def draw(self, part: Line | Table) -> None:
-        """A line or a table."""
+        """Print a line or a table."""
         if isinstance(part, Table):
             self.table(part)
         else:
             self.line(*part.pieces)
 
     def clear(self) -> None:
-        """Begin at the top of a terminal again."""
+        """Clear a terminal, and begin at its top."""
         self._console.clear()
 
     def data(self, text: bytes | str, flush: bool = False) -> None:
-        """What programs read too, JSON or YAML: exactly as it is, but on a terminal without what would steer it."""
+        """Print JSON or YAML, which programs read too: unchanged, but for a terminal without what would control it."""
         file, raw = self._file, text.encode() if isinstance(text, str) else text
         try:
             if not self.is_terminal and (into := getattr(file, "buffer", None)) is not None:
@@ -175,7 +175,7 @@ class Screen:
             end_quietly()
 
     def table(self, table: Table) -> None:
-        """A table; on a terminal that is too narrow for its names and figures, each row as lines of its own."""
+        """Print a table. On a terminal too narrow for its names and figures, each row becomes lines of its own."""
         console, needed = self._console, self._width(table)
         if needed <= console.width:
             console.print(self._drawn(table))
@@ -183,11 +183,11 @@ class Screen:
             self._rows(table)
         else:
             self._of_width(needed).print(self._drawn(table))
-        for told in table.caption:
-            self.prose(told)
+        for paragraph in table.caption:
+            self.prose(paragraph)
 
     def _width(self, table: Table) -> int:
-        """Characters of which a table has need, lest a name is broken or a figure cut."""
+        """The width in characters that a table needs so that no name is broken and no figure is cut."""
         wide = 0
         for at, (heading, kind) in enumerate(table.columns):
             texts = [self._cell(cell).plain for cell in (heading, *(row[0][at] for row in table.rows if row))]
@@ -229,20 +229,20 @@ class Screen:
     def _text(self, pieces: tuple[Cell, ...], most: int = MOST) -> Text:
         text = Text()
         for piece in pieces:
-            told, style = piece if isinstance(piece, Piece) else (piece, "")
-            text.append(self._clean(told, most), style)
+            content, style = piece if isinstance(piece, Piece) else (piece, "")
+            text.append(self._clean(content, most), style)
         return text
 
     def _cell(self, cell: Cell) -> Text:
-        told, style = cell if isinstance(cell, Piece) else (cell, "")
-        return Text(self._clean(told, MOST_OF_NAME), style)
+        content, style = cell if isinstance(cell, Piece) else (cell, "")
+        return Text(self._clean(content, MOST_OF_NAME), style)
 
     def _clean(self, text: str, most: int) -> str:
         return encodable(visible(text, most), self._console.encoding)
 
     @contextmanager
     def progress(self, what: str, total: float | None, unit: Unit = "items", brief: bool = False) -> Iterator[Bar]:
-        """A bar while work goes on, in bytes, items, as a share or by the clock; a brief one leaves nothing behind."""
+        """A bar while work runs, in bytes, items, as a share or by the clock. A brief bar is removed at its end."""
         columns: dict[Unit, tuple[ProgressColumn, ...]] = {
             "bytes": (DownloadColumn(), TimeRemainingColumn()),
             "items": (MofNCompleteColumn(), TimeRemainingColumn()),
@@ -255,22 +255,22 @@ class Screen:
 
 
 class Bar:
-    """How far work has come."""
+    """The progress of some work."""
 
     def __init__(self, screen: Screen, progress: Progress, task: TaskID) -> None:
         self._screen, self._progress, self._task = screen, progress, task
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the start."""
         return self._progress.tasks[0].elapsed or 0.0
 
     def advance(self, by: float) -> None:
-        """So much more is done."""
+        """Add to the work that is done."""
         self._progress.advance(self._task, by)
 
     def update(self, done: float, total: float | None = None, what: str | None = None, told: str | None = None) -> None:
-        """So much is done, of so much; what is being done, and what there is to tell of it."""
+        """Set the work that is done and its total, the current item, and a remark."""
         clean = self._screen._clean
         self._progress.update(
             self._task,
@@ -283,7 +283,7 @@ class Bar:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Out of the way meanwhile."""
+        """Hide the bar meanwhile."""
         self._progress.stop()
         try:
             yield

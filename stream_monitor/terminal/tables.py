@@ -1,4 +1,4 @@
-"""What is shown, before it is drawn: lines of pieces, and tables of cells. Nothing here is markup."""
+"""Lines of pieces and tables of cells, before they are drawn. They contain no markup."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 
 class Piece(NamedTuple):
-    """A text in a style."""
+    """A text with a style."""
 
     text: str
     style: str
@@ -17,29 +17,29 @@ Cell = str | Piece
 
 
 def bold(text: object) -> Piece:
-    """What matters most."""
+    """A text of most importance."""
     return Piece(str(text), "bold")
 
 
 def dim(text: object) -> Piece:
-    """What few look for."""
+    """A text of little importance."""
     return Piece(str(text), "dim")
 
 
 def coloured(text: object, colour: str) -> Piece:
-    """In a colour, or a style."""
+    """A text in a colour, or a style."""
     return Piece(str(text), colour)
 
 
 class Line:
-    """Pieces beside each other."""
+    """Pieces side by side."""
 
     def __init__(self, *pieces: Cell) -> None:
         self.pieces = pieces
 
 
 class Column(NamedTuple):
-    """A name is never broken, a figure is never cut and stands to the right, prose wraps between words."""
+    """A column. A name is never broken. A figure is never cut, and is right-aligned. Prose wraps between words."""
 
     heading: str
     kind: Literal["name", "figure", "prose"] = "name"
@@ -47,21 +47,21 @@ class Column(NamedTuple):
 
 @dataclass
 class Table:
-    """Rows of cells; at most one column is prose."""
+    """Rows of cells. At most one column is prose."""
 
     columns: list[Column]
     title: str = ""
     caption: list[str] = field(default_factory=list)
-    """Lines below."""
+    """Lines below the table."""
     rows: list[tuple[tuple[Cell, ...], str] | None] = field(default_factory=list)
-    """Cells and the style of a row; None is a line across."""
+    """The cells and the style of a row; None is a horizontal line."""
 
     def row(self, *cells: Cell, style: str = "") -> None:
-        """One row more."""
+        """Add a row."""
         if len(cells) != len(self.columns):
             raise ValueError(f"{len(cells)} cells for {len(self.columns)} columns")
         self.rows.append((cells, style))
 
     def rule(self) -> None:
-        """A line across."""
+        """Add a horizontal line."""
         self.rows.append(None)

@@ -1,4 +1,4 @@
-"""Texts of strangers, made harmless: what steers a terminal, hides or turns round is shown as what it is."""
+"""Escapes for untrusted texts: characters that control a terminal, hide or reverse text become visible codes."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import re
 import unicodedata
 
 MOST = 1_000
-"""Characters of a text that a person is shown."""
+"""The most characters of a text that a person sees."""
 MOST_OF_NAME = 200
-"""Characters of a name in a table: the longest that a contract allows, and room for what is shown in its place."""
+"""The most characters of a name in a table: the longest that a contract allows, and room for escapes."""
 MARKS = 4
 """Combining marks on one character; languages need up to four, and hundreds, cut with `…`, would cover other lines."""
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 _BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and marks that nobody sees."""
+"""Letters and marks that are invisible."""
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _STEERING = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000110bd\U000110cd\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""In JSON: control and format characters; a newline is kept, for there it stands between values only."""
+"""In JSON: control and format characters. A newline stays, because in JSON it stands only between values."""
 
 FALLBACK = "stream_monitor.fallback"
-"""The error handler that writes our own signs where the output knows ASCII or Latin-1 only."""
+"""The error handler that replaces our own signs where the output supports only ASCII or Latin-1."""
 _SIGNS = {
     "…": "~", "✓": "+", "✗": "x", "≈": "~", "→": ">", "←": "<", "·": "|", "│": "|", "±": "~", "σ": "s", "÷": "/",
     "─": "-", "╶": "-", "╴": "-", "╸": "-", "╺": "-", "━": "=", "Δ": "D", "×": "x",
     "▁": ".", "▂": ":", "▃": "-", "▄": "=", "▅": "+", "▆": "*", "▇": "%", "█": "#",
 }  # fmt: skip
-"""One character for one, so that columns stay straight."""
+"""One character for one character, so that columns stay aligned."""
 
 
 def visible(text: object, most: int = MOST) -> str:
-    """A text on one line of which every character can be seen, at most so many; `…` says that there was more."""
+    """A text on one line, every character visible, at most `most` of them. `…` marks that the text was longer."""
     shown = "".join(_shown(str(text)[: most + 1]))
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
@@ -59,12 +59,12 @@ def _escaped(character: str) -> str:
 
 
 def encodable(text: str, encoding: str) -> str:
-    """The same in characters that an output in this encoding has."""
+    """The same text in characters that an output in this encoding supports."""
     return text.encode(encoding, FALLBACK).decode(encoding)
 
 
 def safe_json(text: str, encoding: str = "utf-8") -> str:
-    """Equal JSON without what would steer a terminal, in characters that the encoding has."""
+    """Equal JSON without characters that control a terminal, in characters that the encoding supports."""
     escaped = _STEERING.sub(lambda found: _json_escape(found[0]), text)
     try:
         escaped.encode(encoding)

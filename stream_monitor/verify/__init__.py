@@ -1,5 +1,5 @@
 """`stream-monitor verify`: recompute from the input what the output must be, and demand exactly that.
 
-`truth` is plain Python, one event at a time, and shares nothing with the stages but the contracts' decoder; `told` is
-what the topics say; `compare` holds one against the other.
+`expected` is plain Python, one event at a time; it shares with the stages only the contracts' decoder. `published`
+reads the topics. `compare` compares the two.
 """

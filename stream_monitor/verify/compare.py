@@ -1,4 +1,4 @@
-"""What the topics say, held against what the input says."""
+"""Comparison of the records on the topics with the records that the input demands."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ T = TypeVar("T")
 Window = tuple[str, str, str, int, int]
 
 
-def compare(settings: Settings, truth: Expected, told: Published, settled: bool) -> Iterator[str]:
-    """One line for each thing that is missing, extra, doubled or wrong.
+def compare(settings: Settings, truth: Expected, published: Published, settled: bool) -> Iterator[str]:
+    """One line for each record that is missing, extra, doubled or wrong.
 
-    `settled`: nothing comes any more and all partitions are idle, so open windows must be right too.
+    `settled`: no more input arrives and all partitions are idle, so open windows must be right too.
     """
-    yield from _dead_letters(truth, told)
-    yield from _traffic(truth, told)
-    if not _folded(told):
-        yield from _performance(truth, told)
-    yield from _doubles(told)
-    yield from _windows(settings, truth, told, settled)
+    yield from _dead_letters(truth, published)
+    yield from _traffic(truth, published)
+    if not _folded(published):
+        yield from _performance(truth, published)
+    yield from _doubles(published)
+    yield from _windows(settings, truth, published, settled)
 
 
-def _folded(told: Published) -> bool:
+def _folded(published: Published) -> bool:
     """Whether there were more models or versions than an app describes, so that some count under `__other__`."""
-    return any(OTHER in cell[:2] for cell in told.traffic) or any(OTHER in key[:2] for key in told.metrics)
+    return any(OTHER in cell[:2] for cell in published.traffic) or any(OTHER in key[:2] for key in published.metrics)
 
 
 def _name(cell: tuple[str, str, str, int] | Window) -> str:
@@ -45,24 +45,24 @@ def _name(cell: tuple[str, str, str, int] | Window) -> str:
     return f"{model} {version} {segment} {to_the_second(start)}"
 
 
-def _dead_letters(truth: Expected, told: Published) -> Iterator[str]:
+def _dead_letters(truth: Expected, published: Published) -> Iterator[str]:
     summed: set[tuple[str, int, int]] = set()
-    for letter in told.sums:
+    for letter in published.sums:
         place = f"{letter.topic}/{letter.partition}/{letter.offset} to {letter.last_offset}"
-        found = _summed(truth, letter) - told.letters.keys()
+        found = _summed(truth, letter) - published.letters.keys()
         if len(found) != letter.count or found & summed:
             yield f"dead letters of {place}: {letter.count} {letter.reason}, expected {len(found - summed)}"
         summed |= found
-    for key in sorted((truth.rejected.keys() | told.letters.keys()) - summed):
+    for key in sorted((truth.rejected.keys() | published.letters.keys()) - summed):
         wanted = [truth.rejected[key]] if key in truth.rejected else []
-        reasons = told.letters.get(key, [])
+        reasons = published.letters.get(key, [])
         if reasons != wanted:
             topic, partition, offset = key
             yield f"dead letters of {topic}/{partition}/{offset}: {reasons or 'none'}, expected {wanted or 'none'}"
 
 
 def _summed(truth: Expected, letter: DeadLetter) -> set[tuple[str, int, int]]:
-    """The events that a letter for several may stand for."""
+    """The events for which a letter for several may stand."""
     offsets = range(letter.offset, (letter.last_offset or letter.offset) + 1)
     places = ((letter.topic, letter.partition, offset) for offset in offsets)
     return {place for place in places if truth.rejected.get(place) == letter.reason}
@@ -76,9 +76,9 @@ def _differing(
     )
 
 
-def _traffic(truth: Expected, told: Published) -> Iterator[str]:
-    """Deltas: added up they are the input."""
-    wanted, found = truth.traffic, told.traffic
+def _traffic(truth: Expected, published: Published) -> Iterator[str]:
+    """Compare deltas: their sum must equal the input."""
+    wanted, found = truth.traffic, published.traffic
     if any(OTHER in cell[:2] for cell in found):
         wanted, found = _by_pane(wanted), _by_pane(found)
     for cell in _differing(wanted, found, Counts(), Counts.__eq__):
@@ -96,10 +96,10 @@ def _by_pane(cells: Mapping[Cell, Counts]) -> dict[Cell, Counts]:
     return summed
 
 
-def _performance(truth: Expected, told: Published) -> Iterator[str]:
-    """Outcome deltas: added up they are the joins."""
-    for cell in _differing(truth.performance, told.performance, Performance(), _same_performance):
-        wanted, found = (side.get(cell, Performance()) for side in (truth.performance, told.performance))
+def _performance(truth: Expected, published: Published) -> Iterator[str]:
+    """Compare outcome deltas: their sum must equal the joins."""
+    for cell in _differing(truth.performance, published.performance, Performance(), _same_performance):
+        wanted, found = (side.get(cell, Performance()) for side in (truth.performance, published.performance))
         names = sorted(name for name in wanted.n.keys() | found.n.keys() if not _same_sum(wanted, found, name))
         what = "; ".join(
             f"{name}: n {found.n.get(name, 0)} sum {found.total.get(name, 0.0):.9g}, expected "
@@ -124,11 +124,11 @@ def _close(a: float, b: float, scale: float) -> bool:
     return math.isclose(a, b, rel_tol=DIGITS, abs_tol=DIGITS * max(scale, 1.0))
 
 
-def _doubles(told: Published) -> Iterator[str]:
-    for (alert, status, revision), times in sorted(told.alerts.items()):
+def _doubles(published: Published) -> Iterator[str]:
+    for (alert, status, revision), times in sorted(published.alerts.items()):
         if times > 1:
             yield f"alert {alert} {status} revision {revision} is there {times} times"
-    for key, records in told.metrics.items():
+    for key, records in published.metrics.items():
         finals = sum(record.final for record in records)
         if finals > 1:
             yield f"{key[5]} of {_name(key[:5])}: {finals} final records"
@@ -139,15 +139,15 @@ def _doubles(told: Published) -> Iterator[str]:
 # --- windows ---
 
 
-def _windows(settings: Settings, truth: Expected, told: Published, settled: bool) -> Iterator[str]:
-    """Metrics: each final window is the sum of its panes, and no window that must be closed is missing."""
-    last = {key[:5]: records[-1] for key, records in told.metrics.items() if key[5] == "traffic" and key[6] == 1}
+def _windows(settings: Settings, truth: Expected, published: Published, settled: bool) -> Iterator[str]:
+    """Compare metrics: each final window must be the sum of its panes, and no window that must be closed is missing."""
+    last = {key[:5]: records[-1] for key, records in published.metrics.items() if key[5] == "traffic" and key[6] == 1}
     parts: dict[Window, list[Metric]] = defaultdict(list)
-    for key, records in told.metrics.items():
+    for key, records in published.metrics.items():
         if key[5] == "traffic":
             parts[key[:5]].append(records[-1])
     wanted = _sum_up(truth, settings.time.windows)
-    if _folded(told) or any(record.after_idle for record in last.values()):
+    if _folded(published) or any(record.after_idle for record in last.values()):
         yield from _totals(settings, truth, last.values(), settled)
         return
     closed = min(truth.watermarks.values(), default=0)
@@ -160,7 +160,7 @@ def _windows(settings: Settings, truth: Expected, told: Published, settled: bool
             slide = slide_of[window[4] - window[3]]
             shown = (
                 window[4] <= newest - newest % slide + slide
-            )  # of what slides on past the last event nothing is told
+            )  # windows that slide on past the last event have no records
             if window[4] <= closed or (settled and shown):
                 yield f"window {_name(window)}: no record, expected {counts}"
         elif record.final or settled:
@@ -208,11 +208,11 @@ def _same_numbers(total: float | None, low: float | None, high: float | None, wa
 
 
 def _totals(settings: Settings, truth: Expected, records: Iterable[Metric], settled: bool) -> Iterator[str]:
-    """What came after its window was final, or of too many models, is counted elsewhere: only the whole must agree."""
+    """Events after a final window, or of too many models, are counted elsewhere, so only the totals must agree."""
     wanted = sum(counts.total for cell, counts in truth.traffic.items() if cell[2] == ALL)
     for size, slide in settings.time.windows:
         chosen = [r for r in records if r.segment == ALL and r.window_end - r.window_start == size]
         found = sum(r.count + r.duplicates + r.late + r.after_idle for r in chosen)
-        each = size // slide  # windows that an event is in; of the last ones not all are told
+        each = size // slide  # windows that contain an event; some of the last ones have no record
         if found > each * wanted or (settled and found != wanted and each == 1):
             yield f"windows of {size} ms: {found} events in all, expected {each * wanted}"

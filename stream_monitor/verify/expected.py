@@ -1,4 +1,4 @@
-"""What the input says: counts, joins and dead letters by the rules of docs/architecture.md, in plain Python."""
+"""The output that the input demands: counts, joins and dead letters by docs/architecture.md, in plain Python."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The sum of all counts."""
         return self.accepted + self.duplicates + self.late
 
 
 @dataclass(slots=True)
 class Values:
-    """A measure of accepted predictions in a cell: how many values, and what its numbers come to."""
+    """A measure of accepted predictions in a cell: how many values, and the aggregates of its numbers."""
 
     n: int = 0
     numbers: int = 0
@@ -46,7 +46,7 @@ class Values:
     high: float = -math.inf
 
     def add(self, value: Any) -> None:
-        """One JSON value more; null, arrays and objects are none."""
+        """Add one JSON value; null, arrays and objects do not count."""
         if isinstance(value, str | bool):
             self.n += 1
         elif isinstance(value, int | float):
@@ -56,7 +56,7 @@ class Values:
             self.low, self.high = min(self.low, value), max(self.high, value)
 
     def merge(self, other: Values) -> None:
-        """Those of another cell as well."""
+        """Add those of another cell."""
         self.n += other.n
         self.numbers += other.numbers
         self.total += other.total
@@ -73,7 +73,7 @@ class Performance:
     pairs: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, name: str, value: float | None, sign: int = 1) -> None:
-        """One value of a measure more, or with sign -1 one less."""
+        """Add one value of a measure, or remove it with sign -1."""
         if value is not None:
             self.n[name] += sign
             self.total[name] += sign * value
@@ -81,7 +81,7 @@ class Performance:
 
 @dataclass(slots=True)
 class Waiting:
-    """A prediction that was accepted, and what has come for it."""
+    """A prediction that was accepted, and the labels and signals that arrived for it."""
 
     model: str
     version: str
@@ -95,7 +95,7 @@ class Waiting:
 
 
 class Expected:
-    """Fed with the input in log order, partition by partition: all predictions of one first, then labels, feedback."""
+    """Takes the input in log order, partition by partition: first all predictions of one, then labels, feedback."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -105,7 +105,7 @@ class Expected:
         """By measure: features, the prediction and its latency."""
         self.performance: dict[Cell, Performance] = defaultdict(Performance)
         self.rejected: dict[tuple[str, int, int], str] = {}
-        """Reason by topic, partition and offset."""
+        """The reason, by topic, partition and offset."""
         self.watermarks: dict[int, int] = {}
         """Input watermark of each partition that had a prediction."""
         self.events: dict[str, int] = defaultdict(int)
@@ -113,7 +113,7 @@ class Expected:
         self._waiting: dict[tuple[int, str], list[Waiting]] = defaultdict(list)
 
     def feed(self, role: str, partition: int, offset: int, arrived: int, value: bytes | None) -> None:
-        """Take in a record that the broker got at `arrived` (epoch ms)."""
+        """Process a record that the broker received at `arrived` (epoch ms)."""
         self.events[role] += 1
         event = self._admissible(role, arrived, value)
         match event:
@@ -204,7 +204,7 @@ class Expected:
 
 
 def _value(value: Any) -> Any:
-    """A class as text, a number as float; anything else is no answer."""
+    """A class as text, a number as float; any other value is no answer."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -213,7 +213,7 @@ def _value(value: Any) -> Any:
 
 
 def _judge(cell: Performance, answer: Any, label: Any, sign: int) -> None:
-    """Hold an answer against its label: classes with classes, numbers with numbers."""
+    """Compare an answer with its label: classes with classes, numbers with numbers."""
     if isinstance(label, str):
         cell.add("label", {"true": 1.0, "false": 0.0}.get(label), sign)
         if isinstance(answer, str):

@@ -1,4 +1,4 @@
-"""What the topics of an app say."""
+"""The records on the topics of an app."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _letter = msgspec.json.Decoder(DeadLetter)
 
 
 class Published:
-    """Fed with the output in log order, of each topic by itself."""
+    """Takes the output in log order, each topic by itself."""
 
     def __init__(self) -> None:
         self.traffic: dict[Cell, Counts] = defaultdict(Counts)
         self.performance: dict[Cell, Performance] = defaultdict(Performance)
         self.metrics: dict[MetricKey, list[Metric]] = defaultdict(list)
         self.alerts: dict[tuple[str, str, int], int] = defaultdict(int)
-        """How often by id, status and revision."""
+        """How often each (id, status, revision) occurs."""
         self.letters: dict[tuple[str, int, int], list[str]] = defaultdict(list)
         """Reasons by topic, partition and offset."""
         self.foreign: list[str] = []
-        """What lies on `profiles` and is not ours."""
+        """Records on `profiles` that are not ours."""
         self.sums: list[DeadLetter] = []
-        """Those that stand for several events."""
+        """Letters that stand for several events."""
 
     def feed(self, role: str, value: bytes) -> bool:
-        """Take in a record of `profiles`, `metrics`, `alerts` or `dead-letters`; whether the judge must count it."""
+        """Process a record of `profiles`, `metrics`, `alerts` or `dead-letters`; whether the judge must count it."""
         match role:
             case "profiles":
                 try:

@@ -1,4 +1,4 @@
-"""Read an app's topics and hold its output against its input."""
+"""Read an app's topics, and compare its output with its input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE_S = 120.0
 
 @dataclass(slots=True)
 class Report:
-    """What was held against each other, and what differs."""
+    """What was compared, and the differences."""
 
     events: dict[str, int]
     """Input records by topic role, up to the committed offsets."""
@@ -38,12 +38,12 @@ class Report:
 def verify(
     settings: Settings, settled: bool, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Report:
-    """Recompute the output from the input up to the committed offsets, and compare; `settled`: see there.
+    """Recompute the output from the input up to the committed offsets, and compare; for `settled` see `compare`.
 
-    `progress` hears of records read, and of how many there are.
+    The function calls `progress` with the number of records read, and with the total.
 
     Raises:
-        BrokerError: no answer, the input has expired, or the app did not stand still long enough to be read.
+        BrokerError: no answer, the input has expired, or the app kept moving while its topics were read.
     """
     rekeyed = inspect(settings).rekey
     moved = rekeyed_wrongly(TopicReader(settings)) if rekeyed else []
@@ -70,7 +70,7 @@ def _require_all(audit: TopicReader, spans: Mapping[Partition, Span]) -> None:
 
 
 def rekeyed_wrongly(audit: TopicReader) -> list[str]:
-    """Labels and feedback up to the rekey stage's offsets, held against what it has put under their ids."""
+    """Compare labels and feedback up to the rekey stage's offsets with the records that it has put under their ids."""
     sources = [partition for role in TARGET for partition in audit.partitions(role)]
     targets = [partition for role in TARGET.values() for partition in audit.partitions(role)]
     deadline = time.monotonic() + PATIENCE_S
@@ -97,7 +97,7 @@ def rekeyed_wrongly(audit: TopicReader) -> list[str]:
 
 
 def _verify(audit: TopicReader, settled: bool, progress: Callable[[int, int], None]) -> Report | None:
-    """None when the app moved meanwhile."""
+    """The report; None when the app moved meanwhile."""
     inputs = [partition for role in ROLES_IN for partition in audit.partitions(role)]
     committed = audit.committed("describe", inputs)
     judged = audit.committed("judge", audit.partitions("profiles"))
@@ -105,7 +105,7 @@ def _verify(audit: TopicReader, settled: bool, progress: Callable[[int, int], No
     held = audit.spans(inputs)
     read = {p: Span(span.first, committed.get(p, span.first)) for p, span in held.items()}
     _require_all(audit, held | written)
-    truth, told = Expected(audit.settings), Published()
+    truth, published = Expected(audit.settings), Published()
     total = sum(span.end - span.first for span in [*read.values(), *written.values()])
     done = 0
     for role, message in audit.read(read):
@@ -113,9 +113,9 @@ def _verify(audit: TopicReader, settled: bool, progress: Callable[[int, int], No
         done += 1
         progress(done, total)
     for role, message in audit.read(written):
-        counted = told.feed(role, message.value())
+        counted = published.feed(role, message.value())
         if counted and message.offset() >= judged.get((role, message.partition()), 0):
-            return None  # the judge has not heard of it yet
+            return None  # the judge has not read it yet
         done += 1
         progress(done, total)
     if audit.committed("describe", inputs) != committed:
@@ -123,8 +123,8 @@ def _verify(audit: TopicReader, settled: bool, progress: Callable[[int, int], No
     return Report(
         events=dict(truth.events),
         cells=len(truth.traffic) + len(truth.performance),
-        windows=len(told.metrics),
-        alerts=len(told.alerts),
+        windows=len(published.metrics),
+        alerts=len(published.alerts),
         unread=sum(span.end - read[p].end for p, span in held.items()),
-        problems=told.foreign + list(compare(audit.settings, truth, told, settled)),
+        problems=published.foreign + list(compare(audit.settings, truth, published, settled)),
     )
