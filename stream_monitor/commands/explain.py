@@ -96,11 +96,11 @@ def _shapes(opening: Alert) -> Iterator[Line | Table]:
     for finding in opening.findings:
         if finding.change_ts is not None:
             shift = finding.evidence.get("shift")
-            end = (
+            suffix = (
                 f", by {shift['sigmas']:+.2g} σ ({shift['value']:+.3g}) over {shift['n']:,.0f} values" if shift else ""
             )
             yield Line()
-            yield Line(f"{finding.detector}: began about {to_the_second(finding.change_ts)}{end}")
+            yield Line(f"{finding.detector}: began about {to_the_second(finding.change_ts)}{suffix}")
 
 
 def _line(series: Series, opening: Alert) -> Line:

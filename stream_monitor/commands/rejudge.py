@@ -98,8 +98,8 @@ def terms_of(
         chosen = pinned
     else:
         chosen = [] if whole else active(notices)
-    local = [baseline for baseline in chosen if retained.partition_of(baseline.model) == number]
-    return RejudgeTerms(settings, obey_log, whole, local, pinned is None, catalog)
+    owned = [baseline for baseline in chosen if retained.partition_of(baseline.model) == number]
+    return RejudgeTerms(settings, obey_log, whole, owned, pinned is None, catalog)
 
 
 def _log(retained: RetainedLog, number: int, bar: Bar) -> Log:

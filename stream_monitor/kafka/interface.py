@@ -38,7 +38,7 @@ class Aborted(BrokerError):
 
 
 class Listener(Protocol):
-    """Receives the partitions that the group assigns and revokes. `consume` calls it; it may block, not raise."""
+    """Receives the partitions that the group gives and takes. `consume` calls it. It may block but must not raise."""
 
     def assigned(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Own these partitions; returns the offsets from which to read."""

@@ -121,7 +121,7 @@ class Recovery:
         if more := grown(known, topics):
             raise RestoreError(growth(self.settings, sorted(more), known, topics))
 
-    # --- what is skipped ---
+    # --- skips ---
 
     def ours(self, role: str, messages: Sequence[Message]) -> Sequence[Message]:
         """The messages without the skipped ones."""

@@ -13,7 +13,7 @@ from stream_monitor.errors import suggest
 from stream_monitor.profiles.measures import LABEL, PREDICTION, UNMEASURED, base_of, built_in, feature_measure
 
 ENOUGH = 100
-"""A measure that none of so many events has gets a note."""
+"""From this many events on, a limit on a measure that none of them has gets a note."""
 _OUTCOMES = (ERROR, ABSOLUTE_ERROR, SQUARED_ERROR, LABEL, DISAGREEMENT)
 
 
@@ -34,7 +34,7 @@ class EventSurvey:
 
     events: int = 0
     names: set[str] = field(default_factory=lambda: {*built_in(), *_OUTCOMES})
-    """The names of all measures."""
+    """The names of the measures that are built in or were found."""
     unmeasured: dict[tuple[str, str], int] = field(default_factory=dict)
     """Predictions that are arrays or objects, by model and kind."""
 

@@ -95,7 +95,7 @@ class PartitionStatus(NamedTuple):
 
 
 class OffsetsOnly:
-    """The methods for topic ids of most stages. They do nothing, because the loop keeps the ids with the offsets."""
+    """The topic methods of most stages. They do nothing, because the loop keeps the topic ids with the offsets."""
 
     def know_sources(self, ids: dict[str, str]) -> None:
         """Do nothing: the committed offsets name the ids."""
@@ -134,7 +134,7 @@ class Stage(Protocol):
         """The id of the topic to which a change log belongs, where its records name it; else nothing."""
 
     def tell_again(self, role: str) -> None:
-        """Publish the stage's records on a topic again, which was created again and need not stop the stage."""
+        """Publish the records on a topic again: it was created again, and that need not stop the stage."""
 
     def restore_offset(self, partition: Partition, position: Position) -> int | None:
         """The offset of the change log at which a restore begins; None when there is nothing to restore."""
