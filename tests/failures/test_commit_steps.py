@@ -49,7 +49,7 @@ def test_an_aborted_commit_is_made_again(fleet: Fleet, role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("method", ["assign", "log_start"])
+@pytest.mark.parametrize("method", ["assign", "restore_offset"])
 def test_a_failure_within_a_callback_is_a_loud_stop(fleet: Fleet, role: str, method: str) -> None:
     """An exception out of a callback would drop what the client had dequeued."""
     traffic = Traffic(fleet.rules, 4)

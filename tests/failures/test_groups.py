@@ -36,7 +36,7 @@ def test_a_frozen_worker_that_wakes_up_after_its_successor_adds_nothing(fleet: F
     settle(fleet, traffic)
 
 
-@pytest.mark.parametrize(("role", "method"), [("describe", "step"), ("judge", "step"), ("describe", "flush")])
+@pytest.mark.parametrize(("role", "method"), [("describe", "process"), ("judge", "process"), ("describe", "flush")])
 @pytest.mark.long
 def test_slower_than_max_poll_interval(fleet: Fleet, role: str, method: str) -> None:
     """The group goes on without the worker; what it comes back with is not committed, and nothing is counted twice."""

@@ -122,7 +122,7 @@ def test_an_invalid_limit_is_refused_before_anything_is_joined(kafka: str, tmp_p
     assert rules.topic("predictions") not in AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=30).topics
 
 
-@pytest.mark.parametrize("method", ["assign", "step"])
+@pytest.mark.parametrize("method", ["assign", "process"])
 def test_a_worker_that_ends_with_an_error_has_left_its_group(kafka: str, tmp_path: Path, method: str) -> None:
     """Long before its session ends, which would take 45 s here; the others have its partitions then."""
     rules = settings_for(kafka)
