@@ -56,7 +56,7 @@ class _Run:
         self.judge, self.catalog, self._offset = Judge(parse(sections), 1), BinCatalog(), 0
         self.judge.assign({("profiles", 0): Position(0, "")}, {})
 
-    def hear(self, records: list[bytes], watermark: int) -> float:
+    def process(self, records: list[bytes], watermark: int) -> float:
         """Seconds that these records took, and the watermark after them."""
         records.append(
             write_record(
@@ -85,7 +85,7 @@ def measure_panes_per_s(seconds: int = 180, warm: int = 60, sequential: Sequence
     rng, run = np.random.default_rng(1), _Run({"baseline": {"first": 1_000}, "detection": {"input": sequential}})
     spent = 0.0
     for second in range(seconds):
-        took = run.hear(pack_records(deltas(rng, second, run.catalog)), START + second * 1_000)
+        took = run.process(pack_records(deltas(rng, second, run.catalog)), START + second * 1_000)
         spent += took if second >= warm else 0.0
     return (seconds - warm) * MODELS * (NUMBERS + CATEGORIES) / spent
 
@@ -102,6 +102,6 @@ def again_measure_panes_per_s(rounds: int = 25, warm: int = 10, sequential: Sequ
             for model in range(FEW)
             for record in pack_records(_delta(rng, f"model-{model}", pane, (4, 2), run.catalog))
         ]
-        took = run.hear(records, START + (at + 1) * SPAN * 1_000)
+        took = run.process(records, START + (at + 1) * SPAN * 1_000)
         spent += took if at >= warm else 0.0
     return (rounds - warm) * SPAN * FEW * 6 / spent

@@ -236,7 +236,15 @@ def test_nor_when_it_is_the_recent_past(seed: int, partitions: int, workers: int
     assert by_cluster(events, rules, (partitions, workers), seed, crashes) == (metrics, alerts)
 
 
-@pytest.mark.parametrize(("seed", "partitions", "crashes"), [(1, 1, 0.02), (2, 3, 0.0), (3, 3, 0.02), (4, 2, 0.02)])
+@pytest.mark.parametrize(
+    ("seed", "partitions", "crashes"),
+    [
+        (1, 1, 0.02),
+        (3, 3, 0.02),
+        pytest.param(2, 3, 0.0, marks=pytest.mark.long),
+        pytest.param(4, 2, 0.02, marks=pytest.mark.long),
+    ],
+)
 def test_nor_when_it_is_the_same_hours_of_earlier_weeks(seed: int, partitions: int, crashes: float) -> None:
     rules = quick_settings(
         sample={"rows": 20},
