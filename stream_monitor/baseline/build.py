@@ -94,7 +94,7 @@ def _nothing(built: Built) -> str:
 
 
 class _Making:
-    """Describe, and the lanes of its models, without the judge's clock."""
+    """Describe, and the timelines of its models, without the judge's clock."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -91,7 +91,7 @@ class Moved(Struct, kw_only=True, omit_defaults=True):
 
 
 class SegmentPart(Struct, omit_defaults=True):
-    """How much of a drift comes from one segment; the formula is in docs/detection.md, "Explaining an alert"."""
+    """How much of a drift comes from one segment; the formula is in docs/detection/attribution.md."""
 
     segment: str
     part: Annotated[float, Meta(description="of the distance of all events; segments of the same fields add up to 1")]

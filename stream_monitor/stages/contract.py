@@ -2,7 +2,7 @@
 
 A stage never blocks and reads no clock. It raises only for broken records of our own, and where the settings stop it
 at too many events that cannot be counted. Its driver delivers the messages of one topic partition in offset order.
-After `flush` the driver calls `committed` or, when the commit was aborted, `drop` and `assign`: an abort is handled
+After `flush` the driver calls `committed` or, when the commit was aborted, `revoke` and `assign`: an abort is handled
 in the same way as a restart.
 """
 

@@ -307,7 +307,7 @@ def test_the_mean_time_between_false_alarms_is_at_least_nominal(stream: Stream, 
 
 
 MARKS = [(errors, 0.3, 330), (errors, 0.4, 98), (errors, 0.5, 51), (errors, 0.1, 270)]
-"""docs/detection.md: mean delays at a nominal 1e5 after learning from 2,000 values."""
+"""docs/quality.md: mean delays at a nominal 1e5 after learning from 2,000 values."""
 
 
 @pytest.mark.parametrize(("stream", "to", "mark"), MARKS)
