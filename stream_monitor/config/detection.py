@@ -87,7 +87,7 @@ class BaselineSettings(Section):
 
 
 class SampleSettings(Section):
-    """Rows of features that travel with the profiles, so that features are judged together: see docs/detection/joint.md."""
+    """Rows of features that travel with the profiles, so that features are judged together: see detection/joint.md."""
 
     rows: Annotated[int, Field(ge=0, le=1_000)] = Field(
         0, description="events of a version and pane whose features are kept side by side; 0: none"
