@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from stream_monitor.config.settings import Settings
-from stream_monitor.detect.windows.volume import VolumeRange
-from stream_monitor.events.contracts import Health
-from stream_monitor.judge.alerts.error_impact import ImpactTracker
 from stream_monitor.judge.alerts.lifecycle import AlertLifecycle
 from stream_monitor.judge.detection.window_evaluation import Kind
 from stream_monitor.judge.metrics.performance import Performance, lags_of
@@ -17,9 +16,6 @@ from stream_monitor.profiles.measures import TimelineName as TimelineName
 from stream_monitor.profiles.names import NEVER
 
 TIMELINES: tuple[TimelineName, ...] = ("input", "label", "feedback", "observation")
-
-ATTRIBUTED: tuple[TimelineName, ...] = ("input", "label")
-"""Timelines whose alerts get an attribution."""
 
 ABNORMAL: tuple[Kind, ...] = ("drift", "quality", "limit")
 """Kinds of alerts whose time span is kept out of recent baselines."""
@@ -35,13 +31,12 @@ class ModelState(msgspec.Struct):
     timelines: dict[str, TimelineState] = msgspec.field(name="lanes")
     performance: Performance
     alerts: AlertLifecycle = msgspec.field(default_factory=AlertLifecycle)
-    volumes: dict[tuple[str, str, int], VolumeRange] = {}
     last_event: int = NEVER
     """Event time of the newest pane with predictions. The judge forgets the model `model_ttl` after it."""
     lost_labels: int = 0
-    watches: ImpactTracker = msgspec.field(default_factory=ImpactTracker)
-    health: Health | None = None
-    """The last published health record of the model."""
+    consumers: dict[str, Any] = {}
+    """The state of each consumer of closed windows by its name, see `consumers.registry`. Just after it was read from a
+    snapshot it is what MessagePack made of it; the consumer turns it into its struct."""
 
     @property
     def waiting(self) -> bool:

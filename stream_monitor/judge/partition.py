@@ -15,9 +15,10 @@ from stream_monitor.detect.cusum.bank import CusumBank, PaneBatch
 from stream_monitor.detect.windows.overdispersion import DispersionUpdate, learn
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.alerts.lifecycle import AlertKey, EvidenceSpan
+from stream_monitor.judge.consumers.contract import BatchTask
 from stream_monitor.judge.detection.window_evaluation import WindowEvaluation, run_tests
 from stream_monitor.judge.health import Gone, health_of_app
-from stream_monitor.judge.model import BatchTask, JudgeOutput, ModelJudge
+from stream_monitor.judge.model import JudgeOutput, ModelJudge
 from stream_monitor.judge.model_state import ModelState, new_state
 from stream_monitor.judge.panes.open_panes import OpenBytes, OpenPanes, bytes_of_delta, cut, merge
 from stream_monitor.judge.partition_state import PartitionState, PendingModel

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,7 +26,8 @@ from stream_monitor.wire.msgpack_arrays import pack, unpack
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT_FORMAT = 2
+SNAPSHOT_FORMAT = 3
+"""3: each consumer of closed windows has its state under its own name. In 2 it lies in fields of the model's state."""
 OLDEST_FORMAT = 1
 """The oldest format that is read. In it each open pane holds whole deltas, and every snapshot holds all models."""
 
@@ -100,6 +101,31 @@ class ModelSnapshot(msgspec.Struct):
     state: ModelState
     open: dict[str, dict[int, list[OpenPart]]]
     """By timeline and start of the pane."""
+
+
+class _FormerConsumers(msgspec.Struct):
+    """The fields of a model's state that held, up to format 2, what is the state of a consumer now."""
+
+    volumes: Any = None
+    watches: Any = None
+    health: Any = None
+
+    def states(self) -> dict[str, Any]:
+        """The states by the name of their consumer."""
+        states = {}
+        if self.volumes is not None:
+            states["volume"] = {"ranges": self.volumes}
+        if self.watches is not None:
+            states["error_impact"] = self.watches
+        if self.health is not None:
+            states["health"] = {"published": self.health}
+        return states
+
+
+class _FormerSnapshot(msgspec.Struct):
+    """Of a `ModelSnapshot` of format 2: the fields that are the states of consumers now."""
+
+    state: _FormerConsumers
 
 
 class Record(NamedTuple):
@@ -235,8 +261,12 @@ class Snapshots:
             raise RestoreError(f"the state topic has snapshots, but none of profiles offset {offset}")
         head = unpack(_joined(by_key, "", offset), SnapshotHead, own=True)
         if head_part.v == OLDEST_FORMAT:
-            models = {name: unpack(_joined(by_key, name, offset), ModelState, own=True) for name in head.models}
-            for state in models.values():  # each part holds a whole delta of its own
+            models = {}
+            for name in head.models:
+                payload = _joined(by_key, name, offset)
+                state = models[name] = unpack(payload, ModelState, own=True)
+                state.consumers = unpack(payload, _FormerConsumers, own=True).states()
+                # each part holds a whole delta of its own
                 cut(timeline.open_panes for timeline in state.timelines.values())
             snapshots = cls()
             snapshots._any = True
@@ -252,7 +282,10 @@ class Snapshots:
         models = {}
         for name in head.models:
             self._models[name] = Written(*head.written[name])
-            snapshot = unpack(_joined(by_key, name, self._models[name].offset), ModelSnapshot, own=True)
+            payload = _joined(by_key, name, self._models[name].offset)
+            snapshot = unpack(payload, ModelSnapshot, own=True)
+            if by_key[_key(name, 0)].v < SNAPSHOT_FORMAT:
+                snapshot.state.consumers = unpack(payload, _FormerSnapshot, own=True).state.states()
             for timeline, panes in snapshot.open.items():
                 snapshot.state.timelines[timeline].open_panes = self._open_panes(panes)
             models[name] = snapshot.state

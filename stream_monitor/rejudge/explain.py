@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,12 +19,12 @@ from stream_monitor.detect.sequential.registry import CUSUM, SEQUENTIAL_DETECTOR
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.alerts.lifecycle import AlertKey
-from stream_monitor.judge.detection.window_evaluation import QUALITY_TESTS, run_tests, tolerance
+from stream_monitor.judge.consumers.contract import ClosedWindow, ModelContext, NoState, WindowConsumer
+from stream_monitor.judge.detection.window_evaluation import QUALITY_TESTS, tolerance
 from stream_monitor.judge.metrics.window_metrics import summarise
-from stream_monitor.judge.model import BatchTask, JudgeOutput, ModelJudge
+from stream_monitor.judge.model import ModelJudge
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.panes.pane import Pane
-from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.timelines.timeline import ChangeDetected, Timeline, WindowEmpty
@@ -96,34 +95,38 @@ class TraceTarget:
         return timeline.state.ids.groups.get((self.cause.version, self.cause.segment))
 
 
-class TracingModelJudge(ModelJudge):
-    """A model's judge that records the scores of its detectors."""
+class ScoreTrace(WindowConsumer[NoState]):
+    """Records the scores of the detectors. It is the first consumer, so it sees an alert before it is raised."""
 
-    def __init__(self, state: ModelState, settings: Settings, bank: CusumBank, target: TraceTarget) -> None:
-        super().__init__(state, settings, bank)
+    name = "explain"
+
+    def __init__(self, context: ModelContext, target: TraceTarget, bank: CusumBank) -> None:
+        super().__init__(context, NoState())
         self.target, self._bank = target, bank
 
-    def _process(self, event: Any) -> Iterator[JudgeOutput | BatchTask]:
-        target = self.target
-        match event:
-            case ChangeDetected(timeline=timeline, pane=pane, found=found) if found.finding is not None:
-                if (found.group, found.measure) == (target.group(timeline), target.cause.measure):
-                    end = pane + self.settings.time.pane
-                    finding = found.finding
-                    target.add(finding.detector, PANES, Point(end, finding.score, finding.threshold))
-            case WindowEmpty(start=start, size=size) if target.cause.measure == VOLUME and size == target.spec.size:
-                target.add(VOLUME, size, Point(start + size, 0.0, None))
-        yield from super()._process(event)
+    def on_change(self, change: ChangeDetected) -> tuple[()]:
+        """Record the score of a detector that raised an alarm."""
+        target, found = self.target, change.found
+        if found.finding is not None and (found.group, found.measure) == (
+            target.group(change.timeline),
+            target.cause.measure,
+        ):
+            end = change.pane + self.context.settings.time.pane
+            target.add(found.finding.detector, PANES, Point(end, found.finding.score, found.finding.threshold))
+        return ()
 
-    def _closed(self, timeline: Timeline, pane: Pane) -> None:
-        self._record_cusum(timeline, pane.start + self.settings.time.pane)
-        super()._closed(timeline, pane)
+    def on_empty_window(self, empty: WindowEmpty) -> tuple[()]:
+        """Record the count 0."""
+        if self.target.cause.measure == VOLUME and empty.size == self.target.spec.size:
+            self.target.add(VOLUME, empty.size, Point(empty.start + empty.size, 0.0, None))
+        return ()
 
-    def _record_cusum(self, timeline: Timeline, end: int) -> None:
-        """Record the CUSUM after the pane before the one that ends at `end`.
+    def on_pane(self, timeline: Timeline, pane: Pane) -> None:
+        """Record the CUSUM after the pane before this one.
 
         If the CUSUM raised an alarm there, the point of the alarm stays.
         """
+        end = pane.start + self.context.settings.time.pane
         target, group = self.target, self.target.group(timeline)
         row = None if group is None else timeline.state.sequential.rows.get((group, target.cause.measure))
         if row is None or target.cause.kind != "drift":
@@ -135,19 +138,21 @@ class TracingModelJudge(ModelJudge):
             if np.isfinite(threshold):
                 target.add(CUSUM, PANES, Point(previous_pane, score, threshold))
 
-    def _judge(self, timeline: Timeline, window: Window) -> Iterator[JudgeOutput | BatchTask]:
-        target, group = self.target, self.target.group(timeline)
+    def on_window(self, closed: ClosedWindow) -> tuple[()]:
+        """Record the scores of a window of the alert's size."""
+        target, window, group = self.target, closed.window, self.target.group(closed.timeline)
         if window.size == target.spec.size and group is not None and target.first <= window.end <= target.last:
-            for detector, score, threshold in self._scores(timeline, window, group):
+            for detector, score, threshold in self._scores(closed, group):
                 target.add(detector, window.size, Point(window.end, score, threshold))
-        yield from super()._judge(timeline, window)
+        return ()
 
-    def _scores(self, timeline: Timeline, window: Window, group: int) -> Iterator[tuple[str, float, float | None]]:
-        """(detector, score, threshold) of a finished window, for the detectors that can raise this kind of alert."""
+    def _scores(self, closed: ClosedWindow, group: int) -> Iterator[tuple[str, float, float | None]]:
+        """(detector, score, threshold) of a window, for the detectors that can raise this kind of alert."""
+        timeline, window = closed.timeline, closed.window
         measure, kind = self.target.cause.measure, self.target.cause.kind
         if kind == "limit":
             summary = summarise(timeline, window, group, {}).get(measure)
-            for limit in self.limits:
+            for limit in self.context.limits:
                 value = None if summary is None else getattr(summary, limit.statistic)
                 if limit.measure == measure and value is not None:
                     yield limit.text, float(value), limit.value
@@ -155,13 +160,11 @@ class TracingModelJudge(ModelJudge):
             if timeline.state.name == "input" and group < len(window.counts):
                 yield VOLUME, float(window.counts[group, 0]), None
         else:
-            evaluation = self._evaluate_window(timeline, window)
-            run_tests([evaluation], self.settings.detection)
-            for comparison in evaluation.judged:
+            for comparison in closed.comparisons:
                 if (comparison.group, comparison.measure) == (group, measure):
                     for test, score in comparison.scores.items():
                         if (test in QUALITY_TESTS) == (kind == "quality"):
-                            yield test, score, tolerance(self.settings.detection, test)
+                            yield test, score, tolerance(self.context.settings.detection, test)
 
 
 class TracingPartitionJudge(PartitionJudge):
@@ -172,10 +175,11 @@ class TracingPartitionJudge(PartitionJudge):
         super().__init__(number, base, PartitionState(), {})
 
     def model_judge(self, state: ModelState) -> ModelJudge:
-        """A tracing judge for the model of the target."""
+        """A judge; that of the target's model has the trace as its first consumer."""
+        judge = super().model_judge(state)
         if state.model == self.target.cause.model:
-            return TracingModelJudge(state, self.settings, self.bank, self.target)
-        return super().model_judge(state)
+            judge.consumers.insert(0, ScoreTrace(judge.context, self.target, self.bank))
+        return judge
 
 
 def find(alerts: Sequence[Alert], wanted: str) -> list[Alert]:

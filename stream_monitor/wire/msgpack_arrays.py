@@ -303,3 +303,13 @@ def unpack(data: bytes, kind: type[T], own: bool = False) -> T:
         return decoder.decode(data)  # type: ignore[no-any-return]
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FormatError(f"not a {getattr(kind, '__name__', kind)}: {error}") from error
+
+
+def as_kind(value: Any, kind: type[T]) -> T:
+    """A value as a `kind`: itself, or made of the dicts and lists that MessagePack made of one. FormatError if not."""
+    if isinstance(value, kind):
+        return value
+    try:
+        return msgspec.convert(value, kind, dec_hook=_accept)
+    except msgspec.MsgspecError as error:
+        raise FormatError(f"not a {kind.__name__}: {error}") from error

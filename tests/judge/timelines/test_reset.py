@@ -208,7 +208,7 @@ def test_a_version_loses_what_was_pinned_for_it_and_is_judged_by_what_all_share(
 
 def test_volume_is_learned_anew() -> None:
     made = run({0: ResetRecord("m", "volume", since=T0 + PLANNED * 1_000)})
-    known = made.model.state.volumes["1", "all", 10_000]
+    known = made.model.state.consumers["volume"].ranges["1", "all", 10_000]
     assert known.windows == pytest.approx((150 - PLANNED) / 10, abs=1)
     assert run({}).alerts[0]["id"] == made.alerts[0]["id"]
 

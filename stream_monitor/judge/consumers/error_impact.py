@@ -19,6 +19,7 @@ import msgspec
 
 from stream_monitor.baselines.baseline import Baselines
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange
+from stream_monitor.judge.consumers.contract import ClosedWindow, RaisedAlert, WindowConsumer
 from stream_monitor.judge.panes.pane import IdRegistry
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.names import ALL_SEGMENTS
@@ -87,6 +88,41 @@ class ImpactTracker(msgspec.Struct):
         alert.attribution = Attribution(error=change)
         alert.reason = reason_of(alert, change)
         return alert
+
+
+class ErrorImpact(WindowConsumer[ImpactTracker]):
+    """Follows each drift of inputs in the labels, and publishes whether the error moved."""
+
+    name, State = "error_impact", ImpactTracker
+
+    def on_alert(self, raised: RaisedAlert) -> None:
+        """Start a query when an alert opens on a drift of inputs, which is an alert with an attribution."""
+        alert, span = raised.alert, raised.span
+        if alert.attribution is None or raised.timeline.state.name != "input":
+            return
+        alert.attribution.error = ErrorChange(state="unknown")
+        first = span.start, span.size
+        if span.size <= 0:  # a sequential detector at a pane
+            shortest = min(self.context.settings.time.windows)
+            first = span.start - span.start % shortest.slide, shortest.size
+        self.state.add(alert, first, self.context.settings.join.label_horizon)
+
+    def on_window(self, closed: ClosedWindow) -> Iterator[Alert]:
+        """The outcomes that are clear with a window of labels."""
+        timeline = closed.timeline.state
+        if timeline.name == "label":
+            least = self.context.settings.detection.min_count
+            yield from self.state.finished(closed.window, timeline.ids, timeline.baselines, least)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there are queries."""
+        return bool(self.state.by_id)
+
+    def on_watermarks(self) -> Iterator[Alert]:
+        """End the queries whose time is over."""
+        label = self.context.timelines["label"].state
+        yield from self.state.expire(label.closed_until, label.baselines, self.context.settings.detection.min_count)
 
 
 def _add(query: ImpactQuery, window: Window, ids: IdRegistry) -> None:

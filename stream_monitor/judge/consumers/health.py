@@ -1,0 +1,62 @@
+"""The health record of a model, published with its shortest windows and when its open alerts change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from stream_monitor.events.contracts import Health
+from stream_monitor.judge.consumers.contract import ClosedWindow, WindowConsumer
+from stream_monitor.judge.health import health_of, open_ids, with_alerts
+from stream_monitor.judge.panes.windows import Window
+from stream_monitor.judge.timelines.timeline import Timeline, WindowEmpty
+
+
+class HealthState(msgspec.Struct):
+    """The last published health record of the model."""
+
+    published: Health | None = None
+
+
+class HealthRecords(WindowConsumer[HealthState]):
+    """Publishes the health record."""
+
+    name, State = "health", HealthState
+    follows_other = True
+
+    def on_window(self, closed: ClosedWindow) -> Iterator[Health]:
+        """The record at the end of a shortest window of predictions."""
+        if self._belongs(closed.timeline, closed.window.size):
+            yield self._publish(self._record(closed.timeline, closed.window, final=True))
+
+    def on_empty_window(self, empty: WindowEmpty) -> Iterator[Health]:
+        """The record of a model without events."""
+        if self._belongs(empty.timeline, empty.size):
+            yield self._publish(self._record(empty.timeline, Window(empty.size, empty.start), final=True))
+
+    @property
+    def is_due(self) -> bool:
+        """Whether other alerts are open than the published record names."""
+        published = self.state.published
+        return published is not None and open_ids(self.context.alerts) != {alert.id for alert in published.open}
+
+    def on_watermarks(self) -> Iterator[Health]:
+        """The last record with the alerts that are open now."""
+        if self.state.published is not None and self.is_due:
+            yield self._publish(with_alerts(self.state.published, self.context.alerts))
+
+    def preview(self, open_window: ClosedWindow) -> Iterator[Health]:
+        """The record as it is now; it is not final."""
+        if self._belongs(open_window.timeline, open_window.window.size):
+            yield self._record(open_window.timeline, open_window.window, final=False)
+
+    def _belongs(self, timeline: Timeline, size: int) -> bool:
+        return timeline.state.name == "input" and size == self.context.shortest_window
+
+    def _record(self, timeline: Timeline, window: Window, final: bool) -> Health:
+        return health_of(timeline, window, self.context.alerts, self.context.performance, final)
+
+    def _publish(self, health: Health) -> Health:
+        self.state.published = health
+        return health
