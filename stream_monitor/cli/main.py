@@ -199,6 +199,11 @@ def verify(
     out.line(f"{counts}: {report.cells:,} cells, {report.windows:,} windows, {report.alerts:,} alert records")
     if report.unread:
         out.line(f"{report.unread:,} events are on the input topics that the app has not committed yet")
+    if report.unjudged:
+        out.line(
+            f"the judge has not read {report.unjudged:,} records of `profiles` and does not go on, so windows were not "
+            "compared: start a judge, and verify again"
+        )
     for problem in report.problems if every else report.problems[:SHOWN]:
         err.problem(problem)
     if len(report.problems) > SHOWN and not every:

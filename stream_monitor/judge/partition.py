@@ -13,19 +13,19 @@ from stream_monitor.config.recorded import applied
 from stream_monitor.config.settings import Settings
 from stream_monitor.detect.cusum.bank import CusumBank, PaneBatch
 from stream_monitor.detect.windows.overdispersion import DispersionUpdate, learn
-from stream_monitor.events.contracts import Finding
-from stream_monitor.judge.alerts.lifecycle import AlertKey, EvidenceSpan
 from stream_monitor.judge.consumers.contract import BatchTask
 from stream_monitor.judge.detection.window_evaluation import WindowEvaluation, run_tests
-from stream_monitor.judge.health import Gone, health_of_app
+from stream_monitor.judge.health import Gone
 from stream_monitor.judge.model import JudgeOutput, ModelJudge
 from stream_monitor.judge.model_state import ModelState, new_state
-from stream_monitor.judge.panes.open_panes import OpenBytes, OpenPanes, bytes_of_delta, cut, merge
+from stream_monitor.judge.pane_memory import PaneMemory
+from stream_monitor.judge.panes.open_panes import bytes_of_delta
 from stream_monitor.judge.partition_state import PartitionState, PendingModel
+from stream_monitor.judge.silence import check_silence
 from stream_monitor.profiles.bin_catalog import BinCatalog, CatalogRecord, ProgressRecord
 from stream_monitor.profiles.bins import BinEdges
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
-from stream_monitor.profiles.names import ALL_MODELS, ALL_SEGMENTS, END, NEVER, OTHER
+from stream_monitor.profiles.names import ALL_SEGMENTS, END, NEVER, OTHER
 from stream_monitor.profiles.records import (
     DeltaRecord,
     PinRecord,
@@ -36,12 +36,6 @@ from stream_monitor.profiles.records import (
 )
 
 log = logging.getLogger(__name__)
-
-OPEN_BYTES = 128_000_000
-"""Limit in bytes for the open panes that all judges of one process hold.
-
-Deltas of which only some panes are open may take as much again.
-"""
 
 
 class PartitionJudge:
@@ -56,19 +50,16 @@ class PartitionJudge:
         """The number of records that this process has refused."""
         self._structure = base.profile_structure()
         self.settings = base if state.settings is None else applied(base, state.settings.text)
-        self.bank, self.open_bytes = CusumBank(), OpenBytes()
-        self.most_open_bytes = OPEN_BYTES
-        """Above this limit (bytes) the judge merges the parts of open panes. If that is not enough, it asks the
-        workers to wait."""
-        self._merged_bytes = 0
-        """The bytes that were left after the last merge."""
+        self.bank = CusumBank()
         self.catalog, self._from_start = BinCatalog(), False
-        self.models = {name: self.model_judge(model) for name, model in models.items()}
-        self.count_open()
+        self.models: dict[str, ModelJudge] = {}
+        self.memory = PaneMemory(state, self.models)
+        self.models.update({name: self.model_judge(model) for name, model in models.items()})
+        self.memory.count()
 
     def model_judge(self, state: ModelState) -> ModelJudge:
         """A `ModelJudge` for a model's state, with the active settings."""
-        return ModelJudge(state, self.settings, self.bank, self.open_bytes)
+        return ModelJudge(state, self.settings, self.bank, self.memory.open_bytes)
 
     def use_known_edges(self, catalog: BinCatalog, from_start: bool = False) -> None:
         """Use the edges of a catalog instead of building new ones, because profiles may already be counted on them.
@@ -113,7 +104,7 @@ class PartitionJudge:
             case WatermarkRecord():
                 self.state.watermarks.update(record, arrived)
                 yield from self._advance()
-                yield from self._publish_progress(self._must_wait())
+                yield from self._publish_progress(self.memory.must_wait())
                 yield from self._idle(arrived)
 
     def _publish_progress(self, wait: bool) -> Iterator[JudgeOutput]:
@@ -150,48 +141,6 @@ class PartitionJudge:
             yield from self.models[name].notices()
         yield from self.progress()
 
-    # --- memory of open panes ---
-
-    def open_panes(self) -> Iterator[OpenPanes]:
-        """The open panes of every timeline of every model."""
-        for judge in self.models.values():
-            for timeline in judge.state.timelines.values():
-                if timeline.open_panes:
-                    yield timeline.open_panes
-
-    def count_open(self) -> None:
-        """Recount the bytes that open panes and pending models hold."""
-        waiting = (delta for pending_model in self.state.pending_models.values() for delta in pending_model.deltas)
-        self.open_bytes.count(self.open_panes(), waiting)
-
-    def cut_open(self) -> None:
-        """Cut deltas down to about their cells in open panes."""
-        for judge in self.models.values():
-            if cut(timeline.open_panes for timeline in judge.state.timelines.values()):
-                judge.changed = True
-        self.count_open()
-
-    def _merge_open(self) -> None:
-        """Merge the parts of each open pane into one. A changed model is written again with the next snapshot."""
-        for judge in self.models.values():
-            if sum([merge(timeline.open_panes) for timeline in judge.state.timelines.values()]):
-                judge.changed = True
-        self.count_open()
-
-    def _must_wait(self) -> bool:
-        """Whether the judge holds too much even after it merged the parts of each pane.
-
-        Once the workers wait, they wait until the judge holds no more than half of the limit.
-        """
-        most = self.most_open_bytes
-        if self.open_bytes.nbytes > max(most, 2 * self._merged_bytes):
-            self.cut_open()
-            self._merge_open()
-            self._merged_bytes = self.open_bytes.nbytes
-        elif self.open_bytes.nbytes < most // 2:
-            self._merged_bytes = 0
-        return self.open_bytes.nbytes > (most // 2 if self.state.told_wait else most)
-
     def _feed(self, record: DeltaRecord) -> None:
         for delta in record.deltas:
             judge = self.models.get(delta.model)
@@ -199,7 +148,7 @@ class PartitionJudge:
                 judge.feed(delta)
             else:
                 self._pending_model(delta.model).deltas.append(delta)
-                self.open_bytes.nbytes += bytes_of_delta(delta)
+                self.memory.open_bytes.nbytes += bytes_of_delta(delta)
         for outcome in record.performance:
             judge = self.models.get(outcome.model)
             if judge is not None:
@@ -267,7 +216,7 @@ class PartitionJudge:
         self.settings = applied(self.base, record.text)
         for judge in self.models.values():
             judge.flush_merges()
-        self.models = {name: self.model_judge(judge.state) for name, judge in self.models.items()}
+        self.models.update({name: self.model_judge(judge.state) for name, judge in self.models.items()})
 
     def _advance(self) -> Iterator[JudgeOutput]:
         if self.state.settings is None:  # no pane may close before the settings are in the log
@@ -307,7 +256,7 @@ class PartitionJudge:
                 due.append((first, -pending_model.events(first), xxhash.xxh3_64_intdigest(name.encode()), name))
         for *_, name in sorted(due):
             pending_model = self.state.pending_models.pop(name)
-            self.open_bytes.nbytes -= sum(map(bytes_of_delta, pending_model.deltas))
+            self.memory.open_bytes.nbytes -= sum(map(bytes_of_delta, pending_model.deltas))
             if len(self.models) < self.settings.caps.models or name == OTHER:
                 judge = self._judge_of(name)
                 yield from self._pinned(name, judge)
@@ -355,7 +304,7 @@ class PartitionJudge:
                 yield from self.models[name].preview(marks)
             yield from self._preview_pending_models()
         if self.number == 0 and self.state.settings is not None:
-            yield from self._silence(arrived)
+            yield from check_silence(self.state, self.settings, arrived)
 
     def _preview_pending_models(self) -> Iterator[JudgeOutput]:
         for name in sorted(self.state.pending_models):
@@ -366,29 +315,6 @@ class PartitionJudge:
             for outcome in self.state.pending_models[name].performance:
                 judge.feed_performance(outcome)
             yield from judge.preview(self.state.watermarks)
-
-    def _silence(self, arrived: int) -> Iterator[JudgeOutput]:
-        since = self.state.watermarks.idle_since
-        silent = since is not None and arrived - since >= self.settings.time.silence_after
-        largest = self.state.watermarks.largest
-        if largest == NEVER:
-            return
-        finding = Finding(
-            detector="silence",
-            score=float(arrived - since) if since is not None else 0.0,
-            threshold=float(self.settings.time.silence_after),
-            direction="down",
-        )
-        cause = AlertKey(ALL_MODELS, ALL_SEGMENTS, ALL_SEGMENTS, "volume", "silence")
-        if not silent and largest == self.state.alerts.opened(cause):  # a worker restarted, but no event has come
-            return
-        settings = self.settings.detection.model_copy(update={"recovery": 1, "cooldown": 0})
-        alert = self.state.alerts.observe(
-            cause, "input", EvidenceSpan(largest, largest, 0), [finding] if silent else [], settings
-        )
-        if alert is not None:
-            yield alert
-            yield health_of_app(self.state.alerts, largest)
 
 
 def counts_only(delta: Delta) -> Delta:

@@ -166,8 +166,8 @@ class Snapshots:
     def write(self, judge: PartitionJudge, offset: int, source: str = "") -> Iterator[Record]:
         """The records of a snapshot of a judge that has processed the topic with the id `source` up to `offset`."""
         self._any = True
-        judge.cut_open()
-        live = deltas_of(judge.open_panes()) | {
+        judge.memory.cut()
+        live = deltas_of(judge.memory.panes()) | {
             id(delta): (delta, [])
             for pending_model in judge.state.pending_models.values()
             for delta in pending_model.deltas

@@ -20,7 +20,8 @@ from stream_monitor.judge.health import Gone, key_of
 from stream_monitor.judge.metrics import window_metrics as metrics
 from stream_monitor.judge.model import JudgeOutput
 from stream_monitor.judge.model_state import ModelState
-from stream_monitor.judge.partition import OPEN_BYTES, PartitionJudge
+from stream_monitor.judge.pane_memory import OPEN_BYTES
+from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.snapshots import Restored, Snapshots, source_of
 from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, ProgressRecord, notice_output
 from stream_monitor.profiles.records import Record, SettingsRecord, read_record, write_record
@@ -159,7 +160,7 @@ class Judge:
 
     def _share_memory(self) -> None:
         for assignment in self.assignments.values():
-            assignment.judge.most_open_bytes = OPEN_BYTES // len(self.assignments)
+            assignment.judge.memory.limit = OPEN_BYTES // len(self.assignments)
 
     def _restore(self, number: int, position: Position, log: Sequence[tuple[int, bytes]]) -> tuple[int, Restored]:
         if not position.metadata:  # a snapshot exists if `profiles` was re-created and a person chose to continue
@@ -299,7 +300,7 @@ class Judge:
             models=len(models),
             open_alerts=sum(model.state.alerts.open for model in models),
             watermarks={number: judge.state.watermarks.for_timeline("input") for number, judge in judges.items()},
-            open_bytes=sum(judge.open_bytes.nbytes for judge in judges.values()),
+            open_bytes=sum(judge.memory.open_bytes.nbytes for judge in judges.values()),
             waiting=sum(judge.state.told_wait for judge in judges.values()),
             waits=sum(assignment.new_wait() for assignment in self.assignments.values()),
             refused_records=sum(assignment.new_refused() for assignment in self.assignments.values()),

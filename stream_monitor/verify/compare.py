@@ -22,17 +22,21 @@ T = TypeVar("T")
 Window = tuple[str, str, str, int, int]
 
 
-def compare(settings: Settings, truth: Expected, published: Published, settled: bool) -> Iterator[str]:
+def compare(
+    settings: Settings, truth: Expected, published: Published, settled: bool, judged: bool = True
+) -> Iterator[str]:
     """One line for each record that is missing, extra, doubled or wrong.
 
-    `settled`: no more input arrives and all partitions are idle, so open windows must be right too.
+    `settled`: no more input arrives and all partitions are idle, so open windows must be right too. `judged`: the judge
+    has read all profiles, so the windows can be compared.
     """
     yield from _dead_letters(truth, published)
     yield from _traffic(truth, published)
     if not _folded(published):
         yield from _performance(truth, published)
     yield from _doubles(published)
-    yield from _windows(settings, truth, published, settled)
+    if judged:
+        yield from _windows(settings, truth, published, settled)
 
 
 def _folded(published: Published) -> bool:

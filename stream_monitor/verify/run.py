@@ -19,6 +19,8 @@ from stream_monitor.verify.published import Published
 
 OUTPUT = ("profiles", "metrics", "alerts", "dead-letters")
 PATIENCE_S = 120.0
+STANDSTILL_S = 10.0
+"""A judge that is behind and has not committed for so long is taken for one that does not run."""
 
 
 @dataclass(slots=True)
@@ -32,6 +34,8 @@ class Report:
     alerts: int = 0
     unread: int = 0
     """Input records that no stage has committed yet."""
+    unjudged: int = 0
+    """Records of `profiles` that no judge has read, and none is about to: then windows are not compared."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -49,11 +53,14 @@ def verify(
     moved = rekeyed_wrongly(TopicReader(settings)) if rekeyed else []
     audit = TopicReader(settings.behind_rekey() if rekeyed else settings)
     deadline = time.monotonic() + PATIENCE_S
+    judged, since = dict[Partition, int](), time.monotonic()
     while True:
-        report = _verify(audit, settled, progress)
+        report = _verify(audit, settled, progress, time.monotonic() - since > STANDSTILL_S)
         if report is not None:
             report.problems[:0] = moved
             return report
+        before, judged = judged, audit.committed("judge", audit.partitions("profiles"))
+        since = since if judged == before else time.monotonic()
         if time.monotonic() > deadline:
             raise BrokerError(
                 f"the app went on counting for {PATIENCE_S:.0f} s while its topics were read: stop its producers, and "
@@ -96,8 +103,10 @@ def rekeyed_wrongly(audit: TopicReader) -> list[str]:
     ]
 
 
-def _verify(audit: TopicReader, settled: bool, progress: Callable[[int, int], None]) -> Report | None:
-    """The report; None when the app moved meanwhile."""
+def _verify(
+    audit: TopicReader, settled: bool, progress: Callable[[int, int], None], stands_still: bool
+) -> Report | None:
+    """The report; None when the app moved meanwhile, or when the judge is behind and does not stand still."""
     inputs = [partition for role in ROLES_IN for partition in audit.partitions(role)]
     committed = audit.committed("describe", inputs)
     judged = audit.committed("judge", audit.partitions("profiles"))
@@ -107,7 +116,7 @@ def _verify(audit: TopicReader, settled: bool, progress: Callable[[int, int], No
     _require_all(audit, held | written)
     truth, published = Expected(audit.settings), Published()
     total = sum(span.end - span.first for span in [*read.values(), *written.values()])
-    done = 0
+    done = unjudged = 0
     for role, message in audit.read(read):
         truth.feed(role, message.partition(), message.offset(), message.timestamp()[1], message.value())
         done += 1
@@ -115,7 +124,9 @@ def _verify(audit: TopicReader, settled: bool, progress: Callable[[int, int], No
     for role, message in audit.read(written):
         counted = published.feed(role, message.value())
         if counted and message.offset() >= judged.get((role, message.partition()), 0):
-            return None  # the judge has not read it yet
+            if not stands_still:
+                return None  # the judge has not read it yet
+            unjudged += 1
         done += 1
         progress(done, total)
     if audit.committed("describe", inputs) != committed:
@@ -126,5 +137,6 @@ def _verify(audit: TopicReader, settled: bool, progress: Callable[[int, int], No
         windows=len(published.metrics),
         alerts=len(published.alerts),
         unread=sum(span.end - read[p].end for p, span in held.items()),
-        problems=published.foreign + list(compare(audit.settings, truth, published, settled)),
+        unjudged=unjudged,
+        problems=published.foreign + list(compare(audit.settings, truth, published, settled, not unjudged)),
     )

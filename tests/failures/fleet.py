@@ -224,7 +224,7 @@ def settle(fleet: Fleet, traffic: Traffic) -> Report:
                 told = str(error)
                 continue
             sent = sum(report.events.values())
-            told = f"{sent} of {traffic.sent} events counted; {report.problems[:5]}"
-            if sent == traffic.sent and not report.unread and not report.problems:
+            told = f"{sent} of {traffic.sent} events counted, {report.unjudged} not judged; {report.problems[:5]}"
+            if sent == traffic.sent and not report.unread and not report.unjudged and not report.problems:
                 return report
     raise AssertionError(f"{told}\n{fleet.stacks()}")

@@ -84,8 +84,12 @@ def by_replay(
 
 
 def read_until(rules: Settings, done: Callable[[Found], bool]) -> Found:
+    """What is published, up to where it is `done`; an AssertionError if it never is."""
     found, tail, deadline = Found(), Tail(rules, ("metrics", "alerts")), time.monotonic() + PATIENCE_S
-    while not done(found) and time.monotonic() < deadline:
+    while not done(found):
+        if time.monotonic() > deadline:
+            counts = f"{len(found.metrics)} final metrics, {len(found.alerts)} records of alerts"
+            raise AssertionError(f"not done after {PATIENCE_S:.0f} s: {counts}")
         for role, value in tail.read(0.2):
             found.add(role, value)
     for role, value in tail.read(1.0):  # what should not be there would come now

@@ -73,11 +73,11 @@ def test_cutting_deltas_to_what_is_open_changes_nothing(make: Callable[[], Any])
 
     def cutting(judge: PartitionJudge, at: int) -> PartitionJudge:
         nonlocal shorter
-        before = {len(delta.pane) for delta, _ in deltas_of(judge.open_panes()).values()}
-        cut(judge.open_panes())
-        for delta, parts in deltas_of(judge.open_panes()).values():
+        before = {len(delta.pane) for delta, _ in deltas_of(judge.memory.panes()).values()}
+        cut(judge.memory.panes())
+        for delta, parts in deltas_of(judge.memory.panes()).values():
             assert 2 * sum(part.last - part.first for part in parts) > len(delta.pane)
-        shorter += before != {len(delta.pane) for delta, _ in deltas_of(judge.open_panes()).values()}
+        shorter += before != {len(delta.pane) for delta, _ in deltas_of(judge.memory.panes()).values()}
         return judge
 
     assert judged(log, cutting) == judged(log, lambda judge, _: judge)
@@ -90,10 +90,10 @@ def test_merging_the_parts_of_open_panes_changes_no_more_than_the_last_digits(ma
 
     def merging(judge: PartitionJudge, at: int) -> PartitionJudge:
         nonlocal fewer
-        before = sum(len(parts) for panes in judge.open_panes() for parts in panes.values())
-        for panes in judge.open_panes():
+        before = sum(len(parts) for panes in judge.memory.panes() for parts in panes.values())
+        for panes in judge.memory.panes():
             merge(panes)
-        fewer += sum(len(parts) for panes in judge.open_panes() for parts in panes.values()) < before
+        fewer += sum(len(parts) for panes in judge.memory.panes() for parts in panes.values()) < before
         return judge
 
     assert told(judged(log, merging)) == told(judged(log, lambda judge, _: judge))
@@ -107,7 +107,7 @@ def test_snapshots_between_which_parts_were_merged_restore_what_is_open() -> Non
     def restored(judge: PartitionJudge, at: int) -> PartitionJudge:
         nonlocal snapshots
         if rng.random() < 0.4:
-            judge._merge_open()
+            judge.memory.merge()
         if rng.random() < 0.4:
             topic.update({record.key: record.value for record in snapshots.write(judge, at)})
             found = Snapshots.read([value for value in topic.values() if value is not None], at)
@@ -143,8 +143,8 @@ def held(records: list[Any], rules: Any) -> PartitionJudge:
 def test_a_snapshot_is_as_large_as_what_it_holds_and_a_second_one_writes_what_changed() -> None:
     rules, records = ahead()
     judge, snapshots = held(records, rules), Snapshots()
-    in_memory = sum(len(pack(delta)) for delta, _ in deltas_of(judge.open_panes()).values())
-    parts = sum(len(parts) for panes in judge.open_panes() for parts in panes.values())
+    in_memory = sum(len(pack(delta)) for delta, _ in deltas_of(judge.memory.panes()).values())
+    parts = sum(len(parts) for panes in judge.memory.panes() for parts in panes.values())
     first = [*snapshots.write(judge, 1)]
     assert parts > 200 and in_memory > 100_000
     assert sum(len(record.value or b"") for record in first) < 1.2 * in_memory + 100_000
@@ -152,8 +152,8 @@ def test_a_snapshot_is_as_large_as_what_it_holds_and_a_second_one_writes_what_ch
     assert sum(len(record.value or b"") for record in again) < 10_000
     found = Snapshots.read([record.value for record in [*first, *again] if record.value is not None], 2)
     restored = PartitionJudge(0, rules, found.state, found.models)
-    assert len(deltas_of(restored.open_panes())) == len(deltas_of(judge.open_panes()))
-    assert restored.open_bytes.nbytes == judge.open_bytes.nbytes > 0
+    assert len(deltas_of(restored.memory.panes())) == len(deltas_of(judge.memory.panes()))
+    assert restored.memory.open_bytes.nbytes == judge.memory.open_bytes.nbytes > 0
 
 
 def test_deltas_are_deleted_from_the_topic_when_their_last_pane_has_closed() -> None:
@@ -163,7 +163,7 @@ def test_deltas_are_deleted_from_the_topic_when_their_last_pane_has_closed() -> 
     for record in records:
         if isinstance(record, WatermarkRecord):
             list(judge.process(record, 0))
-    assert not [*judge.open_panes()] and judge.open_bytes.nbytes == 0
+    assert not [*judge.memory.panes()] and judge.memory.open_bytes.nbytes == 0
     topic |= {record.key: record.value for record in snapshots.write(judge, 2)}
     left = [key for key, value in topic.items() if value is not None]
     assert [key.split(b"\x1f")[0] for key in left] == [b""], "nor is a model that was forgotten left"
@@ -172,14 +172,14 @@ def test_deltas_are_deleted_from_the_topic_when_their_last_pane_has_closed() -> 
 def test_a_judge_that_holds_too_much_merges_and_then_asks_workers_to_wait_until_half_is_left() -> None:
     rules, records = ahead()
     judge = PartitionJudge(0, rules, PartitionState(), {})
-    judge.most_open_bytes = 60_000
+    judge.memory.limit = 60_000
     deltas = [record for record in records if isinstance(record, DeltaRecord)]
     marks = [record for record in records if isinstance(record, WatermarkRecord)]
     said: list[Any] = []
     for record in [*(r for r in records if not isinstance(r, DeltaRecord | WatermarkRecord)), *deltas, *marks]:
         said += judge.process(record, 0)
     waits = [s.wait for s in said if isinstance(s, ProgressRecord)]
-    assert True in waits and waits[-1] is False and judge.open_bytes.nbytes == 0
+    assert True in waits and waits[-1] is False and judge.memory.open_bytes.nbytes == 0
     assert any(isinstance(s, Metric | Alert) for s in said)
 
 
