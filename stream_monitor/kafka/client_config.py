@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
 from stream_monitor.config.settings import Settings
@@ -158,3 +158,13 @@ def connected(settings: Settings) -> AdminClient:
                     "no answer from %s within %.0f s: waiting for it, up to %.0f s (is kafka.bootstrap_servers right?)",
                     where, SILENT_S, CALL_S,
                 )  # fmt: skip
+
+
+def arrived(consumer: Consumer, most: int, timeout_s: float) -> list[Message]:
+    """At most `most` messages: those that are here. Waits for the first one only, up to the timeout.
+
+    `Consumer.consume` waits for the whole timeout unless it gets as many as it was asked for. That is right for a
+    stage, which wants large batches, and wrong for a reader that ends with the last message.
+    """
+    messages = consumer.consume(1, timeout_s)
+    return messages + consumer.consume(most - 1, 0) if messages else messages

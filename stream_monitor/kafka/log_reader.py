@@ -20,7 +20,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import BrokerError, RestoreError
-from stream_monitor.kafka.client_config import CALL_S, FETCH, Reasons, admin, common, made
+from stream_monitor.kafka.client_config import CALL_S, FETCH, Reasons, admin, arrived, common, made
 from stream_monitor.kafka.interface import TableRecord, Topic
 from stream_monitor.stages.contract import Partition
 
@@ -135,7 +135,7 @@ class LogReader:
         consumer, ended = self._reader([tp]), False
         try:
             while at < end:
-                for message in consumer.consume(1_000, 0.5):
+                for message in arrived(consumer, 1_000, 0.5):
                     if message.error() is None:
                         key = message.key() if keyed else message.offset()
                         found.pop(key, None)

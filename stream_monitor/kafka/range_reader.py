@@ -12,7 +12,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.errors import BrokerError, TopicsError
-from stream_monitor.kafka.client_config import CALL_S, FETCH, PARTITIONER, common, made
+from stream_monitor.kafka.client_config import CALL_S, FETCH, PARTITIONER, arrived, common, made
 from stream_monitor.kafka.interface import Batch
 from stream_monitor.kafka.topic_reader import STUCK_S, Span, TopicReader
 from stream_monitor.kafka.topics import create_plain
@@ -74,7 +74,7 @@ class TopicRange:
         moved = time.monotonic()
         while self._at:
             before = dict(self._at)
-            messages = self._consumer.consume(CONSUME, 0.2)
+            messages = arrived(self._consumer, CONSUME, 0.2)
             yield [(role, list(found)) for role, found in groupby(self._within(messages), self._role)]
             self._advance()
             if self._at != before:

@@ -8,7 +8,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import BrokerError, TopicsError
-from stream_monitor.kafka.client_config import CALL_S, common, connected, made
+from stream_monitor.kafka.client_config import CALL_S, arrived, common, connected, made
 
 
 class Tail:
@@ -45,7 +45,7 @@ class Tail:
 
     def read(self, timeout_s: float) -> list[tuple[str, bytes]]:
         """(role, value) of the records that arrived."""
-        messages = self._consumer.consume(500, timeout_s)
+        messages = arrived(self._consumer, 500, timeout_s)
         return [(self._roles[m.topic()], m.value()) for m in messages if m.error() is None and m.value() is not None]
 
     def caught_up(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import BrokerError
-from stream_monitor.kafka.client_config import CALL_S, FETCH, common, connected, made
+from stream_monitor.kafka.client_config import CALL_S, FETCH, arrived, common, connected, made
 from stream_monitor.stages.contract import Partition, Position
 
 STUCK_S = 60.0
@@ -111,8 +112,22 @@ class TopicReader:
             raise BrokerError(f"cannot list offsets: {error.args[0].str()}") from error
 
     def read(self, spans: Mapping[Partition, Span]) -> Iterator[tuple[str, Any]]:
-        """(role, message) of committed records, partition by partition, each in log order."""
-        consumer = made(
+        """(role, message) of committed records, topic by topic; those of a partition come in log order."""
+        by_role: dict[str, dict[int, Span]] = defaultdict(dict)
+        for (role, number), span in spans.items():
+            if span.first < span.end:
+                by_role[role][number] = span
+        for role, parts in by_role.items():
+            consumer = (
+                self._consumer()
+            )  # one that knows other topics already asks for a new one's leaders after a second
+            try:
+                yield from ((role, message) for message in self._read(consumer, role, parts))
+            finally:
+                consumer.close()
+
+    def _consumer(self) -> Consumer:
+        return made(
             Consumer,
             common(self.settings, "audit")
             | FETCH
@@ -123,25 +138,25 @@ class TopicReader:
                 "auto.offset.reset": "error",
             },
         )
-        try:
-            for (role, number), span in spans.items():
-                if span.first < span.end:
-                    yield from self._read(consumer, role, number, span)
-        finally:
-            consumer.close()
 
-    def _read(self, consumer: Consumer, role: str, number: int, span: Span) -> Iterator[tuple[str, Any]]:
-        tp = TopicPartition(self.settings.topic(role), number, span.first)
-        consumer.assign([tp])
-        at, moved = span.first, time.monotonic()
-        while at < span.end:
-            for message in consumer.consume(1_000, 0.2):
+    def _read(self, consumer: Consumer, role: str, spans: Mapping[int, Span]) -> Iterator[Any]:
+        topic = self.settings.topic(role)
+        at = {number: span.first for number, span in spans.items()}
+        consumer.assign([TopicPartition(topic, number, offset) for number, offset in at.items()])
+        moved = time.monotonic()
+        while at:
+            for message in arrived(consumer, 1_000, 0.2):
                 if message.error() is not None:
-                    raise BrokerError(f"cannot read {tp.topic}/{number}: {message.error().str()}")
-                if message.offset() < span.end:
-                    yield role, message
-            position = consumer.position([tp])[0].offset
-            if position > at:
-                at, moved = position, time.monotonic()
-            elif time.monotonic() - moved > STUCK_S:
-                raise BrokerError(f"{tp.topic}/{number} brings nothing after offset {at}, and its end is {span.end}")
+                    raise BrokerError(f"cannot read {topic}/{message.partition()}: {message.error().str()}")
+                if message.offset() < spans[message.partition()].end:
+                    yield message
+            for tp in consumer.position([TopicPartition(topic, number) for number in at]):
+                if tp.offset > at[tp.partition]:
+                    at[tp.partition], moved = tp.offset, time.monotonic()
+                if at[tp.partition] >= spans[tp.partition].end:
+                    del at[tp.partition]
+            if at and time.monotonic() - moved > STUCK_S:
+                number, offset = next(iter(at.items()))
+                raise BrokerError(
+                    f"{topic}/{number} brings nothing after offset {offset}, and its end is {spans[number].end}"
+                )

@@ -260,10 +260,15 @@ def _timelines_of(published: Sequence[Alert]) -> set[TimelineName]:
 
 
 def _until(again: LogReplay, log: Log, timelines: set[TimelineName], last: int) -> Log:
-    """The log, until the watermarks of all these timelines have passed `last`."""
+    """The log, until panes have closed and the watermarks of all these timelines have passed `last`.
+
+    No pane closes before the settings are in the log. They come late where the workers started before the judge.
+    """
     for entry in log:
         yield entry
-        if all(again.judge.state.watermarks.for_timeline(timeline) > last for timeline in timelines):
+        if again.judge.state.settings is not None and all(
+            again.judge.state.watermarks.for_timeline(timeline) > last for timeline in timelines
+        ):
             return
 
 

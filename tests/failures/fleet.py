@@ -227,4 +227,5 @@ def settle(fleet: Fleet, traffic: Traffic) -> Report:
             told = f"{sent} of {traffic.sent} events counted, {report.unjudged} not judged; {report.problems[:5]}"
             if sent == traffic.sent and not report.unread and not report.unjudged and not report.problems:
                 return report
+            time.sleep(0.2)  # the workers need the processor, too
     raise AssertionError(f"{told}\n{fleet.stacks()}")

@@ -12,7 +12,7 @@ from stream_monitor.commands.explain import drawn
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.contracts import Alert
-from stream_monitor.profiles.records import PartitionTime, WatermarkRecord
+from stream_monitor.profiles.records import PartitionTime, SettingsRecord, WatermarkRecord
 from stream_monitor.rejudge.explain import Explanation, Series, explain, find
 from stream_monitor.rejudge.log_replay import RejudgeTerms, judge_again
 from tests.judge.alerts.test_attribution import CHANGE, events_of, germany_trebles
@@ -96,6 +96,14 @@ def test_looking_changes_nothing_that_is_said(live: Recorded) -> None:
         found = explained(live, alerts)
         assert found.exact
         assert sorted(found.records, key=key_of) == sorted(alerts, key=key_of)
+
+
+def test_an_alert_is_explained_where_the_settings_are_the_last_record(live: Recorded) -> None:
+    """As on a topic that workers filled before a judge started: its watermarks pass the alert, and no pane closes."""
+    alerts = published(live, "amount")
+    log = sorted(live.log, key=lambda entry: isinstance(entry[0], SettingsRecord))
+    found = explain(RejudgeTerms(rules(), obey_log=True), 0, iter(log), alerts)
+    assert found.exact and found.records == alerts
 
 
 def key_of(alert: Alert) -> tuple[str, int]:
