@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from stream_monitor.cli import rejudge, reset, tail
+from stream_monitor.cli import baseline, rejudge, tail
 from stream_monitor.cli.evaluate import evaluate
 from stream_monitor.cli.failure import CommandLine, fail
 from stream_monitor.cli.options import Config, output_option, require_distinct_paths, time_option, time_range
@@ -35,11 +35,8 @@ app = typer.Typer(
 topics_app = typer.Typer(no_args_is_help=True, help="Make and check the app's topics.")
 alerts_app = typer.Typer(no_args_is_help=True, help="Read alerts from their topic.")
 metrics_app = typer.Typer(no_args_is_help=True, help="Read metrics from their topic.")
-baseline_app = typer.Typer(
-    no_args_is_help=True, help="Make, pin, reset, list and show baselines: what counts as normal."
-)
 app.add_typer(topics_app, name="topics")
-app.add_typer(baseline_app, name="baseline")
+app.add_typer(baseline.app, name="baseline")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(metrics_app, name="metrics")
 
@@ -308,93 +305,6 @@ def topics_check(config: Config = None) -> None:
         Screen(stderr=True).problem(problem)
     Screen().line(f"{len(report.partitions)} topics, {len(report.problems)} problem(s)")
     raise typer.Exit(1 if report.problems else 0)
-
-
-@baseline_app.command("build")
-def baseline_build(
-    source: Annotated[
-        list[Path] | None,
-        typer.Option("--from", exists=True, dir_okay=False, help="NDJSON, CSV or Parquet; several are read in turn."),
-    ] = None,
-    topics: Annotated[bool, typer.Option("--topics", help="Read the app's input topics, no files.")] = False,
-    since: Annotated[
-        datetime | None,
-        time_option("With --topics: records that Kafka got at or after this: 2026-11-01 (UTC), or 7d: so long ago."),
-    ] = None,
-    until: Annotated[datetime | None, time_option("With --topics: records that Kafka got before this, UTC.")] = None,
-    config: Config = None,
-    out: Annotated[Path | None, output_option("Write the baseline to this file instead of pinning it.")] = None,
-    name: Annotated[
-        str | None, typer.Option(help="How metrics call it; default: `pinned-` and the name of the file or the app.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="The model of CSV and Parquet rows without a column `model`.")
-    ] = None,
-    version: Annotated[str | None, typer.Option(help="Pin it for this version only; default: for all.")] = None,
-    text: Annotated[
-        list[str] | None, typer.Option(help="A CSV column of numbers that are names, such as a zip code.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows that are read of each file, or of all topics.")] = 1_000_000,
-) -> None:
-    """Make a baseline of a file of events or of the topics, and pin it: from now on the stream is compared with it.
-
-    CSV and Parquet: a row is a prediction. Columns `id`, `model`, `version`, `ts`, `prediction`, `probabilities`,
-    `latency_ms`, `label` and `tags.…` are what they say, every other one is a feature.
-
-    Examples: `stream-monitor baseline build --from training.parquet --model fraud`;
-    `stream-monitor baseline build --from june.ndjson --out june.json`, then `baseline show june.json`,
-    `baseline pin june.json` or `replay july.ndjson --baseline june.json`;
-    `stream-monitor baseline build --topics --since 2026-06-01 --until 2026-07-01`.
-    """
-    from stream_monitor.commands.baseline import Source, write_baselines
-
-    if bool(source) == topics:
-        raise typer.BadParameter("name files with --from, or --topics")
-    if not topics and (since or until):
-        raise typer.BadParameter("--since and --until go with --topics")
-    require_distinct_paths(out, source or [])
-    rows = Source(source or [], out, name, (model, version), text or [], limit, time_range(since, until))
-    write_baselines(load(config), rows, Screen(stderr=True))
-
-
-@baseline_app.command("pin")
-def baseline_pin(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What `baseline build --out` wrote.")],
-    config: Config = None,
-) -> None:
-    """Put the baselines of a file in force, from the first slice of time that is not closed yet."""
-    from stream_monitor.baselines.pinned import read_file
-    from stream_monitor.commands.baseline import pin
-
-    settings = load(config)
-    pin(settings, read_file(file, settings.embeddings), Screen(stderr=True))
-
-
-baseline_app.command("reset")(reset.reset)
-
-
-@baseline_app.command("list")
-def baseline_list(config: Config = None) -> None:
-    """List the baselines in force: model, version, segment, how many measures, kind, and since when."""
-    from stream_monitor.commands.baseline import list_baselines
-
-    raise typer.Exit(list_baselines(load(config), Screen()))
-
-
-@baseline_app.command("show")
-def baseline_show(
-    file: Annotated[
-        Path | None,
-        typer.Argument(exists=True, dir_okay=False, help="What `baseline build --out` wrote; default: those in force."),
-    ] = None,
-    config: Config = None,
-    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
-    measure: Annotated[str | None, typer.Option(help="Only this measure.")] = None,
-) -> None:
-    """Show baselines: those in force in the app, or those of a file."""
-    from stream_monitor.commands.baseline import show
-
-    raise typer.Exit(show(load(config), file, (model, measure), Screen()))
 
 
 alerts_app.command("tail")(tail.alerts)

@@ -9,6 +9,7 @@ from stream_monitor.describe.dead_letter_quota import Quota
 from stream_monitor.errors import FormatError, RestoreError, SettingsError
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.stages.contract import Position
+from stream_monitor.stages.topology import Topology
 
 WIDTHS = 32
 
@@ -51,15 +52,46 @@ class OffsetMetadata(msgspec.Struct, omit_defaults=True):
                 )
 
 
-def read_metadata(partition: str, position: Position) -> OffsetMetadata:
-    """Read the metadata of a committed offset.
+class OffsetFormat:
+    """Reads and writes the metadata of the offsets of one app."""
 
-    Raises:
-        FormatError: a newer version committed it.
-    """
-    if not position.metadata:
-        return OffsetMetadata()
-    metadata = msgspec.json.decode(position.metadata, type=OffsetMetadata)
-    if metadata.v > OffsetMetadata().v:
-        raise FormatError(f"{partition} was committed by a newer version of stream_monitor: upgrade first")
-    return metadata
+    def __init__(self, settings: Settings, topology: Topology) -> None:
+        self._settings, self._topology = settings, topology
+        self._structure = settings.profile_structure()
+
+    def read(self, role: str, number: int, position: Position) -> OffsetMetadata:
+        """The metadata of a committed offset.
+
+        Raises:
+            FormatError: a newer version committed it.
+            RestoreError: the topic had another number of partitions.
+            SettingsError: the app's profiles have another structure.
+        """
+        if not position.metadata:
+            return OffsetMetadata()
+        metadata = msgspec.json.decode(position.metadata, type=OffsetMetadata)
+        if metadata.v > OffsetMetadata().v:
+            raise FormatError(f"{role}/{number} was committed by a newer version of stream_monitor: upgrade first")
+        metadata.require_partitions(role, self._topology.partitions(role), self._topology.accept_repartition)
+        metadata.require_structure(self._settings)
+        return metadata
+
+    def is_current(self, role: str, metadata: OffsetMetadata) -> bool:
+        """Whether metadata names the present partition count and structure, so that it need not be written again."""
+        return (metadata.n, metadata.structure) == (self._topology.partitions(role), self._structure)
+
+    def write(self, role: str, largest: int, low: int | None, dead: Quota | None) -> str:
+        """The metadata of an offset.
+
+        `largest` is the largest event time read (epoch ms). `low` is the offset in the change log of the oldest pending
+        row.
+        """
+        metadata = OffsetMetadata(
+            largest,
+            low,
+            self._topology.partitions(role),
+            dead=dead,
+            structure=self._structure,
+            widths=dict(sorted(self._settings.embeddings.items())[:WIDTHS]),
+        )
+        return msgspec.json.encode(metadata).decode()

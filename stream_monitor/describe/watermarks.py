@@ -6,13 +6,19 @@ the driver passes that in.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from stream_monitor.profiles.names import NEVER
-from stream_monitor.stages.contract import PartitionStatus
+from stream_monitor.profiles.names import END, NEVER
+from stream_monitor.profiles.records import ObservationTime, PartitionTime
+from stream_monitor.stages.contract import Partition, PartitionStatus
 from stream_monitor.types import I64
+
+JOINED_ROLES = ("predictions", "labels", "feedback")
+"""The topics whose records meet in the partition of their id."""
 
 
 @dataclass(slots=True)
@@ -76,3 +82,95 @@ class PartitionClock:
             return inputs
         known = inputs if items.merged_by_time else items.read_for - lateness_ms
         return max(NEVER, min(inputs, max(items.watermark(lateness_ms), known - horizon_ms)))
+
+
+class Limits(NamedTuple):
+    """How far a worker may read."""
+
+    own: int
+    """Event time in ms beyond the slowest partition of this worker."""
+    joined: int | None
+    """Event time (epoch ms) up to which predictions, labels and feedback may be read; None: no limit is known."""
+
+
+class Clocks:
+    """The clocks of all partitions that a worker owns."""
+
+    def __init__(self) -> None:
+        self.joined: dict[int, PartitionClock] = {}
+        """By partition number of predictions, labels and feedback."""
+        self.observations: dict[int, TopicClock] = {}
+
+    def of(self, role: str, number: int) -> TopicClock:
+        """The clock of a partition; KeyError when the worker does not own it."""
+        if role == "observations":
+            return self.observations.setdefault(number, TopicClock())
+        chosen: TopicClock = getattr(self.joined[number], role)
+        return chosen
+
+    def add(self, role: str, number: int) -> TopicClock:
+        """The clock of a partition that the worker owns from now on."""
+        if role != "observations":
+            self.joined.setdefault(number, PartitionClock())
+        return self.of(role, number)
+
+    def remove(self, role: str, number: int) -> None:
+        """Forget the clock of a partition; labels and feedback go with their predictions."""
+        if role == "observations":
+            self.observations.pop(number, None)
+        elif role == "predictions":
+            self.joined.pop(number, None)
+
+    def learn(self, partition: Partition, reported: PartitionStatus) -> None:
+        """Take in the status of a partition from the driver."""
+        clock = self.add(*partition)
+        newest = self.joined[partition[1]].predictions.largest if partition[1] in self.joined else NEVER
+        clock.learn(reported, newest)
+
+    def admit(self, role: str, partition: I64, ts: I64) -> I64:
+        """Advance over events in log order; the largest *earlier* time of its partition for each of them."""
+        first = int(partition[0])
+        if (partition == first).all():
+            return self.of(role, first).admit(ts)
+        before = np.empty_like(ts)
+        for number in np.unique(partition).tolist():
+            rows = partition == number
+            before[rows] = self.of(role, number).admit(ts[rows])
+        return before
+
+    def partition_times(self, ended: Collection[Partition], lateness: int, horizon: int) -> list[PartitionTime]:
+        """The watermarks of predictions, labels and feedback; `ended` are the partitions that bring no more."""
+        times = []
+        for number, clock in sorted(self.joined.items()):
+            end = all((role, number) in ended for role in JOINED_ROLES)
+            times.append(
+                PartitionTime(
+                    partition=number,
+                    input=END if end else clock.input(lateness),
+                    label=END if end else clock.joined(clock.labels, lateness, horizon),
+                    feedback=END if end else clock.joined(clock.feedback, lateness, horizon),
+                    largest=max(clock.predictions.largest, clock.labels.largest, clock.feedback.largest),
+                    idle=clock.predictions.idle,
+                    end=end,
+                )
+            )
+        return times
+
+    def observation_times(self, ended: Collection[Partition], lateness: int) -> list[ObservationTime]:
+        """The watermarks of observations."""
+        times = []
+        for number, clock in sorted(self.observations.items()):
+            end = ("observations", number) in ended
+            watermark = END if end else clock.watermark(lateness)
+            times.append(ObservationTime(number, watermark, clock.largest, clock.idle, end))
+        return times
+
+    def ahead(
+        self, status: Mapping[Partition, PartitionStatus], owned: Collection[Partition], limits: Limits
+    ) -> set[Partition]:
+        """The owned partitions that are beyond the limits, which count from the slowest one that is not at its end."""
+        behind = [self.of(*p).largest for p, reported in status.items() if not reported.at_end and p in owned]
+        limit = min(behind, default=END) + limits.own
+        joined = limit if limits.joined is None else min(limit, limits.joined)
+        # the joint limit is that of predictions: observations continue when predictions have stopped
+        return {p for p in owned if self.of(*p).largest > (limit if p[0] == "observations" else joined)}

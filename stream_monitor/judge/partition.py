@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import xxhash
 
-from stream_monitor.baselines.pinned import Pin
 from stream_monitor.config.recorded import applied
 from stream_monitor.config.settings import Settings
 from stream_monitor.detect.cusum.bank import CusumBank, PaneBatch
@@ -20,7 +19,7 @@ from stream_monitor.judge.model import JudgeOutput, ModelJudge
 from stream_monitor.judge.model_state import ModelState, new_state
 from stream_monitor.judge.pane_memory import PaneMemory
 from stream_monitor.judge.panes.open_panes import bytes_of_delta
-from stream_monitor.judge.partition_state import PartitionState, PendingModel
+from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.silence import check_silence
 from stream_monitor.profiles.bin_catalog import BinCatalog, CatalogRecord, ProgressRecord
 from stream_monitor.profiles.bins import BinEdges
@@ -89,7 +88,7 @@ class PartitionJudge:
     def process(self, record: Record, arrived: int) -> Iterator[JudgeOutput]:
         """Process one record; `arrived` is the time at which the broker received it (epoch ms)."""
         match record:
-            case DeltaRecord() if self._fits(record):
+            case DeltaRecord() if self.state.fits(record, self._structure, self.base.embeddings):
                 self.state.has_unpublished = True
                 self._feed(record)
             case DeltaRecord():
@@ -147,27 +146,14 @@ class PartitionJudge:
             if judge is not None:
                 judge.feed(delta)
             else:
-                self._pending_model(delta.model).deltas.append(delta)
+                self.state.pending_model(delta.model).deltas.append(delta)
                 self.memory.open_bytes.nbytes += bytes_of_delta(delta)
         for outcome in record.performance:
             judge = self.models.get(outcome.model)
             if judge is not None:
                 judge.feed_performance(outcome)
             else:
-                self._pending_model(outcome.model).performance.append(outcome)
-
-    def _fits(self, record: DeltaRecord) -> bool:
-        """Whether a record's profiles can be merged with those of the app.
-
-        A record without a structure counts as one of the app.
-        """
-        if record.structure not in ("", self._structure):
-            return False
-        known = self.state.widths | self.base.embeddings
-        if any(known.get(name, width) != width for name, width in record.widths.items()):
-            return False
-        self.state.widths |= record.widths
-        return True
+                self.state.pending_model(outcome.model).performance.append(outcome)
 
     def _refuse(self, record: DeltaRecord) -> None:
         self.state.refused += 1
@@ -181,34 +167,17 @@ class PartitionJudge:
                 self.state.refused,
             )
 
-    def _pending_model(self, model: str) -> PendingModel:
-        return self.state.pending_models.setdefault(model, PendingModel())
-
     def _pin(self, record: PinRecord) -> Iterator[JudgeOutput]:
-        key = record.model, record.version or ""
-        pin = self.state.incoming.get(key)
-        if pin is None or pin.digest != record.digest:
-            pin = self.state.incoming[key] = Pin(record.version, record.digest, record.parts)
-        pin.parts[record.part] = record.payload
-        if len(pin.parts) == pin.wanted:
-            self.state.pins[key] = self.state.incoming.pop(key)
-            judge = self.models.get(record.model)
-            if judge is not None:
-                yield from judge.pin(pin.version, pin.measures())
+        pin, judge = self.state.add_pin(record), self.models.get(record.model)
+        if pin is not None and judge is not None:
+            yield from judge.pin(pin.version, pin.measures())
 
     def _reset(self, record: ResetRecord) -> Iterator[JudgeOutput]:
         judge = self.models.get(record.model)
         if judge is None:
-            kept = [r for r in self.state.resets.get(record.model, ()) if not r.same_scope(record)]
-            self.state.resets[record.model] = [*kept, record]
+            self.state.keep_reset(record)
             return
-        for key, pin in list(self.state.pins.items()):
-            if key[0] == record.model:
-                remaining = pin.without(record)
-                if remaining is None:
-                    del self.state.pins[key]
-                else:
-                    self.state.pins[key] = remaining
+        self.state.reset_pins(record)
         yield from judge.reset(record)
 
     def _apply_settings(self, record: SettingsRecord) -> None:
@@ -272,9 +241,8 @@ class PartitionJudge:
                         self._judge_of(OTHER).feed(counts_only(delta))
 
     def _pinned(self, name: str, judge: ModelJudge) -> Iterator[JudgeOutput]:
-        for (model, _), pin in sorted(self.state.pins.items()):  # the shared baseline sorts first: its version is ""
-            if model == name:
-                yield from judge.pin(pin.version, pin.measures())
+        for pin in self.state.pins_of(name):
+            yield from judge.pin(pin.version, pin.measures())
 
     def _judge_of(self, name: str) -> ModelJudge:
         judge = self.models.get(name)

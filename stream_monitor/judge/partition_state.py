@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from stream_monitor.baselines.pinned import Pin
@@ -9,7 +11,7 @@ from stream_monitor.judge.alerts.lifecycle import AlertLifecycle
 from stream_monitor.judge.panes.watermarks import Watermarks
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.names import NEVER
-from stream_monitor.profiles.records import PerformanceDelta, ResetRecord, SettingsRecord
+from stream_monitor.profiles.records import DeltaRecord, PerformanceDelta, PinRecord, ResetRecord, SettingsRecord
 
 
 class PendingModel(msgspec.Struct):
@@ -52,3 +54,51 @@ class PartitionState(msgspec.Struct):
     """The number of refused records: their structure does not fit."""
     has_unpublished: bool = msgspec.field(name="fresh", default=False)
     """Whether deltas came since the last preview of open windows."""
+
+    def pending_model(self, model: str) -> PendingModel:
+        """The pending model of this name, a new one if need be."""
+        return self.pending_models.setdefault(model, PendingModel())
+
+    def fits(self, record: DeltaRecord, structure: str, embeddings: Mapping[str, int]) -> bool:
+        """Whether a record's profiles can be merged with those of the app. Notes the lengths of its embeddings.
+
+        A record without a structure counts as one of the app.
+        """
+        if record.structure not in ("", structure):
+            return False
+        known = self.widths | dict(embeddings)
+        if any(known.get(name, width) != width for name, width in record.widths.items()):
+            return False
+        self.widths |= record.widths
+        return True
+
+    def add_pin(self, record: PinRecord) -> Pin | None:
+        """Add a part of a pinned baseline; return the baseline when the part was its last one."""
+        key = record.model, record.version or ""
+        pin = self.incoming.get(key)
+        if pin is None or pin.digest != record.digest:
+            pin = self.incoming[key] = Pin(record.version, record.digest, record.parts)
+        pin.parts[record.part] = record.payload
+        if len(pin.parts) < pin.wanted:
+            return None
+        self.pins[key] = self.incoming.pop(key)
+        return pin
+
+    def pins_of(self, name: str) -> list[Pin]:
+        """The pinned baselines of a model; the one that all versions share comes first: its version is "" here."""
+        return [pin for (model, _), pin in sorted(self.pins.items()) if model == name]
+
+    def reset_pins(self, reset: ResetRecord) -> None:
+        """Remove from the pinned baselines of a model what a reset covers."""
+        for key, pin in list(self.pins.items()):
+            if key[0] == reset.model:
+                remaining = pin.without(reset)
+                if remaining is None:
+                    del self.pins[key]
+                else:
+                    self.pins[key] = remaining
+
+    def keep_reset(self, reset: ResetRecord) -> None:
+        """Keep a reset of a model that is not admitted yet."""
+        kept = [other for other in self.resets.get(reset.model, ()) if not other.same_scope(reset)]
+        self.resets[reset.model] = [*kept, reset]

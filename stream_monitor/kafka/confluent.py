@@ -13,27 +13,23 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    Producer,
     TopicPartition,
 )
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import OffsetSpec
 
-from stream_monitor.config.settings import ROLES, ROLES_OPTIONAL, ROLES_REKEYED, Settings
-from stream_monitor.errors import BrokerError, CommitUnknown, RestoreError
-from stream_monitor.kafka.client_config import CALL_S, FETCH, PARTITIONER, Reasons, common, made
-from stream_monitor.kafka.interface import Aborted, Batch, Listener, OffsetsOf, TableRecord, Topic
+from stream_monitor.config.settings import Settings
+from stream_monitor.errors import BrokerError, RestoreError
+from stream_monitor.kafka.client_config import CALL_S, FETCH, Reasons, common, made
+from stream_monitor.kafka.interface import Batch, Listener, OffsetsOf, TableRecord, Topic
 from stream_monitor.kafka.log_reader import LogReader
+from stream_monitor.kafka.transactions import Transactions
 from stream_monitor.kafka.worker_slots import take_slot
 from stream_monitor.stages.contract import Output, Partition, Position
 
 log = logging.getLogger(__name__)
 
 STALL_S = 120.0
-HANG_S = 15.0
-"""A commit that exceeds the transaction timeout by this much hangs: the broker has aborted it long before."""
-
-
 LEAVE_S = 10.0
 """A broker that needs longer to answer a leaving worker is down. It notices by itself that the worker is gone."""
 
@@ -53,38 +49,14 @@ class KafkaClient:
         self._closed = False
         self._starts: dict[Partition, int] = {}
         """Where reading began in each partition, or began again."""
-        self._written: set[str] = set()
-        """Roles of the topics to which this worker has written."""
         self._reasons = Reasons()
-        self._logs = LogReader(settings, role, self._reasons, self._end_lost)
-        self._producer = self._new_producer()
+        self._logs = LogReader(settings, role, self._reasons, lambda tp: self._transactions.end_lost(tp))
+        self._transactions = self._new_transactions()
 
-    # --- clients ---
+    def _new_transactions(self) -> Transactions:
+        return Transactions(self.settings, self.role, self.transactional_id, self._reasons, self._logs)
 
-    def _new_producer(self) -> Producer:
-        producer = made(
-            Producer,
-            common(self.settings, f"{self.role}-producer", self._reasons)
-            | {
-                "transactional.id": self.transactional_id,
-                "transaction.timeout.ms": self.settings.kafka.transaction_timeout,
-                "linger.ms": 20,
-                "compression.type": "lz4",  # a commit waits for it
-                "partitioner": PARTITIONER[self.settings.topics.partitioner],
-                "queue.buffering.max.messages": 1_000_000,
-                "queue.buffering.max.kbytes": 1_048_576,
-            },
-        )
-        try:
-            producer.init_transactions(60)
-        except KafkaException as error:
-            where = self.settings.kafka.bootstrap_servers
-            raise BrokerError(f"cannot begin as {self.transactional_id} on {where}: {self._why(error)}") from error
-        return producer
-
-    def _why(self, error: KafkaException) -> str:
-        self._logs.admin.poll(0)  # runs the callbacks for errors of its connections
-        return self._reasons.of(error)
+    # --- the group ---
 
     def _group_config(self) -> dict[str, Any]:
         config = common(self.settings, self.role, self._reasons) | FETCH | {
@@ -159,7 +131,7 @@ class KafkaClient:
         try:
             messages = self._group.consume(limit, timeout_s)
         except KafkaException as error:
-            raise BrokerError(f"cannot consume: {self._why(error)}") from error
+            raise BrokerError(f"cannot consume: {self._logs.why(error)}") from error
         batches: list[Batch] = []
         for topic, group in groupby(messages, key=KafkaMessage.topic):
             found = list(group)
@@ -221,7 +193,7 @@ class KafkaClient:
         try:
             return call(*args)
         except KafkaException as error:
-            raise BrokerError(f"kafka: {self._why(error)}") from error
+            raise BrokerError(f"kafka: {self._logs.why(error)}") from error
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Log ends; they include open transactions."""
@@ -254,21 +226,6 @@ class KafkaClient:
             for part, tp in zip(parts, positions, strict=True)
         }
 
-    def _end_lost(self, tp: TopicPartition) -> None:
-        """Abort a transaction of ours on a partition: the abort marker ends the transaction that the broker lost there.
-
-        A broker that was killed can report a transaction as ended and never write its marker to some partition. Only
-        the same transactional id, or a person with `kafka-transactions.sh`, can end such a transaction.
-        """
-        log.warning("%s/%s: a transaction is open; ending it if it was ours", tp.topic, tp.partition)
-        try:
-            self._producer.begin_transaction()
-            self._producer.produce(tp.topic, b"", partition=tp.partition)
-            self._producer.flush(CALL_S)
-            self._producer.abort_transaction(CALL_S)
-        except KafkaException as error:
-            raise BrokerError(f"cannot end a transaction on {tp.topic}: {self._why(error)}") from error
-
     def rewind(self, starts: dict[Partition, int]) -> None:
         """Seek back to these offsets."""
         self._starts |= starts
@@ -283,122 +240,9 @@ class KafkaClient:
             self._call(self._group.resume, self._tps(sorted(gone)))
         self._paused = set(partitions)
 
-    # --- the transaction ---
-
     def transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:
-        """Run one transaction; `loop` gives the order and its reasons.
-
-        A commit that hangs ends the process, which prints its stacks to stderr. librdkafka's
-        `send_offsets_to_transaction` can ignore its time-out when the group's coordinator went down (librdkafka issues
-        5456 and 5511).
-        """
-        self._guard()
-        try:
-            self._transact(outputs, offsets)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-
-    def _guard(self) -> None:
-        """From this call on, a hang ends the process."""
-        faulthandler.dump_traceback_later(self.settings.kafka.transaction_timeout / 1000 + HANG_S, exit=True)
-
-    def _transact(self, outputs: Iterable[Output], offsets: OffsetsOf) -> None:
-        producer = self._producer
-        try:
-            producer.begin_transaction()
-            positions = offsets(self._produce(outputs))
-            if positions:
-                tps = [
-                    TopicPartition(self.settings.topic(role), number, position.offset, position.metadata)
-                    for (role, number), position in positions.items()
-                ]
-                producer.send_offsets_to_transaction(tps, self._group.consumer_group_metadata(), CALL_S)
-        except KafkaException as error:
-            self._abort(error.args[0])
-        try:
-            self._commit()
-        except KafkaException as error:
-            if not error.args[0].txn_requires_abort():
-                raise CommitUnknown(f"the outcome of a commit is unknown: {error.args[0].str()}") from error
-            self._abort(error.args[0])
-
-    def _produce(self, outputs: Iterable[Output]) -> list[int]:
-        """Send the outputs, the first ones while later ones are computed. Returns the offsets of the tracked ones."""
-        delivered: dict[int, int] = {}
-        tracked: list[int] = []
-        for at, output in enumerate(outputs):
-            options: dict[str, Any] = {} if output.partition is None else {"partition": output.partition}
-            if output.timestamp is not None:
-                options["timestamp"] = output.timestamp
-            if output.tracked:
-                tracked.append(at)
-
-                def note(error: KafkaError | None, message: Any, at: int = at) -> None:
-                    if error is None:
-                        delivered[at] = message.offset()
-
-                options["on_delivery"] = note
-            self._written.add(output.role)
-            topic = self.settings.topic(output.role)
-            while True:
-                try:
-                    self._producer.produce(topic, None if output.tombstone else output.value, output.key, **options)
-                    break
-                except BufferError:
-                    self._producer.poll(0.1)
-        left = self._producer.flush(CALL_S)
-        if left:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{left} records were not delivered"))
-        missing = len(tracked) - len(delivered)
-        if missing:
-            raise KafkaException(KafkaError(KafkaError._STATE, f"{missing} change log records were not delivered"))
-        return [delivered[at] for at in tracked]
-
-    def _commit(self) -> None:
-        for _ in range(10):
-            try:
-                self._producer.commit_transaction(-1)
-                return
-            except KafkaException as error:
-                if not error.args[0].retriable():
-                    raise
-        raise CommitUnknown("the commit was tried ten times without an answer: restart, and the offsets will tell")
-
-    def _abort(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() == KafkaError._FENCED:
-            raise BrokerError(f"fatal: {error.str()}{self._hint(error)}")
-        log.warning("transaction aborted: %s", error.str())
-        self._guard()  # an abort may take as long as a commit
-        try:
-            self._producer.abort_transaction(CALL_S)
-        except KafkaException as failure:
-            cause = failure.args[0]
-            raise BrokerError(f"cannot abort: {cause.str()}, after: {error.str()}{self._hint(cause)}") from failure
-        if missing := self._missing():
-            raise BrokerError(f"{error.str()}{missing}")  # otherwise the caller would retry it for ever
-        raise Aborted(error.str())
-
-    def _missing(self) -> str:
-        """The names of topics that no longer exist: records for them wait until the broker ends the transaction."""
-        try:
-            known = self._logs.admin.list_topics(timeout=CALL_S).topics
-        except KafkaException as failure:
-            return f" (no broker answers: {failure.args[0].str()})"
-        spared = {*ROLES_OPTIONAL, *(() if self.role == "rekey" else ROLES_REKEYED)} - self._written
-        needed = [role for role in ROLES if role not in spared]
-        gone = [name for role in needed if (name := self.settings.topic(role)) not in known]
-        return f" (missing topics: {', '.join(gone)})" if gone else ""
-
-    def _hint(self, error: KafkaError) -> str:
-        """The cause of an error that ends a worker, where it is known. A missing topic looks like a fence."""
-        if missing := self._missing():
-            return missing
-        if error.code() != KafkaError._FENCED:
-            return ""
-        return (
-            " (another worker uses the same transactional id: set kafka.worker_id; or the broker ended a commit that "
-            "took longer than kafka.transaction_timeout)"
-        )
+        """Run one transaction; `loop` gives the order and its reasons."""
+        self._transactions.run(outputs, offsets, self._group)
 
     def close(self) -> None:
         """Leave the group at once, so that other workers need not wait for a time-out. A second call does nothing.

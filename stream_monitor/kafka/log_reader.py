@@ -60,6 +60,11 @@ class LogReader:
         self.moved = float("-inf")
         """When the reading of a change log last advanced."""
 
+    def why(self, error: KafkaException) -> str:
+        """The reason of an error, as the connections of the clients reported it."""
+        self.admin.poll(0)  # runs the callbacks for errors of its connections
+        return self.reasons.of(error)
+
     def offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         """Offsets of partitions; they include open transactions. The reader waits for a broker that restarts."""
         return self._patiently(lambda: self._offsets_once(partitions, spec)) if partitions else {}

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from operator import methodcaller
 
 from stream_monitor.config.settings import Settings
-from stream_monitor.errors import BrokerError, FormatError, StreamMonitorError
-from stream_monitor.kafka.interface import Aborted, Batch, Client, TableRecord
+from stream_monitor.errors import BrokerError, StreamMonitorError
+from stream_monitor.kafka.interface import Aborted, Batch, Client
 from stream_monitor.kafka.recovery import Recovery
+from stream_monitor.kafka.tables import Tables
 from stream_monitor.stages.contract import Consent, Message, Output, Partition, PartitionStatus, Position, Stage
 
 log = logging.getLogger(__name__)
@@ -81,8 +82,7 @@ class Loop:
         tables: Mapping[str, Callable[[bytes], None]] | None = None,
     ) -> None:
         self.client, self.stage, self.settings, self.clock = client, stage, settings, clock
-        self._tables = dict(tables or {})
-        """By role, the function that processes the records of a topic that the loop reads whole and follows."""
+        self._tables = Tables(settings, client, tables or {})
         self.recovery = Recovery(client, stage, settings, consent)
         self.roles = list(roles)
         self.owned: set[Partition] = set()
@@ -189,9 +189,7 @@ class Loop:
         within = within or self._left_out
         self._come_back()
         started = self.clock()
-        for role, take_in in self._tables.items():
-            for record in self.client.table(role):
-                self._learn(role, record, take_in)
+        self._tables.follow()
         self.recovery.require_same_topics()
         status = dict.fromkeys(self.owned, UNKNOWN_STATUS) if within else self._status(started)
         report, self._report = self._report, Report()
@@ -227,14 +225,6 @@ class Loop:
         now, after = self.clock(), self.settings.http.hung_after / 1000
         late = now - max(self._due_back, self.client.moved + after)
         return f"the loop has not come back for {late + after:.0f} s" if late > 0 else None
-
-    def _learn(self, role: str, record: TableRecord, take_in: Callable[[bytes], None]) -> None:
-        """Process a record of a table. Tables affect only speed, so the loop leaves out a record that is not ours."""
-        try:
-            take_in(record.value)
-        except FormatError as error:
-            where = f"{self.settings.topic(role)}/{record.partition} offset {record.offset}"
-            log.warning("%s holds a record that is not ours, which is left out: %s", where, error)
 
     def _offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
         return self.recovery.offsets(self.stage.offsets(delivered), self.owned)

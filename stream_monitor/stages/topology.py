@@ -36,6 +36,10 @@ class Topology:
         """What a person accepts for this start of the workers."""
         return Consent(self.accept_new_topics, [Skip(*skip) for skip in self.skips])
 
+    def partitions(self, role: str) -> int:
+        """The partition count of an input topic."""
+        return self.observations if role == "observations" else self.inputs
+
 
 def partition_of(model: str, partitions: int) -> int:
     """The `profiles` partition that holds all records of a model."""

@@ -22,6 +22,7 @@ from stream_monitor.describe.stage import Describe
 from stream_monitor.errors import RestoreError
 from stream_monitor.judge.stage import Judge
 from stream_monitor.kafka.confluent import KafkaClient
+from stream_monitor.kafka.transactions import Transactions
 from stream_monitor.service import run as app
 from stream_monitor.stages.topology import Topology
 
@@ -113,9 +114,13 @@ def main() -> None:
     fault = Fault(**json.loads(told))
     stage: type = {"describe": Describe, "judge": Judge, "rekey": Rekey}[role]
 
-    class FaultyClient(KafkaClient):
+    class FaultyTransactions(Transactions):
         def _new_producer(self) -> Any:
             return FaultyProducer(super()._new_producer(), fault)
+
+    class FaultyClient(KafkaClient):
+        def _new_transactions(self) -> Transactions:
+            return FaultyTransactions(self.settings, self.role, self.transactional_id, self._reasons, self._logs)
 
     def fail() -> None:
         raise RestoreError("the fault of this test")

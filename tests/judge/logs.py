@@ -9,11 +9,13 @@ from typing import Any
 from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import Settings
 from stream_monitor.file_replay import Replay
+from stream_monitor.judge.consumers.registry import CONSUMERS
 from stream_monitor.judge.model import ModelJudge
+from stream_monitor.judge.model_state import ModelState
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import Record, read_record
 from stream_monitor.stages.contract import Output
-from stream_monitor.wire.msgpack_arrays import pack
+from stream_monitor.wire.msgpack_arrays import as_kind, pack, unpack
 
 BATCH = 200
 
@@ -50,6 +52,15 @@ def packed(judge: ModelJudge) -> bytes:
     written = pack(judge.saved_state())
     judge.saved()
     return written
+
+
+def restored(written: bytes) -> ModelState:
+    """The inverse of `packed`, with the states of the consumers as their judge makes them."""
+    state = unpack(written, ModelState, own=True)
+    for consumer in CONSUMERS:
+        if consumer.name in state.consumers:
+            state.consumers[consumer.name] = as_kind(state.consumers[consumer.name], consumer.State)
+    return state
 
 
 def recorded(

@@ -274,8 +274,15 @@ def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any],
         value = privacy.hide(name, tags.get(name, features.get(name)))
         if value is None or isinstance(value, list | dict):
             return None
-        parts.append(f"{name}={('false', 'true')[value] if isinstance(value, bool) else value}")
+        parts.append(segment_part(name, value))
     return measures.bounded(",".join(parts))
+
+
+def segment_part(name: str, value: str | bool | float) -> str:
+    """The part of a segment's name that a field gives, such as "country=DE". Zero has one name, whatever its sign."""
+    if isinstance(value, bool):
+        return f"{name}={('false', 'true')[value]}"
+    return f"{name}={value + 0.0 if isinstance(value, float) else value}"  # -0.0 + 0.0 is 0.0
 
 
 def of_observations(model: str, rows: Sequence[int], events: Sequence[Observation]) -> Columns:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from stream_monitor.describe.decode.columns import Coded, Columns, Reading, Spec
+from stream_monitor.describe.decode.columns import Coded, Columns, Reading, Spec, segment_part
 from stream_monitor.describe.decode.embeddings import Embeddings
 from stream_monitor.describe.decode.symbol_tables import MAX_KEYS, KeyTable, StringTable
 from stream_monitor.events.contracts import Prediction
@@ -233,7 +233,7 @@ class PredictionScanner:
             return None
         if not isinstance(value, str):
             value = self.privacy.hide(name, value)
-        return f"{name}={_FLAG_NAMES[value] if isinstance(value, bool) else value}"
+        return segment_part(name, value)
 
 
 def _value(kind: int, value: float, texts: Mapping[int, Sequence[str]]) -> str | bool | float | None:

@@ -7,7 +7,7 @@ tumbling window slides by its size, so it is a single part and needs no merge an
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -118,12 +118,16 @@ class Window(msgspec.Struct):
             self.counts = grown
         self.numbers = self.numbers.grown(groups, measures)
 
-    def settle_values(self, measure: int, edges: BinEdges) -> None:
-        """Bin the unbinned values of a measure that has edges now."""
-        for key in [key for key in self.values if key[1] == measure]:
-            values = np.concatenate(self.values.pop(key))
-            self._room(key[0] + 1, measure + 1)
-            self.numbers.counts[key] += np.bincount(bin_values(edges.edges, values), minlength=BINS)
+    def bin_values(self, names: Iterable[str], edges: Mapping[str, BinEdges]) -> None:
+        """Bin the unbinned values of every measure that has edges by now; `names` are those of the measures."""
+        if not self.values:
+            return
+        by_number = list(names)
+        for group, measure in sorted(self.values):
+            if (present := edges.get(by_number[measure])) is not None:
+                values = np.concatenate(self.values.pop((group, measure)))
+                self._room(group + 1, measure + 1)
+                self.numbers.counts[group, measure] += np.bincount(bin_values(present.edges, values), minlength=BINS)
 
     def copy(self) -> Window:
         """A deep copy; changes to it do not affect this window."""

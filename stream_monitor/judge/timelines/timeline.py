@@ -9,6 +9,7 @@ their ends; of equal ends the shorter window comes first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,6 +27,7 @@ from stream_monitor.judge.panes.open_panes import OpenBytes, nbytes_of
 from stream_monitor.judge.panes.pane import IndexedPart, Pane, PanePart, RowIndexCache, events_of, require_sound, split
 from stream_monitor.judge.panes.windows import Window, WindowAssembler
 from stream_monitor.judge.timelines.baseline_manager import BaselineManager
+from stream_monitor.judge.timelines.edges import MeasureEdges
 from stream_monitor.judge.timelines.state import CatalogUpdate, TimelineRules, TimelineState
 from stream_monitor.profiles.categories import UNKNOWN_CATEGORIES
 from stream_monitor.profiles.delta import Delta
@@ -116,7 +118,8 @@ class Timeline:
         self.slide_of = {spec.size: spec.slide for spec in rules.windows}
         """By window size: the slide."""
         self.merge_queue = MergeQueue()
-        self.baseline_manager = BaselineManager(state, rules, self.sequential, self.recent, self.flush_merges)
+        self.edges = MeasureEdges(state, rules, self.flush_merges)
+        self.baseline_manager = BaselineManager(state, rules, self.sequential, self.recent, self.edges)
         self.joint = Joint(state.joint, rules.first, self.recent.rows)
         self.centroids = Centroids(state.centroids, state.pinned_centroids, rules.first)
         self._shortest = min(self.assembler, key=lambda assembler: assembler.spec)
@@ -238,33 +241,29 @@ class Timeline:
     def preview(self, last: int) -> Iterator[WindowClosed]:
         """The open windows as they are now, up to the time of the `last` event and with the open panes.
 
-        The state does not change.
+        They belong to a copy of the timeline, which may get groups and measures that this one does not have yet.
         """
         self.flush_merges()
-        ids, places = self.state.ids, self._places
-        self.state.ids = ids.copy()
-        self._places = RowIndexCache(self.state.ids)
-        try:
-            yield from self._preview(last)
-        finally:
-            self.state.ids, self._places = ids, places
-
-    def _preview(self, last: int) -> Iterator[WindowClosed]:
+        view = copy(self)
+        view.state = msgspec.structs.replace(self.state, ids=self.state.ids.copy())
+        view._places = RowIndexCache(view.state.ids)
         for assembler in self.assembler:
-            view = assembler.copy()
-            for start in sorted(self.state.open_panes):
-                yield from self._finished_views(view, start, END)
-                view.current.begin(start)
-                pane, moved = self._pane(start, self.state.open_panes[start])
-                view.current.add(pane)
-                view.current.take(MergeBatch([QueuedPane.of(pane)]))
-                view.current.approximate |= moved
-                self._bin_values(view.current)
-            yield from self._finished_views(view, END, last)
+            yield from view._open_windows(assembler.copy(), last)
 
-    def _finished_views(self, view: WindowAssembler, until: int, last: int) -> Iterator[WindowClosed]:
-        while (end := view.due(until, last)) is not None:
-            window = view.finish(end, self._trim)
+    def _open_windows(self, assembler: WindowAssembler, last: int) -> Iterator[WindowClosed]:
+        for start in sorted(self.state.open_panes):
+            yield from self._finished_windows(assembler, start, END)
+            assembler.current.begin(start)
+            pane, moved = self._pane(start, self.state.open_panes[start])
+            assembler.current.add(pane)
+            assembler.current.take(MergeBatch([QueuedPane.of(pane)]))
+            assembler.current.approximate |= moved
+            self._bin_values(assembler.current)
+        yield from self._finished_windows(assembler, END, last)
+
+    def _finished_windows(self, assembler: WindowAssembler, until: int, last: int) -> Iterator[WindowClosed]:
+        while (end := assembler.due(until, last)) is not None:
+            window = assembler.finish(end, self._trim)
             if window is not None:
                 self._bin_values(window)
                 yield WindowClosed(self, window)
@@ -294,7 +293,7 @@ class Timeline:
     def _pane(self, start: int, parts: list[PanePart]) -> tuple[Pane, set[int]]:
         """The pane made of these parts, and the numbers of the measures with counts moved from former edges."""
         ids = self.state.ids
-        parts, names = self.baseline_manager.on_edges(parts)
+        parts, names = self.edges.on_present(parts)
         known = [self._places.known(part) for part in parts]
         unknown = [part for part, indexed in zip(parts, known, strict=True) if indexed is None]
         newly_placed = iter(self._place(unknown)) if unknown else iter(())
@@ -303,7 +302,7 @@ class Timeline:
         vectors = collect_embeddings(placed, rows) if rows else []
         if vectors and (distances := self.centroids.distances(start, vectors, list(ids.groups))) is not None:
             placed += self._place([distances])
-        pane = Pane(start, placed, ids, self.baseline_manager.settled_edges)
+        pane = Pane(start, placed, ids, self.edges.settled)
         pane.rows, pane.vectors = rows, vectors
         return pane, {ids.measures[name] for name in names if name in ids.measures}
 
@@ -339,12 +338,7 @@ class Timeline:
         window.trim(partial(self.baseline_manager.categories, start=window.start), UNKNOWN_CATEGORIES, slack)
 
     def _bin_values(self, window: Window) -> None:
-        """Bin a window's unbinned values of every measure that has edges by now."""
-        if window.values:
-            names = list(self.state.ids.measures)
-            for measure in sorted({measure for _, measure in window.values}):
-                if (edges := self.state.edges.get(names[measure])) is not None:
-                    window.settle_values(measure, edges)
+        window.bin_values(self.state.ids.measures, self.state.edges)
 
     def _detect(self, pane: Pane) -> Iterator[TimelineEvent]:
         ids = self.state.ids

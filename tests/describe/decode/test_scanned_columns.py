@@ -171,6 +171,18 @@ def test_scanned_and_generic_events_are_described_alike(lines: list[bytes]) -> N
     assert fast == slow
 
 
+def test_both_zeros_are_one_segment() -> None:
+    """A table of values takes them for one, and texts are two."""
+    body = b'{"id":"e%d","ts":%d,"model":"m","features":{"amount":%s,"country":"DE","vip":false},"prediction":1}'
+    lines = [body % (i, T0 + i, zero) for i, zero in enumerate([b"-0.0", b"0.0", b"0.0", b"-0.0"] * 5)]
+    with pytest.MonkeyPatch.context() as patch:
+        fast = described(lines, "scanned", patch)
+        slow = described(lines, "generic", patch)
+    assert fast == slow
+    segments = {segment for _, (_, segment, _) in fast[0]["counts"]}
+    assert segments == {"all", "country=DE", "vip=false,amount=0.0"}
+
+
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(st.one_of(damaged(), damaged(), raw), min_size=10, max_size=60))
 def test_damaged_events_are_described_alike(lines: list[bytes]) -> None:

@@ -23,7 +23,6 @@ from stream_monitor.errors import SettingsError
 from stream_monitor.file_replay import Line
 from stream_monitor.judge.baselines.centroids import Centroid, collect_embeddings
 from stream_monitor.judge.detection.multivariate import pane_samples
-from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.panes.admission import admit_groups, groups_of
 from stream_monitor.judge.panes.pane import IdRegistry, RowIndexCache, split
 from stream_monitor.judge.timelines.state import TimelineState
@@ -33,8 +32,8 @@ from stream_monitor.profiles.records import MAX_RECORD_BYTES, DeltaRecord, Reset
 from stream_monitor.rejudge.log_replay import RejudgeTerms
 from stream_monitor.stages.contract import Position
 from stream_monitor.stages.topology import Topology
-from stream_monitor.wire.msgpack_arrays import pack, unpack
-from tests.judge.logs import Recorded, packed, recorded
+from stream_monitor.wire.msgpack_arrays import pack
+from tests.judge.logs import Recorded, packed, recorded, restored
 from tests.rejudge.test_log_replay import said
 from tests.streams import T0, quick_settings
 
@@ -193,7 +192,7 @@ def test_a_pinned_distance_is_to_another_centroid_and_not_taken() -> None:
 def test_a_snapshot_holds_the_centroid_and_goes_on() -> None:
     run = fed(rules(), stream(1_000))
     judge = run.judge.assignments[0].judge.models["m"]
-    again = unpack(packed(judge), ModelState, own=True)
+    again = restored(packed(judge))
     assert again.timelines["input"].centroids["v"].n >= 400 and pack(again) == packed(judge)
 
 

@@ -15,9 +15,8 @@ from stream_monitor.baseline.show import tables_of
 from stream_monitor.baselines.pinned import PinnedBaseline, PinnedMeasure, read_file, write_file
 from stream_monitor.errors import FormatError
 from stream_monitor.judge.baselines.centroids import Centroids
-from stream_monitor.judge.model_state import ModelState
 from stream_monitor.profiles.records import ResetRecord
-from stream_monitor.wire.msgpack_arrays import pack, unpack
+from stream_monitor.wire.msgpack_arrays import pack
 from tests.judge.baselines.test_centroids import (
     DISTANCE,
     Change,
@@ -30,7 +29,7 @@ from tests.judge.baselines.test_centroids import (
     vectors_of,
 )
 from tests.judge.baselines.test_pinned_rows import with_version
-from tests.judge.logs import Recorded, packed, recorded
+from tests.judge.logs import Recorded, packed, recorded, restored
 from tests.screens import shown
 from tests.streams import T0, quick_settings
 
@@ -228,7 +227,7 @@ def test_a_snapshot_holds_the_pinned_centroid_and_goes_on() -> None:
     run = Recorded(rules(), pinned(all_of(same)))
     run.feed(list(all_of(same, 1_000)))
     judge = run.judge.assignments[0].judge.models["m"]
-    again = unpack(packed(judge), ModelState, own=True)
+    again = restored(packed(judge))
     assert len(again.timelines["input"].pinned_centroids["v"]) == 8 and pack(again) == packed(judge)
 
 

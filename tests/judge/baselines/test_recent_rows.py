@@ -14,13 +14,12 @@ import pytest
 from stream_monitor.baselines.recent_rows import SLICE_ROWS
 from stream_monitor.config.durations import DAY, HOUR
 from stream_monitor.config.settings import Settings
-from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.timelines.state import TimelineState
 from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.records import ResetRecord
-from stream_monitor.wire.msgpack_arrays import pack, unpack
+from stream_monitor.wire.msgpack_arrays import pack
 from tests.judge.detection.test_multivariate import stream
-from tests.judge.logs import Recorded, packed, recorded
+from tests.judge.logs import Recorded, packed, recorded, restored
 from tests.streams import MONDAY, T0, quick_settings
 
 Line = tuple[str, bytes]
@@ -99,7 +98,7 @@ def test_a_reset_forgets_the_rows_of_the_past() -> None:
 def test_a_snapshot_holds_the_past_and_another_span_begins_with_none() -> None:
     run, timeline = fed(rules(), stream(1, [(6_000, 0.8)]))
     judge = run.judge.assignments[0].judge.models["m"]
-    again = unpack(packed(judge), ModelState, own=True)
+    again = restored(packed(judge))
     assert again.timelines["input"].recent.samples.history.lines and pack(again) == packed(judge)
     run.judge.assignments[0].judge.base = other = rules(span="28s")
     assert type(judge)(again, other).state.timelines["input"].recent.samples.history.lines == {}

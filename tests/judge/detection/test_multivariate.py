@@ -16,14 +16,13 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.baselines.recent_rows import RecentRowBaselines, RecentRowsState
 from stream_monitor.judge.detection.multivariate import Joint, RowsState
-from stream_monitor.judge.model_state import ModelState
 from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.rejudge.explain import explain
 from stream_monitor.rejudge.log_replay import RejudgeTerms
 from stream_monitor.terminal import Table
-from stream_monitor.wire.msgpack_arrays import pack, unpack
-from tests.judge.logs import Recorded, packed, recorded
+from stream_monitor.wire.msgpack_arrays import pack
+from tests.judge.logs import Recorded, packed, recorded, restored
 from tests.streams import T0, quick_settings
 
 
@@ -109,7 +108,7 @@ def test_a_snapshot_holds_the_rows_and_goes_on() -> None:
     run = Recorded(rules())
     run.feed(list(stream(1, [(2_990, 0.8)])))
     judge = run.judge.assignments[0].judge.models["m"]
-    again = unpack(packed(judge), ModelState, own=True)
+    again = restored(packed(judge))
     assert again.timelines["input"].joint.baseline is not None and again.timelines["input"].windows[0].sampled
     assert pack(again) == packed(judge)
 

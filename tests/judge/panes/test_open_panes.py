@@ -188,8 +188,8 @@ def test_workers_wait_for_the_slowest_partition_while_a_judge_says_so() -> None:
     stage = Describe(rules, Topology(2, 1, 2), catalog)
     parts = [(role, number) for role in ("predictions", "labels", "feedback") for number in (0, 1)]
     stage.assign({part: Position(0, "") for part in parts}, {})
-    stage.clocks[0].predictions.largest = T0
-    stage.clocks[1].predictions.largest = T0 + rules.align - 1
+    stage.clocks.joined[0].predictions.largest = T0
+    stage.clocks.joined[1].predictions.largest = T0 + rules.align - 1
     status = dict.fromkeys(parts, PartitionStatus(at_end=False, idle=False)) | {
         part: PartitionStatus(at_end=True, idle=False) for part in parts if part[0] != "predictions"
     }
