@@ -34,7 +34,7 @@ test: $(READY)  ## all tests, real Apache Kafka included
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 failures: $(READY)  ## break workers and brokers on purpose, and verify from the input; ARGS="--seeds 100" for more
-	$(BIN)/pytest -m "long or not long" tests/failures tests/test_promise.py $(ARGS)
+	STREAM_MONITOR_TEST_SCHEDULES=4 $(BIN)/pytest -m "long or not long" tests/failures tests/test_promise.py $(ARGS)
 
 image-test: $(READY)  ## build deploy/Dockerfile, run it locked down on a real Kafka, print its size by part
 	$(BIN)/pytest -m image -s tests/deploy $(ARGS)

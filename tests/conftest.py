@@ -8,6 +8,7 @@ from hypothesis import settings
 
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.local import LocalKafka, class_path, java_binary
+from tests.broker_folder import broker_folder
 
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")  # no test depends on the machine's pace
@@ -43,7 +44,7 @@ def real_kafka() -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
     """Bootstrap address of a real Apache Kafka: a given one, or one that the suite starts.
 
     A broker that has all it needs and still does not start is a failure, never a skip.
@@ -53,7 +54,7 @@ def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield given
         return
     request.getfixturevalue("real_kafka")
-    with LocalKafka(tmp_path_factory.mktemp("kafka")) as broker:
+    with broker_folder() as folder, LocalKafka(folder) as broker:
         yield broker.bootstrap
 
 

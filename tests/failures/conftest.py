@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stream_monitor.kafka.local import LocalKafka
+from tests.broker_folder import broker_folder
 from tests.failures.fleet import Fleet, fleet_of, settings_for
 
 QUICK_GROUPS = {
@@ -19,9 +20,9 @@ QUICK_GROUPS = {
 
 
 @pytest.fixture(scope="session")
-def broker(real_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+def broker(real_kafka: None) -> Iterator[LocalKafka]:
     """A broker of the suite's own: it is killed, frozen and restarted."""
-    with LocalKafka(tmp_path_factory.mktemp("broker"), properties=QUICK_GROUPS) as broker:
+    with broker_folder() as folder, LocalKafka(folder, properties=QUICK_GROUPS) as broker:
         yield broker
 
 
