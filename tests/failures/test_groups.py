@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stream_monitor.config.settings import ROLES_IN
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.topic_reader import TopicReader
 from stream_monitor.verify.run import verify
@@ -124,10 +125,10 @@ def test_a_graceful_stop_loses_nothing_and_leaves_nothing_behind(fleet: Fleet) -
     judge.signal(signal.SIGTERM)
     assert judge.ended() == 0, judge.said()
     audit = TopicReader(fleet.rules)
-    before = audit.spans(audit.partitions("profiles"))
+    inputs = [part for role in ROLES_IN for part in audit.partitions(role)]
     traffic.send(1_000)
     deadline = time.monotonic() + PATIENCE_S
-    while audit.spans(audit.partitions("profiles")) == before and time.monotonic() < deadline:
+    while sum(audit.committed("describe", inputs).values()) < traffic.sent and time.monotonic() < deadline:
         time.sleep(0.1)
     describe.signal(signal.SIGTERM)
     assert describe.ended() == 0, describe.said()
