@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -66,6 +67,15 @@ class Baselines(msgspec.Struct):
         if baseline is not None and baseline.since > start:
             baseline = baseline.previous
         return baseline if baseline is not None and baseline.since <= start else None
+
+    def measures(self, groups: Sequence[tuple[str, str]]) -> list[list[str]]:
+        """By (version, segment): the measures with a baseline, sorted."""
+        shared, pinned = defaultdict[str, set[str]](set), defaultdict[tuple[str, str], set[str]](set)
+        for segment, measure in self.shared:
+            shared[segment].add(measure)
+        for version, segment, measure in self.by_version:
+            pinned[version, segment].add(measure)
+        return [sorted(shared[group[1]] | pinned[group]) for group in groups]
 
     def pin(self, version: str | None, segment: str, measure: str, baseline: Baseline) -> None:
         """Make a baseline active; the one that it replaces still judges the windows that have begun."""

@@ -32,6 +32,7 @@ from stream_monitor.judge.detection.sequential import SequentialRules
 from stream_monitor.judge.detection.window_evaluation import (
     Verdict,
     WindowEvaluation,
+    absent_comparisons,
     comparisons_of,
     control_false_discoveries,
     run_tests,
@@ -273,7 +274,10 @@ class ModelJudge:
 
     def _evaluate_window(self, timeline: Timeline, window: Window) -> WindowEvaluation:
         state, settings = timeline.state, self.settings.detection
-        comparisons = comparisons_of(window, evaluation_context(timeline), settings.min_count)
+        context = evaluation_context(timeline)
+        comparisons = comparisons_of(window, context, settings.min_count)
+        if state.name == "input":
+            comparisons += absent_comparisons(window, context, settings.min_count, comparisons)
         dispersion = state.dispersion.get(window.size, Dispersion())
         rows = list(timeline.joint.comparisons(window, settings, list(state.ids.groups)))
         return WindowEvaluation(

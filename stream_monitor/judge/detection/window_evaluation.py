@@ -63,6 +63,8 @@ class MeasureComparison:
     """Replaces the evidence that is computed from counts."""
     ends: tuple[float, float] = (np.inf, -np.inf)
     """The smallest and the largest of the window's numbers."""
+    few: bool = False
+    """Fewer values than `min_count`, in enough events: only the tests of missing values and of types judge it."""
 
     @property
     def widths(self) -> F64:
@@ -119,6 +121,38 @@ def comparisons_of(window: Window, context: EvaluationContext, minimum: int) -> 
     return comparisons
 
 
+def absent_comparisons(
+    window: Window, context: EvaluationContext, minimum: int, judged: Sequence[MeasureComparison]
+) -> list[MeasureComparison]:
+    """The measures of predictions that have a baseline, and too few values in a window with `minimum` events.
+
+    `judged` are the comparisons of the measures that have enough.
+    """
+    known = {(comparison.group, comparison.measure) for comparison in judged}
+    absent, measures = list[MeasureComparison](), context.baselines.measures(context.groups)
+    for group in np.flatnonzero(window.counts[: len(context.groups), 0] >= minimum).tolist():
+        for name in measures[group]:
+            if (group, name) in known or base_of(name) is not None:
+                continue
+            baseline = context.baselines.active_at(context.groups[group], name, window.start)
+            if baseline is not None and (baseline.categories is not None or name in context.edges):
+                comparison = _few(window, context, (group, name), baseline)
+                absent.append(by_recent(comparison, context, (window.start, window.size)))
+    return absent
+
+
+def _few(window: Window, context: EvaluationContext, key: tuple[int, str], baseline: Baseline) -> MeasureComparison:
+    group, name = key
+    if baseline.counts is not None:
+        return MeasureComparison(
+            group, name, baseline, baseline.counts, window.bins_of(group, context.measures, name),
+            context.edges[name].edges, few=True,
+        )  # fmt: skip
+    n, counts = window.categories.get(key, (0, {}))
+    base, now = category_counts(baseline, counts, n)
+    return MeasureComparison(group, name, baseline, base, now, None, counts, few=True)
+
+
 def by_recent(comparison: MeasureComparison, context: EvaluationContext, span: tuple[int, int]) -> MeasureComparison:
     """Replace the baseline of a comparison by the recent baseline for the span (start, size), if there is one."""
     merged = context.recent(context.groups[comparison.group], comparison.measure, span)
@@ -138,7 +172,8 @@ def dispersion_update(
         if comparison.evidence is not None:  # sampled rows together: no counts of values
             continue
         key = comparison.group, comparison.measure
-        rows.append(((*key, ""), comparison.base, comparison.now, comparison.recent, (*key, "drift") in rejected))
+        if not comparison.few:
+            rows.append(((*key, ""), comparison.base, comparison.now, comparison.recent, (*key, "drift") in rejected))
         for test, (base_hits, base_n, hits, n) in comparison.shares.items():
             if hits or (*key, test) in dispersion.rows:
                 rows.append(
@@ -202,7 +237,7 @@ def run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) -
                 shares[test].append((comparison, counted, next(factors)))
     comparisons = [comparison for evaluation in trials for comparison in evaluation.comparisons]
     for names, is_numeric in ((settings.numeric, True), (settings.categorical, False)):
-        chosen = [s for s in comparisons if (s.borders is not None) == is_numeric]
+        chosen = [s for s in comparisons if (s.borders is not None) == is_numeric and not s.few]
         for start in range(0, len(chosen), ROWS):
             _measure_distances(chosen[start : start + ROWS], names, settings)
     for test, rows in shares.items():
@@ -247,7 +282,7 @@ def tolerance(settings: DetectionSettings, test: str) -> float:
 def _shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered) -> Iterator[tuple[str, Shares]]:
     baseline, n = comparison.baseline, int(comparison.now.sum())
     values = sum(baseline.kinds.values())
-    if comparison.categories is not None and not baseline.rest:
+    if comparison.categories is not None and not baseline.rest and not comparison.few:
         yield "new_categories", (int(comparison.base[BINS - 1]), max(values, 1), int(comparison.now[BINS - 1]), n)
     if numbers is None or base_of(comparison.measure) or comparison.group >= len(window.counts):
         return
@@ -289,6 +324,8 @@ def _by_kind(comparison: MeasureComparison) -> dict[Kind, list[str]]:
 def _evidence(comparison: MeasureComparison) -> dict[str, Any]:
     if comparison.evidence is not None:
         return comparison.evidence
+    if comparison.few:
+        return {"baseline": {"n": comparison.baseline.n}, "now": {"n": int(comparison.now.sum())}}
     if comparison.borders is not None:
         return numeric_evidence(
             comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.ends
@@ -303,7 +340,8 @@ def _findings(
     ranked = sorted((comparison.p[name], name) for name in names)
     limit = max(level, ranked[0][0])
     evidence = _evidence(comparison)
-    direction = direction_of(comparison.base, comparison.now) if comparison.borders is not None else "changed"
+    numeric = comparison.borders is not None and not comparison.few
+    direction = direction_of(comparison.base, comparison.now) if numeric else "changed"
     findings: list[Finding] = []
     for p, name in ranked:
         if p <= limit:

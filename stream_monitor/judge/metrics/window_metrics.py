@@ -31,11 +31,11 @@ def window_metrics(
 
     Each group with counts or measures gets one or more records.
     """
-    scores = {(s.group, s.measure): s for s in comparisons}
+    scores, expected = {(s.group, s.measure): s for s in comparisons}, expected_measures(timeline, window)
     for group, (version, segment) in enumerate(timeline.state.ids.groups):
         if group >= len(window.counts):
             break
-        summaries = _whole(timeline, summarise(timeline, window, group, scores))
+        summaries = _whole(timeline, summarise(timeline, window, group, scores, expected[group]))
         counts = window.counts[group].tolist()
         if not any(counts) and not summaries:
             continue
@@ -93,9 +93,13 @@ def _with_baseline(
 
 
 def summarise(
-    timeline: Timeline, window: Window, group: int, scores: Mapping[tuple[int, str], MeasureComparison]
+    timeline: Timeline,
+    window: Window,
+    group: int,
+    scores: Mapping[tuple[int, str], MeasureComparison],
+    expected: Sequence[str] = (),
 ) -> dict[str, MeasureSummary]:
-    """Summaries of all measures of a group."""
+    """Summaries of all measures of a group, and of `expected` ones that have no value."""
     summaries: dict[str, MeasureSummary] = {}
     names = list(timeline.state.ids.measures)
     table = window.numbers
@@ -107,6 +111,8 @@ def summarise(
             summary = summaries.setdefault(name, MeasureSummary(group=group_of(timeline.state.name, name), n=0))
             summary.n += n
             summary.top = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP])
+    for name in expected:
+        summaries.setdefault(name, MeasureSummary(group=group_of(timeline.state.name, name), n=0))
     for name, summary in summaries.items():
         comparison = scores.get((group, name))
         summary.tests = comparison.scores if comparison is not None else None
@@ -116,6 +122,23 @@ def summarise(
     if (rows := scores.get((group, JOINT))) is not None:
         summaries[JOINT] = MeasureSummary(group="input", n=int(rows.now.sum()), tests=rows.scores)
     return summaries
+
+
+def expected_measures(timeline: Timeline, window: Window) -> list[list[str]]:
+    """By group: the measures of predictions that have a baseline and are not derived from others.
+
+    Empty for groups without events, and for other timelines.
+    """
+    groups, baselines = list(timeline.state.ids.groups), timeline.state.baselines
+    if timeline.state.name != "input":
+        return [[] for _ in groups]
+    counted = [group < len(window.counts) and bool(window.counts[group, 0]) for group in range(len(groups))]
+    return [
+        [name for name in names if base_of(name) is None and baselines.active_at(group, name, window.start) is not None]
+        if has_events
+        else []
+        for group, names, has_events in zip(groups, baselines.measures(groups), counted, strict=True)
+    ]
 
 
 def _numeric(timeline: Timeline, window: Window, group: int, measure: int) -> MeasureSummary:

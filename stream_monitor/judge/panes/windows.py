@@ -7,7 +7,7 @@ tumbling window slides by its size, so it is a single part and needs no merge an
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -22,6 +22,7 @@ from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.profiles.bins import BINS, BinEdges, bin_values
 from stream_monitor.profiles.names import END, NEVER
 from stream_monitor.profiles.numeric_table import NumericTable
+from stream_monitor.types import I64
 
 ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
 
@@ -117,6 +118,14 @@ class Window(msgspec.Struct):
             grown[: len(self.counts)] = self.counts
             self.counts = grown
         self.numbers = self.numbers.grown(groups, measures)
+
+    def bins_of(self, group: int, names: Sequence[str], measure: str) -> I64:
+        """The bin counts of a measure; zeros when the window has no values of it. `names` are those of the measures."""
+        column = names.index(measure) if measure in names else self.numbers.n.shape[1]
+        if group >= self.numbers.n.shape[0] or column >= self.numbers.n.shape[1]:
+            return np.zeros(BINS, np.int64)
+        counts: I64 = self.numbers.counts[group, column]
+        return counts
 
     def bin_values(self, names: Iterable[str], edges: Mapping[str, BinEdges]) -> None:
         """Bin the unbinned values of every measure that has edges by now; `names` are those of the measures."""
