@@ -11,7 +11,7 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo quick test failures image-test check format bench evaluate kafka sbom audit lock clean
+.PHONY: help setup demo quick test failures image-test check format bench evaluate kafka sbom audit docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,6 +71,11 @@ sbom: .venv-audit/.ready  ## what the image is made of, as CycloneDX JSON with h
 audit: .venv-audit/.ready  ## known vulnerabilities of the runtime requirements; fails with NOT AUDITED if nobody can tell
 	.venv-audit/bin/python requirements/audit.py $(ARGS)
 
+docs: $(READY) .venv-docs/.ready  ## the documentation as a site, in build/site; ARGS=serve shows it on port 8000
+	$(BIN)/python docs/make_settings.py
+	$(BIN)/python docs/make_reference.py
+	.venv-docs/bin/mkdocs $(or $(ARGS),build --strict --quiet)
+
 lock:  ## pin what is not pinned yet, with hashes; ARGS=--upgrade for everything anew (needs uv, UV=… names it)
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
 	printf "hatchling\n" | $(LOCK) - -o requirements/build.txt
@@ -78,7 +83,8 @@ lock:  ## pin what is not pinned yet, with hashes; ARGS=--upgrade for everything
 	$(LOCK) pyproject.toml --extra image -c requirements/dev.txt -o requirements/image.txt
 	$(LOCK) pyproject.toml --group bench -o requirements/bench.txt
 	printf "quixstreams>=3.20\nriver\n" | $(LOCK) - -o requirements/quix.txt
+	printf "mkdocs-material>=9\n" | $(LOCK) - -o requirements/docs.txt
 	printf "cyclonedx-bom>=7\npip-audit>=2.9\n" | $(LOCK) - -o requirements/audit.txt
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venv-audit .venv-bench .venv-quix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf .venv .venv-audit .venv-bench .venv-docs .venv-quix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -40,6 +40,12 @@ def test_the_settings_page_is_what_the_model_says() -> None:
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == made
 
 
+def test_the_reference_is_that_of_the_code() -> None:
+    pages = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))["PAGES"]
+    for name, make in pages.items():
+        assert (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8") == make(), name
+
+
 def test_the_commit_is_told_in_the_same_order_in_code_and_docs() -> None:
     steps = re.findall(r"^ \d\. .*$", loop.__doc__ or "", re.MULTILINE)
     assert len(steps) == 5

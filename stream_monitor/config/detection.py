@@ -136,7 +136,8 @@ WINDOW_TESTS = {
     "mmd": WindowTest(0.05, 2**0.5, ("joint",)),
     "pca_error": WindowTest(0.1, 0.5, ("joint",)),
 }
-"""By name. A test of one measure is the function `test` of the module `detect.windows.<name>`."""
+"""By name. A numeric or categorical test is the function `test` of the module `detect.windows.<name>`. The judge
+computes the quality tests with `detect.windows.shares`."""
 
 
 def _chosen_for(kind: str) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
@@ -180,7 +181,10 @@ class DetectionSettings(Section):
     false_discovery_rate: float | None = Field(
         None, gt=0, lt=0.5, description="over the measures of a window, in place of the share of `false_alarms`"
     )
-    min_count: Annotated[int, Field(ge=10, description="values below which a window is not judged")] = 50
+    min_count: Annotated[
+        int,
+        Field(ge=10, description="values (or events, for missing ones) that a window needs to be judged"),
+    ] = 50
     tolerance: Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator(_tolerable)] = Field(
         {},
         description="effect that is still no drift, by test: {psi: 0.2, missing: 0.05}; {missing: 1} switches it off",

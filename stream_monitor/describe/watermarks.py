@@ -102,7 +102,7 @@ class Clocks:
         self.observations: dict[int, TopicClock] = {}
 
     def of(self, role: str, number: int) -> TopicClock:
-        """The clock of a partition; KeyError when the worker does not own it."""
+        """The clock of a partition. KeyError for predictions, labels and feedback that the worker does not own."""
         if role == "observations":
             return self.observations.setdefault(number, TopicClock())
         chosen: TopicClock = getattr(self.joined[number], role)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from stream_monitor.config.detection import WINDOW_TESTS
 from stream_monitor.detect.windows.binned import Compared
 from stream_monitor.detect.windows.shares import share
 from stream_monitor.detect.windows.tests import TESTS, TOLERANCE, discoveries
@@ -35,9 +36,10 @@ MIDDLE = stats.norm.ppf(np.linspace(0, 1, 101)[1:-1])
 WIDTHS = np.concatenate([[0.0], np.diff(MIDDLE), [0.0]])
 TAIL = np.array([0.6, 0.2, 0.1, 0.05, 0.03, 0.01, 0.007, 0.003])
 MOVED = np.array([-1.0, 1.0, 0, 0, 0, 0, 0, 0])
-NUMERIC = ("psi", "ks", "js", "hellinger", "wasserstein")
-"""What the settings take for numbers."""
-CATEGORICAL = ("psi", "js", "hellinger", "l_infinity", "chi2")
+NUMERIC, CATEGORICAL = (
+    tuple(name for name, test in WINDOW_TESTS.items() if kind in test.kinds) for kind in ("numeric", "categorical")
+)
+"""The tests that the settings accept for numbers, and for categories."""
 MISSING, NEW = 0.05, 1e-4
 """Rates of missing values, and of values that a baseline may or may not have seen."""
 SEGMENTS, SEGMENT_FEATURES, SEGMENT_N = 10, 20, 1_000

@@ -5,7 +5,7 @@ It is a state machine whose inputs are deltas and watermarks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from stream_monitor.baselines.pinned import PinnedMeasure
 from stream_monitor.baselines.recent import plan_of
@@ -38,6 +38,7 @@ from stream_monitor.judge.detection.window_evaluation import (
     run_tests,
 )
 from stream_monitor.judge.health import Gone
+from stream_monitor.judge.metrics.window_metrics import expected_measures
 from stream_monitor.judge.model_state import ABNORMAL, FROM_BASELINES, TIMELINES, ModelState
 from stream_monitor.judge.panes.open_panes import OpenBytes
 from stream_monitor.judge.panes.pane import Pane
@@ -184,15 +185,15 @@ class ModelJudge:
                 last = watermarks.latest_event(name) if watermark >= END else END
                 for event in timeline.advance(watermark, last):
                     yield from self._process(event)
+        for consumer in self.consumers:
+            if consumer.is_due:
+                self.changed = True
+                yield from self._published(consumer.on_watermarks())
         marks = watermarks.for_timeline("label"), watermarks.for_timeline("feedback")
         self.changed = self.changed or self.state.performance.due(*marks)
         for revised in self.state.performance.advance(*marks):
             for consumer in self.consumers:
                 yield from self._published(consumer.on_revision(revised))
-        for consumer in self.consumers:
-            if consumer.is_due:
-                self.changed = True
-                yield from self._published(consumer.on_watermarks())
 
     def rest(self, watermarks: Watermarks) -> None:
         """Move the watermarks of a model that has not changed since its last snapshot; nothing else changes."""
@@ -206,9 +207,10 @@ class ModelJudge:
         shown: tuple[TimelineName, ...] = ("input", "observation")
         for name in shown:
             for finished in self.timelines[name].preview(watermarks.latest_event(name)):
-                evaluation = self._evaluate_window(finished.timeline, finished.window)
+                expected = expected_measures(finished.timeline, finished.window)
+                evaluation = self._evaluate_window(finished.timeline, finished.window, expected)
                 run_tests([evaluation], self.settings.detection)
-                open_window = ClosedWindow(finished.timeline, finished.window, evaluation.judged, ())
+                open_window = ClosedWindow(finished.timeline, finished.window, evaluation.judged, expected, ())
                 for consumer in self.consumers:
                     yield from consumer.preview(open_window)
         for revised in self.state.performance.preview():
@@ -262,22 +264,24 @@ class ModelJudge:
 
     def _close_window(self, timeline: Timeline, window: Window) -> Iterator[JudgeOutput | BatchTask]:
         """Compare a window with the baselines, and pass the result to the consumers."""
-        evaluation = self._evaluate_window(timeline, window)
+        expected = expected_measures(timeline, window)
+        evaluation = self._evaluate_window(timeline, window, expected)
         yield evaluation
         verdicts: Sequence[Verdict] = ()
         if self.state.model != OTHER:
             level = window_level(self.settings.detection, timeline.slide_of[window.size], len(timeline.assembler))
             verdicts = control_false_discoveries(evaluation.judged, self.settings.detection, level)
-        closed = ClosedWindow(timeline, window, evaluation.judged, verdicts)
+        closed = ClosedWindow(timeline, window, evaluation.judged, expected, verdicts)
         for consumer in self.consumers:
             yield from self._published(consumer.on_window(closed))
 
-    def _evaluate_window(self, timeline: Timeline, window: Window) -> WindowEvaluation:
+    def _evaluate_window(
+        self, timeline: Timeline, window: Window, expected: Mapping[int, Sequence[str]]
+    ) -> WindowEvaluation:
         state, settings = timeline.state, self.settings.detection
         context = evaluation_context(timeline)
         comparisons = comparisons_of(window, context, settings.min_count)
-        if state.name == "input":
-            comparisons += absent_comparisons(window, context, settings.min_count, comparisons)
+        comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
         dispersion = state.dispersion.get(window.size, Dispersion())
         rows = list(timeline.joint.comparisons(window, settings, list(state.ids.groups)))
         return WindowEvaluation(

@@ -86,6 +86,8 @@ class KafkaClient:
         return self._consumer
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._closed:  # the group hands out partitions while the worker leaves it: restoring would take long
+            return
         starts = self._listener.assigned(self._parts(partitions))
         self._starts |= starts
         placed = [

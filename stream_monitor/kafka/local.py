@@ -212,6 +212,11 @@ class LocalKafka:
         """The end of the broker's log, for error texts."""
         return (self.folder / "broker.log").read_text(errors="replace")[-2_000:]
 
+    @property
+    def pid(self) -> int | None:
+        """The process id of the broker; None before the first start."""
+        return None if self._process is None else self._process.pid
+
     def _running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

@@ -74,7 +74,8 @@ class TopicRange:
         moved = time.monotonic()
         while self._at:
             before = dict(self._at)
-            messages = arrived(self._consumer, CONSUME, 0.2)
+            whole = self.total - self.done > CONSUME  # large batches, but no wait at the end
+            messages = self._consumer.consume(CONSUME, 0.2) if whole else arrived(self._consumer, CONSUME, 0.2)
             yield [(role, list(found)) for role, found in groupby(self._within(messages), self._role)]
             self._advance()
             if self._at != before:

@@ -155,6 +155,7 @@ class TopicReader:
                     at[tp.partition], moved = tp.offset, time.monotonic()
                 if at[tp.partition] >= spans[tp.partition].end:
                     del at[tp.partition]
+                    consumer.incremental_unassign([TopicPartition(topic, tp.partition)])
             if at and time.monotonic() - moved > STUCK_S:
                 number, offset = next(iter(at.items()))
                 raise BrokerError(

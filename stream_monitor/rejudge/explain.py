@@ -21,7 +21,7 @@ from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.alerts.lifecycle import AlertKey
 from stream_monitor.judge.consumers.contract import ClosedWindow, ModelContext, NoState, WindowConsumer
 from stream_monitor.judge.detection.window_evaluation import QUALITY_TESTS, tolerance
-from stream_monitor.judge.metrics.window_metrics import expected_measures, summarise
+from stream_monitor.judge.metrics.window_metrics import summarise
 from stream_monitor.judge.model import ModelJudge
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.judge.panes.pane import Pane
@@ -151,8 +151,7 @@ class ScoreTrace(WindowConsumer[NoState]):
         timeline, window = closed.timeline, closed.window
         measure, kind = self.target.cause.measure, self.target.cause.kind
         if kind == "limit":
-            expected = expected_measures(timeline, window)[group]
-            summary = summarise(timeline, window, group, {}, expected).get(measure)
+            summary = summarise(timeline, window, group, {}, closed.expected.get(group, ())).get(measure)
             for limit in self.context.limits:
                 value = None if summary is None else getattr(summary, limit.statistic)
                 if limit.measure == measure and value is not None:

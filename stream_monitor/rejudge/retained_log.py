@@ -94,7 +94,7 @@ class RetainedLog:
         return all(span.first == 0 for span in self._alert_spans.values())
 
     def alerts(self) -> Iterator[Alert]:
-        """Alert records as they were published, partition by partition."""
+        """Alert records as they were published; those of an alert come in order."""
         for _, message in self._audit.read(self._alert_spans):
             yield msgspec.json.decode(message.value(), type=Alert)
 

@@ -1,7 +1,8 @@
 """The stages: this table declares each stage once. All code that runs, checks or shows stages uses the table.
 
 A new stage is a line in `STAGES` and a function that creates it. The stage itself declares its change log and the
-topics on which its offsets depend (`stages.contract.Stage`).
+topics on which its offsets depend (`stages.contract.Stage`). Topics of its own are roles in `config.settings`, and
+`kafka.topics` has their configuration.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ STAGES = {
         StageSpec("rekey", ("labels", "feedback"), _rekey, only_with_rekey=True),
     )
 }
-"""By name, in the order of their HTTP ports. A new stage goes to the end."""
+"""By name. A new stage goes to the end: the HTTP ports of the others stay, except that of `rekey`."""
 
 
 def stages_of(rekey: bool) -> tuple[str, ...]:
@@ -74,7 +75,8 @@ def stages_of(rekey: bool) -> tuple[str, ...]:
 
 def port_offset(stage: str, worker: int, rekey: bool) -> int:
     """The distance of a worker's port from the first one. Each worker of one command serves its own port."""
-    return len(stages_of(rekey)) * worker + list(STAGES).index(stage)
+    ports = sorted(STAGES, key=lambda name: STAGES[name].only_with_rekey)
+    return len(stages_of(rekey)) * worker + ports.index(stage)
 
 
 def loop_of(name: str, client: Client, settings: Settings, topology: Topology, clock: Callable[[], float]) -> Loop:

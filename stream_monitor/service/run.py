@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from multiprocessing.process import BaseProcess
 
 from stream_monitor.config.settings import ROLES_IN, Settings
@@ -67,36 +68,56 @@ def run_stage(
         end_with_parent()
     if role == "describe" and topology.rekey:
         settings = settings.behind_rekey()
+    failure = partial(_failure, supervised)
     try:
-        _work(settings, topology, role, worker, listener, stop)
-    except StreamMonitorError as error:
+        code = _work(settings, topology, role, worker, listener, stop, failure)
+    except Exception as error:  # whatever the error is, the worker logs it and ends
+        return failure(error)
+    if code == 0:
+        log.info("stopped", extra={"role": role, "worker": worker})
+    return code
+
+
+def _failure(supervised: bool, error: Exception) -> int:
+    """Log why a worker ends; the exit code."""
+    if isinstance(error, StreamMonitorError):
         log.error("%s", error)
         return AGAIN if supervised and isinstance(error, BrokerError) else REFUSED
-    except Exception:  # whatever the error is, the worker logs it and ends
-        log.exception("an error of our own ends this worker")
-        return CRASHED if supervised else REFUSED
-    log.info("stopped", extra={"role": role, "worker": worker})
-    return 0
+    log.error("an error of our own ends this worker", exc_info=error)
+    return CRASHED if supervised else REFUSED
 
 
 def _work(
-    settings: Settings, topology: Topology, role: str, worker: int, listener: socket.socket | None, stop: StopSignal
-) -> None:
-    """Serve the endpoints first and join the group last. Every way out leaves the group."""
+    settings: Settings,
+    topology: Topology,
+    role: str,
+    worker: int,
+    listener: socket.socket | None,
+    stop: StopSignal,
+    failure: Callable[[Exception], int],
+) -> int:
+    """Serve the endpoints first and join the group last. Every way out leaves the group; returns the exit code.
+
+    The worker logs an error before it leaves the group: a broker that does not answer may end the process there.
+    """
     health = Health(time.monotonic)
     if listener is not None:
         serve(settings.http, listener, health, role)
     if STAGES[role].compiles:  # judges too: a judge caches its compiled code on disk, and no event waits for a judge
         warm_up()
     if stop.is_set():
-        return
+        return 0
     with closing(KafkaClient(settings, role)) as client:
         loop = loop_of(role, client, settings, topology, time.monotonic)
         loop.on_commit = warn_once(loop, Telemetry().observe(loop))
         health.follow(loop)
         tune_collector()
         log.info("running", extra={"pid": os.getpid(), "transactional_id": client.transactional_id})
-        loop.run(stop.is_set)
+        try:
+            loop.run(stop.is_set)
+        except Exception as error:
+            return failure(error)
+    return 0
 
 
 def warn_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report], None]:

@@ -53,15 +53,16 @@ def verify(
     moved = rekeyed_wrongly(TopicReader(settings)) if rekeyed else []
     audit = TopicReader(settings.behind_rekey() if rekeyed else settings)
     deadline = time.monotonic() + PATIENCE_S
-    judged, since = dict[Partition, int](), time.monotonic()
+    profiles = audit.partitions("profiles")
+    judged, since = audit.committed("judge", profiles), time.monotonic()
     while True:
         report = _verify(audit, settled, progress, time.monotonic() - since > STANDSTILL_S)
         if report is not None:
             report.problems[:0] = moved
             return report
-        before, judged = judged, audit.committed("judge", audit.partitions("profiles"))
+        before, judged = judged, audit.committed("judge", profiles)
         since = since if judged == before else time.monotonic()
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline and time.monotonic() - since <= STANDSTILL_S:
             raise BrokerError(
                 f"the app went on counting for {PATIENCE_S:.0f} s while its topics were read: stop its producers, and "
                 "verify again"
@@ -130,6 +131,8 @@ def _verify(
         done += 1
         progress(done, total)
     if audit.committed("describe", inputs) != committed:
+        return None
+    if unjudged and audit.committed("judge", audit.partitions("profiles")) != judged:
         return None
     return Report(
         events=dict(truth.events),

@@ -10,6 +10,7 @@ import pytest
 
 from stream_monitor.kafka.local import LocalKafka
 from tests.failures.fleet import Fleet, Traffic, fleet_of, settings_for, settle
+from tests.failures.worker import Fault
 
 pytestmark = pytest.mark.kafka
 ROLES = ("describe", "judge")
@@ -33,6 +34,20 @@ def test_a_broker_that_comes_back(broker: LocalKafka, fleet: Fleet, blow: str) -
     time.sleep(1)  # how long it is away
     broker.thaw() if blow == "freeze" else broker.start()
     traffic.send(1_000)
+    settle(fleet, traffic)
+
+
+def test_a_worker_whose_broker_hangs_ends_with_its_reason(broker: LocalKafka, fleet: Fleet) -> None:
+    """An error ends the worker while the broker does not answer: the log has the reason before the worker leaves."""
+    traffic = Traffic(fleet.rules, 33)
+    worker = fleet.start("describe", Fault(broken="process", frozen=broker.pid or 0))
+    traffic.send(200)
+    try:
+        assert worker.ended() == 1
+        assert "the fault of this test" in worker.said(), worker.said()
+    finally:
+        broker.thaw()
+    fleet.heal()
     settle(fleet, traffic)
 
 

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from stream_monitor.cli.main import app as command_line
 from stream_monitor.config.settings import ROLES_IN
 from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.topic_reader import TopicReader
@@ -115,7 +117,7 @@ def test_killed_while_it_restores(fleet: Fleet) -> None:
     settle(fleet, traffic)
 
 
-def test_a_graceful_stop_loses_nothing_and_leaves_nothing_behind(fleet: Fleet) -> None:
+def test_a_graceful_stop_loses_nothing_and_leaves_nothing_behind(fleet: Fleet, tmp_path: Path) -> None:
     """What was committed is right with nobody running, where the judge stopped first and is behind, too."""
     traffic = Traffic(fleet.rules, 14)
     fleet.heal()
@@ -130,8 +132,13 @@ def test_a_graceful_stop_loses_nothing_and_leaves_nothing_behind(fleet: Fleet) -
     deadline = time.monotonic() + PATIENCE_S
     while sum(audit.committed("describe", inputs).values()) < traffic.sent and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert sum(audit.committed("describe", inputs).values()) == traffic.sent
     describe.signal(signal.SIGTERM)
     assert describe.ended() == 0, describe.said()
     report = verify(fleet.rules, settled=False)
     assert report.problems == [] and report.unjudged > 0
+    config = tmp_path / "settings.yaml"
+    config.write_text(fleet.rules.model_dump_json())
+    shown = CliRunner().invoke(command_line, ["verify", "-c", str(config)])
+    assert shown.exit_code == 1 and "start a judge, and verify again" in shown.output and "exactly" not in shown.output
     settle(fleet, traffic)

@@ -137,6 +137,7 @@ def test_a_worker_that_ends_with_an_error_has_left_its_group(kafka: str, tmp_pat
         while broken.running() and time.monotonic() < deadline:
             traffic.send(50)  # until the broken one has got some
         assert broken.ended() == 1 and "the fault of this test" in broken.said()
+        assert '"running"' in broken.said(), "it never joined its group"
         others = len(fleet.running("describe"))  # a slow machine may have fenced the other one, which then ended, too
         assert members(kafka, f"{rules.app}.describe") <= others
 

@@ -35,13 +35,15 @@ class Fault:
     """What goes wrong, and when.
 
     At `step` of transaction number `nth`, or of the next one that comes so far: SIGKILL, an answer that never came, or
-    an abort. Or the first call of a stage's method raises (`broken`), or takes `slow_s` longer (`slow`).
+    an abort. Or the first call of a stage's method raises (`broken`), after it has frozen the process `frozen`, or
+    takes `slow_s` longer (`slow`).
     """
 
     step: str = ""
     nth: int = 1
     action: str = "kill"
     broken: str = ""
+    frozen: int = 0
     slow: str = ""
     slow_s: float = 0.0
 
@@ -119,17 +121,25 @@ def main() -> None:
             return FaultyProducer(super()._new_producer(), fault)
 
     class FaultyClient(KafkaClient):
+        def __init__(self, settings: Settings, role: str) -> None:
+            super().__init__(settings, role)
+            break_stage()  # not earlier: a worker runs its stage once before, to compile
+
         def _new_transactions(self) -> Transactions:
             return FaultyTransactions(self.settings, self.role, self.transactional_id, self._reasons, self._logs)
 
     def fail() -> None:
+        if fault.frozen:
+            os.kill(fault.frozen, signal.SIGSTOP)
         raise RestoreError("the fault of this test")
 
+    def break_stage() -> None:
+        if fault.broken:
+            first_call(stage, fault.broken, fail)
+        if fault.slow:
+            first_call(stage, fault.slow, lambda: time.sleep(fault.slow_s))
+
     vars(app)["KafkaClient"] = FaultyClient
-    if fault.broken:
-        first_call(stage, fault.broken, fail)
-    if fault.slow:
-        first_call(stage, fault.slow, lambda: time.sleep(fault.slow_s))
     sys.exit(app.run_stage(Settings.model_validate_json(settings), Topology(**json.loads(topology)), role, 0))
 
 

@@ -97,6 +97,34 @@ def test_a_feature_that_comes_back_resolves_its_alert() -> None:
     assert statuses[0] == "open" and statuses[-1] == "resolved"
 
 
+@pytest.mark.parametrize("kind", ["rolling", "hour_of_week"])
+def test_a_feature_that_is_sent_by_day_only_is_quiet_with_a_recent_baseline(kind: str) -> None:
+    """Such a baseline does not know the hours without values."""
+
+    def change(event: Body, rng: random.Random) -> None:
+        if (event["ts"] - T0) // 20_000 % 2:
+            event["features"]["amount"] = None
+
+    recent = {"first": 120, "kind": kind, "span": "28s", "gap": "2s"} if kind == "rolling" else {"kind": kind}
+    rules = quick_settings(baseline={"first": 120} | recent)
+    made = recorded(rules, stream(change))
+    assert not [a for a in made.alerts if a["kind"] == "quality"]
+
+
+def test_a_window_with_few_values_ends_no_alert_that_it_did_not_test() -> None:
+    """A new category in windows of 100 values, then in windows of 20: nobody tests categories there."""
+
+    def change(event: Body, rng: random.Random) -> None:
+        event["features"]["country"] = "XX"
+        if event["ts"] > T0 + 90_000 and rng.random() < 0.8:
+            event["features"]["country"] = None
+
+    base = quick_settings().detection.model_dump(mode="json") | {"tolerance": {"missing": 1.0}}
+    made = recorded(quick_settings(baseline={"first": 120}, detection=base), stream(change))
+    about = [a["status"] for a in made.alerts if (a["measure"], a["kind"]) == ("country", "quality")]
+    assert about[0] == "open" and "resolved" not in about
+
+
 def test_few_values_that_were_always_few_are_quiet() -> None:
     assert opened(run(lambda event, rng: None)) == {}
 

@@ -120,7 +120,8 @@ def stage(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Stage:
         feed.send(event.role, event.id, event.raw)
     feed.flush()
     with workers_of(rules, topology, 1):
-        read_until(rules, lambda f: f.alerts == expected.alerts and f.metrics == expected.metrics)
+        found = read_until(rules, lambda f: f.alerts == expected.alerts and f.metrics == expected.metrics)
+    assert found.alerts == expected.alerts
     return Stage(rules, words_of(rules, events, tmp_path_factory.mktemp("stage")))
 
 

@@ -1,1 +1,1 @@
-"""Alerts: their lifecycle, the attribution of their drift, and its error impact."""
+"""Opens and resolves alerts, and attributes their drift. `consumers.error_impact` adds the impact on the error."""

@@ -6,8 +6,9 @@ The state of a cause is one of:
 - counting: no alert is open, but hits (moments with findings) of at least one size are counted.
 - open: an alert is open.
 
-A moment is a window, a pane (`PANE`), or a detector that also reports the end of a change (`LASTING`); hits are counted
-by size. `observe` gets the outcome of a moment: drift (findings), clean (no findings) or inconclusive (None).
+A moment is the event time that findings are about: a window or a pane. Its size is that of the window, `PANE` for a
+pane at which a detector raised an alarm, or `LASTING` for a detector that also reports the end of a change. Hits are
+counted by size. `observe` gets the outcome of a moment: drift (findings), clean (no findings) or inconclusive (None).
 
 | state | outcome | condition or effect | next state | record |
 |---|---|---|---|---|

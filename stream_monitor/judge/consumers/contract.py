@@ -47,6 +47,8 @@ class ClosedWindow:
     timeline: Timeline
     window: Window
     comparisons: Sequence[MeasureComparison]
+    expected: Mapping[int, Sequence[str]]
+    """By number of a group: the measures that `window_metrics.expected_measures` expects."""
     verdicts: Sequence[Verdict]
     """The result of the false-discovery control; none in a preview, and none for the model `__other__`."""
 
@@ -110,8 +112,9 @@ StateT = TypeVar("StateT", bound=msgspec.Struct)
 class WindowConsumer(Generic[StateT]):
     """One consumer of the closed windows of one model. Each method has a default that does nothing.
 
-    The order of calls depends only on the event time of the profiles, so a consumer that keeps all of its data in
-    `state` gives the same results live, after a restart and in a replay.
+    Calls about one timeline come in the order of event time, whatever was read when. Calls about two timelines
+    interleave as their topics were read, so a result that uses two of them must not depend on their order. A consumer
+    that obeys this and keeps all of its data in `state` gives the same results live, after a restart and in a replay.
     """
 
     name: ClassVar[str]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stream_monitor.judge.consumers.contract import ClosedWindow, NoState, RaisedAlert, WindowConsumer
 from stream_monitor.judge.detection.limits import findings_of
 from stream_monitor.judge.detection.window_evaluation import Verdict
-from stream_monitor.judge.metrics.window_metrics import expected_measures, summarise
+from stream_monitor.judge.metrics.window_metrics import summarise
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.types import F64, I64
@@ -23,9 +23,8 @@ class LimitAlerts(WindowConsumer[NoState]):
         if not self.context.limits:
             return
         timeline, window = closed.timeline, closed.window
-        expected = expected_measures(timeline, window)
         for group in range(min(len(timeline.state.ids.groups), max(len(window.counts), window.numbers.n.shape[0]))):
-            summaries = summarise(timeline, window, group, {}, expected[group])
+            summaries = summarise(timeline, window, group, {}, closed.expected.get(group, ()))
             for limit in self.context.limits:
                 summary = summaries.get(limit.measure)
                 if summary is not None and (summary.n or limit.statistic in ("n", "missing")):

@@ -40,4 +40,4 @@ class MetricRecords(WindowConsumer[NoState]):
     def _records(closed: ClosedWindow, final: bool) -> Iterable[Metric]:
         if closed.timeline.state.name not in PUBLISHED:
             return ()
-        return window_metrics(closed.timeline, closed.window, closed.comparisons, final)
+        return window_metrics(closed.timeline, closed.window, closed.comparisons, closed.expected, final)

@@ -1,7 +1,7 @@
 """Compares a finished window with the baselines.
 
-The window tests give an effect and a p-value for every measure; then the false-discovery control decides which measures
-drift.
+`run_tests` runs the window tests on counts, and the quality tests (`missing`, `new_categories`, `type_change`) on
+shares. `control_false_discoveries` then decides which measures get findings.
 """
 
 from __future__ import annotations
@@ -122,22 +122,27 @@ def comparisons_of(window: Window, context: EvaluationContext, minimum: int) -> 
 
 
 def absent_comparisons(
-    window: Window, context: EvaluationContext, minimum: int, judged: Sequence[MeasureComparison]
+    window: Window,
+    context: EvaluationContext,
+    minimum: int,
+    judged: Sequence[MeasureComparison],
+    expected: Mapping[int, Sequence[str]],
 ) -> list[MeasureComparison]:
-    """The measures of predictions that have a baseline, and too few values in a window with `minimum` events.
+    """The `expected` measures, by group, that have too few values in a window with `minimum` events.
 
     `judged` are the comparisons of the measures that have enough.
     """
     known = {(comparison.group, comparison.measure) for comparison in judged}
-    absent, measures = list[MeasureComparison](), context.baselines.measures(context.groups)
-    for group in np.flatnonzero(window.counts[: len(context.groups), 0] >= minimum).tolist():
-        for name in measures[group]:
-            if (group, name) in known or base_of(name) is not None:
-                continue
+    absent = list[MeasureComparison]()
+    for group, names in expected.items():
+        if window.counts[group, 0] < minimum:
+            continue
+        for name in names:
             baseline = context.baselines.active_at(context.groups[group], name, window.start)
-            if baseline is not None and (baseline.categories is not None or name in context.edges):
-                comparison = _few(window, context, (group, name), baseline)
-                absent.append(by_recent(comparison, context, (window.start, window.size)))
+            if (group, name) in known or baseline is None:
+                continue
+            if baseline.categories is not None or name in context.edges:
+                absent.append(_few(window, context, (group, name), baseline))
     return absent
 
 
@@ -292,7 +297,8 @@ def _shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered)
         other_values(window, key, comparison.borders is not None, numbers),
     )
     yield "missing", (baseline.events - values, baseline.events, events - n - other_kinds, events)
-    yield "type_change", (values - baseline.n, max(values, 1), other_kinds, n + other_kinds)
+    if n + other_kinds:
+        yield "type_change", (values - baseline.n, max(values, 1), other_kinds, n + other_kinds)
 
 
 def control_false_discoveries(
@@ -311,6 +317,7 @@ def control_false_discoveries(
             s.group, s.measure, kind, _findings(s, names, settings, level) if hit else [], not hit and p_value <= CLEAN
         )
         for (kind, s, names), hit, p_value in zip(everything, rejected.tolist(), p.tolist(), strict=True)
+        if hit or not s.few  # too few values to call the measure clean: nobody tested its categories
     ]
 
 

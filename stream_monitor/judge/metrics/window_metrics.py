@@ -25,17 +25,21 @@ MEASURES_A_RECORD = 400
 
 
 def window_metrics(
-    timeline: Timeline, window: Window, comparisons: Sequence[MeasureComparison], final: bool
+    timeline: Timeline,
+    window: Window,
+    comparisons: Sequence[MeasureComparison],
+    expected: Mapping[int, Sequence[str]],
+    final: bool,
 ) -> Iterator[Metric]:
     """The metrics of a window of predictions or observations.
 
     Each group with counts or measures gets one or more records.
     """
-    scores, expected = {(s.group, s.measure): s for s in comparisons}, expected_measures(timeline, window)
+    scores = {(s.group, s.measure): s for s in comparisons}
     for group, (version, segment) in enumerate(timeline.state.ids.groups):
         if group >= len(window.counts):
             break
-        summaries = _whole(timeline, summarise(timeline, window, group, scores, expected[group]))
+        summaries = _whole(timeline, summarise(timeline, window, group, scores, expected.get(group, ())))
         counts = window.counts[group].tolist()
         if not any(counts) and not summaries:
             continue
@@ -124,21 +128,29 @@ def summarise(
     return summaries
 
 
-def expected_measures(timeline: Timeline, window: Window) -> list[list[str]]:
-    """By group: the measures of predictions that have a baseline and are not derived from others.
+def expected_measures(timeline: Timeline, window: Window) -> dict[int, list[str]]:
+    """By number of a group that has events: the measures of predictions that must have values, or miss them.
 
-    Empty for groups without events, and for other timelines.
+    They have a baseline, and are not derived from others. A name beyond the cap of measures is not expected: its values
+    are left out. With recent baselines nothing is expected: a recent baseline does not know hours without values.
     """
-    groups, baselines = list(timeline.state.ids.groups), timeline.state.baselines
-    if timeline.state.name != "input":
-        return [[] for _ in groups]
-    counted = [group < len(window.counts) and bool(window.counts[group, 0]) for group in range(len(groups))]
-    return [
-        [name for name in names if base_of(name) is None and baselines.active_at(group, name, window.start) is not None]
-        if has_events
-        else []
-        for group, names, has_events in zip(groups, baselines.measures(groups), counted, strict=True)
-    ]
+    state, rules = timeline.state, timeline.rules
+    if state.name != "input" or rules.recent is not None:
+        return {}
+    groups, names = list(state.ids.groups), state.ids.names
+    is_full = len(names) >= rules.caps.measures
+    counted = np.flatnonzero(window.counts[: len(groups), 0]).tolist()
+    by_group = state.baselines.measures([groups[group] for group in counted])
+    return {
+        group: [
+            name
+            for name in measures
+            if base_of(name) is None
+            and (name in names or not is_full)
+            and state.baselines.active_at(groups[group], name, window.start) is not None
+        ]
+        for group, measures in zip(counted, by_group, strict=True)
+    }
 
 
 def _numeric(timeline: Timeline, window: Window, group: int, measure: int) -> MeasureSummary:

@@ -143,7 +143,7 @@ class RowIndex:
         self.keys = [*zip(row_groups, names, strict=True)]
         """(group, measure) of each categorical row."""
         self.made = -1
-        """The baseline version for which all baselines of its rows were complete, see `BaselineManager.fill`."""
+        """The baseline version for which all baselines of its rows were complete, see `BuilderFeed.add`."""
 
 
 class IndexedPart(msgspec.Struct):

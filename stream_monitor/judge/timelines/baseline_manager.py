@@ -77,7 +77,7 @@ class BaselineManager:
             edges = self._edges.next(name, builder)
             yield from self._edges.activate(name, edges, pane)
         else:
-            yield from self._edges.keep(name)  # it has become categorical
+            yield from self._edges.keep(name)
         builder.events += self.state.builders.events.get(segment, 0) - builder.left_out
         baseline = self.state.baselines.shared[key] = builder.finish(f"first-{self.rules.first}", since, edges)
         if segment == ALL_SEGMENTS:

@@ -9,6 +9,7 @@ import pytest
 
 from stream_monitor.errors import FormatError
 from stream_monitor.events.contracts import Alert
+from stream_monitor.file_replay import Replay
 from stream_monitor.judge.consumers import registry
 from stream_monitor.judge.consumers.contract import ClosedWindow, ConsumerOutput, RaisedAlert, WindowConsumer
 from stream_monitor.judge.consumers.registry import CONSUMERS
@@ -16,6 +17,7 @@ from stream_monitor.judge.model import ModelJudge
 from stream_monitor.judge.model_state import new_state
 from stream_monitor.judge.timelines.timeline import WindowEmpty
 from stream_monitor.profiles.names import OTHER
+from stream_monitor.wire.msgpack_arrays import as_kind, pack, unpack
 from tests.schedules import by_cluster, by_replay
 from tests.streams import quick_settings, shop
 
@@ -33,9 +35,10 @@ class EveryThirdWindow(WindowConsumer[Counts]):
     name, State = "every_third", Counts
 
     def on_alert(self, raised: RaisedAlert) -> None:
-        """Count it."""
-        key = raised.alert.measure, raised.alert.status
-        self.state.raised[key] = self.state.raised.get(key, 0) + 1
+        """Count it, if it is of the timeline whose windows it is published with."""
+        if raised.timeline.state.name == "input":
+            key = raised.alert.measure, raised.alert.status
+            self.state.raised[key] = self.state.raised.get(key, 0) + 1
 
     def on_window(self, closed: ClosedWindow) -> Iterator[ConsumerOutput]:
         """Count it."""
@@ -74,6 +77,26 @@ def test_names_are_unique_and_the_other_models_are_not_judged() -> None:
     assert len({kind.name for kind in CONSUMERS}) == len(CONSUMERS)
     judge = ModelJudge(new_state(OTHER, quick_settings()), quick_settings())
     assert [consumer.name for consumer in judge.consumers] == ["metrics", "health"]
+
+
+def test_every_state_is_read_back_as_it_was_written() -> None:
+    run = Replay(quick_settings(), lambda output: None)
+    run.feed([(event.role, event.raw) for event in shop(3, 700)])
+    for judge in run.judge.assignments[0].judge.models.values():
+        states = {consumer.name: consumer.state for consumer in judge.consumers}
+        assert states["volume"].ranges and states["health"].published is not None
+        read = unpack(pack(states), dict)
+        assert {c.name: as_kind(read[c.name], c.State) for c in judge.consumers} == states
+
+
+def test_a_preview_changes_no_state() -> None:
+    run = Replay(quick_settings(), lambda output: None)
+    run.feed([(event.role, event.raw) for event in shop(3, 700)])
+    partition = run.judge.assignments[0].judge
+    for judge in partition.models.values():
+        before = pack(judge.saved_state())
+        assert list(judge.preview(partition.state.watermarks))
+        assert pack(judge.saved_state()) == before
 
 
 def test_a_state_of_another_shape_is_refused() -> None:

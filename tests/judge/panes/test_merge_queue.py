@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.baselines.baseline import Baseline
-from stream_monitor.config.detection import DetectionSettings
+from stream_monitor.config.detection import WINDOW_TESTS, DetectionSettings
 from stream_monitor.config.durations import WindowSpec
 from stream_monitor.config.recorded import judged_text
 from stream_monitor.config.settings import CapSettings, parse
@@ -226,8 +226,8 @@ def test_settings_that_change_while_panes_wait_lose_nothing() -> None:
 
 def test_windows_that_are_tested_together_are_tested_as_each_alone() -> None:
     """To the last digit, whichever others come with it, and whether or not some of them scatter more."""
-    numeric = ["psi", "ks", "js", "hellinger", "wasserstein"]
-    categorical = ["psi", "js", "hellinger", "l_infinity", "chi2"]
+    numeric, categorical = ([name for name, test in WINDOW_TESTS.items() if kind in test.kinds]
+                            for kind in ("numeric", "categorical"))  # fmt: skip
     rng, every = np.random.default_rng(5), DetectionSettings(numeric=numeric, categorical=categorical)
 
     def trials() -> list[WindowEvaluation]:

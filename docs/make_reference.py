@@ -1,0 +1,114 @@
+"""Writes docs/reference/ (commands, records, metrics, Python) from the code: `python docs/make_reference.py`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from prometheus_client import CollectorRegistry
+
+import stream_monitor
+from stream_monitor.cli.main import app
+from stream_monitor.events.contracts import CONTRACTS, json_schema
+from stream_monitor.telemetry.metrics import Telemetry
+
+FOLDER = Path(__file__).with_name("reference")
+MADE = "This page is made by `python docs/make_reference.py`.\n"
+
+
+def commands() -> str:
+    """Every command with its arguments and options, as `--help` prints them."""
+    parts = ["# Commands\n", "`stream-monitor COMMAND --help` prints the same.\n", MADE]
+    for name, command in leaves(typer.main.get_command(app)):
+        parts += [f"\n## `stream-monitor {name}`\n", inspect.cleandoc(command.help or "") + "\n"]
+        rows = [row_of(param) for param in command.params if param.name != "help"]
+        if rows:
+            parts += ["| argument or option | meaning |", "|---|---|", *rows, ""]
+    return "\n".join(parts)
+
+
+def leaves(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, f"{path}{name} ")
+        else:
+            yield path + name, command
+
+
+def row_of(param: Any) -> str:
+    is_option = param.param_type_name == "option"
+    name = ", ".join(f"`{opt}`" for opt in param.opts) if is_option else f"`{param.name.upper()}`"
+    text = (param.help or "").replace("|", "\\|").strip()
+    default = param.default
+    if isinstance(default, int | float | str) and not isinstance(default, bool) and "default" not in text:
+        text += f" Default: `{default}`."
+    return f"| {name} | {text} |"
+
+
+def records() -> str:
+    """The fields of every record that people's programs write or read."""
+    parts = ["# Records\n", "`stream-monitor schema NAME` prints the JSON Schema of each.\n", MADE]
+    for name in CONTRACTS:
+        schema = json_schema(name)
+        top = schema["$ref"].rsplit("/", 1)[1]
+        for title, struct in sorted(schema["$defs"].items(), key=lambda item: item[0] != top):
+            level = "##" if title == top else "###"
+            parts += [f"\n{level} {name if title == top else title}\n", struct.get("description", "") + "\n"]
+            parts += ["| field | type | meaning |", "|---|---|---|"]
+            needed = struct.get("required", [])
+            for field, kind in struct["properties"].items():
+                text = kind.get("description", "").replace("|", "\\|")
+                parts.append(f"| `{field}`{'' if field in needed else ' (optional)'} | {type_of(kind)} | {text} |")
+    return "\n".join(parts) + "\n"
+
+
+def type_of(kind: dict[str, Any]) -> str:
+    if "$ref" in kind:
+        return kind["$ref"].rsplit("/", 1)[1]
+    if "anyOf" in kind:
+        return " or ".join(dict.fromkeys(type_of(one) for one in kind["anyOf"]))
+    if "enum" in kind:
+        return " or ".join(f"`{value}`" for value in kind["enum"])
+    if kind.get("type") == "array":
+        return f"array of {type_of(kind['items'])}" if "items" in kind else "array"
+    if kind.get("type") == "object" and isinstance(kind.get("additionalProperties"), dict):
+        return f"object of {type_of(kind['additionalProperties'])}"
+    return str(kind.get("type", "any"))
+
+
+def metrics() -> str:
+    """Every Prometheus metric of a worker."""
+    registry = CollectorRegistry()
+    Telemetry(registry)
+    parts = ["# Metrics\n", "A worker's `/metrics` has them; each also has the label `role`.\n", MADE]
+    parts += ["| metric | type | meaning |", "|---|---|---|"]
+    for metric in registry.collect():
+        name = metric.name + ("_total" if metric.type == "counter" else "")
+        parts.append(f"| `{name}` | {metric.type} | {metric.documentation} |")
+    return "\n".join(parts) + "\n"
+
+
+def api() -> str:
+    """What `import stream_monitor` gives a program."""
+    items = {name: getattr(stream_monitor, name) for name in stream_monitor.__all__}
+    parts = ["# Python\n", inspect.cleandoc(stream_monitor.__doc__ or "") + "\n", MADE]
+    for name, item in items.items():
+        if inspect.isfunction(item):
+            parts += [f"\n## `{name}`\n", f"```python\n{name}{inspect.signature(item)}\n```\n"]
+            parts.append(inspect.cleandoc(item.__doc__ or "") + "\n")
+    parts += ["\n## Types\n", "[Records](records.md) has their fields.\n", "| type | what it is |", "|---|---|"]
+    for name, item in items.items():
+        if inspect.isclass(item):
+            parts.append(f"| `{name}` | {(item.__doc__ or '').strip().splitlines()[0]} |")
+    return "\n".join(parts) + "\n"
+
+
+PAGES = {"commands.md": commands, "records.md": records, "metrics.md": metrics, "python.md": api}
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for file, make in PAGES.items():
+        (FOLDER / file).write_text(make(), encoding="utf-8")
