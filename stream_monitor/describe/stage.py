@@ -260,7 +260,7 @@ class Describe(OffsetsOnly):
     def _offset_metadata(self, role: str, number: int, low: int | None) -> str:
         quota = self._rejected.allowance((role, number))
         low = low if role == "predictions" else None
-        return self._offsets.write(role, self.clocks.of(role, number).largest, low, quota)
+        return self._offsets.write(role, self.clocks.clock(role, number).largest, low, quota)
 
     def committed(self) -> None:
         """The commit succeeded: publish its statistics, and start the counts and buffers from zero."""

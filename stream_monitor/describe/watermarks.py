@@ -101,7 +101,7 @@ class Clocks:
         """By partition number of predictions, labels and feedback."""
         self.observations: dict[int, TopicClock] = {}
 
-    def of(self, role: str, number: int) -> TopicClock:
+    def clock(self, role: str, number: int) -> TopicClock:
         """The clock of a partition. KeyError for predictions, labels and feedback that the worker does not own."""
         if role == "observations":
             return self.observations.setdefault(number, TopicClock())
@@ -112,7 +112,7 @@ class Clocks:
         """The clock of a partition that the worker owns from now on."""
         if role != "observations":
             self.joined.setdefault(number, PartitionClock())
-        return self.of(role, number)
+        return self.clock(role, number)
 
     def remove(self, role: str, number: int) -> None:
         """Forget the clock of a partition; labels and feedback go with their predictions."""
@@ -131,11 +131,11 @@ class Clocks:
         """Advance over events in log order; the largest *earlier* time of its partition for each of them."""
         first = int(partition[0])
         if (partition == first).all():
-            return self.of(role, first).admit(ts)
+            return self.clock(role, first).admit(ts)
         before = np.empty_like(ts)
         for number in np.unique(partition).tolist():
             rows = partition == number
-            before[rows] = self.of(role, number).admit(ts[rows])
+            before[rows] = self.clock(role, number).admit(ts[rows])
         return before
 
     def partition_times(self, ended: Collection[Partition], lateness: int, horizon: int) -> list[PartitionTime]:
@@ -169,8 +169,8 @@ class Clocks:
         self, status: Mapping[Partition, PartitionStatus], owned: Collection[Partition], limits: Limits
     ) -> set[Partition]:
         """The owned partitions that are beyond the limits, which count from the slowest one that is not at its end."""
-        behind = [self.of(*p).largest for p, reported in status.items() if not reported.at_end and p in owned]
+        behind = [self.clock(*p).largest for p, reported in status.items() if not reported.at_end and p in owned]
         limit = min(behind, default=END) + limits.own
         joined = limit if limits.joined is None else min(limit, limits.joined)
         # the joint limit is that of predictions: observations continue when predictions have stopped
-        return {p for p in owned if self.of(*p).largest > (limit if p[0] == "observations" else joined)}
+        return {p for p in owned if self.clock(*p).largest > (limit if p[0] == "observations" else joined)}

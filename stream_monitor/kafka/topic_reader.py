@@ -118,9 +118,8 @@ class TopicReader:
             if span.first < span.end:
                 by_role[role][number] = span
         for role, parts in by_role.items():
-            consumer = (
-                self._consumer()
-            )  # one that knows other topics already asks for a new one's leaders after a second
+            # a new consumer for each topic: librdkafka asks for the leaders of a further topic only after a second
+            consumer = self._consumer()
             try:
                 yield from ((role, message) for message in self._read(consumer, role, parts))
             finally:

@@ -45,6 +45,7 @@ def test_a_worker_whose_broker_hangs_ends_with_its_reason(broker: LocalKafka, fl
     try:
         assert worker.ended() == 1
         assert "the fault of this test" in worker.said(), worker.said()
+        assert worker.said().index("the fault of this test") < worker.said().index("gave up"), worker.said()
     finally:
         broker.thaw()
     fleet.heal()

@@ -44,10 +44,8 @@ class VolumeAlerts(WindowConsumer[VolumeState]):
         for group, (version, segment) in enumerate(timeline.state.ids.groups):
             if segment != ALL_SEGMENTS:
                 continue
-            volume_range, count = (
-                self.state.ranges.setdefault((version, segment, span.size), VolumeRange()),
-                counts.get(group, 0),
-            )
+            count = counts.get(group, 0)
+            volume_range = self.state.ranges.setdefault((version, segment, span.size), VolumeRange())
             finding = volume_range.check(count, slide, tolerance)
             if finding is None and not volume_range.learned(slide):
                 volume_range.train(count, partial=span.size // slide - 1)
