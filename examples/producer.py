@@ -1,6 +1,6 @@
 """Sends predictions and labels of a model to Kafka: `python examples/producer.py [SECONDS] [RATE]`.
 
-After three fifths of the time the amounts are three times as large. STREAM_MONITOR__KAFKA__BOOTSTRAP_SERVERS names the
+After two fifths of the time the amounts are three times as large. STREAM_MONITOR__KAFKA__BOOTSTRAP_SERVERS names the
 broker.
 """
 
@@ -20,9 +20,9 @@ SERVERS = os.environ.get("STREAM_MONITOR__KAFKA__BOOTSTRAP_SERVERS", "localhost:
 APP = os.environ.get("STREAM_MONITOR__APP", "stream-monitor")
 
 producer = Producer({"bootstrap.servers": SERVERS, "partitioner": "murmur2_random", "linger.ms": 50})
-rng = random.Random(1)
+rng, started = random.Random(1), time.monotonic()
 for i in range(int(SECONDS * RATE)):
-    drifted = i > 0.6 * SECONDS * RATE
+    drifted = i > 0.4 * SECONDS * RATE
     fraud = rng.random() < 0.1
     event = {
         "id": f"{os.getpid()}-{i}",
@@ -40,5 +40,6 @@ for i in range(int(SECONDS * RATE)):
     label = {"id": event["id"], "label": fraud if rng.random() < 0.95 else not fraud}
     producer.produce(f"{APP}.predictions", json.dumps(event), key=event["id"])
     producer.produce(f"{APP}.labels", json.dumps(label), key=event["id"])
-    producer.poll(1 / RATE)
+    producer.poll(0)  # a longer poll returns with each delivery report
+    time.sleep(max(0.0, started + i / RATE - time.monotonic()))
 producer.flush()
