@@ -301,7 +301,8 @@ def as_evidence(baseline: Baseline) -> dict[str, Any]:
     """Moments of a baseline for an alert's evidence."""
     if baseline.counts is None:
         return {"n": baseline.n}
-    return {"n": baseline.n, "mean": baseline.mean, "std": baseline.std} | moved_of(baseline)
+    figures = {"n": baseline.n, "mean": baseline.mean, "std": baseline.std}
+    return figures | {"min": baseline.low, "max": baseline.high} | moved_of(baseline)
 
 
 def moved_of(baseline: Baseline) -> dict[str, bool]:

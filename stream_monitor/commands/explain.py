@@ -10,7 +10,8 @@ from stream_monitor.commands.rejudge import terms_of
 from stream_monitor.config.durations import format_duration
 from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, Moved
-from stream_monitor.judge.alerts.lifecycle import apart
+from stream_monitor.events.reason_command import without_command
+from stream_monitor.judge.alerts.reason import apart
 from stream_monitor.rejudge.explain import Explanation, Series, explain, find
 from stream_monitor.rejudge.retained_log import RetainedLog
 from stream_monitor.terminal import Cell, Column, Line, Screen, Table, bold, coloured, dim
@@ -39,7 +40,7 @@ def run(settings: Settings, wanted: str, as_json: bool, screen: Screen) -> None:
 def drawn(found: Explanation) -> Iterator[Line | Table]:
     """An explanation, part by part."""
     opening = next(alert for alert in found.records if alert.status == "open")
-    yield Line(bold(opening.reason), "  ", dim(opening.id))
+    yield Line(bold(without_command(opening.reason)), "  ", dim(opening.id))
     yield _course(found)
     if not found.exact:
         line = "not all records could be rebuilt: what came before the retained profiles is unknown"
@@ -52,12 +53,12 @@ def drawn(found: Explanation) -> Iterator[Line | Table]:
     for alert in found.records:
         if alert.status == "outcome" and alert.attribution is not None and alert.attribution.error is not None:
             yield Line()
-            yield Line(f"labels: {alert.reason}{_margin(alert.attribution.error)}")
+            yield Line(f"labels: {without_command(alert.reason)}{_margin(alert.attribution.error)}")
     if found.others:
         yield Line()
         yield Line("what else of the model opened around that time:")
         for other in found.others[:OTHERS]:
-            line = f"  {to_the_second(other.opened_ts)} {other.severity:<8} {other.reason}  "
+            line = f"  {to_the_second(other.opened_ts)} {other.severity:<8} {without_command(other.reason)}  "
             yield Line(line, dim(other.id[:8]))
     if len(found.others) > OTHERS:
         yield Line(f"  and {len(found.others) - OTHERS:,} more")

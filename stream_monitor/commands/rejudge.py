@@ -14,6 +14,7 @@ from stream_monitor.baselines.pinned import PinnedBaseline, read_file
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError, suggest
 from stream_monitor.events.contracts import Alert
+from stream_monitor.events.reason_command import without_command
 from stream_monitor.judge.model import JudgeOutput
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.names import ALL_MODELS, NEVER
@@ -150,7 +151,7 @@ def _list(out: Screen, title: str, alerts: list[Alert], every: bool) -> None:
     out.line()
     out.line(f"{title}:")
     for alert in alerts if every else alerts[:SHOWN]:
-        out.line(f"  {when(alert.opened_ts)} {alert.severity:<8} {alert.reason}  ", dim(alert.id[:8]))
+        out.line(f"  {when(alert.opened_ts)} {alert.severity:<8} {without_command(alert.reason)}  ", dim(alert.id[:8]))
     if len(alerts) > SHOWN and not every:
         out.line(f"  and {len(alerts) - SHOWN:,} more; --all prints them")
 

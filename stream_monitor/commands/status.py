@@ -13,6 +13,7 @@ import msgspec
 from stream_monitor.config.durations import format_duration
 from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Health
+from stream_monitor.events.reason_command import without_command
 from stream_monitor.queries.status import Status, StatusReader
 from stream_monitor.terminal import Cell, Column, Line, Screen, Table, coloured, dim
 from stream_monitor.timestamps import when
@@ -120,7 +121,7 @@ def _alerts(found: Status) -> Iterator[Line]:
     alerts.sort(key=lambda one: (order.index(one[1].severity), one[1].opened_ts))
     for _, alert in alerts[:SHOWN]:
         severity = coloured(f"{alert.severity:<8}", SEVERITY[alert.severity])
-        yield Line(severity, f" {when(alert.opened_ts)} {alert.reason}  ", dim(alert.id[:8]))
+        yield Line(severity, f" {when(alert.opened_ts)} {without_command(alert.reason)}  ", dim(alert.id[:8]))
     if total > SHOWN:
         yield Line(dim(f"and {total - min(SHOWN, len(alerts)):,} more; `stream-monitor alerts tail` prints them"))
 

@@ -14,6 +14,7 @@ from stream_monitor.config.durations import format_duration
 from stream_monitor.config.settings import Settings
 from stream_monitor.detect.windows.tests import TOLERANCE
 from stream_monitor.events.contracts import Alert, Metric
+from stream_monitor.events.reason_command import without_command
 from stream_monitor.judge.detection.window_evaluation import tolerance
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.profiles.measures import LATENCY
@@ -102,7 +103,9 @@ def in_order(
 def alert_line(alert: Alert, settings: Settings) -> Line:
     """An alert record in one line."""
     status = coloured(f"{alert.status:<8}", COLOURS[alert.status])
-    return Line(f"{when(alert.ts)} ", status, f" {alert.severity:<8} {alert.reason}  ", dim(alert.id[:8]))
+    return Line(
+        f"{when(alert.ts)} ", status, f" {alert.severity:<8} {without_command(alert.reason)}  ", dim(alert.id[:8])
+    )
 
 
 def metric_line(metric: Metric, settings: Settings) -> Line:

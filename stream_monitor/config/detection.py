@@ -193,9 +193,9 @@ class DetectionSettings(Section):
     recovery: Annotated[
         int, Field(ge=1, le=100, description="clean windows in a row (p > .05) before it is resolved")
     ] = 2
-    cooldown: Duration = Field(ms("1h"), description="least event time between two records of a cause")
+    cooldown: Duration = Field(ms("1h"), description="least event time between two updates of an open alert")
     adwin_delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
     page_hinkley_threshold: Annotated[float, Field(gt=0)] = 50.0
     page_hinkley_delta: Annotated[float, Field(ge=0)] = 0.05
     e_sr_arl0: Annotated[float, Field(ge=100, description="least mean number of values between false alarms")] = 1e6
-    limits: tuple[str, ...] = Field((), description="static limits such as `latency_ms.p99 > 250`")
+    limits: tuple[str, ...] = Field((), description="such as `latency_ms.p99 > 250`, or `error.mean > 0.2 critical`")

@@ -12,6 +12,7 @@ import msgspec
 from stream_monitor.config.settings import Settings, parse
 from stream_monitor.demo import flights
 from stream_monitor.errors import StreamMonitorError
+from stream_monitor.events.reason_command import without_command
 from stream_monitor.kafka.mock_broker import MockBroker
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.writer import EventWriter
@@ -113,7 +114,9 @@ class Show:
 
     def _print(self, alert: dict[str, Any]) -> None:
         status = coloured(f"{alert['status']:<8}", COLOURS[alert["status"]])
-        self.screen.line(f"{when(alert['ts'])[:10]} ", status, f" {alert['severity']:<8} {alert['reason']}")
+        self.screen.line(
+            f"{when(alert['ts'])[:10]} ", status, f" {alert['severity']:<8} {without_command(alert['reason'])}"
+        )
         drawn = picture(alert) if alert["status"] == "open" else None
         if drawn:
             self.screen.line(dim(f"{'':<20}baseline"), f" {drawn[0]}  ", dim("now"), f" {drawn[1]}")

@@ -150,7 +150,10 @@ class Alert(Struct, kw_only=True, omit_defaults=True):
     group: str
     kind: Literal["drift", "limit", "quality", "silence"]
     severity: Literal["info", "warning", "critical"]
-    reason: Annotated[str, Meta(description="one sentence for a person")]
+    reason: Annotated[str, Meta(description="for a person: what moved, since when, whether it matters, where from")]
+    incident: Annotated[
+        str, Meta(description="alerts of one cause share it: over versions, segments, kinds, and lengths of a measure")
+    ] = ""
     findings: list[Finding] = []
     attribution: Annotated[
         Attribution | None,

@@ -247,6 +247,8 @@ class ModelJudge:
             if isinstance(output, RaisedAlert):
                 for consumer in self.consumers:
                     consumer.on_alert(output)
+                if output.alert.attribution is not None:
+                    self.state.alerts.complete(output.alert)
                 yield output.alert
             else:
                 yield output

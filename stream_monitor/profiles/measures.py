@@ -20,6 +20,8 @@ LATENCY: Final = "latency_ms"
 NULL_ANSWER: Final = "null_answer"
 OVERRIDDEN: Final = "human_override"
 VOLUME: Final = "volume"
+ERRORS: Final = ("error", "absolute_error", "squared_error")
+"""The measures of how wrong an answer is; more is worse."""
 LABEL: Final = "label"
 """The label, on timeline `label`. A label that is true or false is a number, too, for its mean."""
 JOINT: Final = "joint(features)"
@@ -116,6 +118,11 @@ def base_of(measure: str) -> str | None:
     if opened and rest.endswith(")") and (kind in ("length", "kind", "distance") or kind.startswith("projection_")):
         return rest[:-1]
     return None
+
+
+def norm_base(measure: str) -> str | None:
+    """The embedding of a `norm(…)` measure, None for all others."""
+    return measure[len("norm(") : -1] if measure.startswith("norm(") and measure.endswith(")") else None
 
 
 def bounded(text: str) -> str:

@@ -193,8 +193,8 @@ def silent() -> tuple[Recorded, list[Alert]]:
 def test_silence_is_one_alert_until_events_come_again(silent: tuple[Recorded, list[Alert]]) -> None:
     _, alerts = silent
     assert [(alert.status, alert.revision) for alert in alerts] == [("open", 0), ("resolved", 1)]
-    assert alerts[0].reason == "nothing has come for 10m, tolerated 10m"
-    assert alerts[1].reason == "events come again" and alerts[1].id == alerts[0].id
+    assert alerts[0].reason.startswith("all models: nothing has come for 10m (tolerated: 10m), since 22:14 UTC")
+    assert alerts[1].reason == "all models: events come again" and alerts[1].id == alerts[0].id
 
 
 def test_an_alert_of_silence_is_explained(silent: tuple[Recorded, list[Alert]]) -> None:
@@ -202,7 +202,7 @@ def test_an_alert_of_silence_is_explained(silent: tuple[Recorded, list[Alert]]) 
     found = explain(RejudgeTerms(rules(), obey_log=True), 0, run.log, find(alerts, alerts[0].id))
     assert found.exact and found.records == alerts
     text = shown(drawn(found))
-    for word in ("nothing has come for 10m, tolerated 10m", "open", "resolved", "silence 10m (10m)"):
+    for word in ("nothing has come for 10m (tolerated: 10m)", "open", "resolved", "silence 10m (10m)"):
         assert word in text, text
     assert msgspec.json.decode(msgspec.json.encode(found), type=Explanation) == found
     short = explain(RejudgeTerms(rules(), obey_log=True), 0, run.log[:-1], alerts[:1])

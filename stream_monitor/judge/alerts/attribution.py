@@ -32,8 +32,6 @@ from stream_monitor.types import F64, I64
 NAMED = 5
 """How many bins or categories, and how many segments, an alert names."""
 LEAST_PART = 0.01
-MOST_OF_IT = 0.5
-"""A segment with at least this part is named in the alert's reason."""
 
 
 def attribution_of(

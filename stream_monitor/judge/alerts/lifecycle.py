@@ -12,12 +12,12 @@ counted by size. `observe` gets the outcome of a moment: drift (findings), clean
 
 | state | outcome | condition or effect | next state | record |
 |---|---|---|---|---|
-| idle, counting | drift | enough hits of this size, and no cooldown | open | `open`, revision 0 |
+| idle, counting | drift | enough hits of this size | open | `open`, revision 0 |
 | idle, counting | drift | otherwise | counting | none |
 | idle | clean or inconclusive | | idle | none |
 | counting | clean | drops the hits of this size and of panes | idle if no hits are left, else counting | none |
 | counting | inconclusive | drops the hits of this size | idle if no hits are left, else counting | none |
-| open | drift | new detector or higher severity, and no cooldown | open | `update`, revision + 1 |
+| open | drift | news, and no cooldown | open | `update`, revision + 1 |
 | open | drift | otherwise | open | none |
 | open | clean | hits of another size are left | open | none |
 | open | clean | no hits are left; LASTING, or the `recovery`-th clean moment | idle | `resolved`, revision + 1 |
@@ -29,8 +29,9 @@ counted by size. `observe` gets the outcome of a moment: drift (findings), clean
 
 Enough hits are `persistence` for a window, and 1 for PANE and LASTING. A hit restarts the count of clean moments. A
 clean moment drops the hits of its size and of panes in state open, too. A cooldown lasts until `cooldown` after the end
-of the moment of the last record, whatever its status. In an open alert of LASTING, a new direction counts as a new
-detector. Records with status `outcome` are not made here, see `error_impact`.
+of the moment of the last record; it delays updates only. News are another detector, another direction, a higher
+severity, or twice the effect of the last record. Records with status `outcome` are not made here, see
+`error_impact`.
 """
 
 from __future__ import annotations
@@ -42,13 +43,19 @@ from typing import Literal
 import msgspec
 
 from stream_monitor.config.detection import DetectionSettings
-from stream_monitor.config.durations import format_duration
 from stream_monitor.events.contracts import Alert, Finding
+from stream_monitor.judge.alerts.incidents import Incidents
+from stream_monitor.judge.alerts.reason import reason_of, subject_of
 from stream_monitor.judge.detection.evidence import LASTING, PANE
-from stream_monitor.profiles.measures import Group
+from stream_monitor.judge.detection.limits import is_critical
+from stream_monitor.profiles.measures import ERRORS, Group
 
 Severity = Literal["info", "warning", "critical"]
 _RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}
+WORSE = 2.0
+"""A window test that finds so many times the effect of the last record publishes an update: a second change."""
+JOIN_WINDOWS = 3
+"""An alert joins an incident that ended at most so many of its windows ago, or at most `cooldown`."""
 
 
 class AlertKey(msgspec.Struct, frozen=True):
@@ -83,12 +90,16 @@ class _State(msgspec.Struct):
     cause: AlertKey | None = None
     """None in an older snapshot, until the cause is observed again."""
     group: Group = "input"
+    incident: str = ""
+    effects: dict[str, float] = {}
+    """The effect that each window test had in the last record."""
 
 
 class AlertLifecycle(msgspec.Struct):
     """The open alerts of a model and the hit counts that lead to new ones. The caps of the judge limit their number."""
 
     states: dict[str, _State] = {}
+    incidents: Incidents = msgspec.field(default_factory=Incidents)
 
     @property
     def open(self) -> int:
@@ -132,7 +143,10 @@ class AlertLifecycle(msgspec.Struct):
             if state.opened is None and not state.hits and state.published is None:
                 del self.states[key]
             return None
-        return self._publish(status, state, cause, group, moment, findings or [])
+        alert = self._publish(status, state, cause, group, moment, findings or [])
+        if status == "resolved":
+            self.incidents.leave(group, cause.measure, moment.end, max(settings.cooldown, JOIN_WINDOWS * moment.size))
+        return alert
 
     def forget(self, cause: AlertKey, group: Group, at: int) -> Alert | None:
         """Reset the state at event time `at`, because the baseline was forgotten. An open alert is resolved."""
@@ -144,7 +158,8 @@ class AlertLifecycle(msgspec.Struct):
             return None
         state.revision, state.clean = state.revision + 1, 0
         alert = self._publish("resolved", state, cause, group, EvidenceSpan(at, at, LASTING), [])
-        alert.reason = f"the baseline of {cause.measure} of {_where(cause)} was reset"
+        alert.reason = f"{subject_of(alert)}: the baseline of {cause.measure} was reset"
+        self.incidents.leave(group, cause.measure, at, 0)
         return alert
 
     def abandon(self, at: int, reason: str) -> Iterator[Alert]:
@@ -158,8 +173,15 @@ class AlertLifecycle(msgspec.Struct):
                 state.revision += 1
                 cause, group = state.cause, state.group
                 alert = self._publish("resolved", state, cause, group, EvidenceSpan(ends, ends, LASTING), [])
-                alert.reason = f"{cause.measure} of {_where(cause)} is not watched any more: {reason}"
+                alert.reason = f"{subject_of(alert)}: {cause.measure} is not watched any more: {reason}"
+                self.incidents.leave(group, cause.measure, ends, 0)
                 yield alert
+
+    def complete(self, alert: Alert) -> None:
+        """Make the reason of a record anew, after its evidence or attribution was added."""
+        alert.reason = reason_of(alert)
+        cause = AlertKey(alert.model, alert.version, alert.segment, alert.measure, alert.kind)
+        self.states[alert_id(cause, 0)].reason = alert.reason
 
     def opened(self, cause: AlertKey) -> int | None:
         """The event time at which the open alert of a cause opened; None: no alert is open."""
@@ -171,20 +193,16 @@ class AlertLifecycle(msgspec.Struct):
     ) -> Literal["open", "update"] | None:
         state.hits[moment.size] = state.hits.get(moment.size, 0) + 1
         state.clean = 0
-        severity = severity_of(findings)
+        severity = severity_of(state, findings)
         if state.opened is None:
-            needed = settings.persistence if moment.size > 0 else 1
-            cooling = state.published is not None and moment.end < state.published + settings.cooldown
-            if state.hits[moment.size] < needed or cooling:
+            if state.hits[moment.size] < (settings.persistence if moment.size > 0 else 1):
                 return None
             # Windows overlap: this one may begin before the previous alert ended. Ids are made of opening times.
             state.opened = moment.start if state.published is None else max(moment.start, state.published)
             state.revision, state.severity = 0, severity
-            state.detectors = []
+            state.detectors, state.effects = [], {}
             return "open"
-        worse = _RANK[severity] > _RANK[state.severity]
-        new = any(_detector_key(finding, moment) not in state.detectors for finding in findings)
-        if not (worse or new) or (state.published or 0) + settings.cooldown > moment.end:
+        if not _is_news(state, severity, findings, moment) or (state.published or 0) + settings.cooldown > moment.end:
             return None
         state.severity = max(severity, state.severity, key=lambda s: _RANK[s])
         state.revision += 1
@@ -222,7 +240,9 @@ class AlertLifecycle(msgspec.Struct):
         opened = moment.start if state.opened is None else state.opened
         if status == "open":
             state.id = alert_id(cause, opened)
-        state.detectors = sorted({*state.detectors, *(_detector_key(finding, moment) for finding in findings)})
+            state.incident = self.incidents.join(cause.model, group, cause.measure, opened)
+        state.detectors = sorted({*state.detectors, *map(_detector_key, findings)})
+        state.effects |= _effects(findings, moment)
         state.published = moment.end
         alert = Alert(
             id=state.id,
@@ -237,18 +257,32 @@ class AlertLifecycle(msgspec.Struct):
             group=group,
             kind=cause.kind,
             severity=state.severity,
-            reason=reason_of(cause, status, findings),
+            reason="",
+            incident=state.incident,
             findings=list(findings),
         )
-        state.reason = alert.reason
+        state.reason = alert.reason = reason_of(alert)
         if status == "resolved":
             state.opened, state.hits = None, {}
         return alert
 
 
-def _detector_key(finding: Finding, moment: EvidenceSpan) -> str:
-    """The key by which an open alert knows a finding: its detector, for LASTING with the direction."""
-    return finding.detector if moment.size != LASTING else f"{finding.detector} {finding.direction}"
+def _is_news(state: _State, severity: Severity, findings: Sequence[Finding], moment: EvidenceSpan) -> bool:
+    """Whether an open alert learns more than that its change goes on: a new detector, direction, severity or size."""
+    if _RANK[severity] > _RANK[state.severity] or any(_detector_key(f) not in state.detectors for f in findings):
+        return True
+    effects = _effects(findings, moment)
+    return any(effect >= WORSE * state.effects.get(test, effect) for test, effect in effects.items())
+
+
+def _effects(findings: Sequence[Finding], moment: EvidenceSpan) -> dict[str, float]:
+    """The effects of window tests. A sequential detector's score says how sure it is, not how large a change is."""
+    return {f.detector: abs(f.score) for f in findings if f.p_value is not None} if moment.size > 0 else {}
+
+
+def _detector_key(finding: Finding) -> str:
+    """The key by which an open alert knows a finding: its detector and its direction."""
+    return finding.detector if finding.direction == "changed" else f"{finding.detector} {finding.direction}"
 
 
 def alert_id(cause: AlertKey, opened: int) -> str:
@@ -257,46 +291,15 @@ def alert_id(cause: AlertKey, opened: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def severity_of(findings: Sequence[Finding]) -> Severity:
-    """Critical at five times the tolerated effect, warning otherwise; a broken limit is a warning."""
-    critical = any(
-        finding.threshold and finding.p_value is not None and abs(finding.score) >= 5 * abs(finding.threshold)
-        for finding in findings
-    )
-    return "critical" if critical else "warning"
-
-
-def reason_of(cause: AlertKey, status: str, findings: Sequence[Finding]) -> str:
-    """One sentence for a person."""
-    if cause.kind == "silence":
-        return _silence_of(status, findings)
-    where = _where(cause)
-    if status == "resolved":
-        what = "is within its limit again" if cause.kind == "limit" else "is no longer found beyond its tolerance"
-        return f"{cause.measure} of {where} {what}"
-    first = findings[0]
-    verb = {"up": "went up", "down": "went down", "changed": "changed"}[first.direction]
-    if first.detector in ("missing", "new_categories", "type_change"):
-        verb = f"{first.detector.replace('_', ' ')} {verb}"
-    score, tolerated = apart(first.score, first.threshold)
-    return f"{cause.measure} of {where} {verb}: {first.detector} {score}, tolerated {tolerated}"
-
-
-def _silence_of(status: str, findings: Sequence[Finding]) -> str:
-    if status == "resolved":
-        return "events come again"
-    silent, tolerated = 1_000 * int(findings[0].score // 1_000), int(findings[0].threshold)
-    return f"nothing has come for {format_duration(silent)}, tolerated {format_duration(tolerated)}"
-
-
-def _where(cause: AlertKey) -> str:
-    return f"{cause.model} {cause.version}" + ("" if cause.segment == "all" else f" [{cause.segment}]")
-
-
-def apart(value: float, bound: float) -> tuple[str, str]:
-    """Both numbers with three significant digits, or with as many more as make them differ."""
-    for digits in range(3, 17):
-        texts = f"{value:.{digits}g}", f"{bound:.{digits}g}"
-        if texts[0] != texts[1] or value == bound:
-            break
-    return texts
+def severity_of(state: _State, findings: Sequence[Finding]) -> Severity:
+    """Critical where harm is known: answers got worse, a critical limit, or silence. Otherwise a warning."""
+    cause = state.cause
+    if cause is None:
+        return "warning"
+    match cause.kind:
+        case "silence":
+            return "critical"
+        case "limit":
+            return "critical" if any(is_critical(finding.detector) for finding in findings) else "warning"
+    harm = cause.measure in ERRORS and state.group == "outcome" and any(f.direction == "up" for f in findings)
+    return "critical" if harm else "warning"

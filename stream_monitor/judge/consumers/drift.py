@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stream_monitor.detect.windows.overdispersion import Dispersion
-from stream_monitor.events.contracts import Alert, Attribution
-from stream_monitor.judge.alerts.attribution import MOST_OF_IT, attribution_of
+from stream_monitor.events.contracts import Attribution
+from stream_monitor.judge.alerts.attribution import attribution_of
 from stream_monitor.judge.alerts.lifecycle import EvidenceSpan
 from stream_monitor.judge.consumers.contract import (
     ClosedWindow,
@@ -37,7 +37,7 @@ class DriftAlerts(WindowConsumer[NoState]):
             for raised in self.context.raise_alert(closed.timeline, verdict, closed.span):
                 alert = raised.alert
                 if (alert.status, alert.kind) == ("open", "drift") and closed.timeline.state.name in ATTRIBUTED:
-                    _attach(alert, _attribution(closed, verdict))
+                    alert.attribution = _attribution(closed, verdict)
                 yield raised
         window = closed.window
         if window.start % window.size == 0:  # overlapping windows hold the same values
@@ -53,7 +53,7 @@ class DriftAlerts(WindowConsumer[NoState]):
         span = EvidenceSpan(change.pane, change.pane + self.context.settings.time.pane, found.voice)
         for raised in self.context.raise_alert(change.timeline, verdict, span):
             if raised.alert.status == "open":
-                _attach(raised.alert, _attribution_since(change, verdict))
+                raised.alert.attribution = _attribution_since(change, verdict)
             yield raised
 
 
@@ -73,16 +73,10 @@ def _attribution_since(change: ChangeDetected, verdict: Verdict) -> Attribution:
         return Attribution()
     comparison, windows = since
     assert comparison.borders is not None  # sequential detectors follow only numeric measures
-    drawn = numeric_evidence(comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.ends)
+    drawn = numeric_evidence(
+        comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.ends, comparison.mean
+    )
     finding.evidence |= drawn | {"baseline": finding.evidence.get("baseline", {}) | drawn["baseline"]}
     attribution = attribution_of(comparison, drawn, context, windows)
     attribution.since = windows[0].start
     return attribution
-
-
-def _attach(alert: Alert, attribution: Attribution) -> None:
-    """Attach an attribution to an alert, and name in its reason the segment that makes up most of the drift."""
-    segments = attribution.segments
-    if segments and segments[0].part >= MOST_OF_IT:
-        alert.reason += f"; {min(segments[0].part, 1):.0%} of it from {segments[0].segment}"
-    alert.attribution = attribution

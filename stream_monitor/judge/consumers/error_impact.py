@@ -19,12 +19,12 @@ import msgspec
 
 from stream_monitor.baselines.baseline import Baselines
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange
+from stream_monitor.judge.alerts.reason import outcome_of
 from stream_monitor.judge.consumers.contract import ClosedWindow, RaisedAlert, WindowConsumer
 from stream_monitor.judge.panes.pane import IdRegistry
 from stream_monitor.judge.panes.windows import Window
-from stream_monitor.profiles.names import ALL_SEGMENTS
 
-ERRORS = ("error", "absolute_error")
+MEASURES = ("error", "absolute_error")
 """The error measures: of answers that are classes, and of answers that are numbers."""
 CLEAR = 3.0
 """A change of the error by more than this many standard errors counts as moved."""
@@ -86,7 +86,9 @@ class ImpactTracker(msgspec.Struct):
         del self.by_id[query.opening.id]
         alert = msgspec.structs.replace(query.opening, status="outcome", revision=0, ts=end)
         alert.attribution = Attribution(error=change)
-        alert.reason = reason_of(alert, change)
+        if change.state in ("worse", "unchanged"):
+            alert.severity = "critical" if change.state == "worse" else "info"
+        alert.reason = outcome_of(alert, change)
         return alert
 
 
@@ -130,7 +132,7 @@ def _add(query: ImpactQuery, window: Window, ids: IdRegistry) -> None:
     table = window.numbers
     if group is None or group >= len(table.n):
         return
-    for name in ERRORS if not query.measure else (query.measure,):
+    for name in MEASURES if not query.measure else (query.measure,):
         measure = ids.measures.get(name)
         if measure is not None and measure < table.n.shape[1] and table.n[group, measure]:
             n = int(table.n[group, measure])
@@ -156,18 +158,4 @@ def _change(query: ImpactQuery, baselines: Baselines, least: int) -> ErrorChange
         sigmas=sigmas,
         margin=clear,
         since=query.start,
-    )
-
-
-def reason_of(alert: Alert, change: ErrorChange) -> str:
-    """One sentence for a person."""
-    where = f"{alert.model} {alert.version}" + ("" if alert.segment == ALL_SEGMENTS else f" [{alert.segment}]")
-    moved = {
-        "worse": f"went up by {change.sigmas:.2g} σ: a drift that matters",
-        "better": f"went down by {-(change.sigmas or 0):.2g} σ",
-        "unchanged": f"did not move ({change.sigmas:+.2g} σ): a drift that does not matter so far",
-        "unknown": "is unknown",
-    }[change.state]
-    return (
-        f"{alert.measure} of {where} changed, and the {change.measure.replace('_', ' ')} of {change.n} labels {moved}"
     )

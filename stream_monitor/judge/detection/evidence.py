@@ -14,6 +14,8 @@ from stream_monitor.types import F64, I64
 
 PICTURE_BINS = 12
 CLEAR_SHIFT = 0.05
+MEAN_DIGITS = 6
+"""Digits of a window's mean: the last digits of a sum depend on the order in which deltas were merged."""
 
 
 def direction_of(base: I64, now: I64) -> Literal["up", "down", "changed"]:
@@ -23,11 +25,11 @@ def direction_of(base: I64, now: I64) -> Literal["up", "down", "changed"]:
 
 
 def numeric_evidence(
-    baseline: Baseline, base: I64, now: I64, borders: F64, ends: tuple[float, float]
+    baseline: Baseline, base: I64, now: I64, borders: F64, ends: tuple[float, float], mean: float | None = None
 ) -> dict[str, Any]:
     """Medians, counts and a small histogram. Each of its bins holds about the same share of both samples together.
 
-    `ends` are the smallest and the largest value of now.
+    `ends` are the smallest and the largest value of now, `mean` is its mean.
     """
     both = base / max(int(base.sum()), 1) + now / max(int(now.sum()), 1)
     cumulative = np.cumsum(both[: len(borders)]) / 2
@@ -38,15 +40,23 @@ def numeric_evidence(
         "mean": baseline.mean,
         "p50": _median(base, borders, (baseline.low, baseline.high)),
     }
+    now_figures = {"n": int(now.sum()), "p50": _median(now, borders, ends)}
+    if mean is not None:
+        now_figures["mean"] = float(f"{mean:.{MEAN_DIGITS}g}")
     return {
-        "baseline": baseline_figures | moved_of(baseline),
-        "now": {"n": int(now.sum()), "p50": _median(now, borders, ends)},
+        "baseline": baseline_figures | _ends((baseline.low, baseline.high)) | moved_of(baseline),
+        "now": now_figures | _ends(ends),
         "bins": {
             "to": [float(borders[i]) for i in cuts],
             "baseline": _shares(base, cuts),
             "now": _shares(now, cuts),
         },
     }
+
+
+def _ends(ends: tuple[float, float]) -> dict[str, float]:
+    """The least and the largest value, where there are values."""
+    return {"min": ends[0], "max": ends[1]} if ends[0] <= ends[1] else {}
 
 
 def _median(counts: I64, borders: F64, ends: tuple[float, float]) -> float:

@@ -1,4 +1,4 @@
-"""Static limits on any statistic of any measure: `latency_ms.p99 > 250`."""
+"""Static limits on any statistic of any measure: `latency_ms.p99 > 250`, or `error.mean > 0.2 critical`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from stream_monitor.profiles.numeric_table import share_above
 from stream_monitor.types import F64, I64
 
 STATISTICS = ("mean", "std", "min", "max", "p50", "p95", "p99", "sum", "n", "missing")
-_PATTERN = re.compile(r"\s*(?P<measure>.+)\.(?P<statistic>\w+)\s*(?P<relation>[<>])\s*(?P<value>[-+.\deE]+)\s*")
+_PATTERN = re.compile(
+    r"\s*(?P<measure>.+)\.(?P<statistic>\w+)\s*(?P<relation>[<>])\s*(?P<value>[-+.\deE]+)(?P<critical>\s+critical)?\s*"
+)
 
 
 class Limit(NamedTuple):
@@ -38,6 +40,12 @@ def parse_limit(text: str) -> Limit:
     except ValueError:
         raise SettingsError(f"detection.limits: {match['value']!r} in {text!r} is not a number") from None
     return Limit(match["measure"].strip(), match["statistic"], match["relation"], value, text.strip())
+
+
+def is_critical(text: str) -> bool:
+    """Whether a limit asks for critical alerts: its text ends with the word."""
+    match = _PATTERN.fullmatch(text)
+    return match is not None and match["critical"] is not None
 
 
 def violation(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders: F64 | None) -> float | None:

@@ -63,6 +63,8 @@ class MeasureComparison:
     """Replaces the evidence that is computed from counts."""
     ends: tuple[float, float] = (np.inf, -np.inf)
     """The smallest and the largest of the window's numbers."""
+    mean: float | None = None
+    """The mean of the window's numbers."""
     few: bool = False
     """Fewer values than `min_count`, in enough events: only the tests of missing values and of types judge it."""
 
@@ -110,7 +112,8 @@ def comparisons_of(window: Window, context: EvaluationContext, minimum: int) -> 
         if baseline is not None and baseline.counts is not None and name in context.edges:
             borders, now = context.edges[name].edges, window.numbers.counts[group, measure]
             ends = float(window.numbers.low[group, measure]), float(window.numbers.high[group, measure])
-            comparison = MeasureComparison(group, name, baseline, baseline.counts, now, borders, ends=ends)
+            mean = float(window.numbers.mean[group, measure])
+            comparison = MeasureComparison(group, name, baseline, baseline.counts, now, borders, ends=ends, mean=mean)
             comparisons.append(by_recent(comparison, context, (window.start, window.size)))
     for (group, name), (n, counts) in sorted(window.categories.items()):
         baseline = context.baselines.active_at(context.groups[group], name, window.start)
@@ -335,9 +338,17 @@ def _evidence(comparison: MeasureComparison) -> dict[str, Any]:
         return {"baseline": {"n": comparison.baseline.n}, "now": {"n": int(comparison.now.sum())}}
     if comparison.borders is not None:
         return numeric_evidence(
-            comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.ends
+            comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.ends, comparison.mean
         )
     return categorical_evidence(comparison.baseline, comparison.categories or {}, int(comparison.now.sum()))
+
+
+def _share_evidence(comparison: MeasureComparison, test: str) -> dict[str, Any]:
+    """The shares that a quality test compares: of the baseline, and of the `n` events or values of the window."""
+    if test not in comparison.shares:
+        return {}
+    hits_before, of_before, hits, of = comparison.shares[test]
+    return {"shares": {"baseline": hits_before / max(of_before, 1), "now": hits / max(of, 1), "n": of}}
 
 
 def _findings(
@@ -360,7 +371,7 @@ def _findings(
                     threshold=tolerance(settings, name),
                     p_value=p,
                     direction=way,
-                    evidence=evidence if not findings else {},
+                    evidence=(evidence if not findings else {}) | _share_evidence(comparison, name),
                 )
             )
     return findings

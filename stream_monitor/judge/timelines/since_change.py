@@ -34,7 +34,7 @@ def measure_since(
     windows = _closest_span(timeline.retained(), began)
     now = np.asarray(np.sum([_counts(window, place) for window in windows], axis=0))
     comparison = MeasureComparison(group, name, baseline, baseline.counts, now, context.edges[name].edges)
-    comparison.ends = _ends(windows, place)
+    comparison.ends, comparison.mean = _ends(windows, place), _mean(windows, place)
     if not timeline.recent.hourly:
         return comparison, windows
     start = windows[0].start
@@ -55,6 +55,14 @@ def _ends(windows: list[Window], place: tuple[int, int]) -> tuple[float, float]:
     tables = [w.numbers for w in windows if group < w.numbers.n.shape[0] and measure < w.numbers.n.shape[1]]
     least = min((float(table.low[place]) for table in tables), default=np.inf)
     return least, max((float(table.high[place]) for table in tables), default=-np.inf)
+
+
+def _mean(windows: list[Window], place: tuple[int, int]) -> float | None:
+    """The mean of a (group, measure) over these windows; None without values."""
+    group, measure = place
+    tables = [w.numbers for w in windows if group < w.numbers.n.shape[0] and measure < w.numbers.n.shape[1]]
+    n = sum(int(table.n[place]) for table in tables)
+    return sum(int(table.n[place]) * float(table.mean[place]) for table in tables) / n if n else None
 
 
 def _counts(window: Window, place: tuple[int, int]) -> I64:

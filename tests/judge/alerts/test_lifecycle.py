@@ -60,15 +60,21 @@ def test_what_is_not_rejected_is_clean_only_where_nothing_speaks_against_the_tol
 
 def test_an_alert_that_gets_worse_is_updated_under_the_same_id() -> None:
     alerts = drive("xxXX", cooldown="1h")
-    assert [alert.severity for alert in alerts] == ["warning", "critical"]
+    assert [alert.status for alert in alerts] == ["open", "update"]
     assert len({alert.id for alert in alerts}) == 1
     assert [alert.revision for alert in alerts] == [0, 1]
 
 
-def test_cooldown_keeps_a_flapping_measure_from_ringing_again() -> None:
-    flapping = "x..x..x..x.."
-    assert len([a for a in drive(flapping, cooldown="1h") if a.status == "open"]) == 4
-    assert len([a for a in drive(flapping, cooldown="1d") if a.status == "open"]) == 1
+def test_a_flapping_measure_opens_each_time_and_is_one_incident_within_the_cooldown() -> None:
+    opened = [alert for alert in drive("x..x..x..x..", cooldown="1d") if alert.status == "open"]
+    assert len(opened) == 4 and len({alert.incident for alert in opened}) == 1
+    late = [alert for alert in drive("x........x..", cooldown="1h") if alert.status == "open"]
+    assert len(late) == len({alert.incident for alert in late}) == 2
+
+
+def test_cooldown_delays_updates() -> None:
+    assert statuses(drive("xX", cooldown="2h")) == [("open", 1)]
+    assert statuses(drive("xX", cooldown="1h")) == [("open", 1), ("update", 2)]
 
 
 def test_each_opening_has_an_id_of_its_own() -> None:

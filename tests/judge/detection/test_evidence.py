@@ -15,8 +15,8 @@ from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.commands.explain import drawn
 from stream_monitor.config.settings import Settings
 from stream_monitor.detect.sequential.registry import shift_of
-from stream_monitor.events.contracts import Alert, Finding
-from stream_monitor.judge.alerts.lifecycle import AlertKey, apart, reason_of
+from stream_monitor.events.contracts import Alert
+from stream_monitor.judge.alerts.reason import apart
 from stream_monitor.judge.detection.evidence import numeric_evidence
 from stream_monitor.profiles.bins import BINS, bin_values, make_edges
 from stream_monitor.profiles.integers import are_whole, name_of, whole
@@ -99,10 +99,6 @@ def test_the_shift_of_a_measure_whose_median_stays_is_that_of_its_mean(way: int)
 def test_two_figures_that_differ_are_written_so_that_they_do() -> None:
     assert apart(2.7149, 2.7051) == ("2.715", "2.705")
     assert apart(0.31, 0.1) == ("0.31", "0.1") and apart(2.0, 2.0) == ("2", "2")
-    finding = Finding(detector="cusum", score=2.7149, threshold=2.7051, direction="up")
-    assert reason_of(AlertKey("m", "1", "all", "x", "drift"), "open", [finding]).endswith(
-        "cusum 2.715, tolerated 2.705"
-    )
 
 
 # --- from events to what a person reads ---

@@ -123,7 +123,7 @@ def test_a_pinned_baseline_ends_the_alert_and_starts_anew() -> None:
     assert told(better)[2][0] == "open"
     assert 1_200 <= told(better)[2][1] <= 1_215
     reason = next(a["reason"] for a in reversed(better) if a["measure"] == "error" and a["status"] == "open")
-    assert reason.startswith("error of m 1 went down: cusum")
+    assert reason.startswith("m 1: the error rate went down (50.6 % → ")
 
 
 def test_detectors_work_side_by_side_and_can_be_left_out() -> None:

@@ -173,7 +173,7 @@ def test_the_alerts_of_a_model_that_is_forgotten_end_with_a_record_that_says_so(
     assert all(alert["status"] == "resolved" for alert in last.values())
     (x,) = [alert for alert in last.values() if alert["measure"] == "x" and "forgotten" in alert["reason"]]
     assert x["ts"] == T0 + 39_000 + 60_000, "the last pane had begun at second 39, and model_ttl is a minute"
-    assert x["reason"] == "x of m 0 is not watched any more: nothing of the model came for 1m, and it is forgotten"
+    assert x["reason"] == "m 0: x is not watched any more: nothing of the model came for 1m, and it is forgotten"
     assert any(alert["status"] == "open" and alert["id"] == x["id"] for alert in alerts) and x["opened_ts"] < x["ts"]
     assert len({(alert["id"], alert["status"], alert["revision"]) for alert in alerts}) == len(alerts)
 

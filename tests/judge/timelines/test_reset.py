@@ -96,7 +96,7 @@ def test_a_change_that_is_here_to_stay_becomes_normal_with_edges_of_its_own() ->
     assert ended[0] == "resolved" and ended[1] == pytest.approx(PLANNED, abs=2)
     assert not said(made, "same")
     last = [a for a in made.alerts if a["measure"] == "x" and a["segment"] == "all" and a["version"] == "1"][-1]
-    assert last["reason"] == "the baseline of x of m 1 was reset" and not last.get("findings")
+    assert last["reason"] == "m 1: the baseline of x was reset" and not last.get("findings")
     timeline = made.model.timelines["input"].state
     baseline, edges = timeline.baselines.shared["all", "x"], timeline.edges["x"]
     assert baseline.mean == pytest.approx(10_000, rel=0.05) and edges.ordinal == 2

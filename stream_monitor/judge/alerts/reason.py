@@ -1,0 +1,287 @@
+"""The reason of an alert: sentences for a person, made from the record alone.
+
+A reason says, in this order: model, version and segment; what moved, from what to what in the measure's own unit; since
+when and in how many values; whether it matters; where it comes from; and the command that shows more. There is one
+recipe for each kind of finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from stream_monitor.config.durations import format_duration
+from stream_monitor.events.contracts import Alert, ErrorChange, Finding, Moved
+from stream_monitor.events.reason_command import with_command
+from stream_monitor.judge.detection.limits import parse_limit
+from stream_monitor.profiles.measures import ERRORS, JOINT, NULL_ANSWER, OVERRIDDEN
+from stream_monitor.profiles.names import ALL_MODELS, ALL_SEGMENTS
+
+MOST_OF_IT = 0.5
+"""A segment with at least this part of a drift is named."""
+CLEAR_RATIO = 1.25
+"""From this ratio of two medians on, a sentence says how many times as large the values are."""
+NAMED = 3
+"""How many categories or features a sentence names."""
+
+_RATES = {
+    "error": "the error rate",
+    "label_disagreement": "the share of labels that labelers disagree on",
+    NULL_ANSWER: "the share of null answers",
+    OVERRIDDEN: "the share of answers that a person overrode",
+}
+_QUANTILES = {"p50": "median", "mean": "mean"}
+
+
+def reason_of(alert: Alert) -> str:
+    """The reason of an alert with status `open`, `update` or `resolved`."""
+    if alert.status == "resolved":
+        return f"{subject_of(alert)}: {_end(alert)}"
+    sentences = [f"{_what(alert)}{_since(alert)}", *_consequences(alert)]
+    return with_command(f"{subject_of(alert)}: {'; '.join(sentences)}", alert.id)
+
+
+def outcome_of(alert: Alert, change: ErrorChange) -> str:
+    """The reason of an alert with status `outcome`: what the labels say about a drift."""
+    measure = change.measure.replace("_", " ") or "error"
+    before, now = change.baseline, change.now
+    moved = "" if before is None or now is None else f" ({_pair(change.measure, before, now)} in {change.n:,} labels)"
+    what = {
+        "worse": f"the {measure} rose with it{moved}: this drift matters",
+        "better": f"the {measure} fell with it{moved}",
+        "unchanged": f"the {measure} did not move{moved}: this drift does not matter so far",
+        "unknown": f"nobody can say yet whether the {measure} moved{moved}",
+    }[change.state]
+    return f"{subject_of(alert)}: {alert.measure} changed at {moment(alert.opened_ts, alert.ts)}, and {what}"
+
+
+def subject_of(alert: Alert) -> str:
+    """Model, version and segment, as one text."""
+    if alert.model == ALL_MODELS:
+        return "all models"
+    version = "" if alert.version == ALL_SEGMENTS else f" {alert.version}"
+    return f"{alert.model}{version}" + ("" if alert.segment == ALL_SEGMENTS else f" [{alert.segment}]")
+
+
+# --- what ---
+
+
+def _what(alert: Alert) -> str:
+    finding = alert.findings[0]
+    match alert.kind:
+        case "silence":
+            return _silence(finding)
+        case "limit":
+            return f"{_limit(finding)}{_of_how_many(alert)}"
+        case "quality":
+            return _quality(alert, finding)
+    if finding.detector == "volume":
+        return _volume(alert, finding)
+    if alert.measure == JOINT:
+        names = [feature["name"] for feature in finding.evidence.get("features", [])]
+        most = list(dict.fromkeys(names))[:NAMED]
+        return "the features together changed" + (f", most of all {_list(most)}" if most else "")
+    if "categories" in finding.evidence:
+        return f"{alert.measure} changed: {_categories(finding.evidence['categories'])}{_of_how_many(alert)}"
+    return f"{_numeric(alert, finding)}{_of_how_many(alert)}"
+
+
+def _silence(finding: Finding) -> str:
+    silent, tolerated = 1_000 * int(finding.score // 1_000), int(finding.threshold)
+    return f"nothing has come for {format_duration(silent)} (tolerated: {format_duration(tolerated)})"
+
+
+def _limit(finding: Finding) -> str:
+    limit, (value, bound) = parse_limit(finding.detector), apart(finding.score, finding.threshold)
+    relation = "above" if limit.relation == ">" else "below"
+    return f"{limit.measure}.{limit.statistic} is {value}, {relation} the limit {bound}"
+
+
+def _volume(alert: Alert, finding: Finding) -> str:
+    usual, window = finding.evidence["baseline"], format_duration(max(alert.ts - alert.opened_ts, 0))
+    within = f" in {window}" if alert.status == "open" else " in a window"
+    return f"{number(finding.score)} events{within}, usually {number(usual['min'])} to {number(usual['max'])}"
+
+
+def _quality(alert: Alert, finding: Finding) -> str:
+    shares = finding.evidence.get("shares")
+    name = alert.measure
+    if shares is None:
+        return f"{name}: {finding.detector} {finding.direction} by {share(abs(finding.score))}"
+    moved, of = f"{share(shares['baseline'])} → {share(shares['now'])}", f"of {shares['n']:,}"
+    if finding.detector == "missing":
+        way = "is missing more often" if finding.direction == "up" else "is missing less often"
+        return f"{name} {way} ({moved} {of} events)"
+    if finding.detector == "type_change":
+        return f"{name} has values of another type ({moved} {of} values)"
+    before, now = _shares_by_name(finding.evidence.get("categories", {}))
+    new = [category for category in now if not before.get(category)]
+    named = f": {_list(new[:NAMED])}" if new else ""
+    return f"{name} has categories that were not seen before ({moved} {of} values){named}"
+
+
+def _categories(moved: Mapping[str, Sequence[Any]]) -> str:
+    before, now = _shares_by_name(moved)
+    return ", ".join(f"{_quoted(name)} {share(before[name])} → {share(now[name])}" for name in list(now)[:NAMED])
+
+
+def _shares_by_name(moved: Mapping[str, Sequence[Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    names = moved.get("name", [])
+    return dict(zip(names, moved.get("baseline", []), strict=True)), dict(zip(names, moved.get("now", []), strict=True))
+
+
+def _numeric(alert: Alert, finding: Finding) -> str:
+    baseline, now = _figures(finding)
+    name = alert.measure
+    if _is_rate(baseline, now):
+        what = _RATES.get(name, f"the share of {name} = 1")
+        return f"{what} {_way(finding)} ({share(baseline['mean'])} → {share(now['mean'])})"
+    ratio = _ratio(baseline, now)
+    if ratio is not None:
+        return f"{name} is about {ratio} times as large ({_middle(baseline, now)})"
+    moved = alert.attribution.moved if alert.attribution is not None else []
+    most = f", most of all {_bin(moved[0])}" if moved and _medians_say_little(baseline, now, finding) else ""
+    middle = _middle(baseline, now)
+    return f"{name} {_way(finding)}" + (f" ({middle}{most})" if middle or most else "")
+
+
+def _figures(finding: Finding) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures of the baseline and of now, by the names of statistics."""
+    evidence = finding.evidence
+    baseline = dict(evidence.get("baseline") or {})
+    now = dict(evidence.get("now") or {})
+    if "after" in evidence:  # a detector that estimates both levels
+        baseline["mean"], now["mean"] = evidence["before"]["mean"], evidence["after"]["mean"]
+    return baseline, now
+
+
+def _is_rate(baseline: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether the values are 0 and 1, by their ends and medians."""
+    known = {figures[x] for figures in (baseline, now) for x in ("min", "max", "p50") if x in figures}
+    return "min" in baseline and known <= {0.0, 1.0} and "mean" in baseline and "mean" in now
+
+
+def _ratio(baseline: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """How many times as large the median is; None when that says little."""
+    before, after = baseline.get("p50"), now.get("p50")
+    if before is None or after is None or before <= 0 or after <= 0:
+        return None
+    ratio = after / before
+    if 1 / CLEAR_RATIO < ratio < CLEAR_RATIO:
+        return None
+    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:,.0f}"
+
+
+def _middle(baseline: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The median, or the mean where the medians are equal or unknown, before and now."""
+    for statistic, word in _QUANTILES.items():
+        before, after = baseline.get(statistic), now.get(statistic)
+        if before is not None and after is not None and before != after:
+            return f"{word} {number(before)} → {number(after)}"
+    return ""
+
+
+def _medians_say_little(baseline: Mapping[str, Any], now: Mapping[str, Any], finding: Finding) -> bool:
+    """Whether the values changed in another way than that all went up or down."""
+    return finding.direction == "changed" or baseline.get("p50") == now.get("p50") or "shift" not in finding.evidence
+
+
+def _bin(moved: Moved) -> str:
+    if moved.name is not None:
+        place = moved.name
+    elif moved.above is None:
+        place = "all values" if moved.to is None else f"values up to {number(moved.to)}"
+    else:
+        place = f"values above {number(moved.above)}" + ("" if moved.to is None else f" and up to {number(moved.to)}")
+    return f"{place}: {share(moved.baseline)} → {share(moved.now)}"
+
+
+def _way(finding: Finding) -> str:
+    return {"up": "went up", "down": "went down", "changed": "changed"}[finding.direction]
+
+
+# --- since when, of how many, whether it matters, where from, and the end ---
+
+
+def _of_how_many(alert: Alert) -> str:
+    evidence = alert.findings[0].evidence
+    now = evidence.get("now") or {}
+    n = now.get("n") or evidence.get("n") or (evidence.get("shift") or {}).get("n")
+    return f" in {int(n):,} {'labels' if alert.group == 'outcome' else 'values'}" if n else ""
+
+
+def _since(alert: Alert) -> str:
+    began = alert.findings[0].change_ts
+    return f", since {moment(alert.opened_ts if began is None else began, alert.ts)}"
+
+
+def _consequences(alert: Alert) -> list[str]:
+    sentences = list[str]()
+    attribution = alert.attribution
+    if attribution is not None and attribution.error is not None and attribution.error.state == "unknown":
+        sentences.append("the labels of that time will tell whether errors follow")
+    if alert.measure in ERRORS and alert.findings[0].direction == "up":
+        sentences.append("answers got worse")
+    if attribution is not None and attribution.segments and attribution.segments[0].part >= MOST_OF_IT:
+        first = attribution.segments[0]
+        sentences.append(f"{min(first.part, 1):.0%} of it from {first.segment}")
+    return sentences
+
+
+def _end(alert: Alert) -> str:
+    lasted = format_duration(max(alert.ts - alert.opened_ts, 0))
+    ended = f"at {moment(alert.ts, alert.opened_ts)}, {lasted} after it began"
+    match alert.kind:
+        case "silence":
+            return "events come again"
+        case "limit":
+            return f"{alert.measure} is within its limit again, {ended}"
+    return f"{alert.measure} is no longer found beyond its tolerance, {ended}"
+
+
+# --- figures ---
+
+
+def number(value: float) -> str:
+    """A number in a sentence: about four digits, thousands grouped."""
+    if abs(value) >= 1e9 or 0 < abs(value) < 1e-4:
+        return f"{value:.3g}"
+    if abs(value) >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def share(part: float) -> str:
+    """A share as a percentage with two or three digits; only 0 is 0 %, only 1 is 100 %."""
+    percent = 100 * part
+    text = f"{percent:.3g}" if percent < 99.95 or part >= 1 else f"{percent:.6g}"
+    return f"{text} %"
+
+
+def moment(ts: int, near: int) -> str:
+    """A time of day in UTC; with its date when `near` (both epoch ms) lies on another day."""
+    at, other = (datetime.fromtimestamp(t / 1000, UTC) for t in (ts, near))
+    return at.strftime("%H:%M UTC" if at.date() == other.date() else "%Y-%m-%d %H:%M UTC")
+
+
+def apart(value: float, bound: float) -> tuple[str, str]:
+    """Both numbers with three significant digits, or with as many more as make them differ."""
+    for digits in range(3, 17):
+        texts = f"{value:.{digits}g}", f"{bound:.{digits}g}"
+        if texts[0] != texts[1] or value == bound:
+            break
+    return texts
+
+
+def _pair(measure: str, before: float, now: float) -> str:
+    write = share if measure == "error" else number
+    return f"{write(before)} → {write(now)}"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"' if not name or name != name.strip() else name
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(_quoted(name) for name in names)
