@@ -14,24 +14,30 @@ counted by size. `observe` gets the outcome of a moment: drift (findings), clean
 |---|---|---|---|---|
 | idle, counting | drift | enough hits of this size | open | `open`, revision 0 |
 | idle, counting | drift | otherwise | counting | none |
+| idle | drift | a window that began before the last alert ended | idle | none |
 | idle | clean or inconclusive | | idle | none |
 | counting | clean | drops the hits of this size and of panes | idle if no hits are left, else counting | none |
 | counting | inconclusive | drops the hits of this size | idle if no hits are left, else counting | none |
 | open | drift | news, and no cooldown | open | `update`, revision + 1 |
 | open | drift | otherwise | open | none |
-| open | clean | hits of another size are left | open | none |
-| open | clean | no hits are left; LASTING, or the `recovery`-th clean moment | idle | `resolved`, revision + 1 |
-| open | clean | no hits are left, fewer clean moments | open | none |
-| open | inconclusive | the count of clean moments restarts | open | none |
+| open | clean | enough clean moments of this size | idle | `resolved`, revision + 1 |
+| open | clean | otherwise | open | none |
+| open | inconclusive | the count of clean moments of this size restarts | open | none |
 | idle, counting | baseline reset (`forget`) | drops all hits | idle | none |
 | open | baseline reset (`forget`) | | idle | `resolved`, revision + 1 |
 | open | model forgotten (`abandon`) | | idle | `resolved`, revision + 1 |
 
-Enough hits are `persistence` for a window, and 1 for PANE and LASTING. A hit restarts the count of clean moments. A
-clean moment drops the hits of its size and of panes in state open, too. A cooldown lasts until `cooldown` after the end
-of the moment of the last record; it delays updates only. News are another detector, another direction, a higher
-severity, or twice the effect of the last record. Records with status `outcome` are not made here, see
-`error_impact`.
+Enough hits are `persistence` windows in a row, and 1 for PANE and LASTING.
+
+Enough clean moments are one of LASTING, while the latest moment of no other size was a hit. Of windows they are
+`recovery` in a row, and more where the change was found in some windows only: `recovery` times the mean number of
+windows from hit to hit. The size must have had hits in this alert, unless only panes had; and no other size but PANE
+may have had a hit since the clean windows began. So the shortest windows that find a change also tell its end, and a
+long window that holds the end of the change delays nothing.
+
+A cooldown lasts until `cooldown` after the end of the moment of the last record; it delays updates only. News are
+another detector, another direction, a higher severity, or twice the effect of the last record. Records with status
+`outcome` are not made here, see `error_impact`.
 """
 
 from __future__ import annotations
@@ -76,6 +82,41 @@ class EvidenceSpan(msgspec.Struct, frozen=True):
     size: int
 
 
+class SizeCounts(msgspec.Struct):
+    """The moments of one size of a cause."""
+
+    hits: int = 0
+    """Hits since the last clean moment, or the last inconclusive one while no alert is open."""
+    clean: int = 0
+    """Clean moments in a row."""
+    clean_since: int = 0
+    """Start of the first of them (epoch ms)."""
+    last_hit: int | None = None
+    """End of the latest hit of the open alert (epoch ms)."""
+    found: int = 0
+    """Hits since the alert opened."""
+    missed: int = 0
+    """Clean moments between two of them."""
+    since_hit: int = 0
+    """Clean moments since the latest of them."""
+
+    @property
+    def pace(self) -> int:
+        """The mean number of moments, clean or hits, from hit to hit, rounded up; 1 without hits."""
+        return -(-(self.found + self.missed) // self.found) if self.found else 1
+
+    def hit(self, moment: EvidenceSpan) -> None:
+        """Count a moment with findings."""
+        self.hits, self.clean, self.last_hit = self.hits + 1, 0, moment.end
+        self.found, self.missed, self.since_hit = self.found + 1, self.missed + self.since_hit, 0
+
+    def miss(self, moment: EvidenceSpan) -> None:
+        """Count a clean moment."""
+        if not self.clean:
+            self.clean_since = moment.start
+        self.hits, self.clean, self.since_hit = 0, self.clean + 1, self.since_hit + 1
+
+
 class _State(msgspec.Struct):
     opened: int | None = None
     id: str = ""
@@ -83,7 +124,7 @@ class _State(msgspec.Struct):
     severity: Severity = "info"
     detectors: list[str] = []
     hits: dict[int, int] = {}
-    clean: int = 0
+    """Of snapshots before `sizes`: hits by size. Empty after loading."""
     published: int | None = None
     reason: str = ""
     """The reason in the last record."""
@@ -93,6 +134,19 @@ class _State(msgspec.Struct):
     incident: str = ""
     effects: dict[str, float] = {}
     """The effect that each window test had in the last record."""
+    sizes: dict[int, SizeCounts] = {}
+    """By size of the moments."""
+
+    def __post_init__(self) -> None:
+        if self.hits:
+            end = self.published or 0
+            self.sizes = {size: SizeCounts(n, last_hit=end, found=n) for size, n in self.hits.items()}
+            self.hits = {}
+
+    @property
+    def counting(self) -> bool:
+        """Whether there are hits that may lead to an alert, or keep one open."""
+        return any(counts.hits for counts in self.sizes.values())
 
 
 class AlertLifecycle(msgspec.Struct):
@@ -117,7 +171,7 @@ class AlertLifecycle(msgspec.Struct):
         start, end = span
         if state.opened is not None:
             return state.opened < end and start - state.opened < accept_after
-        return bool(state.hits) or (state.published is not None and start < state.published)
+        return state.counting or (state.published is not None and start < state.published)
 
     def observe(
         self,
@@ -140,7 +194,7 @@ class AlertLifecycle(msgspec.Struct):
         else:
             status = self._hit(state, moment, findings, settings) if findings else self._miss(state, moment, settings)
         if status is None:
-            if state.opened is None and not state.hits and state.published is None:
+            if state.opened is None and not state.counting and state.published is None:
                 del self.states[key]
             return None
         alert = self._publish(status, state, cause, group, moment, findings or [])
@@ -154,9 +208,9 @@ class AlertLifecycle(msgspec.Struct):
         if state is None:
             return None
         if state.opened is None:
-            state.hits, state.clean = {}, 0
+            state.sizes = {}
             return None
-        state.revision, state.clean = state.revision + 1, 0
+        state.revision += 1
         alert = self._publish("resolved", state, cause, group, EvidenceSpan(at, at, LASTING), [])
         alert.reason = f"{subject_of(alert)}: the baseline of {cause.measure} was reset"
         self.incidents.leave(group, cause.measure, at, 0)
@@ -191,13 +245,17 @@ class AlertLifecycle(msgspec.Struct):
     def _hit(
         self, state: _State, moment: EvidenceSpan, findings: Sequence[Finding], settings: DetectionSettings
     ) -> Literal["open", "update"] | None:
-        state.hits[moment.size] = state.hits.get(moment.size, 0) + 1
-        state.clean = 0
+        if state.opened is None and state.published is not None and moment.size > 0 and moment.start < state.published:
+            return None
+        counts = state.sizes.setdefault(moment.size, SizeCounts())
+        counts.hit(moment)
         severity = severity_of(state, findings)
         if state.opened is None:
-            if state.hits[moment.size] < (settings.persistence if moment.size > 0 else 1):
+            if counts.hits < (settings.persistence if moment.size > 0 else 1):
                 return None
-            # Windows overlap: this one may begin before the previous alert ended. Ids are made of opening times.
+            state.sizes = {size: c for size, c in state.sizes.items() if c.hits}
+            for kept in state.sizes.values():
+                kept.found, kept.missed, kept.since_hit = kept.hits, 0, 0
             state.opened = moment.start if state.published is None else max(moment.start, state.published)
             state.revision, state.severity = 0, severity
             state.detectors, state.effects = [], {}
@@ -211,21 +269,21 @@ class AlertLifecycle(msgspec.Struct):
     @staticmethod
     def _inconclusive(state: _State, moment: EvidenceSpan) -> None:
         """Process an inconclusive moment: it breaks a run of hits and a run of clean moments. An alert stays open."""
-        state.clean = 0
-        if state.opened is None:
-            state.hits.pop(moment.size, None)
+        if (counts := state.sizes.get(moment.size)) is not None:
+            counts.clean = 0
+            if state.opened is None:
+                counts.hits = 0
 
-    def _miss(self, state: _State, moment: EvidenceSpan, settings: DetectionSettings) -> Literal["resolved"] | None:
-        state.hits.pop(moment.size, None)
-        state.hits.pop(PANE, None)
-        if state.opened is None or state.hits:
+    @staticmethod
+    def _miss(state: _State, moment: EvidenceSpan, settings: DetectionSettings) -> Literal["resolved"] | None:
+        if state.opened is None:
+            for size in (moment.size, PANE):
+                state.sizes.pop(size, None)
             return None
-        if moment.size != LASTING:
-            state.clean += 1
-            if state.clean < settings.recovery:
-                return None
+        state.sizes.setdefault(moment.size, SizeCounts()).miss(moment)
+        if not _is_over(state, moment.size, settings.recovery):
+            return None
         state.revision += 1
-        state.clean = 0
         return "resolved"
 
     def _publish(
@@ -263,8 +321,19 @@ class AlertLifecycle(msgspec.Struct):
         )
         state.reason = alert.reason = reason_of(alert)
         if status == "resolved":
-            state.opened, state.hits = None, {}
+            state.opened, state.sizes = None, {}
         return alert
+
+
+def _is_over(state: _State, size: int, recovery: int) -> bool:
+    """Whether the clean moments of a size end the open alert; see the docstring of the module."""
+    counts, others = state.sizes[size], [c for s, c in state.sizes.items() if s not in (size, PANE)]
+    if size == LASTING:
+        return not any(other.hits for other in others)
+    if not counts.found and any(c.found for s, c in state.sizes.items() if s != PANE):
+        return False
+    quiet = all(other.last_hit is None or other.last_hit <= counts.clean_since for other in others)
+    return quiet and counts.clean >= recovery * counts.pace
 
 
 def _is_news(state: _State, severity: Severity, findings: Sequence[Finding], moment: EvidenceSpan) -> bool:

@@ -82,13 +82,14 @@ def test_each_opening_has_an_id_of_its_own() -> None:
     assert len(opened) == len(set(opened)) == 2
 
 
-def test_no_two_alerts_of_a_cause_have_one_id_though_a_longer_window_begins_where_a_shorter_one_rang() -> None:
-    """Of ten minutes and of an hour that slides by ten: both begin at 0."""
+def test_a_long_window_that_holds_the_end_of_a_change_neither_delays_the_end_nor_opens_again() -> None:
+    """Of ten minutes, and of an hour that slides by ten: the change lasts for the first ten minutes."""
     settings = DetectionSettings.model_validate({"recovery": 1, "cooldown": "1m"})
     finding = [Finding(detector="psi", score=0.2, threshold=0.1, p_value=1e-9)]
     book, step = AlertLifecycle(), HOUR // 6
-    moments = [(0, step, finding), (step, 2 * step, []), (0, HOUR, finding), (step, step + HOUR, [])]
+    moments = [(0, step, finding), (step, 2 * step, []), (0, HOUR, finding), (2 * step, 2 * step + HOUR, finding)]
     told = [book.observe(CAUSE, "input", EvidenceSpan(a, b, b - a), said, settings) for a, b, said in moments]
-    opened, resolved, again, _ = (alert for alert in told if alert is not None)
-    assert [a.status for a in told if a is not None] == ["open", "resolved", "open", "resolved"]
-    assert opened.id != again.id and (opened.opened_ts, again.opened_ts) == (0, resolved.ts)
+    opened, resolved, overlap, again = told
+    assert opened is not None and resolved is not None and again is not None and overlap is None
+    assert [a.status for a in (opened, resolved, again)] == ["open", "resolved", "open"]
+    assert opened.id != again.id and (opened.opened_ts, again.opened_ts) == (0, 2 * step)

@@ -27,10 +27,11 @@ class Row(NamedTuple):
 
 
 ROWS = [
-    Row("", "hp", "open", "open 0"),
+    Row("", "h", "open", "open 0"),
     Row("x", "x", "open", "open 0"),
     Row("", "x", "counting", None),
     Row("x.", "x", "counting", None),
+    Row("xx..", "long", "idle", None),
     Row("", ".", "idle", None),
     Row("", "?", "idle", None),
     Row("x", ".", "idle", None),
@@ -40,17 +41,26 @@ ROWS = [
     Row("xxx", "k", "open", "update 1"),
     Row("xx", "k", "open", None),
     Row("xxx", "x", "open", None),
-    Row("xxy", ".", "open", None),
     Row("xx.", ".", "idle", "resolved 1"),
+    Row("xx.x.", ".", "open", None),
+    Row("xx.x...", ".", "idle", "resolved 1"),
+    Row("xxyy.", ".", "idle", "resolved 1"),
+    Row("xxl", ".", "open", None),
+    Row("xxl.", ".", "idle", "resolved 1"),
+    Row("xxl", "e", "open", None),
+    Row("yyl", ".", "open", None),
     Row("l", "e", "idle", "resolved 1"),
     Row("xx", ".", "open", None),
+    Row("hh", ".", "open", None),
+    Row("hh.", ".", "idle", "resolved 1"),
     Row("xx.?", ".", "open", None),
     Row("x", "forget", "idle", None),
     Row("xx", "forget", "idle", "resolved 1"),
     Row("xx", "abandon", "idle", "resolved 1"),
 ]
 """In a window of an hour: `x` drift, `k` drift by another detector, `.` clean, `?` inconclusive. `y` is drift in a
-window of a minute, `hp` an alarm of a detector at a pane; `l` and `e` the alarm of a lasting change, and its end."""
+window of a minute, `long` drift in a window that began earlier, `h` an alarm of a detector at a pane; `l` and `e` are
+the alarm of a lasting change, and its end."""
 
 
 def finding(detector: str = "psi") -> Finding:
@@ -63,14 +73,15 @@ def apply(book: AlertLifecycle, moment: str, at: int) -> Alert | None:
         return book.forget(CAUSE, "input", end)
     if moment == "abandon":
         return next(book.abandon(end, "it is gone"), None)
-    size = {"hp": PANE, "l": LASTING, "e": LASTING, "y": MINUTE}.get(moment, HOUR)
+    size = {"h": PANE, "l": LASTING, "e": LASTING, "y": MINUTE}.get(moment, HOUR)
     findings = {".": [], "e": [], "?": None, "k": [finding("ks")]}.get(moment, [finding()])
-    return book.observe(CAUSE, "input", EvidenceSpan(end - HOUR, end, size), findings, SETTINGS)
+    start = end - (3 * HOUR if moment == "long" else HOUR)
+    return book.observe(CAUSE, "input", EvidenceSpan(start, end, size), findings, SETTINGS)
 
 
 def state_of(book: AlertLifecycle) -> str:
     state = book.states.get(alert_id(CAUSE, 0))
-    if state is None or (state.opened is None and not state.hits):
+    if state is None or (state.opened is None and not state.counting):
         return "idle"
     return "counting" if state.opened is None else "open"
 
