@@ -7,8 +7,8 @@ panes as sparse bins on the measure's edges. The bank does two things that the C
   multiplied by its values per millisecond so far. The bank computes it again whenever the number of values has doubled,
   from the row's panes alone. The ARL0 is at least `LEAST_ARL0`.
 - It detects the end of a change. After an alarm the row starts again from its baseline, so a change that lasts raises
-  another alarm after about as many values. If `CLEAR_FACTOR` times as many values come without an alarm, the measure is
-  back.
+  another alarm. If `CLEAR_FACTOR` times as many values as are expected until then come without an alarm, the measure
+  is back.
 
 Neither a row's number nor the rows that share a call affect the results.
 """
@@ -23,13 +23,17 @@ import msgspec
 import numpy as np
 
 from stream_monitor.baselines.recent import seasonal
-from stream_monitor.detect.cusum.cusum import Cusums, CusumState, CusumTraining
+from stream_monitor.detect.cusum.cusum import Alarms, Cusums, CusumState, CusumTraining
 from stream_monitor.detect.cusum.scores import PaneSums, scores_of, sums_of_panes
 from stream_monitor.profiles.bins import BINS
 from stream_monitor.types import F64, I64
 
 LEAST_ARL0 = 1_000.0
 CLEAR_FACTOR = 3.0
+ERRORS = 3.0
+"""Standard errors by which an alarm may overstate the size of its change: it comes when chance is on its side."""
+LEAST_EFFECT = 0.075
+"""Smallest change that is found, in standard deviations of the scores: half the smallest size of the grid."""
 
 
 class BankState(msgspec.Struct):
@@ -212,14 +216,21 @@ class CusumBank:
             place_of = {number: place for place, number in enumerate(rows.tolist())}
             for number, *details in zip(*(column.tolist() for column in alarms), strict=True):
                 turns.append(CusumSignal(place_of[number], False, *details))
-            self._restart(alarms.row, alarms.since)
+            self._restart(alarms)
         for turn in sorted(turns):
             owner = int(np.searchsorted(bases, turn.place, side="right")) - 1
             steps[owner].turns.append(turn._replace(place=turn.place - int(bases[owner])))
 
-    def _restart(self, rows: I64, values: F64) -> None:
-        """Restart rows that raised an alarm after so many values, and watch for the end of the change."""
-        state, wanted = self._rows, CLEAR_FACTOR * values
+    def _restart(self, alarms: Alarms) -> None:
+        """Restart the rows that raised an alarm, and watch for the end of the change.
+
+        An alarm may come early by luck. The next one is expected after as many values as the threshold needs at the
+        growth that the least plausible size of the change gives.
+        """
+        state, rows = self._rows, alarms.row
+        least = np.maximum(np.abs(alarms.effect) - ERRORS * np.sqrt(state.cusum.f[rows] / alarms.since), LEAST_EFFECT)
+        expected = 2 * state.cusum.f[rows] * alarms.threshold / least**2
+        wanted = CLEAR_FACTOR * np.maximum(alarms.since, expected)
         before = state.clear_after[rows]
         state.clear_after[rows] = np.where(np.isfinite(before), np.maximum(before, wanted), wanted)
         state.values_since_alarm[rows] = 0
