@@ -138,6 +138,8 @@ class BaselineBuilder(msgspec.Struct):
     categorical: int = 0
     categories: dict[str, int] = {}
     left_out: int = 0
+    began: int | None = None
+    """Start of the first pane with values (epoch ms); None in a builder of a former version, until values come."""
     tallies: dict[int, list[WindowTally]] = {}
     """By window size: categories of the latest windows, oldest first; in all at most as many as there are values."""
 

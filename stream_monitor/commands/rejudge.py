@@ -11,6 +11,7 @@ import msgspec
 
 from stream_monitor.baseline.show import active
 from stream_monitor.baselines.pinned import PinnedBaseline, read_file
+from stream_monitor.config.recorded import adopted
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError, suggest
 from stream_monitor.events.contracts import Alert
@@ -99,6 +100,8 @@ def terms_of(
         chosen = pinned
     else:
         chosen = [] if whole else active(notices)
+    if (text := retained.recorded_settings(number)) is not None:
+        settings = adopted(settings, text)
     owned = [baseline for baseline in chosen if retained.partition_of(baseline.model) == number]
     return RejudgeTerms(settings, obey_log, whole, owned, pinned is None, catalog)
 

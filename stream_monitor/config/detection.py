@@ -16,6 +16,12 @@ MOST_SLIDES = 288
 """Slides of a window: so many parts of it are kept at most. 288 are a day by five minutes."""
 
 
+LADDER = tuple(WindowSpec.tumbling(ms(size)) for size in ("1m", "10m", "1h", "6h", "1d"))
+"""The default windows: fast traffic is judged in the short ones, and rare events fill the long ones."""
+LEAST_FIRST = 500
+"""Fewest values of a baseline that ends with `baseline.first_within`."""
+
+
 class Section(BaseModel):
     """Base of all sections: unknown keys are mistakes, and so are numbers that JSON, and so the log, has not."""
 
@@ -27,9 +33,9 @@ class TimeSettings(Section):
 
     pane: Duration = Field(ms("1s"), description="smallest slice of event time; fixed for an app")
     windows: tuple[WindowPace, ...] = Field(
-        (WindowSpec.tumbling(ms("1m")),),
+        LADDER,
         description="windows that are judged and published: `1h` tumbling, `1h/5m` sliding (the last hour, every five "
-        "minutes); fixed for an app",
+        "minutes); fixed for an app. An app that runs keeps those of its log where none are named",
     )
     allowed_lateness: Duration = Field(ms("10s"), description="disorder within a partition that is waited for")
     max_skew: Duration = Field(ms("5s"), description="how far an event may lie after its own Kafka timestamp")
@@ -70,6 +76,11 @@ class BaselineSettings(Section):
     """What "normal" is: first values, recent ones, or the same hour of earlier weeks; a pinned baseline goes before."""
 
     first: Annotated[int, Field(ge=100, le=1_000_000, description="values that make a measure's baseline")] = 10_000
+    first_within: Duration | None = Field(
+        ms("1d"),
+        description=f"a baseline with at least {LEAST_FIRST} values is complete after this time, though fewer than "
+        "`first` came; null: never",
+    )
     kind: Literal["first", "rolling", "hour_of_week"] = Field(
         "first", description="first: those values for ever; rolling: the last `span`; hour_of_week: the same hours"
     )

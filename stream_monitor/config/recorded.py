@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from stream_monitor.config.detection import WINDOW_TESTS
+from stream_monitor.config.detection import WINDOW_TESTS, BaselineSettings, TimeSettings
 from stream_monitor.config.settings import Settings, explain, parse
 from stream_monitor.errors import SettingsError
 
@@ -24,6 +24,25 @@ def judged_text(settings: Settings) -> str:
     return orjson.dumps(settings.model_dump(mode="json", include=JUDGED), option=orjson.OPT_SORT_KEYS).decode()
 
 
+def adopted(settings: Settings, text: str) -> Settings:
+    """The settings of an app that runs: what they leave open, and the log of its judge fixes, is as the log says.
+
+    Windows of an app cannot change. A log before `baseline.first_within` knew no such end of a baseline.
+    """
+    recorded: dict[str, Any] = orjson.loads(text)
+    time, baseline = (s if isinstance(s, dict) else {} for s in (recorded.get("time"), recorded.get("baseline")))
+    raw = settings.model_dump(mode="json", include={"time", "baseline"})
+    if "windows" in time and "windows" not in settings.time.model_fields_set:
+        raw["time"]["windows"] = time["windows"]
+    if "first_within" not in baseline and "first_within" not in settings.baseline.model_fields_set:
+        raw["baseline"]["first_within"] = None
+    try:
+        sections: dict[str, Any] = {"time": TimeSettings.model_validate(raw["time"])}
+    except ValidationError:  # `understood` says what is wrong with the log
+        return settings
+    return settings.model_copy(update=sections | {"baseline": BaselineSettings.model_validate(raw["baseline"])})
+
+
 def applied(base: Settings, text: str) -> Settings:
     """The settings with the judged sections that the log says; SettingsError when the structure differs.
 
@@ -36,8 +55,11 @@ def applied(base: Settings, text: str) -> Settings:
 
 
 def understood(base: Settings, text: str) -> tuple[Settings, list[str]]:
-    """As `in_force`, with what is not understood in the log, and why."""
+    """As `applied`, with what is not understood in the log, and why."""
     judged: dict[str, Any] = orjson.loads(text)
+    base = adopted(base, text)
+    if isinstance(judged.get("baseline"), dict):
+        judged["baseline"].setdefault("first_within", None)
     unset = [f"{name}: unknown section" for name in judged.keys() - JUDGED]
     raw = {**base.model_dump(exclude=JUDGED), **{name: judged[name] for name in judged.keys() & JUDGED}}
     unset += _as_obeyed(raw)

@@ -97,6 +97,7 @@ class ModelJudge:
             pane_ms=settings.time.pane,
             windows=settings.time.windows,
             first=settings.baseline.first,
+            first_within=settings.baseline.first_within,
             caps=settings.caps,
             limits=values,
             sequential=SequentialRules(
@@ -284,10 +285,11 @@ class ModelJudge:
         context = evaluation_context(timeline)
         comparisons = comparisons_of(window, context, settings.min_count)
         comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
-        dispersion = state.dispersion.get(window.size, Dispersion())
+        sizes = sorted(size for size in timeline.slide_of if size <= window.size)
+        dispersions = [(size, state.dispersion.get(size, Dispersion())) for size in sizes]
         rows = list(timeline.joint.comparisons(window, settings, list(state.ids.groups)))
         return WindowEvaluation(
-            comparisons, rows, window, dispersion, state.ids.measures if state.name == "input" else None
+            comparisons, rows, window, dispersions, state.ids.measures if state.name == "input" else None
         )
 
     def _forget(self, event: BaselinesReset) -> Iterator[Alert]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from stream_monitor.config.recorded import judged_text
+from stream_monitor.config.recorded import adopted, judged_text
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.contracts import Alert, Health
@@ -112,8 +112,6 @@ class Judge:
         self.assignments: dict[int, PartitionProgress] = {}
         self._source = ""
         """The id of the topic `profiles`."""
-        self._text = judged_text(settings)
-        self._hash = hashlib.sha256(self._text.encode()).hexdigest()[:16]
         self._outputs: list[Output] = []
         self.buffered_bytes = 0
         self._stats = JudgeStatistics()
@@ -262,12 +260,17 @@ class Judge:
                 assignment.progress_due = False
                 for progress in assignment.judge.progress():
                     self._emit(progress)
-            if caught_up and not assignment.settings_sent and (known is None or known.hash != self._hash):
-                outputs.append(
-                    Output("profiles", write_record(SettingsRecord(self._hash, self._text)), partition=number)
-                )
+            if caught_up and not assignment.settings_sent:
                 assignment.settings_sent = True
+                record = self._settings_record(known)
+                if known is None or known.hash != record.hash:
+                    outputs.append(Output("profiles", write_record(record), partition=number))
         return outputs
+
+    def _settings_record(self, known: SettingsRecord | None) -> SettingsRecord:
+        """The settings that this judge puts in the log; `known` is the record that the log has."""
+        text = judged_text(self.settings if known is None else adopted(self.settings, known.text))
+        return SettingsRecord(hashlib.sha256(text.encode()).hexdigest()[:16], text)
 
     def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:
         """The offsets of partitions that moved; they are never below the offsets committed before."""

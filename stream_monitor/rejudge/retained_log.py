@@ -15,7 +15,7 @@ from stream_monitor.kafka.skips import place_of, skips_of
 from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.topic_reader import Span, TopicReader
 from stream_monitor.profiles.names import ALL_MODELS
-from stream_monitor.profiles.records import Record, read_record
+from stream_monitor.profiles.records import Record, SettingsRecord, read_record
 from stream_monitor.stages.contract import Partition, Skip
 from stream_monitor.stages.topology import partition_of
 
@@ -81,6 +81,11 @@ class RetainedLog:
             place = Skip("profiles", number, message.offset())
             if message.value() is not None and place not in self._skips:
                 yield message.offset(), self._read(place, message.value()), message.timestamp()[1]
+
+    def recorded_settings(self, number: int) -> str | None:
+        """The oldest settings record of a partition, as JSON; None when there is none."""
+        records = (record for _, record, _ in self.profiles(number))
+        return next((record.text for record in records if isinstance(record, SettingsRecord)), None)
 
     def _read(self, place: Skip, value: bytes) -> Record:
         try:

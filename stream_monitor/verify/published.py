@@ -9,7 +9,7 @@ import msgspec
 from stream_monitor.errors import FormatError
 from stream_monitor.events.contracts import Alert, DeadLetter, Metric
 from stream_monitor.profiles.delta import Delta
-from stream_monitor.profiles.records import DeltaRecord, PerformanceDelta, read_record
+from stream_monitor.profiles.records import DeltaRecord, PerformanceDelta, SettingsRecord, read_record
 from stream_monitor.verify.expected import Cell, Counts, Performance
 
 MetricKey = tuple[str, str, str, int, int, str, int]
@@ -32,6 +32,8 @@ class Published:
         """Reasons by topic, partition and offset."""
         self.foreign: list[str] = []
         """Records on `profiles` that are not ours."""
+        self.settings: str | None = None
+        """The first settings record on `profiles`, as JSON."""
         self.sums: list[DeadLetter] = []
         """Letters that stand for several events."""
 
@@ -39,17 +41,7 @@ class Published:
         """Process a record of `profiles`, `metrics`, `alerts` or `dead-letters`; whether the judge must count it."""
         match role:
             case "profiles":
-                try:
-                    record = read_record(value)
-                except FormatError as error:
-                    self.foreign.append(f"a record of profiles cannot be read: {error}")
-                    return False
-                if isinstance(record, DeltaRecord):
-                    for delta in record.deltas:
-                        self._traffic(delta)
-                    for outcome in record.performance:
-                        self._performance(outcome)
-                    return True
+                return self._profile(value)
             case "metrics":
                 metric = _metric.decode(value)
                 key = (metric.model, metric.version, metric.segment, metric.window_start, metric.window_end)
@@ -64,6 +56,22 @@ class Published:
                     return False
                 self.letters[letter.topic, letter.partition, letter.offset].append(letter.reason)
         return False
+
+    def _profile(self, value: bytes) -> bool:
+        try:
+            record = read_record(value)
+        except FormatError as error:
+            self.foreign.append(f"a record of profiles cannot be read: {error}")
+            return False
+        if isinstance(record, SettingsRecord) and self.settings is None:
+            self.settings = record.text
+        if not isinstance(record, DeltaRecord):
+            return False
+        for delta in record.deltas:
+            self._traffic(delta)
+        for outcome in record.performance:
+            self._performance(outcome)
+        return True
 
     def _traffic(self, delta: Delta) -> None:
         if delta.timeline != "input":

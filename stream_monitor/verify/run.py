@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from stream_monitor.config.recorded import adopted
 from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.rekey import TARGET, id_of
 from stream_monitor.errors import BrokerError
@@ -134,6 +135,7 @@ def _verify(
         return None
     if unjudged and audit.committed("judge", audit.partitions("profiles")) != judged:
         return None
+    settings = audit.settings if published.settings is None else adopted(audit.settings, published.settings)
     return Report(
         events=dict(truth.events),
         cells=len(truth.traffic) + len(truth.performance),
@@ -141,5 +143,5 @@ def _verify(
         alerts=len(published.alerts),
         unread=sum(span.end - read[p].end for p, span in held.items()),
         unjudged=unjudged,
-        problems=published.foreign + list(compare(audit.settings, truth, published, settled, not unjudged)),
+        problems=published.foreign + list(compare(settings, truth, published, settled, not unjudged)),
     )

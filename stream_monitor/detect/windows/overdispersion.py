@@ -33,6 +33,8 @@ SIGNIFICANT = 3.0
 """Standard errors by which a mean must exceed the f believed so far: 1, or the mean of a shorter distance."""
 DEGREES = 3.0
 """Degrees of freedom by which we compute the error of a mean; few, because groups rarely move independently."""
+ENOUGH_PAIRS = 8
+"""From so many pairs of adjacent windows on, f of a size is that of its own windows."""
 UNSURE = 6.0
 """We raise f by the factor 1 + UNSURE / comparisons: f is an estimate, and tests at small levels need its tail."""
 WHOLE = 32_767
@@ -84,6 +86,11 @@ class Dispersion(msgspec.Struct):
         factors[present] = np.where(best > 1, best * (1 + UNSURE / sure), 1.0)
         return factors
 
+    def pairs(self, keys: Sequence[Key]) -> I64:
+        """The number of adjacent windows of each of these rows that were compared, (R,), at most `MEMORY`."""
+        known = np.array([self.rows.get(key, -1) for key in keys], np.int64)
+        return np.where(known >= 0, self.n[0, known], 0) if len(self.rows) else np.zeros(len(keys), np.int64)
+
     def begin(self, keys: Sequence[Key], base: I64, panes: PaneCounts, windows: tuple[int, int]) -> None:
         """Take in the whole windows of a baseline for each of these rows.
 
@@ -127,6 +134,22 @@ class Dispersion(msgspec.Struct):
                 table = getattr(self, name)
                 setattr(self, name, np.pad(table, [(0, 0), (0, more)] + [(0, 0)] * (table.ndim - 2)))
         return np.array([self.rows[key] for key in keys], np.int64)
+
+
+def believed_factors(sizes: Sequence[tuple[int, Dispersion]], keys: Sequence[Key]) -> F64:
+    """The overdispersion f of each of these rows in windows of the last one of some ascending sizes (ms), (R,).
+
+    Until `ENOUGH_PAIRS` windows of a size were compared, f is at least that of the next smaller size times the ratio of
+    the sizes, where the smaller windows show dependence at all: dependence may outlast them.
+    """
+    factors, smaller = np.ones(len(keys)), 0
+    for size, dispersion in sizes:
+        own = dispersion.factors(keys)
+        if smaller:
+            assumed = np.where(factors > 1, factors * (size / smaller), 1.0)
+            own = np.where(dispersion.pairs(keys) >= ENOUGH_PAIRS, own, np.maximum(own, assumed))
+        factors, smaller = own, size
+    return factors
 
 
 class DispersionUpdate(NamedTuple):

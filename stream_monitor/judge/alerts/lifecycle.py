@@ -31,9 +31,9 @@ Enough hits are `persistence` windows in a row, and 1 for PANE and LASTING.
 
 Enough clean moments are one of LASTING, while the latest moment of no other size was a hit. Of windows they are
 `recovery` in a row, and more where the change was found in some windows only: `recovery` times the mean number of
-windows from hit to hit. The size must have had hits in this alert, unless only panes had; and no other size but PANE
-may have had a hit since the clean windows began. So the shortest windows that find a change also tell its end, and a
-long window that holds the end of the change delays nothing.
+windows from hit to hit. The size must have had hits in this alert, unless only panes had. No other size but PANE may
+have had a hit that began after the clean windows did. So the shortest windows that find a change also tell its end, and
+a long window that holds the end of the change delays nothing.
 
 A cooldown lasts until `cooldown` after the end of the moment of the last record; it delays updates only. News are
 another detector, another direction, a higher severity, or twice the effect of the last record. Records with status
@@ -92,7 +92,7 @@ class SizeCounts(msgspec.Struct):
     clean_since: int = 0
     """Start of the first of them (epoch ms)."""
     last_hit: int | None = None
-    """End of the latest hit of the open alert (epoch ms)."""
+    """Start of the latest hit (epoch ms)."""
     found: int = 0
     """Hits since the alert opened."""
     missed: int = 0
@@ -107,7 +107,7 @@ class SizeCounts(msgspec.Struct):
 
     def hit(self, moment: EvidenceSpan) -> None:
         """Count a moment with findings."""
-        self.hits, self.clean, self.last_hit = self.hits + 1, 0, moment.end
+        self.hits, self.clean, self.last_hit = self.hits + 1, 0, moment.start
         self.found, self.missed, self.since_hit = self.found + 1, self.missed + self.since_hit, 0
 
     def miss(self, moment: EvidenceSpan) -> None:
@@ -332,7 +332,7 @@ def _is_over(state: _State, size: int, recovery: int) -> bool:
         return not any(other.hits for other in others)
     if not counts.found and any(c.found for s, c in state.sizes.items() if s != PANE):
         return False
-    quiet = all(other.last_hit is None or other.last_hit <= counts.clean_since for other in others)
+    quiet = all(other.last_hit is None or other.last_hit < counts.clean_since for other in others)
     return quiet and counts.clean >= recovery * counts.pace
 
 

@@ -52,8 +52,11 @@ class DriftAlerts(WindowConsumer[NoState]):
         verdict = Verdict(found.group, found.measure, "drift", findings)
         span = EvidenceSpan(change.pane, change.pane + self.context.settings.time.pane, found.voice)
         for raised in self.context.raise_alert(change.timeline, verdict, span):
-            if raised.alert.status == "open":
-                raised.alert.attribution = _attribution_since(change, verdict)
+            if raised.alert.status != "resolved":
+                attribution = _attribution_since(change, verdict)
+                if raised.alert.status == "open":
+                    raised.alert.attribution = attribution
+                self.context.alerts.complete(raised.alert)
             yield raised
 
 

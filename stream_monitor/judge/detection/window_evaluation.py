@@ -17,7 +17,13 @@ from stream_monitor.baselines.baseline import Baseline, Baselines, category_coun
 from stream_monitor.baselines.recent import MergedBaseline
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.detect.windows.binned import Compared
-from stream_monitor.detect.windows.overdispersion import Dispersion, DispersionSample, DispersionUpdate, Key
+from stream_monitor.detect.windows.overdispersion import (
+    Dispersion,
+    DispersionSample,
+    DispersionUpdate,
+    Key,
+    believed_factors,
+)
 from stream_monitor.detect.windows.shares import share
 from stream_monitor.detect.windows.tests import ON_WIDTHS, TESTS, TOLERANCE, discoveries
 from stream_monitor.events.contracts import Finding
@@ -215,7 +221,8 @@ class WindowEvaluation:
     rows: list[MeasureComparison]
     """Comparisons of sampled rows; they are tested already."""
     window: Window
-    dispersion: Dispersion
+    dispersions: Sequence[tuple[int, Dispersion]]
+    """(size in ms, overdispersion) of the timeline's windows up to this size, ascending."""
     numbers: Numbered
     """The numbers of the numeric measures; None when the events are not counted here, so that no value can be
     missing."""
@@ -237,7 +244,7 @@ def run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) -
         for comparison in evaluation.comparisons:
             comparison.shares = dict(_shares_of(evaluation.window, comparison, evaluation.numbers))
             keys += [(comparison.group, comparison.measure, test) for test in comparison.shares]
-        factors = iter(evaluation.dispersion.factors(keys).tolist())
+        factors = iter(believed_factors(evaluation.dispersions, keys).tolist())
         for comparison in evaluation.comparisons:
             comparison.factor = next(factors)
         for comparison in evaluation.comparisons:

@@ -63,14 +63,16 @@ class BaselineManager:
             builders.events[segment] = builders.events.get(segment, 0) + count
         if not touched:
             return
-        full = [key for key in touched if self._feed.values(key) >= self.rules.first]
+        end = pane.start + self.rules.pane_ms
+        full = [key for key in touched if self._feed.is_complete(key, end, self.rules)]
         for key in sorted(full, key=lambda key: (key[0] != ALL_SEGMENTS, key)):
-            yield from self._complete(key, pane.start + self.rules.pane_ms, pane)
+            yield from self._complete(key, end, pane)
 
     # --- baselines ---
 
     def _complete(self, key: tuple[str, str], since: int, pane: Pane | None = None) -> Iterator[CatalogUpdate]:
         segment, name = key
+        name_of_first = f"first-{min(self._feed.values(key), self.rules.first)}"
         builder = self.state.builders.by_key.pop(key)
         edges = self.state.edges.get(name)
         if builder.numeric and self._edges.phase(name) is not EdgePhase.ACTIVE:
@@ -79,7 +81,7 @@ class BaselineManager:
         else:
             yield from self._edges.keep(name)
         builder.events += self.state.builders.events.get(segment, 0) - builder.left_out
-        baseline = self.state.baselines.shared[key] = builder.finish(f"first-{self.rules.first}", since, edges)
+        baseline = self.state.baselines.shared[key] = builder.finish(name_of_first, since, edges)
         if segment == ALL_SEGMENTS:
             baseline.weights = self._weights(name, baseline)
         if edges is not None and baseline.counts is not None:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from stream_monitor.baselines.baseline import BaselineBuilder, keep_categories
+from stream_monitor.config.detection import LEAST_FIRST
 from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.timelines.edges import EdgePhase, MeasureEdges
-from stream_monitor.judge.timelines.state import TimelineState
+from stream_monitor.judge.timelines.state import TimelineRules, TimelineState
 from stream_monitor.profiles.categories import NEW_CATEGORIES
 from stream_monitor.profiles.measures import LABEL, base_of
 from stream_monitor.profiles.numeric_table import PaneRows
@@ -41,6 +42,14 @@ class BuilderFeed:
             return max(builder.n, builder.categorical) + builder.other
         return builder.total
 
+    def is_complete(self, key: tuple[str, str], end: int, rules: TimelineRules) -> bool:
+        """Whether a baseline being built has enough values; the pane that ends at `end` (epoch ms) is in it."""
+        values, began = self.values(key), self.state.builders.by_key[key].began
+        if values >= rules.first:
+            return True
+        late = rules.first_within is not None and began is not None and end - began >= rules.first_within
+        return late and values >= LEAST_FIRST
+
     def has_new_rows(self, pane: Pane) -> bool:
         """Whether a pane has rows that were not seen complete since the last reset."""
         return any(placed.row_index.made != self._version for placed in pane.parts)
@@ -55,12 +64,14 @@ class BuilderFeed:
             return set()
         return self._add_numbers(pane, rows, groups) | self._add_categories(pane, list(keys), groups)
 
-    def _builder(self, segment: str, measure: str) -> BaselineBuilder | None:
-        """The builder of a baseline; None when the baseline is complete."""
+    def _builder(self, segment: str, measure: str, pane: int) -> BaselineBuilder | None:
+        """The builder of a baseline, for values of a pane; None when the baseline is complete."""
         key = segment, measure
         if key in self.state.baselines.shared:
             return None
-        return self.state.builders.by_key.setdefault(key, BaselineBuilder())
+        builder = self.state.builders.by_key.setdefault(key, BaselineBuilder())
+        builder.began = pane if builder.began is None else builder.began
+        return builder
 
     def _add_numbers(self, pane: Pane, unfilled: list[int], groups: list[tuple[str, str]]) -> set[tuple[str, str]]:
         rows, touched = pane.numbers, set[tuple[str, str]]()
@@ -68,7 +79,7 @@ class BuilderFeed:
         for row in unfilled:
             group, measure = int(rows.group[row]), int(rows.measure[row])
             segment, name = groups[group][1], names[measure]
-            builder = self._builder(segment, name)
+            builder = self._builder(segment, name, pane.start)
             if builder is None:
                 self._is_built[group, measure] = True
                 continue
@@ -109,7 +120,7 @@ class BuilderFeed:
             (group, name), (n, categories, counts) = row, tallies[row]
             segment, feature = groups[group][1], base_of(name)
             of_kind = name.startswith("kind(") and feature is not None
-            builder = self._builder(segment, feature if of_kind and feature is not None else name)
+            builder = self._builder(segment, feature if of_kind and feature is not None else name, pane.start)
             if builder is None:
                 self._filled_categories.add(row)
             elif of_kind:

@@ -97,6 +97,8 @@ class TimelineRules:
     pane_ms: int
     windows: Sequence[WindowSpec]
     first: int
+    first_within: int | None
+    """ms after which a baseline with `LEAST_FIRST` values is complete; None: never."""
     caps: CapSettings
     limits: Mapping[str, tuple[float, ...]]
     sequential: SequentialRules

@@ -8,11 +8,13 @@ import pytest
 from stream_monitor.baselines.baseline import PaneCounts
 from stream_monitor.detect.windows.binned import Compared
 from stream_monitor.detect.windows.overdispersion import (
+    ENOUGH_PAIRS,
     LAGS,
     Dispersion,
     DispersionSample,
     DispersionUpdate,
     Key,
+    believed_factors,
     learn,
 )
 from stream_monitor.detect.windows.tests import TESTS
@@ -235,3 +237,27 @@ def test_windows_that_are_learned_together_are_learned_as_each_alone() -> None:
             alone[at].add(*each[at])
     assert [pack(found) for found in together] == [pack(found) for found in alone]
     assert all((found.n > 0).any() for found in together)
+
+
+def test_f_of_a_long_window_is_at_least_what_short_ones_show_until_long_ones_were_compared() -> None:
+    """Short windows that are each one draw; long ones hold ten of them, and none was compared yet."""
+    rng, key = np.random.default_rng(8), (0, "x", "")
+    base, no = np.zeros((1, BINS), np.int64), np.zeros(1, np.bool_)
+    base[0, :10] = 1_000
+    short, long, calm = Dispersion(), Dispersion(), Dispersion()
+    for _ in range(20):
+        counts = np.zeros((1, BINS), np.int64)
+        counts[0, rng.integers(10)] = 100
+        short.add([key], DispersionSample(base, counts, no, no))
+        independent = np.zeros((1, BINS), np.int64)
+        independent[0, :10] = rng.multinomial(100, np.full(10, 0.1))
+        calm.add([key], DispersionSample(base, independent, no, no))
+    f = short.factors([key])[0]
+    assert f > 50
+    assert believed_factors([(60, short), (600, long)], [key])[0] == pytest.approx(10 * f)
+    assert believed_factors([(60, calm), (600, long)], [key])[0] == 1
+    for _ in range(ENOUGH_PAIRS + 1):
+        counts = np.zeros((1, BINS), np.int64)
+        counts[0, :10] = rng.multinomial(1_000, np.full(10, 0.1))
+        long.add([key], DispersionSample(base, counts, no, no))
+    assert believed_factors([(60, short), (600, long)], [key])[0] == long.factors([key])[0]

@@ -65,7 +65,7 @@ PANES = 70
 
 
 def timeline_of() -> Timeline:
-    rules = TimelineRules("m", 1, PACES, 10**9, CapSettings(), {}, SequentialRules((), 1.0, DetectionSettings()))
+    rules = TimelineRules("m", 1, PACES, 10**9, None, CapSettings(), {}, SequentialRules((), 1.0, DetectionSettings()))
     state = TimelineState("input", [Window(spec.slide) for spec in PACES], edges={"x": EDGES, "z": EDGES})
     return Timeline(state, rules, CusumBank())
 
@@ -245,7 +245,7 @@ def test_windows_that_are_tested_together_are_tested_as_each_alone() -> None:
             scatter = Dispersion({(s.group, s.measure, ""): at for at, s in enumerate(comparisons)})
             scatter.mean, scatter.n = rng.uniform(0, 9, (3, size)), rng.integers(0, 32, (3, size))
             window = Window(60_000, 0, np.full((3, 4), 9_000))
-            found.append(WindowEvaluation(comparisons, [], window, scatter, {}))
+            found.append(WindowEvaluation(comparisons, [], window, [(window.size, scatter)], {}))
         return found
 
     together, alone = trials(), trials()

@@ -36,7 +36,7 @@ Told = tuple[int, int, int, tuple[float, ...] | None, Counter[str]]
 
 
 def timeline_of(paces: list[WindowSpec], state: TimelineState | None = None, first: int = 8) -> Timeline:
-    rules = TimelineRules("m", 1, paces, first, CapSettings(), {}, SequentialRules((), 1.0, DetectionSettings()))
+    rules = TimelineRules("m", 1, paces, first, None, CapSettings(), {}, SequentialRules((), 1.0, DetectionSettings()))
     return Timeline(state or TimelineState("input", [Window(spec.slide) for spec in paces]), rules, CusumBank())
 
 
