@@ -154,7 +154,8 @@ def summary(alerts: list[dict[str, Any]]) -> Table:
     for alert in sorted(opened, key=lambda a: (a is not found, a["ts"])):
         style = "bold red" if alert is found else ""
         until = when(ends[alert["id"]])[:10] if alert["id"] in ends else "open"
-        why = without_command(alert["reason"]).split(": ", 1)[-1] + ("  ← the injected incident: kilometres" if alert is found else "")
+        why = without_command(alert["reason"]).split(": ", 1)[-1]
+        why += "  ← the injected incident: kilometres" if alert is found else ""
         row = (when(alert["ts"])[:10], until, alert["measure"], alert["kind"], alert["severity"], why)
         table.row(*row, style=style)
     return table
