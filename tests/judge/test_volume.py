@@ -38,7 +38,7 @@ def alerts_of(hours: list[int], window: str = "1h") -> list[dict[str, Any]]:
 
     replay(rules, events, publish)
     assert {a["model"] for a in found} <= {"m"}
-    return [a for a in found if a["measure"] == "volume"]
+    return [a for a in found if (a["measure"], a["kind"]) == ("volume", "drift")]
 
 
 def test_the_first_empty_window_rings_once_and_traffic_resolves_it() -> None:

@@ -55,6 +55,7 @@ from stream_monitor.judge.alerts.reason import reason_of, subject_of
 from stream_monitor.judge.detection.evidence import LASTING, PANE
 from stream_monitor.judge.detection.limits import is_critical
 from stream_monitor.profiles.measures import ERRORS, Group
+from stream_monitor.profiles.names import ALL_SEGMENTS
 
 Severity = Literal["info", "warning", "critical"]
 _RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}
@@ -361,13 +362,13 @@ def alert_id(cause: AlertKey, opened: int) -> str:
 
 
 def severity_of(state: _State, findings: Sequence[Finding]) -> Severity:
-    """Critical where harm is known: answers got worse, a critical limit, or silence. Otherwise a warning."""
+    """Critical where harm is known: answers got worse, a critical limit, a silent model or app. Else a warning."""
     cause = state.cause
     if cause is None:
         return "warning"
     match cause.kind:
         case "silence":
-            return "critical"
+            return "critical" if cause.version == cause.segment == ALL_SEGMENTS else "warning"
         case "limit":
             return "critical" if any(is_critical(finding.detector) for finding in findings) else "warning"
     harm = cause.measure in ERRORS and state.group == "outcome" and any(f.direction == "up" for f in findings)

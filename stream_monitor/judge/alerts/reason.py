@@ -88,6 +88,9 @@ def _what(alert: Alert) -> str:
 
 
 def _silence(finding: Finding) -> str:
+    if "expected" in finding.evidence:
+        lasted, expected = format_duration(finding.evidence["silent_ms"]), number(finding.evidence["expected"])
+        return f"no event for {lasted}, where {expected} were expected"
     silent, tolerated = 1_000 * int(finding.score // 1_000), int(finding.threshold)
     return f"nothing has come for {format_duration(silent)} (tolerated: {format_duration(tolerated)})"
 

@@ -138,7 +138,7 @@ class WindowConsumer(Generic[StateT]):
         return ()
 
     def on_empty_window(self, empty: WindowEmpty) -> Iterable[ConsumerOutput]:
-        """The first window without events after a window with events has ended."""
+        """A window without events has ended, one of the first `EMPTY_REPORTED` after a window with events."""
         return ()
 
     def on_alert(self, raised: RaisedAlert) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stream_monitor.judge.consumers.absence import AbsenceAlerts
 from stream_monitor.judge.consumers.contract import ModelContext, WindowConsumer
 from stream_monitor.judge.consumers.drift import DriftAlerts
 from stream_monitor.judge.consumers.error_impact import ErrorImpact
@@ -19,6 +20,7 @@ CONSUMERS: tuple[type[WindowConsumer[Any]], ...] = (
     ErrorImpact,
     LimitAlerts,
     VolumeAlerts,
+    AbsenceAlerts,
     MetricRecords,
     HealthRecords,
 )

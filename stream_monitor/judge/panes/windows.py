@@ -25,6 +25,8 @@ from stream_monitor.profiles.numeric_table import NumericTable
 from stream_monitor.types import I64
 
 ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
+EMPTY_REPORTED = 30
+"""Adjacent empty windows of a size that are reported; further ones are not, so that a gap of a year costs nothing."""
 
 
 class Window(msgspec.Struct):
@@ -158,7 +160,9 @@ class WindowAssembler:
     closed_parts: dict[int, list[Window]]
     """By size: the earlier parts of windows that have not ended, oldest first."""
     last_window_end: dict[int, int]
-    """By size: the end of the last window, while the next window may be the first empty one."""
+    """By size: the end of the last window, while the next window may be an empty one that is reported."""
+    empty_windows: dict[int, int]
+    """By size: how many adjacent empty windows were reported since the last one with events."""
 
     @property
     def current(self) -> Window:
@@ -166,7 +170,7 @@ class WindowAssembler:
         return self.windows[self.at]
 
     def due(self, until: int, last: int = END) -> int | None:
-        """The end of the next window, or of the first empty one after it; None when that end is after `until`.
+        """The end of the next window, or of the next empty one that is reported; None when that end is after `until`.
 
         When the stream is over (`until` is END), the last window ends with the slide of the `last` event: there is no
         event time after it.
@@ -188,10 +192,13 @@ class WindowAssembler:
             trim(self.current)
             parts = [*parts, self.current]
             self.windows[self.at] = Window(slide)
-        if not parts:
-            del self.last_window_end[size]  # only the first of adjacent empty windows is reported
-            return None
         self.last_window_end[size] = end
+        if not parts:
+            self.empty_windows[size] = self.empty_windows.get(size, 0) + 1
+            if self.empty_windows[size] >= EMPTY_REPORTED:
+                del self.last_window_end[size], self.empty_windows[size]
+            return None
+        self.empty_windows.pop(size, None)
         if kept := [part for part in parts if part.start >= end + slide - size]:
             self.closed_parts[size] = kept
         if size == slide:
@@ -207,4 +214,4 @@ class WindowAssembler:
         size = self.spec.size
         earlier = {size: list(self.closed_parts[size])} if size in self.closed_parts else {}
         last_window_end = {size: self.last_window_end[size]} if size in self.last_window_end else {}
-        return WindowAssembler(self.spec, 0, [self.current.copy()], earlier, last_window_end)
+        return WindowAssembler(self.spec, 0, [self.current.copy()], earlier, last_window_end, {})

@@ -42,6 +42,7 @@ class TimelineState(msgspec.Struct):
     closed_until: int = msgspec.field(name="closed", default=NEVER)
     """All panes that start before this have closed."""
     last_window_end: dict[int, int] = msgspec.field(name="lively", default_factory=dict)
+    empty_windows: dict[int, int] = {}
     """By window size: the end of the last window, while the next window may be the first empty one."""
     ids: IdRegistry = msgspec.field(default_factory=lambda: IdRegistry({}, {}))
     open_panes: dict[int, list[PanePart]] = msgspec.field(name="open", default_factory=dict)

@@ -63,7 +63,7 @@ class PaneClosed:
 
 @dataclass(frozen=True, slots=True)
 class WindowEmpty:
-    """The first empty window after a window with events."""
+    """An empty window: one of the first after a window with events."""
 
     timeline: Timeline
     start: int
@@ -113,7 +113,7 @@ class Timeline:
         self.sequential = SequentialDetectors(state.sequential, rules.sequential, bank)
         names = Names(state.ids, state.baselines, state.edges)
         self.recent = RecentBaselines(state.recent, rules.recent, names, rules.windows)
-        kept = state.windows, state.closed_parts, state.last_window_end
+        kept = state.windows, state.closed_parts, state.last_window_end, state.empty_windows
         self.assembler = [WindowAssembler(spec, index, *kept) for index, spec in enumerate(rules.windows)]
         self.slide_of = {spec.size: spec.slide for spec in rules.windows}
         """By window size: the slide."""

@@ -20,7 +20,7 @@ from stream_monitor.detect.windows.volume import VolumeRange
 from stream_monitor.errors import SettingsError
 from stream_monitor.file_replay import replay
 from stream_monitor.judge.detection.sequential import SequentialRules
-from stream_monitor.judge.panes.windows import Window
+from stream_monitor.judge.panes.windows import EMPTY_REPORTED, Window
 from stream_monitor.judge.timelines.state import TimelineRules, TimelineState
 from stream_monitor.judge.timelines.timeline import Timeline, WindowClosed, WindowEmpty
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
@@ -123,19 +123,21 @@ def test_a_window_is_the_merge_of_its_panes_however_the_watermark_comes(
     assert [one[:3] + one[4:] for one in windows] == [one[:3] + one[4:] for one in naive(panes, paces)]
     for one, wanted in zip(windows, naive(panes, paces), strict=True):
         assert one[3] == pytest.approx(wanted[3], rel=1e-9, abs=1e-9)
-    known = {one[:2] for one in windows}
-    assert all((end - slide, size) in known and (end, size) not in known for end, size in empty for slide in [
-        spec.slide for spec in paces if spec.size == size
-    ])  # fmt: skip
+    known, slide_of = {one[:2] for one in windows}, {spec.size: spec.slide for spec in paces}
+    assert not known & set(empty)
+    assert all((end - slide_of[size], size) in {*known, *empty} for end, size in empty)
     one_by_one = by_lane(panes, paces, list(range(1, last + 1)))
     assert [one for one in one_by_one if len(one) > 2] == windows  # in the same order, and to the last digit
     assert said == [one for one in one_by_one if one in said]
 
 
-def test_of_a_run_of_empty_windows_only_the_first_is_told_and_in_the_order_of_ends() -> None:
-    said = by_lane({0: [1.0], 60: [1.0]}, [WindowSpec(12, 3), WindowSpec(6, 6)], [60])
-    assert [one[:2] for one in said if one[0] < 60] == [(3, 12), (6, 6), (6, 12), (9, 12), (12, 6), (12, 12), (15, 12)]
-    assert [one for one in said if len(one) == 2] == [(12, 6), (15, 12)]
+def test_the_first_empty_windows_of_a_run_are_reported_in_the_order_of_their_ends() -> None:
+    said = by_lane({0: [1.0], 600: [1.0]}, [WindowSpec(12, 3), WindowSpec(6, 6)], [600])
+    assert [one[:2] for one in said][:7] == [(3, 12), (6, 6), (6, 12), (9, 12), (12, 6), (12, 12), (15, 12)]
+    empty = [one for one in said if len(one) == 2]
+    assert empty == sorted(empty)
+    for size, first, slide in ((6, 12, 6), (12, 15, 3)):
+        assert [end for end, of in empty if of == size] == [first + slide * k for k in range(EMPTY_REPORTED)]
 
 
 def test_a_stream_that_is_over_ends_with_the_slide_of_its_last_event() -> None:
