@@ -20,6 +20,7 @@ from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.stage import Describe
 from stream_monitor.events.contracts import Alert, DeadLetter, Metric
+from stream_monitor.events.json_text import decode_json
 from stream_monitor.judge.stage import Judge
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import ResetRecord, write_record
@@ -70,7 +71,7 @@ _kind = msgspec.json.Decoder(_Kind)
 def role_of(line: bytes) -> tuple[str, int | None]:
     """(topic role, ts) of a line; what cannot be read is a prediction and becomes a dead letter."""
     try:
-        kind = _kind.decode(line)
+        kind = decode_json(_kind, line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "predictions", None
     ts = kind.ts if isinstance(kind.ts, int) else None

@@ -1,6 +1,7 @@
 """The JSON contracts of every record that a user of stream_monitor reads or writes.
 
 `stream-monitor schema NAME` prints these as JSON Schema. Times are epoch milliseconds, event time.
+In events that come in, NaN, Infinity and numbers that no double holds are read as null.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Prediction(Struct, gc=False, kw_only=True, omit_defaults=True):
     features: dict[str, Any] = {}
     prediction: Annotated[Any, Meta(description="string or boolean: a class; number: a value; null: no answer")] = None
     probabilities: Annotated[
-        float | list[float] | dict[str, float] | None,
+        float | list[float | None] | dict[str, float | None] | None,
         Meta(description="of the positive class, of all classes in order, or by class name"),
     ] = None
     latency_ms: float | None = None
@@ -50,7 +51,9 @@ class Feedback(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     id: Id
     ts: Millis
-    signals: Annotated[dict[str, float], Meta(min_length=1, max_length=16)]
+    signals: Annotated[
+        dict[str, float | None], Meta(min_length=1, max_length=16, description="null: as if it were not there")
+    ]
     model: Name | None = None
 
 

@@ -15,12 +15,17 @@ from typing import Any
 
 import msgspec
 
+from stream_monitor.events.json_text import decode_json
+
 TOKEN_BYTES = 10
 """Two of a million values of a field meet with a probability of 4 · 10^-13."""
 KNOWN, KNOWN_CHARACTERS = 1 << 16, 128
 """Hashes that are remembered, of texts that are no longer; others are made anew."""
 DEPTH = 64
 """Nesting that is searched for private fields; what is nested deeper is not kept."""
+
+
+_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 class Privacy:
@@ -67,7 +72,7 @@ class Privacy:
         Nothing at all of what is not JSON: nobody knows where in it a value lies.
         """
         try:
-            value = self._redact(msgspec.json.decode(raw), DEPTH)
+            value = self._redact(decode_json(_decoder, raw), DEPTH)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return b""
         return json.dumps(value, separators=(",", ":")).encode()

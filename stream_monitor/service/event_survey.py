@@ -10,6 +10,7 @@ import msgspec
 
 from stream_monitor.describe.join.outcomes import ABSOLUTE_ERROR, DISAGREEMENT, ERROR, SQUARED_ERROR
 from stream_monitor.errors import suggest
+from stream_monitor.events.json_text import decode_json
 from stream_monitor.profiles.measures import LABEL, PREDICTION, UNMEASURED, base_of, built_in, feature_measure
 
 ENOUGH = 100
@@ -25,7 +26,7 @@ class _Seen(msgspec.Struct):
     measures: dict[str, Any] = {}
 
 
-_decode = msgspec.json.Decoder(_Seen).decode
+_decoder = msgspec.json.Decoder(_Seen)
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class EventSurvey:
     def take(self, raw: bytes | None) -> None:
         """Count an event. An event that cannot be read is skipped: it is a dead letter, which other code counts."""
         try:
-            event = _decode(raw or b"")
+            event = decode_json(_decoder, raw or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return
         self.events += 1

@@ -197,7 +197,7 @@ class Expected:
         for waiting in self._joined(partition, event, event.ts):
             for signal, value in event.signals.items():
                 name = measures.bounded(signal)
-                if name not in waiting.signals:
+                if value is not None and name not in waiting.signals:
                     waiting.signals.add(name)
                     for cell in self._cells(waiting):
                         cell.add(f"signal.{name}", value)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stream_monitor.describe.decode.embeddings import Embeddings, as_sent
+from stream_monitor.describe.decode.embeddings import Embeddings, as_sent, has_gaps
 from stream_monitor.events.contracts import Observation, Prediction
 from stream_monitor.events.privacy import Privacy
 from stream_monitor.profiles import measures
@@ -169,11 +169,12 @@ class Builder:
     def embedding(self, name: str, at: int, value: Any, measured: list[float] | None) -> None:
         """Set the norm and projections of an embedding.
 
-        `measured` is None for a value that is no embedding; it is counted by its kind under the norm's name.
+        `measured` is None for a value that is no embedding; it is counted by its kind under the norm's name. An array
+        of numbers and null is a missing value.
         """
         norm = measures.norm_of(name)
         if measured is None:
-            if value is not None:
+            if value is not None and not has_gaps(value):
                 self.category(measures.kind_of(norm), at, "array" if isinstance(value, list) else "other")
             return
         self.number(norm, at, measured[0])
@@ -260,11 +261,11 @@ def score_of(event: Prediction) -> float | None:
     if given is None or isinstance(given, float):
         return given
     if isinstance(given, list):
-        return max(given, default=None)
+        return max((score for score in given if score is not None), default=None)
     answer = event.prediction
     key = ("false", "true")[answer] if isinstance(answer, bool) else answer
     score = given.get(key) if isinstance(key, str) else None
-    return score if score is not None else max(given.values(), default=None)
+    return score if score is not None else max((each for each in given.values() if each is not None), default=None)
 
 
 def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any], privacy: Privacy) -> str | None:

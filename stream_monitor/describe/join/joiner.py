@@ -174,6 +174,7 @@ class Joiner:
             (row, self._signal(measures.bounded(name)), value)
             for row, event in enumerate(events)
             for name, value in event.signals.items()
+            if value is not None
         ]
         kept = [(row, signal, value) for row, signal, value in pairs if signal is not None]
         self.overflow += len(pairs) - len(kept)
