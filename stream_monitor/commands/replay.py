@@ -49,8 +49,11 @@ class ReplayOutputs:
             self.target(output)
 
 
-def run(settings: Settings, wanted: ReplayOptions, out: Screen, err: Screen) -> None:
-    """Replay, and say what came of it."""
+NOTHING_USABLE = 3
+
+
+def run(settings: Settings, wanted: ReplayOptions, out: Screen, err: Screen) -> int:
+    """Replay, and say what came of it; the exit code is 3 when no event could be counted."""
     pinned = read_file(wanted.baseline, settings.embeddings) if wanted.baseline else []
     with _target(settings, wanted, out) as target:
         tally = ReplayOutputs(target)
@@ -64,6 +67,10 @@ def run(settings: Settings, wanted: ReplayOptions, out: Screen, err: Screen) -> 
         err.prose(line)
     if wanted.publish:
         err.prose(f"published to {settings.app}.replay.alerts, .metrics and .dead-letters")
+    if events and sum(tally.rejects.counts.values()) >= events:
+        err.error("no event could be counted")
+        return NOTHING_USABLE
+    return 0
 
 
 @contextmanager

@@ -264,10 +264,14 @@ class Describe(OffsetsOnly):
 
     def committed(self) -> None:
         """The commit succeeded: publish its statistics, and start the counts and buffers from zero."""
-        rejects, summed = self._rejected.counted()
+        refused, summed = self._rejected.counted()
+        rejects = Counter[str]()
+        for (_, reason), example in refused.items():
+            rejects[reason] += example.events
         partitioner = self.settings.topics.partitioner
         self._stats = DescribeStatistics(
             rejects=rejects,
+            refused=refused,
             summed=summed,
             late=dict(self._late),
             duplicates=dict(self._duplicates),

@@ -37,8 +37,10 @@ def decode(role: str, value: bytes | None) -> Event | Reject:
 
     NaN, Infinity and numbers that no double holds are missing values.
     """
-    if value is None or not value.strip():
-        return Reject("blank", "the record has no value")
+    if value is None:
+        return Reject("tombstone", "the record has no value: on a compacted topic it deletes its key")
+    if not value.strip():
+        return Reject("blank", "the record is empty")
     if len(value) > MAX_EVENT_BYTES:
         return Reject("too_large", f"{len(value)} bytes, at most {MAX_EVENT_BYTES} are read")
     try:

@@ -11,6 +11,7 @@ from stream_monitor.judge.detection.limits import parse_limit
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.profiles.measures import feature_measure
 from stream_monitor.service.key_sampler import sample
+from stream_monitor.service.recent_rejects import recent_rejects, told
 from stream_monitor.telemetry import http_server as server
 
 
@@ -25,6 +26,7 @@ def check(settings: Settings) -> tuple[str, list[str], list[str]]:
         misplaced = placement_problem(placed, settings.topics.partitioner, report.rekey)
         problems += [misplaced] if misplaced else []
         notes += latest.notes(_limited(settings))
+        notes += told(recent_rejects(settings))
     except StreamMonitorError as error:
         problems.append(str(error))
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems, notes
