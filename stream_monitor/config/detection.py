@@ -114,8 +114,8 @@ class WindowTest(NamedTuple):
     """The effect that is still no drift, in the test's own unit."""
     largest: float
     """The largest effect that there is."""
-    kinds: tuple[Literal["numeric", "categorical", "joint", "quality", "volume"], ...]
-    """What it may be chosen for; quality and volume are always judged."""
+    kinds: tuple[Literal["numeric", "categorical", "joint", "quality", "volume", "loss"], ...]
+    """What it may be chosen for; quality, volume and losses are always judged."""
     widths: bool = False
     """It looks at the widths of bins."""
 
@@ -132,6 +132,12 @@ WINDOW_TESTS = {
     "new_categories": WindowTest(0.01, 1, ("quality",)),
     "type_change": WindowTest(0.01, 1, ("quality",)),
     "volume": WindowTest(2.0, inf, ("volume",)),
+    "late": WindowTest(0.02, 1, ("loss",)),
+    "duplicate": WindowTest(0.02, 1, ("loss",)),
+    "after_idle": WindowTest(0.02, 1, ("loss",)),
+    "incomparable": WindowTest(0.02, 1, ("loss",)),
+    "refused": WindowTest(0.02, 1, ("loss",)),
+    "unjoined": WindowTest(0.1, 1, ("loss",)),
     "domain_classifier": WindowTest(0.1, 0.5, ("joint",)),
     "mmd": WindowTest(0.05, 2**0.5, ("joint",)),
     "pca_error": WindowTest(0.1, 0.5, ("joint",)),

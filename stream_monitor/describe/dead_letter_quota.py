@@ -8,7 +8,8 @@ would hold back the watermark of all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -140,3 +141,11 @@ class DeadLetterQuota:
     def counted(self) -> tuple[dict[tuple[str, str], RejectExample], int]:
         """Rejects since the last commit by (role, reason), and the number of those without a letter of their own."""
         return dict(self._overlay.examples), sum(summary.count for summary in self._overlay.sums.values())
+
+
+def by_reason(refused: Mapping[tuple[str, str], RejectExample]) -> Counter[str]:
+    """How many events were refused for each reason."""
+    counts = Counter[str]()
+    for (_, reason), example in refused.items():
+        counts[reason] += example.events
+    return counts

@@ -18,7 +18,7 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.describe.aggregate.delta_writer import Batch, batches
 from stream_monitor.describe.aggregate.grouping import ACCEPTED, DUPLICATE, LATE
 from stream_monitor.describe.aggregate.row_sampling import SampleSpec
-from stream_monitor.describe.dead_letter_quota import DeadLetterQuota
+from stream_monitor.describe.dead_letter_quota import DeadLetterQuota, by_reason
 from stream_monitor.describe.decode.admissible import decode_admissible
 from stream_monitor.describe.decode.prediction_buffer import PredictionBuffer
 from stream_monitor.describe.decode.scanned_columns import PredictionScanner
@@ -265,12 +265,9 @@ class Describe(OffsetsOnly):
     def committed(self) -> None:
         """The commit succeeded: publish its statistics, and start the counts and buffers from zero."""
         refused, summed = self._rejected.counted()
-        rejects = Counter[str]()
-        for (_, reason), example in refused.items():
-            rejects[reason] += example.events
         partitioner = self.settings.topics.partitioner
         self._stats = DescribeStatistics(
-            rejects=rejects,
+            rejects=by_reason(refused),
             refused=refused,
             summed=summed,
             late=dict(self._late),

@@ -203,8 +203,11 @@ class Metric(Struct, kw_only=True, omit_defaults=True):
     late: int = 0
     after_idle: int = 0
     labelled: int = 0
+    compared: Annotated[
+        int | None, Meta(description="of a performance window: labels that could be compared with their answer")
+    ] = None
     baseline: Annotated[str | None, Meta(description="that judged most of the measures")] = None
-    accuracy: float | None = None
+    accuracy: Annotated[float | None, Meta(description="share of right answers of those that are classes")] = None
     confusion: dict[str, int] | None = None
     measures: dict[str, MeasureSummary] = {}
 

@@ -22,6 +22,8 @@ OVERRIDDEN: Final = "human_override"
 VOLUME: Final = "volume"
 LABEL: Final = "label"
 """The label, on timeline `label`. A label that is true or false is a number, too, for its mean."""
+INCOMPARABLE: Final = "incomparable"
+"""On timeline `label`: 1 for each label that no answer could be compared with, such as "spam" and 1, or .7 and true."""
 JOINT: Final = "joint(features)"
 """All features together. No feature has this name: `feature_measure` renames a name that ends with a parenthesis."""
 

@@ -11,11 +11,19 @@ import msgspec
 from stream_monitor.describe.join.outcomes import ABSOLUTE_ERROR, DISAGREEMENT, ERROR, SQUARED_ERROR
 from stream_monitor.errors import suggest
 from stream_monitor.events.json_text import decode_json
-from stream_monitor.profiles.measures import LABEL, PREDICTION, UNMEASURED, base_of, built_in, feature_measure
+from stream_monitor.profiles.measures import (
+    INCOMPARABLE,
+    LABEL,
+    PREDICTION,
+    UNMEASURED,
+    base_of,
+    built_in,
+    feature_measure,
+)
 
 ENOUGH = 100
 """From this many events on, a limit on a measure that none of them has gets a note."""
-_OUTCOMES = (ERROR, ABSOLUTE_ERROR, SQUARED_ERROR, LABEL, DISAGREEMENT)
+_OUTCOMES = (ERROR, ABSOLUTE_ERROR, SQUARED_ERROR, LABEL, DISAGREEMENT, INCOMPARABLE)
 
 
 class _Seen(msgspec.Struct):

@@ -213,15 +213,38 @@ def _value(value: Any) -> Any:
 
 
 def _judge(cell: Performance, answer: Any, label: Any, sign: int) -> None:
-    """Compare an answer with its label: classes with classes, numbers with numbers."""
-    if isinstance(label, str):
-        cell.add("label", {"true": 1.0, "false": 0.0}.get(label), sign)
-        if isinstance(answer, str):
-            cell.add("error", float(answer != label), sign)
-            cell.pairs[answer, label] += sign
-        return
-    cell.add("label", label, sign)
-    if isinstance(answer, float):
+    """Compare an answer with its label: classes with classes, numbers with numbers, whole numbers with both."""
+    cell.add("label", {"true": 1.0, "false": 0.0}.get(label.lower()) if isinstance(label, str) else label, sign)
+    numbers = isinstance(answer, float) and isinstance(label, float)
+    if numbers:
         gap = answer - label
         cell.add("absolute_error", abs(gap), sign)
         cell.add("squared_error", gap * gap, sign)
+    classes = isinstance(answer, str) and isinstance(label, str)
+    names = _class(answer), _class(label)
+    whole = all(name is not None and name.lstrip("-").isdigit() for name in names)
+    small = numbers and all(0 <= value < 100 and value.is_integer() for value in (answer, label))
+    if classes or (answer is not None and whole and not numbers) or small:
+        cell.add("error", float(names[0] != names[1]), sign)
+        cell.pairs[_spelled(answer), _spelled(label)] += sign
+    elif not numbers:
+        cell.add("incomparable", 1.0, sign)
+
+
+def _class(value: Any) -> str | None:
+    """The name of a class in one spelling; None for a number that is no whole one."""
+    if value is None:
+        return None
+    if isinstance(value, float):
+        return str(int(value)) if abs(value) < 2**53 and value.is_integer() else None
+    if value in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return str(int(value.lower() == "true"))
+    digits = value.partition(".")
+    whole = digits[0].lstrip("-").isascii() and digits[0].removeprefix("-").isdigit()
+    plain = whole and not (len(digits[0].removeprefix("-")) > 1 and digits[0].removeprefix("-")[0] == "0")
+    zeros = not digits[1] or (0 < len(digits[2]) <= 15 and not digits[2].strip("0"))
+    return str(int(digits[0])) if plain and zeros and abs(int(digits[0])) < 2**53 else str(value)
+
+
+def _spelled(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) else str(value)

@@ -19,6 +19,7 @@ from stream_monitor.describe.decode.embeddings import Embeddings, as_sent, has_g
 from stream_monitor.events.contracts import Observation, Prediction
 from stream_monitor.events.privacy import Privacy
 from stream_monitor.profiles import measures
+from stream_monitor.profiles.classes import same_class
 from stream_monitor.types import F32, F64, I64
 
 Spec = tuple[str, ...]
@@ -248,7 +249,7 @@ def _answer(built: Builder, at: int, event: Prediction) -> None:
     if event.latency_ms is not None:
         built.number(measures.LATENCY, at, event.latency_ms)
     if event.human_prediction is not None:
-        built.number(measures.OVERRIDDEN, at, float(event.human_prediction != answer))
+        built.number(measures.OVERRIDDEN, at, float(not same_class(event.human_prediction, answer)))
 
 
 def score_of(event: Prediction) -> float | None:

@@ -44,6 +44,7 @@ import msgspec
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.config.durations import format_duration
 from stream_monitor.events.contracts import Alert, Finding
+from stream_monitor.judge.alerts.loss_reasons import is_loss, loss_reason
 from stream_monitor.judge.detection.evidence import LASTING, PANE
 from stream_monitor.profiles.measures import Group
 
@@ -271,6 +272,8 @@ def reason_of(cause: AlertKey, status: str, findings: Sequence[Finding]) -> str:
     if cause.kind == "silence":
         return _silence_of(status, findings)
     where = _where(cause)
+    if is_loss(findings):
+        return loss_reason(cause.model, cause.version, cause.measure, findings)
     if status == "resolved":
         what = "is within its limit again" if cause.kind == "limit" else "is no longer found beyond its tolerance"
         return f"{cause.measure} of {where} {what}"
