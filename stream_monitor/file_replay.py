@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -95,6 +95,8 @@ class Driver:
         self.events = 0
         counts = {role: topology.observations if role == "observations" else topology.inputs for role in ROLES_IN}
         self.parts: list[Partition] = [(role, number) for role, count in counts.items() for number in range(count)]
+        self.late, self.duplicates = Counter[str](), Counter[str]()
+        """Events by topic role."""
         self._offsets: dict[str, int] = defaultdict(int)
         self.describe.assign({part: Position(0, "") for part in self.parts}, {})
 
@@ -117,7 +119,15 @@ class Driver:
         outputs = list(self.describe.flush(self._status(ended)))
         self.describe.offsets(range(sum(output.tracked for output in outputs)))
         self.describe.committed()
+        stats = self.describe.stats()
+        self.late.update(stats.late)
+        self.duplicates.update(stats.duplicates)
         return outputs
+
+    def joins(self, role: str) -> tuple[int, int]:
+        """How many labels or signals came, and how many of them joined a prediction."""
+        counts = [self.describe.intake.of(part) for part in self.parts if part[0] == role]
+        return sum(one.items for one in counts if one), sum(one.joined for one in counts if one)
 
     def partitions_to_pause(self, ended: Collection[Partition]) -> set[Partition]:
         """Partitions that should wait for slower ones."""

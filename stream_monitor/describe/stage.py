@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import methodcaller
 from typing import Any
@@ -22,6 +23,7 @@ from stream_monitor.describe.dead_letter_quota import DeadLetterQuota, by_reason
 from stream_monitor.describe.decode.admissible import decode_admissible
 from stream_monitor.describe.decode.prediction_buffer import PredictionBuffer
 from stream_monitor.describe.decode.scanned_columns import PredictionScanner
+from stream_monitor.describe.intake import Intake
 from stream_monitor.describe.join.joiner import Joiner
 from stream_monitor.describe.key_placement import KeyPlacement, placement_problem
 from stream_monitor.describe.observation_buffer import ObservationBuffer
@@ -63,6 +65,7 @@ class Describe(OffsetsOnly):
             settings.segments, settings.privacy.rules(), settings.embeddings, settings.sample.rows > 0
         )
         self._rejected = DeadLetterQuota(settings)
+        self.intake = Intake()
         self._placed_keys = {role: KeyPlacement() for role in JOINED_ROLES}
         self._stats = DescribeStatistics()
         self._reset_overlay()
@@ -104,6 +107,7 @@ class Describe(OffsetsOnly):
             metadata = self._offsets.read(role, number, position)
             self.clocks.add(role, number).largest = metadata.ts
             self._rejected.restore((role, number), metadata.dead)
+            self.intake.restore((role, number), metadata.intake)
             self.next_offset[role, number] = position.offset
             if self._offsets.is_current(role, metadata):
                 # otherwise the next commit writes this offset again, with the new partition count and structure
@@ -120,6 +124,7 @@ class Describe(OffsetsOnly):
     def revoke(self, partitions: Sequence[Partition]) -> None:
         """Forget partitions that another worker owns now."""
         self._rejected.revoke(partitions)
+        self.intake.revoke(partitions)
         for role, number in partitions:
             self.next_offset.pop((role, number), None)
             self._saved.pop((role, number), None)
@@ -133,6 +138,7 @@ class Describe(OffsetsOnly):
 
     def process(self, role: str, messages: Sequence[Message]) -> None:
         """Decode a batch of one topic."""
+        self.intake.read(role, messages)
         if self.topology.inputs > 1 and role in self._placed_keys:
             self._placed_keys[role].observe(messages, self.topology.inputs)
         if role == "predictions":
@@ -160,6 +166,7 @@ class Describe(OffsetsOnly):
         event = decode_admissible(role, message, self.settings.time.max_skew)
         if isinstance(event, Reject):
             self._rejected.add(event, role, message)
+            self.intake.refuse(role, message.partition(), event.reason)
             return None
         return event
 
@@ -208,10 +215,11 @@ class Describe(OffsetsOnly):
         yield from self._rejected.outputs()
         traffic = self._traffic()
         joined = self.joiner.flush(self.clocks.joined, self.settings.time.allowed_lateness)
+        self.intake.join(joined.items, joined.joined)
         for number, value in joined.changes:
             yield Output("pending", value, partition=number, tracked=True)
         yield from self._profiles.deltas([*traffic, *joined.batches], joined.performance)
-        yield from self._profiles.watermarks(self._watermarks(ended))
+        yield from self._profiles.watermarks(self._watermarks(ended), self.intake.records())
 
     def _traffic(self) -> list[Batch]:
         traffic: list[Batch] = []
@@ -254,31 +262,23 @@ class Describe(OffsetsOnly):
         return {
             (role, number): Position(offset, self._offset_metadata(role, number, low.get(number)))
             for (role, number), offset in self.next_offset.items()
-            if self._saved.get((role, number)) != offset or (role == "predictions" and number in low)
+            if self._saved.get((role, number)) != offset
+            or (role == "predictions" and number in low)
+            or self.intake.changed((role, number))
         }
 
     def _offset_metadata(self, role: str, number: int, low: int | None) -> str:
         quota = self._rejected.allowance((role, number))
         low = low if role == "predictions" else None
-        return self._offsets.write(role, self.clocks.clock(role, number).largest, low, quota)
+        intake = self.intake.of((role, number))
+        return self._offsets.write(role, self.clocks.clock(role, number).largest, low, quota, intake)
 
     def committed(self) -> None:
         """The commit succeeded: publish its statistics, and start the counts and buffers from zero."""
-        refused, summed = self._rejected.counted()
-        partitioner = self.settings.topics.partitioner
-        self._stats = DescribeStatistics(
-            rejects=by_reason(refused),
-            refused=refused,
-            summed=summed,
-            late=dict(self._late),
-            duplicates=dict(self._duplicates),
-            evicted=self.joiner.evicted,
-            overflow=self.joiner.overflow,
-            pending=sum(len(store) for store in self.joiner.stores.values()),
-            misplaced_keys={role: placed.misplaced(partitioner) for role, placed in self._placed_keys.items()},
-            problem=placement_problem(self._placed_keys, partitioner, self.topology.rekey),
-        )
+        self._stats = _statistics(self.joiner, self._rejected, self._placed_keys, self.topology.rekey)
+        self._stats = replace(self._stats, late=dict(self._late), duplicates=dict(self._duplicates))
         self.joiner.committed()
+        self.intake.committed()
         self._saved = dict(self.next_offset)
         self._reset_overlay()
 
@@ -298,3 +298,21 @@ class Describe(OffsetsOnly):
         own = slack if self.catalog.wait else align
         joined = None if progress is None else progress + slack + align
         return self.clocks.ahead(status, self.next_offset.keys(), Limits(own, joined))
+
+
+def _statistics(
+    joiner: Joiner, rejected: DeadLetterQuota, placed: Mapping[str, KeyPlacement], rekey: bool
+) -> DescribeStatistics:
+    """The figures of a commit, but for late events and duplicates."""
+    refused, summed = rejected.counted()
+    partitioner = rejected.settings.topics.partitioner
+    return DescribeStatistics(
+        rejects=by_reason(refused),
+        refused=refused,
+        summed=summed,
+        evicted=joiner.evicted,
+        overflow=joiner.overflow,
+        pending=sum(len(store) for store in joiner.stores.values()),
+        misplaced_keys={role: keys.misplaced(partitioner) for role, keys in placed.items()},
+        problem=placement_problem(placed, partitioner, rekey),
+    )

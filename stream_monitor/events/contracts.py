@@ -193,7 +193,13 @@ class Metric(Struct, kw_only=True, omit_defaults=True):
     segment: str
     window_start: int
     window_end: int
-    kind: Literal["traffic", "performance", "observation"]
+    kind: Annotated[
+        Literal["traffic", "performance", "observation", "intake"],
+        Meta(
+            description="intake: of the model __all__, what of an input topic (`version`) was refused or joined "
+            "nothing in a minute of broker time; published where something was"
+        ),
+    ]
     revision: int
     final: bool
     count: int

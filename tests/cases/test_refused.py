@@ -114,3 +114,16 @@ def test_baseline_build_exits_with_3_when_nothing_was_usable(tmp_path: Path) -> 
     assert isinstance(error, NothingUsable) and exit_code(error) == 3
     assert "before_2000" in str(error) and "milliseconds" in str(error)
     assert exit_code(StreamMonitorError("x")) == 2
+
+
+def test_replay_tells_what_is_late_doubled_and_joins_nothing(tmp_path: Path) -> None:
+    events = [json.loads(line) for line in GOOD]
+    events[100]["ts"] -= 3_600_000
+    lines = [*events, events[5], {"id": "nobody", "ts": T0 + 300, "label": 1}, {"id": "g7", "ts": T0 + 300, "label": 1}]
+    file = tmp_path / "events.ndjson"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ran = CliRunner().invoke(app, ["replay", str(file), "--out", str(tmp_path / "out")], terminal_width=1_000)
+    assert ran.exit_code == 0
+    assert "1 predictions came late" in ran.output
+    assert "1 predictions have an id that came before" in ran.output
+    assert "1 of 2 labels joined no prediction" in ran.output

@@ -44,7 +44,7 @@ import msgspec
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.config.durations import format_duration
 from stream_monitor.events.contracts import Alert, Finding
-from stream_monitor.judge.alerts.loss_reasons import is_loss, loss_reason
+from stream_monitor.judge.alerts.loss_reasons import is_about_loss, is_loss, loss_reason, resolved_loss
 from stream_monitor.judge.detection.evidence import LASTING, PANE
 from stream_monitor.profiles.measures import Group
 
@@ -274,6 +274,8 @@ def reason_of(cause: AlertKey, status: str, findings: Sequence[Finding]) -> str:
     where = _where(cause)
     if is_loss(findings):
         return loss_reason(cause.model, cause.version, cause.measure, findings)
+    if status == "resolved" and cause.kind == "quality" and is_about_loss(cause.model, cause.measure):
+        return resolved_loss(cause.model, cause.version, cause.measure)
     if status == "resolved":
         what = "is within its limit again" if cause.kind == "limit" else "is no longer found beyond its tolerance"
         return f"{cause.measure} of {where} {what}"

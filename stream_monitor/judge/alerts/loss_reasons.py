@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from stream_monitor.events.contracts import Finding
+from stream_monitor.profiles.measures import INCOMPARABLE, VOLUME
 from stream_monitor.profiles.names import ALL_MODELS
 
 
@@ -49,7 +50,7 @@ RECIPES = {
     "unjoined": Recipe(
         "{role}",
         "joined no prediction",
-        "ids differ from those of predictions, or come outside join.label_horizon and join.early_horizon",
+        "their ids are none of the predictions', or those came before the app began, or beyond join.label_horizon",
         "stream-monitor check",
     ),
 }
@@ -61,10 +62,25 @@ def is_loss(findings: Sequence[Finding]) -> bool:
     return bool(findings) and findings[0].detector in RECIPES
 
 
+def is_about_loss(model: str, measure: str) -> bool:
+    """Whether an alert of the kind `quality` on this measure is about losses."""
+    return model == ALL_MODELS or measure in (VOLUME, INCOMPARABLE)
+
+
+def resolved_loss(model: str, version: str, measure: str) -> str:
+    """The sentence of an alert that is over."""
+    if model == ALL_MODELS:
+        role, _, detector = measure.partition(".")
+        return f"the share of {role} that {RECIPES[detector].fate} is usual again"
+    what = "predictions that are lost" if measure == VOLUME else f"labels that {RECIPES[INCOMPARABLE].fate}"
+    return f"the share of {what} of {model} {version} is usual again"
+
+
 def loss_reason(model: str, version: str, measure: str, findings: Sequence[Finding]) -> str:
     """One sentence a finding; the command of the first comes last."""
     where = "" if model == ALL_MODELS else f" of {model} {version}"
-    told = [_sentence(finding, measure, where) for finding in findings if finding.detector in RECIPES]
+    role = measure.partition(".")[0]
+    told = [_sentence(finding, role, where) for finding in findings if finding.detector in RECIPES]
     command = RECIPES[findings[0].detector].command.format(model=model)
     return f"{'; '.join(told)}. To look closer: {command}"
 
