@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 Id = Annotated[str, Meta(min_length=1, max_length=256, description="prediction id; also the Kafka key")]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Millis = Annotated[int, Meta(ge=-(2**62), le=2**62, description="epoch milliseconds, event time")]
-Scalar = str | bool | float | None
+Scalar = str | bool | int | float | None
 
 
 class Prediction(Struct, gc=False, kw_only=True, omit_defaults=True):
@@ -279,6 +279,9 @@ class Health(Struct, kw_only=True, omit_defaults=True):
     error: Annotated[float | None, Meta(description="its mean over the labelled ones")] = None
     learning: Annotated[list[Learning], Meta(description="those that need most come first, at most 100")] = []
     learning_total: int = 0
+    unseen_limits: Annotated[
+        list[str], Meta(description="limits of the settings whose measure the model has never had, at most 20")
+    ] = []
 
 
 CONTRACTS: dict[str, type[Struct]] = {

@@ -71,6 +71,9 @@ def _check_prediction(event: Prediction) -> Reject | None:
     for name, value in event.features.items():
         if _is_too_large(value):
             event.features[name] = None
+    for name, tag in event.tags.items():
+        if _is_too_large(tag):
+            event.tags[name] = None
     if _is_too_large(event.prediction):
         event.prediction = None
     return None

@@ -62,6 +62,8 @@ class Privacy:
             return value
         if isinstance(value, bool):
             value = "true" if value else "false"
+        elif isinstance(value, int | float) and abs(value) > 2**53 and value == value // 1:
+            value = str(int(value))  # as floats several of them would be one
         elif isinstance(value, int | float):
             value = repr(float(value) + 0.0)  # -0.0 + 0.0 is 0.0
         return self.token(name, value)

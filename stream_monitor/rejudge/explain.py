@@ -176,7 +176,7 @@ class ScoreTrace(WindowConsumer[NoState]):
         summary = summarise(timeline, window, group, {}, closed.expected.get(group, ())).get(measure)
         for limit in self.context.limits:
             value = None if summary is None else getattr(summary, limit.statistic)
-            if limit.measure == measure and value is not None:
+            if limit.on(timeline.state.name) == measure and value is not None:
                 yield limit.text, float(value), limit.value
 
 

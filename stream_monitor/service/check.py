@@ -33,7 +33,7 @@ def check(settings: Settings) -> tuple[str, list[str], list[str]]:
 
 
 def _limited(settings: Settings) -> list[tuple[str, str]]:
-    """(text, measure) of the limits that can be read."""
+    """(text, measure as it is written) of the limits that can be read."""
     found = []
     for text in settings.detection.limits:
         try:
@@ -63,9 +63,10 @@ def limit_problems(settings: Settings) -> list[str]:
         except StreamMonitorError as error:
             problems.append(str(error))
             continue
-        if limit.measure in dropped:
+        measure = limit.on("input")
+        if measure in dropped:
             problems.append(f"detection.limits: {text!r} watches what privacy.drop leaves out")
-        elif limit.measure in hashed and limit.statistic not in ("n", "missing"):
+        elif measure in hashed and limit.statistic not in ("n", "missing"):
             problems.append(
                 f"detection.limits: {text!r} watches numbers that privacy.hash hashes; n and missing remain"
             )

@@ -17,8 +17,10 @@ from stream_monitor.profiles.measures import (
     PREDICTION,
     UNMEASURED,
     base_of,
+    bounded,
     built_in,
     feature_measure,
+    measure_named,
 )
 
 ENOUGH = 100
@@ -66,6 +68,7 @@ class EventSurvey:
             message = f"{count:,} of the latest predictions of model {model} are {kind}s"
             yield f"{message}: of an {kind} as {PREDICTION} {UNMEASURED}"
         for text, measure in limited if self.events >= ENOUGH else ():
-            if measure not in self.names and base_of(measure) not in self.names:
+            meant = {measure, base_of(measure), measure_named(measure), bounded(measure)}
+            if not meant & self.names:
                 message = f"detection.limits: {text!r} watches {measure!r}, which none of the latest events has"
                 yield f"{message}; {suggest(measure, sorted(self.names), 'measures')}"

@@ -280,11 +280,20 @@ def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any],
     return measures.bounded(",".join(parts))
 
 
-def segment_part(name: str, value: str | bool | float) -> str:
-    """The part of a segment's name that a field gives, such as "country=DE". Zero has one name, whatever its sign."""
+WHOLE = 2.0**63
+"""Whole numbers below are named without a fraction."""
+
+
+def segment_part(name: str, value: str | bool | int | float) -> str:
+    """The part of a segment's name that a field gives, such as "country=DE".
+
+    A whole number has one name, whether it is written as 17 or 17.0, and the name has all its digits.
+    """
     if isinstance(value, bool):
         return f"{name}={('false', 'true')[value]}"
-    return f"{name}={value + 0.0 if isinstance(value, float) else value}"  # -0.0 + 0.0 is 0.0
+    if isinstance(value, float) and value.is_integer() and abs(value) < WHOLE:
+        value = int(value)
+    return f"{name}={value}"
 
 
 def of_observations(model: str, rows: Sequence[int], events: Sequence[Observation]) -> Columns:
