@@ -33,6 +33,11 @@ class TimeSettings(Section):
     )
     allowed_lateness: Duration = Field(ms("10s"), description="disorder within a partition that is waited for")
     max_skew: Duration = Field(ms("5s"), description="how far an event may lie after its own Kafka timestamp")
+    jump: Duration = Field(
+        ms("1h"),
+        description="a time further ahead than this moves a partition's clock only when a second event, of another id, "
+        "comes as near to it; where brokers set the records' times (LogAppendTime), `max_skew` does this",
+    )
     idle_after: Duration = Field(
         ms("5s"), description="a partition that is read to its end and brings nothing this long is idle"
     )
@@ -46,6 +51,8 @@ class TimeSettings(Section):
             self._check(window)
         if len({window.size for window in self.windows}) < len(self.windows):
             raise ValueError("a window size is named twice: of each size one slide, windows are told apart by size")
+        if self.jump < self.allowed_lateness:
+            raise ValueError("jump must not be below allowed_lateness: a gap that short is disorder")
         if self.max_skew > self.allowed_lateness:
             raise ValueError("max_skew must not be above allowed_lateness, or one bad clock makes good events late")
         return self

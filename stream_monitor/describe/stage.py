@@ -19,9 +19,10 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.describe.aggregate.delta_writer import Batch, batches
 from stream_monitor.describe.aggregate.grouping import ACCEPTED, DUPLICATE, LATE
 from stream_monitor.describe.aggregate.row_sampling import SampleSpec
+from stream_monitor.describe.clock_jumps import Arrivals
 from stream_monitor.describe.dead_letter_quota import DeadLetterQuota, by_reason
 from stream_monitor.describe.decode.admissible import decode_admissible
-from stream_monitor.describe.decode.prediction_buffer import PredictionBuffer
+from stream_monitor.describe.decode.prediction_buffer import PredictionBuffer, stamped
 from stream_monitor.describe.decode.scanned_columns import PredictionScanner
 from stream_monitor.describe.intake import Intake
 from stream_monitor.describe.join.joiner import Joiner
@@ -32,6 +33,7 @@ from stream_monitor.describe.profile_outputs import ProfileOutputs
 from stream_monitor.describe.watermarks import JOINED_ROLES, Clocks, Limits
 from stream_monitor.errors import RestoreError
 from stream_monitor.events.decode import Event, Reject
+from stream_monitor.kernels.id_hash import hash_ids
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import WatermarkRecord
 from stream_monitor.stages.contract import (
@@ -55,7 +57,7 @@ class Describe(OffsetsOnly):
 
     def __init__(self, settings: Settings, topology: Topology, catalog: BinCatalog) -> None:
         self.settings, self.topology, self.catalog = settings, topology, catalog
-        self.clocks = Clocks()
+        self.clocks = Clocks(settings.time.jump)
         self.joiner = Joiner(settings)
         self._offsets = OffsetFormat(settings, topology)
         self._profiles = ProfileOutputs(settings, topology, catalog)
@@ -105,7 +107,8 @@ class Describe(OffsetsOnly):
         """
         for (role, number), position in sorted(positions.items(), key=lambda item: item[0][0] != "predictions"):
             metadata = self._offsets.read(role, number, position)
-            self.clocks.add(role, number).largest = metadata.ts
+            clock = self.clocks.add(role, number)
+            clock.largest, clock.candidate = metadata.ts, metadata.ahead
             self._rejected.restore((role, number), metadata.dead)
             self.intake.restore((role, number), metadata.intake)
             self.next_offset[role, number] = position.offset
@@ -153,12 +156,12 @@ class Describe(OffsetsOnly):
     def _process_others(self, role: str, messages: Sequence[Message]) -> None:
         self._others += sum(len(message.value() or b"") for message in messages)
         kept: list[Event] = []
-        where: list[tuple[int, int]] = []
+        where: list[Message] = []
         for message in messages:
             event = self._decode(role, message)
             if event is not None:
                 kept.append(event)
-                where.append((message.partition(), message.timestamp()[1]))
+                where.append(message)
         if kept:
             self._take[role](self, kept, where)
 
@@ -170,18 +173,19 @@ class Describe(OffsetsOnly):
             return None
         return event
 
-    def _take_observations(self, events: list[Any], where: list[tuple[int, int]]) -> None:
+    def _take_observations(self, events: list[Any], where: list[Message]) -> None:
         _, ts, before = self._admit("observations", events, where)
         self._observed.take(events, ts, before)
 
-    def _take_labels(self, events: list[Any], where: list[tuple[int, int]]) -> None:
+    def _take_labels(self, events: list[Any], where: list[Message]) -> None:
         timed = [
-            event.ts if event.ts is not None else arrived for event, (_, arrived) in zip(events, where, strict=True)
+            event.ts if event.ts is not None else message.timestamp()[1]
+            for event, message in zip(events, where, strict=True)
         ]
         partition, ts, _ = self._admit("labels", events, where, timed)
         self.joiner.labels(events, partition, ts)
 
-    def _take_feedback(self, events: list[Any], where: list[tuple[int, int]]) -> None:
+    def _take_feedback(self, events: list[Any], where: list[Message]) -> None:
         partition, ts, _ = self._admit("feedback", events, where)
         self.joiner.feedback(events, partition, ts)
 
@@ -192,12 +196,11 @@ class Describe(OffsetsOnly):
     }
 
     def _admit(
-        self, role: str, events: list[Any], where: list[tuple[int, int]], times: list[int] | None = None
+        self, role: str, events: list[Any], where: list[Message], times: list[int] | None = None
     ) -> tuple[I64, I64, I64]:
         """(partition, ts, largest earlier ts of the partition) of a batch in log order."""
-        partition = np.array([number for number, _ in where], np.int64)
-        ts = np.array([event.ts for event in events] if times is None else times, np.int64)
-        return partition, ts, self.clocks.admit(role, partition, ts)
+        arrivals = _arrivals(role, events, where, times)
+        return arrivals.partition, arrivals.ts, self.clocks.admit(role, arrivals)
 
     # --- the commit ---
 
@@ -271,7 +274,8 @@ class Describe(OffsetsOnly):
         quota = self._rejected.allowance((role, number))
         low = low if role == "predictions" else None
         intake = self.intake.of((role, number))
-        return self._offsets.write(role, self.clocks.clock(role, number).largest, low, quota, intake)
+        clock = self.clocks.clock(role, number)
+        return self._offsets.write(role, (clock.largest, clock.candidate), low, quota, intake)
 
     def committed(self) -> None:
         """The commit succeeded: publish its statistics, and start the counts and buffers from zero."""
@@ -298,6 +302,14 @@ class Describe(OffsetsOnly):
         own = slack if self.catalog.wait else align
         joined = None if progress is None else progress + slack + align
         return self.clocks.ahead(status, self.next_offset.keys(), Limits(own, joined))
+
+
+def _arrivals(role: str, events: list[Any], where: list[Message], times: list[int] | None) -> Arrivals:
+    """The events of a batch for the clocks; `times` where they are not those of the events."""
+    ts = np.array([event.ts for event in events] if times is None else times, np.int64)
+    names = [event.source if role == "observations" else event.id for event in events]
+    partition = np.fromiter(map(_partition, where), np.int64, len(where))
+    return Arrivals(partition, ts, lambda: hash_ids(names)[:, 0], lambda: stamped(where))
 
 
 def _statistics(

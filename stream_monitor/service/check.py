@@ -22,6 +22,7 @@ def check(settings: Settings) -> tuple[str, list[str], list[str]]:
     try:
         report = inspect(settings)
         problems += report.problems
+        notes += report.advice
         placed, latest = sample(settings)
         misplaced = placement_problem(placed, settings.topics.partitioner, report.rekey)
         problems += [misplaced] if misplaced else []
