@@ -8,6 +8,7 @@
     ├── BrokerError        Kafka refused or does not answer
     │   └── CommitUnknown  nobody knows whether the last transaction committed: restart, and read the offsets
     ├── TableError         a file of events cannot be read
+    │   └── NothingUsable  of all that was read no event could be counted
     └── FormatError        a record of ours has a layout that this version cannot read
 
 A bad *event* is never an exception: it is a dead letter. Only too many of them are one, where the settings say so.
@@ -61,6 +62,10 @@ class CommitUnknown(BrokerError):
 
 class TableError(StreamMonitorError):
     """A file of events cannot be read."""
+
+
+class NothingUsable(TableError):
+    """Of all that was read no event could be counted; commands exit with 3."""
 
 
 class FormatError(StreamMonitorError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.stage import Describe
 from stream_monitor.events.contracts import Alert, DeadLetter, Metric
+from stream_monitor.events.json_text import decode_json
 from stream_monitor.judge.stage import Judge
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import ResetRecord, write_record
@@ -70,7 +71,7 @@ _kind = msgspec.json.Decoder(_Kind)
 def role_of(line: bytes) -> tuple[str, int | None]:
     """(topic role, ts) of a line; what cannot be read is a prediction and becomes a dead letter."""
     try:
-        kind = _kind.decode(line)
+        kind = decode_json(_kind, line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "predictions", None
     ts = kind.ts if isinstance(kind.ts, int) else None
@@ -94,6 +95,8 @@ class Driver:
         self.events = 0
         counts = {role: topology.observations if role == "observations" else topology.inputs for role in ROLES_IN}
         self.parts: list[Partition] = [(role, number) for role, count in counts.items() for number in range(count)]
+        self.late, self.duplicates = Counter[str](), Counter[str]()
+        """Events by topic role."""
         self._offsets: dict[str, int] = defaultdict(int)
         self.describe.assign({part: Position(0, "") for part in self.parts}, {})
 
@@ -116,7 +119,15 @@ class Driver:
         outputs = list(self.describe.flush(self._status(ended)))
         self.describe.offsets(range(sum(output.tracked for output in outputs)))
         self.describe.committed()
+        stats = self.describe.stats()
+        self.late.update(stats.late)
+        self.duplicates.update(stats.duplicates)
         return outputs
+
+    def joins(self, role: str) -> tuple[int, int]:
+        """How many labels or signals came, and how many of them joined a prediction."""
+        counts = [self.describe.intake.of(part) for part in self.parts if part[0] == role]
+        return sum(one.items for one in counts if one), sum(one.joined for one in counts if one)
 
     def partitions_to_pause(self, ended: Collection[Partition]) -> set[Partition]:
         """Partitions that should wait for slower ones."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stream_monitor.config import yaml_text
+from stream_monitor.config.detection import WINDOW_TESTS
 from stream_monitor.config.settings import parse
 from stream_monitor.detect.sequential.registry import CUSUM, SEQUENTIAL_DETECTORS
 from stream_monitor.detect.windows.tests import TOLERANCE
@@ -22,6 +23,10 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted(DETECTION.glob("*.md")),
 ]
+
+
+LOSSES = {name for name, test in WINDOW_TESTS.items() if "loss" in test.kinds}
+"""They share a page."""
 
 
 def links_of(page: Path) -> list[tuple[str, str]]:
@@ -63,7 +68,7 @@ def test_every_link_leads_somewhere() -> None:
 
 def test_every_test_and_detector_has_its_page() -> None:
     linked = {path for path, _ in links_of(DETECTION / "README.md")}
-    for name in {*TOLERANCE, *SEQUENTIAL_DETECTORS, CUSUM} - {"volume"}:  # which is a page among the topics
+    for name in {*TOLERANCE, *SEQUENTIAL_DETECTORS, CUSUM} - {"volume"} - LOSSES:  # which are pages among the topics
         assert (DETECTION / f"{name}.md").read_text(encoding="utf-8").startswith(f"# `{name}`: ")
         assert f"{name}.md" in linked
 
@@ -81,5 +86,5 @@ def test_example_settings_are_valid(page: Path) -> None:
 
 def test_tolerances_of_the_docs_are_those_of_the_code() -> None:
     for name, tolerance in TOLERANCE.items():
-        page = (DETECTION / f"{name}.md").read_text(encoding="utf-8")
+        page = (DETECTION / f"{'losses' if name in LOSSES else name}.md").read_text(encoding="utf-8")
         assert re.search(rf"^\| `detection\.tolerance\.{name}` \| `{tolerance}` \|", page, re.MULTILINE), name

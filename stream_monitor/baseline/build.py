@@ -14,7 +14,7 @@ from stream_monitor.baselines.sampled_rows import WINDOW_ROWS
 from stream_monitor.config.detection import BaselineSettings, SampleSettings, TimeSettings
 from stream_monitor.config.durations import WindowSpec, ms
 from stream_monitor.config.settings import Settings
-from stream_monitor.errors import TableError
+from stream_monitor.errors import NothingUsable
 from stream_monitor.events.files import SUFFIXES, read_table
 from stream_monitor.events.rejects import Rejects
 from stream_monitor.file_replay import BATCH, Driver, read_files
@@ -62,7 +62,7 @@ def read_events(
 def build(settings: Settings, events: Iterable[tuple[str, bytes]], name: str, version: str | None) -> Built:
     """The baselines of all models among the events, whatever their order; `version`: for that one only.
 
-    TableError when no event could be used.
+    NothingUsable when no event could be used.
     """
     making = _Making(_timeless(settings))
     batch: list[tuple[str, bytes]] = []
@@ -76,7 +76,7 @@ def build(settings: Settings, events: Iterable[tuple[str, bytes]], name: str, ve
     for model in sorted(making.models):
         built.baselines.append(PinnedBaseline(model, version, name, making.measures(model, name, version)))
     if not built.baselines:
-        raise TableError(_nothing(built))
+        raise NothingUsable(_nothing(built))
     return built
 
 

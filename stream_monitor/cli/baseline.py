@@ -50,6 +50,8 @@ def build(
     `stream-monitor baseline build --from june.ndjson --out june.json`, then `baseline show june.json`,
     `baseline pin june.json` or `replay july.ndjson --baseline june.json`;
     `stream-monitor baseline build --topics --since 2026-06-01 --until 2026-07-01`.
+
+    Exits with 3 when no event could be used, and says why.
     """
     from stream_monitor.commands.baseline import Source, write_baselines
 

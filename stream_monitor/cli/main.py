@@ -18,7 +18,7 @@ from stream_monitor.cli.failure import CommandLine, fail
 from stream_monitor.cli.options import Config, output_option, require_distinct_paths, time_option, time_range
 from stream_monitor.cli.status import status
 from stream_monitor.config.settings import load
-from stream_monitor.errors import BrokerError, StreamMonitorError
+from stream_monitor.errors import BrokerError, NothingUsable, StreamMonitorError
 from stream_monitor.telemetry.log_output import configure_command
 from stream_monitor.terminal import Screen, finish, prepare
 from stream_monitor.version import __version__
@@ -61,7 +61,7 @@ def main() -> None:
     try:
         app()
     except StreamMonitorError as error:
-        fail(str(error), 1 if isinstance(error, BrokerError) else 2)
+        fail(str(error), exit_code(error))
     except OSError as error:
         if error.filename is None and error.errno not in FULL:  # then it is not about a file of the user's
             raise
@@ -72,6 +72,13 @@ def main() -> None:
         sys.exit(130)
     finally:
         finish()
+
+
+def exit_code(error: StreamMonitorError) -> int:
+    """3: nothing of what was read could be used; 1: the broker; 2: the command or its settings."""
+    if isinstance(error, NothingUsable):
+        return 3
+    return 1 if isinstance(error, BrokerError) else 2
 
 
 def _version(wanted: bool) -> None:
@@ -261,7 +268,8 @@ def replay(
 ) -> None:
     """Run files, or a range of the input topics, through the same code as `run`: the same alerts, the same metrics.
 
-    Nothing is committed, and nothing is written to the app's own topics.
+    Nothing is committed, and nothing is written to the app's own topics. The reasons why events could not be counted
+    are printed with an example of each. Exits with 3 when no event could be counted.
 
     Examples: `stream-monitor replay predictions.ndjson labels.ndjson --out result.ndjson`;
     `stream-monitor replay --topics --from 2026-11-01 --config other.yaml --out what-if.ndjson`
@@ -273,12 +281,8 @@ def replay(
     if not topics and (since or until or publish):
         raise typer.BadParameter("--from, --to and --publish go with --topics")
     require_distinct_paths(out, [*(files or []), *filter(None, [baseline])])
-    run(
-        load(config),
-        ReplayOptions(files or [], baseline, out, *time_range(since, until), publish),
-        Screen(),
-        Screen(stderr=True),
-    )
+    options = ReplayOptions(files or [], baseline, out, *time_range(since, until), publish)
+    raise typer.Exit(run(load(config), options, Screen(), Screen(stderr=True)))
 
 
 app.command()(status)

@@ -11,7 +11,7 @@ from stream_monitor.config.durations import format_duration
 from stream_monitor.config.settings import Settings
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, Moved
 from stream_monitor.events.reason_command import without_command
-from stream_monitor.judge.alerts.reason import apart
+from stream_monitor.judge.alerts.figures import apart
 from stream_monitor.rejudge.explain import Explanation, Series, explain, find
 from stream_monitor.rejudge.retained_log import RetainedLog
 from stream_monitor.terminal import Cell, Column, Line, Screen, Table, bold, coloured, dim

@@ -11,7 +11,7 @@ from stream_monitor.baselines.pinned import PinnedBaseline, read_file
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import TopicsError
 from stream_monitor.events.rejects import Rejects
-from stream_monitor.file_replay import BATCH, Replay, read_files, replay
+from stream_monitor.file_replay import BATCH, Driver, Replay, read_files, replay
 from stream_monitor.kafka.range_reader import REPLAYED, ReplayTopics, TopicRange
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.stages.contract import Output
@@ -49,21 +49,43 @@ class ReplayOutputs:
             self.target(output)
 
 
-def run(settings: Settings, wanted: ReplayOptions, out: Screen, err: Screen) -> None:
-    """Replay, and say what came of it."""
+NOTHING_USABLE = 3
+
+
+def run(settings: Settings, wanted: ReplayOptions, out: Screen, err: Screen) -> int:
+    """Replay, and say what came of it; the exit code is 3 when no event could be counted."""
     pinned = read_file(wanted.baseline, settings.embeddings) if wanted.baseline else []
     with _target(settings, wanted, out) as target:
         tally = ReplayOutputs(target)
         if wanted.files:
-            events = _files(settings, wanted.files, tally, pinned, err)
+            driver = _files(settings, wanted.files, tally, pinned, err)
         else:
-            events = _topics(settings, wanted, tally, pinned, err)
+            driver = _topics(settings, wanted, tally, pinned, err)
+    events = driver.events
     counts = ", ".join(f"{tally.counts.get(role, 0):,} {role}" for role in REPLAYED)
     err.line(f"{events:,} events: {counts}")
-    for line in tally.rejects.lines():
+    for line in (*tally.rejects.lines(), *lost(driver)):
         err.prose(line)
     if wanted.publish:
         err.prose(f"published to {settings.app}.replay.alerts, .metrics and .dead-letters")
+    if events and sum(tally.rejects.counts.values()) >= events:
+        err.error("no event could be counted")
+        return NOTHING_USABLE
+    return 0
+
+
+def lost(driver: Driver) -> Iterator[str]:
+    """What of the events was not counted as it should be, and was no dead letter."""
+    for role, count in sorted(driver.late.items()):
+        if count:
+            yield f"  {count:,} {role} came late, behind the watermark: in a file, out of the order of time"
+    for role, count in sorted(driver.duplicates.items()):
+        if count:
+            yield f"  {count:,} {role} have an id that came before"
+    for role, what in (("labels", "labels"), ("feedback", "signals")):
+        items, joined = driver.joins(role)
+        if joined < items:
+            yield f"  {items - joined:,} of {items:,} {what} joined no prediction"
 
 
 @contextmanager
@@ -91,15 +113,17 @@ def _target(settings: Settings, wanted: ReplayOptions, out: Screen) -> Iterator[
             topics_too.close()
 
 
-def _files(settings: Settings, files: list[Path], publish: Publish, pinned: list[PinnedBaseline], err: Screen) -> int:
+def _files(
+    settings: Settings, files: list[Path], publish: Publish, pinned: list[PinnedBaseline], err: Screen
+) -> Driver:
     with err.progress("replay", sum(file.stat().st_size for file in files), "bytes") as bar:
         events = read_files(files, bar.advance)
-        return replay(settings, events, publish, pinned).driver.events
+        return replay(settings, events, publish, pinned).driver
 
 
 def _topics(
     settings: Settings, wanted: ReplayOptions, publish: Publish, pinned: list[PinnedBaseline], err: Screen
-) -> int:
+) -> Driver:
     report = inspect(settings)
     if report.missing:
         raise TopicsError(f"missing topics: {', '.join(map(settings.topic, report.missing))}")
@@ -114,7 +138,7 @@ def _topics(
                 bar.update(source.done)
     finally:
         source.close()
-    return engine.driver.events
+    return engine.driver
 
 
 def follow(source: TopicRange, engine: Replay) -> Iterator[None]:

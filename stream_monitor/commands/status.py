@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -56,6 +56,7 @@ def drawn(found: Status, settings: Settings, now: int) -> Iterator[Line | Table]
         yield Line("no model has closed a window yet: a model is listed once its first window has ended")
     yield from _alerts(found)
     yield from _learning(found.models)
+    yield from _unseen(found.models)
     yield Line()
     yield from _lags(found, settings)
     for problem in found.strange:
@@ -136,6 +137,16 @@ def _learning(models: Iterable[Health]) -> Iterator[Line]:
         yield Line(f"learning {model} {one.measure}: {one.n:,} of {one.of:,} values, {ready}; not judged until then")
     if len(making) > SHOWN:
         yield Line(dim(f"and {len(making) - SHOWN:,} measures more; --json lists them"))
+
+
+def _unseen(models: Sequence[Health]) -> Iterator[Line]:
+    """Limits that watch what no model has ever had."""
+    for text in models[0].unseen_limits if models else ():
+        if all(text in health.unseen_limits for health in models):
+            told = (
+                f"the limit {text!r} watches a measure that no model has had; `stream-monitor check` tells the nearest"
+            )
+            yield Line(coloured(told, "yellow"))
 
 
 def _lags(found: Status, settings: Settings) -> Iterator[Line]:

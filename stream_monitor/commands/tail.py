@@ -122,6 +122,7 @@ def metric_line(metric: Metric, settings: Settings) -> Line:
 def _told(metric: Metric, settings: Settings) -> Iterator[str]:
     if metric.kind == "performance":
         yield f"{metric.labelled / metric.count:.0%} labelled" if metric.count else f"{metric.labelled:,} labelled"
+    yield from _lost(metric)
     if metric.accuracy is not None:
         yield f"error {1 - metric.accuracy:.2%}"
     elif (error := metric.measures.get("absolute_error")) is not None and error.mean is not None:
@@ -131,6 +132,18 @@ def _told(metric: Metric, settings: Settings) -> Iterator[str]:
     if (most := furthest(metric, settings)) is not None:
         times, measure, test, score = most
         yield f"drifts most: {measure}, {test} {score:.3g}, {times:.2g} times what is tolerated"
+
+
+def _lost(metric: Metric) -> Iterator[str]:
+    """What of a window was not counted as it should be."""
+    for lost, fate in ((metric.late, "late"), (metric.duplicates, "duplicate"), (metric.after_idle, "after idle")):
+        if lost:
+            yield f"{lost:,} {fate}"
+    if metric.compared is not None and metric.compared < metric.labelled:
+        yield f"{metric.compared:,} of {metric.labelled:,} labels compared"
+    if metric.kind == "intake":
+        for name, summary in sorted(metric.measures.items()):
+            yield f"{summary.sum or 0:,.0f} of {summary.n:,} {name.rpartition('.')[2]}"
 
 
 def furthest(metric: Metric, settings: Settings) -> tuple[float, str, str, float] | None:

@@ -39,6 +39,11 @@ class TimeSettings(Section):
     )
     allowed_lateness: Duration = Field(ms("10s"), description="disorder within a partition that is waited for")
     max_skew: Duration = Field(ms("5s"), description="how far an event may lie after its own Kafka timestamp")
+    jump: Duration = Field(
+        ms("1h"),
+        description="a time further ahead than this moves a partition's clock only when a second event, of another id, "
+        "comes as near to it; where brokers set the records' times (LogAppendTime), `max_skew` does this",
+    )
     idle_after: Duration = Field(
         ms("5s"), description="a partition that is read to its end and brings nothing this long is idle"
     )
@@ -52,6 +57,8 @@ class TimeSettings(Section):
             self._check(window)
         if len({window.size for window in self.windows}) < len(self.windows):
             raise ValueError("a window size is named twice: of each size one slide, windows are told apart by size")
+        if self.jump < self.allowed_lateness:
+            raise ValueError("jump must not be below allowed_lateness: a gap that short is disorder")
         if self.max_skew > self.allowed_lateness:
             raise ValueError("max_skew must not be above allowed_lateness, or one bad clock makes good events late")
         return self
@@ -125,8 +132,8 @@ class WindowTest(NamedTuple):
     """The effect that is still no drift, in the test's own unit."""
     largest: float
     """The largest effect that there is."""
-    kinds: tuple[Literal["numeric", "categorical", "joint", "quality", "volume"], ...]
-    """What it may be chosen for; quality and volume are always judged."""
+    kinds: tuple[Literal["numeric", "categorical", "joint", "quality", "volume", "loss"], ...]
+    """What it may be chosen for; quality, volume and losses are always judged."""
     widths: bool = False
     """It looks at the widths of bins."""
 
@@ -143,6 +150,12 @@ WINDOW_TESTS = {
     "new_categories": WindowTest(0.01, 1, ("quality",)),
     "type_change": WindowTest(0.01, 1, ("quality",)),
     "volume": WindowTest(2.0, inf, ("volume",)),
+    "late": WindowTest(0.02, 1, ("loss",)),
+    "duplicate": WindowTest(0.02, 1, ("loss",)),
+    "after_idle": WindowTest(0.02, 1, ("loss",)),
+    "incomparable": WindowTest(0.02, 1, ("loss",)),
+    "refused": WindowTest(0.02, 1, ("loss",)),
+    "unjoined": WindowTest(0.1, 1, ("loss",)),
     "domain_classifier": WindowTest(0.1, 0.5, ("joint",)),
     "mmd": WindowTest(0.05, 2**0.5, ("joint",)),
     "pca_error": WindowTest(0.1, 0.5, ("joint",)),

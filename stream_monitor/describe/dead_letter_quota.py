@@ -8,8 +8,8 @@ would hold back the watermark of all.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,6 +19,7 @@ from stream_monitor.errors import QuarantineError
 from stream_monitor.events.contracts import DeadLetter
 from stream_monitor.events.decode import Reject
 from stream_monitor.stages.contract import Message, Output, Partition
+from stream_monitor.stages.statistics import RejectExample
 
 
 class Quota(msgspec.Struct, array_like=True):
@@ -51,7 +52,8 @@ class Overlay:
     """The rejects since the last commit."""
 
     letters: list[Output] = field(default_factory=list)
-    reasons: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    examples: dict[tuple[str, str], RejectExample] = field(default_factory=dict)
+    """By topic role and reason."""
     sums: dict[tuple[str, int, str], RejectSummary] = field(default_factory=dict)
 
 
@@ -99,7 +101,13 @@ class DeadLetterQuota:
                 "Nothing is lost: mend its producer, and raise dead_letters.limit or burst, or set dead_letters.above "
                 "to count"
             )
-        self._overlay.reasons[reject.reason] += 1
+        kind = role, reject.reason
+        first = self._overlay.examples.get(kind)
+        self._overlay.examples[kind] = (
+            RejectExample(1, f"{topic}/{partition[1]}/{offset}", reject.error[:200])
+            if first is None
+            else first._replace(events=first.events + 1)
+        )
         if allowed:
             value = self._writer.write(reject, message.value(), topic, partition[1], offset)
             self._overlay.letters.append(Output("dead-letters", value, f"{topic}/{partition[1]}/{offset}".encode()))
@@ -130,6 +138,14 @@ class DeadLetterQuota:
             )
             yield Output("dead-letters", msgspec.json.encode(letter), f"{topic}/{number}/{summary.first}".encode())
 
-    def counted(self) -> tuple[dict[str, int], int]:
-        """Rejects since the last commit by reason, and the number of those without a dead letter of their own."""
-        return dict(self._overlay.reasons), sum(summary.count for summary in self._overlay.sums.values())
+    def counted(self) -> tuple[dict[tuple[str, str], RejectExample], int]:
+        """Rejects since the last commit by (role, reason), and the number of those without a letter of their own."""
+        return dict(self._overlay.examples), sum(summary.count for summary in self._overlay.sums.values())
+
+
+def by_reason(refused: Mapping[tuple[str, str], RejectExample]) -> Counter[str]:
+    """How many events were refused for each reason."""
+    counts = Counter[str]()
+    for (_, reason), example in refused.items():
+        counts[reason] += example.events
+    return counts

@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from stream_monitor.config.settings import Settings
+from stream_monitor.describe.clock_jumps import Candidate
 from stream_monitor.describe.dead_letter_quota import Quota
+from stream_monitor.describe.intake import IntakeCounts
 from stream_monitor.errors import FormatError, RestoreError, SettingsError
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.stages.contract import Position
@@ -24,6 +26,10 @@ class OffsetMetadata(msgspec.Struct, omit_defaults=True):
     dead: Quota | None = None
     structure: str = ""
     """`Settings.profile_structure`; empty in metadata of a former version."""
+    ahead: Candidate | None = None
+    """An event time far ahead of `ts` that no second event has confirmed."""
+    intake: IntakeCounts | None = None
+    """What became of the partition's events; None in metadata of a former version."""
     widths: dict[str, int] = {}
     """Lengths of embeddings by name, at most `WIDTHS` of them, because offset metadata is limited to 4 KB."""
 
@@ -80,18 +86,27 @@ class OffsetFormat:
         """Whether metadata names the present partition count and structure, so that it need not be written again."""
         return (metadata.n, metadata.structure) == (self._topology.partitions(role), self._structure)
 
-    def write(self, role: str, largest: int, low: int | None, dead: Quota | None) -> str:
+    def write(
+        self,
+        role: str,
+        clock: tuple[int, Candidate | None],
+        low: int | None,
+        dead: Quota | None,
+        intake: IntakeCounts | None = None,
+    ) -> str:
         """The metadata of an offset.
 
-        `largest` is the largest event time read (epoch ms). `low` is the offset in the change log of the oldest pending
-        row.
+        `clock` is the largest event time read (epoch ms), and one that is far ahead. `low` is the offset in the change
+        log of the oldest pending row.
         """
         metadata = OffsetMetadata(
-            largest,
+            clock[0],
             low,
             self._topology.partitions(role),
             dead=dead,
             structure=self._structure,
+            intake=intake,
+            ahead=clock[1],
             widths=dict(sorted(self._settings.embeddings.items())[:WIDTHS]),
         )
         return msgspec.json.encode(metadata).decode()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from stream_monitor.config.settings import Settings
 from stream_monitor.describe.aggregate.delta_writer import Batch, pack_deltas, pack_records
 from stream_monitor.profiles.bin_catalog import BinCatalog
-from stream_monitor.profiles.records import WatermarkRecord, write_record
+from stream_monitor.profiles.records import PartitionIntake, WatermarkRecord, write_record
 from stream_monitor.stages.contract import Output
 from stream_monitor.stages.topology import Topology, partition_of
 
@@ -39,9 +41,10 @@ class ProfileOutputs:
     def _target(self, model: str) -> int:
         return partition_of(model, self._topology.profiles)
 
-    def watermarks(self, record: WatermarkRecord) -> Iterator[Output]:
-        """The record for every partition; none when it holds no watermark."""
+    def watermarks(self, record: WatermarkRecord, intake: list[PartitionIntake]) -> Iterator[Output]:
+        """The record for every partition; none when it holds no watermark. The first one gets the intake, too."""
         if record.partitions or record.observations:
-            value = write_record(record)
+            first = write_record(msgspec.structs.replace(record, intake=intake))
+            value = write_record(record) if self._topology.profiles > 1 else first
             for target in range(self._topology.profiles):
-                yield Output("profiles", value, partition=target)
+                yield Output("profiles", value if target else first, partition=target)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from stream_monitor.events.json_text import decode_json
 from stream_monitor.stages.contract import (
     ChangeLogs,
     Message,
@@ -103,6 +104,6 @@ class Rekey(OffsetsOnly):
 def id_of(value: bytes) -> bytes:
     """The id of a label or feedback; empty if the value has no readable id."""
     try:
-        return _decoder.decode(value).id.encode()
+        return decode_json(_decoder, value).id.encode()
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return b""

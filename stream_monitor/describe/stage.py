@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import methodcaller
 from typing import Any
@@ -18,10 +19,12 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.describe.aggregate.delta_writer import Batch, batches
 from stream_monitor.describe.aggregate.grouping import ACCEPTED, DUPLICATE, LATE
 from stream_monitor.describe.aggregate.row_sampling import SampleSpec
-from stream_monitor.describe.dead_letter_quota import DeadLetterQuota
+from stream_monitor.describe.clock_jumps import Arrivals
+from stream_monitor.describe.dead_letter_quota import DeadLetterQuota, by_reason
 from stream_monitor.describe.decode.admissible import decode_admissible
-from stream_monitor.describe.decode.prediction_buffer import PredictionBuffer
+from stream_monitor.describe.decode.prediction_buffer import PredictionBuffer, stamped
 from stream_monitor.describe.decode.scanned_columns import PredictionScanner
+from stream_monitor.describe.intake import Intake
 from stream_monitor.describe.join.joiner import Joiner
 from stream_monitor.describe.key_placement import KeyPlacement, placement_problem
 from stream_monitor.describe.observation_buffer import ObservationBuffer
@@ -30,6 +33,7 @@ from stream_monitor.describe.profile_outputs import ProfileOutputs
 from stream_monitor.describe.watermarks import JOINED_ROLES, Clocks, Limits
 from stream_monitor.errors import RestoreError
 from stream_monitor.events.decode import Event, Reject
+from stream_monitor.kernels.id_hash import hash_ids
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import WatermarkRecord
 from stream_monitor.stages.contract import (
@@ -53,7 +57,7 @@ class Describe(OffsetsOnly):
 
     def __init__(self, settings: Settings, topology: Topology, catalog: BinCatalog) -> None:
         self.settings, self.topology, self.catalog = settings, topology, catalog
-        self.clocks = Clocks()
+        self.clocks = Clocks(settings.time.jump)
         self.joiner = Joiner(settings)
         self._offsets = OffsetFormat(settings, topology)
         self._profiles = ProfileOutputs(settings, topology, catalog)
@@ -63,6 +67,7 @@ class Describe(OffsetsOnly):
             settings.segments, settings.privacy.rules(), settings.embeddings, settings.sample.rows > 0
         )
         self._rejected = DeadLetterQuota(settings)
+        self.intake = Intake()
         self._placed_keys = {role: KeyPlacement() for role in JOINED_ROLES}
         self._stats = DescribeStatistics()
         self._reset_overlay()
@@ -102,8 +107,10 @@ class Describe(OffsetsOnly):
         """
         for (role, number), position in sorted(positions.items(), key=lambda item: item[0][0] != "predictions"):
             metadata = self._offsets.read(role, number, position)
-            self.clocks.add(role, number).largest = metadata.ts
+            clock = self.clocks.add(role, number)
+            clock.largest, clock.candidate = metadata.ts, metadata.ahead
             self._rejected.restore((role, number), metadata.dead)
+            self.intake.restore((role, number), metadata.intake)
             self.next_offset[role, number] = position.offset
             if self._offsets.is_current(role, metadata):
                 # otherwise the next commit writes this offset again, with the new partition count and structure
@@ -120,6 +127,7 @@ class Describe(OffsetsOnly):
     def revoke(self, partitions: Sequence[Partition]) -> None:
         """Forget partitions that another worker owns now."""
         self._rejected.revoke(partitions)
+        self.intake.revoke(partitions)
         for role, number in partitions:
             self.next_offset.pop((role, number), None)
             self._saved.pop((role, number), None)
@@ -133,6 +141,7 @@ class Describe(OffsetsOnly):
 
     def process(self, role: str, messages: Sequence[Message]) -> None:
         """Decode a batch of one topic."""
+        self.intake.read(role, messages)
         if self.topology.inputs > 1 and role in self._placed_keys:
             self._placed_keys[role].observe(messages, self.topology.inputs)
         if role == "predictions":
@@ -147,12 +156,12 @@ class Describe(OffsetsOnly):
     def _process_others(self, role: str, messages: Sequence[Message]) -> None:
         self._others += sum(len(message.value() or b"") for message in messages)
         kept: list[Event] = []
-        where: list[tuple[int, int]] = []
+        where: list[Message] = []
         for message in messages:
             event = self._decode(role, message)
             if event is not None:
                 kept.append(event)
-                where.append((message.partition(), message.timestamp()[1]))
+                where.append(message)
         if kept:
             self._take[role](self, kept, where)
 
@@ -160,21 +169,23 @@ class Describe(OffsetsOnly):
         event = decode_admissible(role, message, self.settings.time.max_skew)
         if isinstance(event, Reject):
             self._rejected.add(event, role, message)
+            self.intake.refuse(role, message.partition(), event.reason)
             return None
         return event
 
-    def _take_observations(self, events: list[Any], where: list[tuple[int, int]]) -> None:
+    def _take_observations(self, events: list[Any], where: list[Message]) -> None:
         _, ts, before = self._admit("observations", events, where)
         self._observed.take(events, ts, before)
 
-    def _take_labels(self, events: list[Any], where: list[tuple[int, int]]) -> None:
+    def _take_labels(self, events: list[Any], where: list[Message]) -> None:
         timed = [
-            event.ts if event.ts is not None else arrived for event, (_, arrived) in zip(events, where, strict=True)
+            event.ts if event.ts is not None else message.timestamp()[1]
+            for event, message in zip(events, where, strict=True)
         ]
         partition, ts, _ = self._admit("labels", events, where, timed)
         self.joiner.labels(events, partition, ts)
 
-    def _take_feedback(self, events: list[Any], where: list[tuple[int, int]]) -> None:
+    def _take_feedback(self, events: list[Any], where: list[Message]) -> None:
         partition, ts, _ = self._admit("feedback", events, where)
         self.joiner.feedback(events, partition, ts)
 
@@ -185,12 +196,11 @@ class Describe(OffsetsOnly):
     }
 
     def _admit(
-        self, role: str, events: list[Any], where: list[tuple[int, int]], times: list[int] | None = None
+        self, role: str, events: list[Any], where: list[Message], times: list[int] | None = None
     ) -> tuple[I64, I64, I64]:
         """(partition, ts, largest earlier ts of the partition) of a batch in log order."""
-        partition = np.array([number for number, _ in where], np.int64)
-        ts = np.array([event.ts for event in events] if times is None else times, np.int64)
-        return partition, ts, self.clocks.admit(role, partition, ts)
+        arrivals = _arrivals(role, events, where, times)
+        return arrivals.partition, arrivals.ts, self.clocks.admit(role, arrivals)
 
     # --- the commit ---
 
@@ -208,10 +218,11 @@ class Describe(OffsetsOnly):
         yield from self._rejected.outputs()
         traffic = self._traffic()
         joined = self.joiner.flush(self.clocks.joined, self.settings.time.allowed_lateness)
+        self.intake.join(joined.items, joined.joined)
         for number, value in joined.changes:
             yield Output("pending", value, partition=number, tracked=True)
         yield from self._profiles.deltas([*traffic, *joined.batches], joined.performance)
-        yield from self._profiles.watermarks(self._watermarks(ended))
+        yield from self._profiles.watermarks(self._watermarks(ended), self.intake.records())
 
     def _traffic(self) -> list[Batch]:
         traffic: list[Batch] = []
@@ -254,30 +265,24 @@ class Describe(OffsetsOnly):
         return {
             (role, number): Position(offset, self._offset_metadata(role, number, low.get(number)))
             for (role, number), offset in self.next_offset.items()
-            if self._saved.get((role, number)) != offset or (role == "predictions" and number in low)
+            if self._saved.get((role, number)) != offset
+            or (role == "predictions" and number in low)
+            or self.intake.changed((role, number))
         }
 
     def _offset_metadata(self, role: str, number: int, low: int | None) -> str:
         quota = self._rejected.allowance((role, number))
         low = low if role == "predictions" else None
-        return self._offsets.write(role, self.clocks.clock(role, number).largest, low, quota)
+        intake = self.intake.of((role, number))
+        clock = self.clocks.clock(role, number)
+        return self._offsets.write(role, (clock.largest, clock.candidate), low, quota, intake)
 
     def committed(self) -> None:
         """The commit succeeded: publish its statistics, and start the counts and buffers from zero."""
-        rejects, summed = self._rejected.counted()
-        partitioner = self.settings.topics.partitioner
-        self._stats = DescribeStatistics(
-            rejects=rejects,
-            summed=summed,
-            late=dict(self._late),
-            duplicates=dict(self._duplicates),
-            evicted=self.joiner.evicted,
-            overflow=self.joiner.overflow,
-            pending=sum(len(store) for store in self.joiner.stores.values()),
-            misplaced_keys={role: placed.misplaced(partitioner) for role, placed in self._placed_keys.items()},
-            problem=placement_problem(self._placed_keys, partitioner, self.topology.rekey),
-        )
+        self._stats = _statistics(self.joiner, self._rejected, self._placed_keys, self.topology.rekey)
+        self._stats = replace(self._stats, late=dict(self._late), duplicates=dict(self._duplicates))
         self.joiner.committed()
+        self.intake.committed()
         self._saved = dict(self.next_offset)
         self._reset_overlay()
 
@@ -297,3 +302,29 @@ class Describe(OffsetsOnly):
         own = slack if self.catalog.wait else align
         joined = None if progress is None else progress + slack + align
         return self.clocks.ahead(status, self.next_offset.keys(), Limits(own, joined))
+
+
+def _arrivals(role: str, events: list[Any], where: list[Message], times: list[int] | None) -> Arrivals:
+    """The events of a batch for the clocks; `times` where they are not those of the events."""
+    ts = np.array([event.ts for event in events] if times is None else times, np.int64)
+    names = [event.source if role == "observations" else event.id for event in events]
+    partition = np.fromiter(map(_partition, where), np.int64, len(where))
+    return Arrivals(partition, ts, lambda: hash_ids(names)[:, 0], lambda: stamped(where))
+
+
+def _statistics(
+    joiner: Joiner, rejected: DeadLetterQuota, placed: Mapping[str, KeyPlacement], rekey: bool
+) -> DescribeStatistics:
+    """The figures of a commit, but for late events and duplicates."""
+    refused, summed = rejected.counted()
+    partitioner = rejected.settings.topics.partitioner
+    return DescribeStatistics(
+        rejects=by_reason(refused),
+        refused=refused,
+        summed=summed,
+        evicted=joiner.evicted,
+        overflow=joiner.overflow,
+        pending=sum(len(store) for store in joiner.stores.values()),
+        misplaced_keys={role: keys.misplaced(partitioner) for role, keys in placed.items()},
+        problem=placement_problem(placed, partitioner, rekey),
+    )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stream_monitor.describe.clock_jumps import Arrivals, Candidate, Clock, advance
 from stream_monitor.profiles.names import END, NEVER
 from stream_monitor.profiles.records import ObservationTime, PartitionTime
 from stream_monitor.stages.contract import Partition, PartitionStatus
@@ -26,6 +27,8 @@ class TopicClock:
     """The largest event time read so far from one topic partition."""
 
     largest: int = NEVER
+    candidate: Candidate | None = None
+    """A time far ahead that no second event has confirmed."""
     at_end: bool = False
     idle: bool = False
     merged_by_time: bool = False
@@ -44,11 +47,14 @@ class TopicClock:
                 self.read_for, self.goal = max(self.read_for, self.goal[1]), None
             self.goal = self.goal or (reported.end, predicted)
 
-    def admit(self, ts: I64) -> I64:
+    def admit(self, arrivals: Arrivals, jump: int) -> I64:
         """Advance over events in log order; return for each the largest *earlier* time (NEVER before the first)."""
-        before = np.maximum.accumulate(np.concatenate([[self.largest], ts]))
-        self.largest = int(before[-1])
-        return before[:-1]
+        (self.largest, self.candidate), before = advance(Clock(self.largest, self.candidate), arrivals, jump)
+        return before
+
+    def latest(self, end: bool) -> int:
+        """The largest time read; a candidate counts when nothing more comes."""
+        return max(self.largest, self.candidate.ts) if end and self.candidate is not None else self.largest
 
     def watermark(self, lateness_ms: int) -> int:
         """The time below which only late events come."""
@@ -96,7 +102,9 @@ class Limits(NamedTuple):
 class Clocks:
     """The clocks of all partitions that a worker owns."""
 
-    def __init__(self) -> None:
+    def __init__(self, jump: int) -> None:
+        self.jump = jump
+        """How far ahead (ms) one event may move a partition's clock alone."""
         self.joined: dict[int, PartitionClock] = {}
         """By partition number of predictions, labels and feedback."""
         self.observations: dict[int, TopicClock] = {}
@@ -127,15 +135,16 @@ class Clocks:
         newest = self.joined[partition[1]].predictions.largest if partition[1] in self.joined else NEVER
         clock.learn(reported, newest)
 
-    def admit(self, role: str, partition: I64, ts: I64) -> I64:
+    def admit(self, role: str, arrivals: Arrivals) -> I64:
         """Advance over events in log order; the largest *earlier* time of its partition for each of them."""
+        partition = arrivals.partition
         first = int(partition[0])
         if (partition == first).all():
-            return self.clock(role, first).admit(ts)
-        before = np.empty_like(ts)
+            return self.clock(role, first).admit(arrivals, self.jump)
+        before = np.empty_like(arrivals.ts)
         for number in np.unique(partition).tolist():
             rows = partition == number
-            before[rows] = self.clock(role, number).admit(ts[rows])
+            before[rows] = self.clock(role, number).admit(arrivals.of(rows), self.jump)
         return before
 
     def partition_times(self, ended: Collection[Partition], lateness: int, horizon: int) -> list[PartitionTime]:
@@ -149,7 +158,7 @@ class Clocks:
                     input=END if end else clock.input(lateness),
                     label=END if end else clock.joined(clock.labels, lateness, horizon),
                     feedback=END if end else clock.joined(clock.feedback, lateness, horizon),
-                    largest=max(clock.predictions.largest, clock.labels.largest, clock.feedback.largest),
+                    largest=max(topic.latest(end) for topic in (clock.predictions, clock.labels, clock.feedback)),
                     idle=clock.predictions.idle,
                     end=end,
                 )
@@ -162,7 +171,7 @@ class Clocks:
         for number, clock in sorted(self.observations.items()):
             end = ("observations", number) in ended
             watermark = END if end else clock.watermark(lateness)
-            times.append(ObservationTime(number, watermark, clock.largest, clock.idle, end))
+            times.append(ObservationTime(number, watermark, clock.latest(end), clock.idle, end))
         return times
 
     def ahead(

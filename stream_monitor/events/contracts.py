@@ -1,6 +1,7 @@
 """The JSON contracts of every record that a user of stream_monitor reads or writes.
 
 `stream-monitor schema NAME` prints these as JSON Schema. Times are epoch milliseconds, event time.
+In events that come in, NaN, Infinity and numbers that no double holds are read as null.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from msgspec import Meta, Struct
 Id = Annotated[str, Meta(min_length=1, max_length=256, description="prediction id; also the Kafka key")]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Millis = Annotated[int, Meta(ge=-(2**62), le=2**62, description="epoch milliseconds, event time")]
-Scalar = str | bool | float | None
+Scalar = str | bool | int | float | None
 
 
 class Prediction(Struct, gc=False, kw_only=True, omit_defaults=True):
@@ -26,7 +27,7 @@ class Prediction(Struct, gc=False, kw_only=True, omit_defaults=True):
     features: dict[str, Any] = {}
     prediction: Annotated[Any, Meta(description="string or boolean: a class; number: a value; null: no answer")] = None
     probabilities: Annotated[
-        float | list[float] | dict[str, float] | None,
+        float | list[float | None] | dict[str, float | None] | None,
         Meta(description="of the positive class, of all classes in order, or by class name"),
     ] = None
     latency_ms: float | None = None
@@ -50,7 +51,9 @@ class Feedback(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     id: Id
     ts: Millis
-    signals: Annotated[dict[str, float], Meta(min_length=1, max_length=16)]
+    signals: Annotated[
+        dict[str, float | None], Meta(min_length=1, max_length=16, description="null: as if it were not there")
+    ]
     model: Name | None = None
 
 
@@ -193,7 +196,13 @@ class Metric(Struct, kw_only=True, omit_defaults=True):
     segment: str
     window_start: int
     window_end: int
-    kind: Literal["traffic", "performance", "observation"]
+    kind: Annotated[
+        Literal["traffic", "performance", "observation", "intake"],
+        Meta(
+            description="intake: of the model __all__, what of an input topic (`version`) was refused or joined "
+            "nothing in a minute of broker time; published where something was"
+        ),
+    ]
     revision: int
     final: bool
     count: int
@@ -203,8 +212,11 @@ class Metric(Struct, kw_only=True, omit_defaults=True):
     late: int = 0
     after_idle: int = 0
     labelled: int = 0
+    compared: Annotated[
+        int | None, Meta(description="of a performance window: labels that could be compared with their answer")
+    ] = None
     baseline: Annotated[str | None, Meta(description="that judged most of the measures")] = None
-    accuracy: float | None = None
+    accuracy: Annotated[float | None, Meta(description="share of right answers of those that are classes")] = None
     confusion: dict[str, int] | None = None
     measures: dict[str, MeasureSummary] = {}
 
@@ -270,6 +282,9 @@ class Health(Struct, kw_only=True, omit_defaults=True):
     error: Annotated[float | None, Meta(description="its mean over the labelled ones")] = None
     learning: Annotated[list[Learning], Meta(description="those that need most come first, at most 100")] = []
     learning_total: int = 0
+    unseen_limits: Annotated[
+        list[str], Meta(description="limits of the settings whose measure the model has never had, at most 20")
+    ] = []
 
 
 CONTRACTS: dict[str, type[Struct]] = {

@@ -15,12 +15,17 @@ from typing import Any
 
 import msgspec
 
+from stream_monitor.events.json_text import decode_json
+
 TOKEN_BYTES = 10
 """Two of a million values of a field meet with a probability of 4 · 10^-13."""
 KNOWN, KNOWN_CHARACTERS = 1 << 16, 128
 """Hashes that are remembered, of texts that are no longer; others are made anew."""
 DEPTH = 64
 """Nesting that is searched for private fields; what is nested deeper is not kept."""
+
+
+_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 class Privacy:
@@ -57,6 +62,8 @@ class Privacy:
             return value
         if isinstance(value, bool):
             value = "true" if value else "false"
+        elif isinstance(value, int | float) and abs(value) > 2**53 and value == value // 1:
+            value = str(int(value))  # as floats several of them would be one
         elif isinstance(value, int | float):
             value = repr(float(value) + 0.0)  # -0.0 + 0.0 is 0.0
         return self.token(name, value)
@@ -67,7 +74,7 @@ class Privacy:
         Nothing at all of what is not JSON: nobody knows where in it a value lies.
         """
         try:
-            value = self._redact(msgspec.json.decode(raw), DEPTH)
+            value = self._redact(decode_json(_decoder, raw), DEPTH)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return b""
         return json.dumps(value, separators=(",", ":")).encode()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-_MORE = ". To see more: stream-monitor alerts explain "
+_MORE = ". To see more: stream-monitor "
 
 
-def with_command(reason: str, alert_id: str) -> str:
-    """A reason with the command that shows more of the alert."""
-    return f"{reason}{_MORE}{alert_id[:8]}"
+def with_command(reason: str, command: str) -> str:
+    """A reason with the command, without `stream-monitor`, that shows more of the alert."""
+    return f"{reason}{_MORE}{command}"
 
 
 def without_command(reason: str) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from stream_monitor.events.contracts import Health, Learning, OpenAlert
 from stream_monitor.judge.alerts.lifecycle import AlertLifecycle
-from stream_monitor.judge.metrics.performance import Performance
+from stream_monitor.judge.metrics.performance import OutcomeSums, Performance
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.names import ALL_MODELS, ALL_SEGMENTS
@@ -32,7 +32,7 @@ def health_of(
     counts = {groups[group]: int(row[0]) for group, row in enumerate(window.counts) if row[0]}
     learning = sorted(_learning(timeline, window), key=lambda one: (one.n - one.of, one.measure))
     labelled = performance.waiting(timeline.state.closed_until)
-    name = next((name for name in ("error", "absolute_error") if labelled.sums.get(name, (0, 0.0))[0]), None)
+    name = _error_measure(labelled)
     n, total = labelled.sums[name] if name is not None else (0, 0.0)
     return Health(
         model=timeline.rules.model,
@@ -51,6 +51,14 @@ def health_of(
         learning=learning[:LEARNING],
         learning_total=len(learning),
     )
+
+
+def _error_measure(outcomes: OutcomeSums) -> str | None:
+    """The measure that stands for the error; numbers of which some are no numbers of classes have a distance."""
+    classes, numbers = (outcomes.sums.get(name, (0, 0.0))[0] for name in ("error", "absolute_error"))
+    if not classes and not numbers:
+        return None
+    return "error" if classes >= numbers else "absolute_error"
 
 
 def open_ids(alerts: AlertLifecycle) -> set[str]:

@@ -91,7 +91,7 @@ class ModelJudge:
         settings = self.settings
         values: dict[str, tuple[float, ...]] = {}
         for limit in self.limits:
-            values[limit.measure] = (*values.get(limit.measure, ()), limit.value)
+            values[limit.on(timeline)] = (*values.get(limit.on(timeline), ()), limit.value)
         return TimelineRules(
             model=self.state.model,
             pane_ms=settings.time.pane,

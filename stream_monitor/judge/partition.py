@@ -15,6 +15,7 @@ from stream_monitor.detect.windows.overdispersion import DispersionUpdate, learn
 from stream_monitor.judge.consumers.contract import BatchTask
 from stream_monitor.judge.detection.window_evaluation import WindowEvaluation, run_tests
 from stream_monitor.judge.health import Gone
+from stream_monitor.judge.intake import follow_intake
 from stream_monitor.judge.model import JudgeOutput, ModelJudge
 from stream_monitor.judge.model_state import ModelState, new_state
 from stream_monitor.judge.pane_memory import PaneMemory
@@ -105,6 +106,8 @@ class PartitionJudge:
                 yield from self._advance()
                 yield from self._publish_progress(self.memory.must_wait())
                 yield from self._idle(arrived)
+                rules = None if self.state.settings is None else self.settings
+                yield from follow_intake(self.state.intake, self.state.alerts, rules, record.intake, arrived)
 
     def _publish_progress(self, wait: bool) -> Iterator[JudgeOutput]:
         """Publish progress to the workers.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -21,8 +22,20 @@ DAY = 86_400_000
 JOINED = ("predictions", "labels", "feedback")
 
 
+STAMPED = ("predictions", "feedback", "observations")
+"""Input topics whose records get the broker's time where we make them, so that `max_skew` knows a clock that is ahead.
+
+A label without `ts` has its record's time, so labels keep their producers'."""
+LOG_APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}
+
+
 def wanted_config(settings: Settings) -> dict[str, dict[str, str]]:
-    """Topic configuration by role; only what correctness needs."""
+    """Configuration by role of the topics that we make."""
+    return demanded_config(settings) | dict.fromkeys(STAMPED, LOG_APPEND_TIME)
+
+
+def demanded_config(settings: Settings) -> dict[str, dict[str, str]]:
+    """Configuration by role without which no worker starts; only what correctness needs."""
     pending_ms = max(2 * settings.join.label_horizon, DAY)
     return {
         "profiles": {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"},
@@ -44,6 +57,8 @@ class TopicReport:
     problems: list[str]
     rekey: bool
     """A rekey stage must come first: the settings demand it, or partition counts differ."""
+    advice: list[str] = field(default_factory=list)
+    """What would be better, and is no problem."""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -72,7 +87,7 @@ def inspect(settings: Settings, client: AdminClient | None = None) -> TopicRepor
     partitions = {role: len(known[settings.topic(role)].partitions) for role in ROLES if settings.topic(role) in known}
     rekey = settings.join.rekey or len({partitions[role] for role in JOINED if role in partitions}) > 1
     problems = _count_problems(settings, partitions, rekey) + _config_problems(settings, client, partitions)
-    return TopicReport(partitions, problems, rekey)
+    return TopicReport(partitions, problems, rekey, _advice(settings, client, partitions))
 
 
 def _count_problems(settings: Settings, partitions: dict[str, int], rekey: bool) -> list[str]:
@@ -105,19 +120,9 @@ def _state_problem(settings: Settings, partitions: dict[str, int]) -> str:
 
 def _config_problems(settings: Settings, client: AdminClient, partitions: dict[str, int]) -> list[str]:
     demanded = partitions.keys() - set(ROLES_OPTIONAL)
-    wanted = {role: config for role, config in wanted_config(settings).items() if role in demanded}
-    if not wanted:
-        return []
-    resources = {ConfigResource(ResourceType.TOPIC, settings.topic(role)): role for role in wanted}
+    wanted = {role: config for role, config in demanded_config(settings).items() if role in demanded}
     problems = []
-    for resource, future in client.describe_configs(list(resources), request_timeout=CALL_S).items():
-        role = resources[resource]
-        try:
-            actual = future.result()
-        except KafkaException as error:
-            raise BrokerError(
-                f"cannot read the configuration of {settings.topic(role)}: {error.args[0].str()}"
-            ) from error
+    for role, actual in _described(settings, client, list(wanted)):
         for key, value in wanted[role].items():
             found = actual[key].value
             short = key == "retention.ms" and 0 <= int(found) and (int(value) < 0 or int(found) < int(value))
@@ -126,6 +131,33 @@ def _config_problems(settings: Settings, client: AdminClient, partitions: dict[s
                     f"{settings.topic(role)}: {key} is {found}, must be {value}: {_alter(settings, role, key)}"
                 )
     return problems
+
+
+def _described(settings: Settings, client: AdminClient, roles: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """(role, configuration) of topics that exist."""
+    resources = {ConfigResource(ResourceType.TOPIC, settings.topic(role)): role for role in roles}
+    if not resources:
+        return
+    for resource, future in client.describe_configs(list(resources), request_timeout=CALL_S).items():
+        role = resources[resource]
+        try:
+            yield role, future.result()
+        except KafkaException as error:
+            raise BrokerError(
+                f"cannot read the configuration of {settings.topic(role)}: {error.args[0].str()}"
+            ) from error
+
+
+def _advice(settings: Settings, client: AdminClient, partitions: dict[str, int]) -> list[str]:
+    """Input topics whose records have their producers' times: a clock that is ahead moves event time with it."""
+    (key, value), advice = next(iter(LOG_APPEND_TIME.items())), []
+    for role, actual in _described(settings, client, [role for role in STAMPED if role in partitions]):
+        if (found := actual[key].value) != value:
+            advice.append(
+                f"{settings.topic(role)}: {key} is {found}, so time.max_skew compares a producer's clock with itself; "
+                f"with {value} it refuses a clock that is ahead: {_alter(settings, role, key)}"
+            )
+    return advice
 
 
 def _alter(settings: Settings, role: str, key: str) -> str:

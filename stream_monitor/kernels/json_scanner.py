@@ -389,7 +389,7 @@ def is_word(buffer: Any, at: int, end: int, word: Any) -> bool:
     return at + len(word) <= end and same(buffer, at, word, 0, len(word))
 
 
-_NULL, _TRUE, _FALSE = (np.frombuffer(word, np.uint8) for word in (b"null", b"true", b"false"))
+_NULL, _TRUE, _FALSE, _NAN = (np.frombuffer(word, np.uint8) for word in (b"null", b"true", b"false", b"NaN"))
 
 
 @inlined
@@ -415,6 +415,8 @@ def read_value(strings: Strings, key: int, buffer: Any, at: int, end: int, longe
         return at, ARRAY, np.float64(length)
     if is_word(buffer, at, end, _NULL):
         return at + 4, 0, 0.0
+    if is_word(buffer, at, end, _NAN):  # what Python writes for a missing number
+        return at + 3, 0, 0.0
     if is_word(buffer, at, end, _TRUE):
         return at + 4, TRUE, 1.0
     if is_word(buffer, at, end, _FALSE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from typing import Final, Literal
 
 import xxhash
@@ -24,6 +25,8 @@ ERRORS: Final = ("error", "absolute_error", "squared_error")
 """The measures of how wrong an answer is; more is worse."""
 LABEL: Final = "label"
 """The label, on timeline `label`. A label that is true or false is a number, too, for its mean."""
+INCOMPARABLE: Final = "incomparable"
+"""On timeline `label`: 1 for each label that no answer could be compared with, such as "spam" and 1, or .7 and true."""
 JOINT: Final = "joint(features)"
 """All features together. No feature has this name: `feature_measure` renames a name that ends with a parenthesis."""
 
@@ -64,6 +67,19 @@ def feature_measure(feature: str) -> str:
     if name in _BUILT_IN or name.endswith(")") or name.startswith("feature."):
         return "feature." + name
     return name
+
+
+def measure_named(name: str) -> str:
+    """The measure of predictions that a person means by a name: a measure's own name, or that of a feature."""
+    kind, opened, _ = name.partition("(")
+    derived = opened and name.endswith(")") and (kind in ("length", "kind", "norm", "distance") or is_projection(kind))
+    renamed = name.startswith("feature.") and feature_measure(name.removeprefix("feature.")) == name
+    return name if name in _BUILT_IN or name == JOINT or derived or renamed else feature_measure(name)
+
+
+def is_projection(kind: str) -> bool:
+    """Whether a word before a parenthesis is that of a projection."""
+    return re.fullmatch(r"projection_[0-9]+", kind) is not None
 
 
 def length_of(measure: str) -> str:

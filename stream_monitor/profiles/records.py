@@ -88,6 +88,21 @@ class ObservationTime(msgspec.Struct, array_like=True):
     end: bool
 
 
+class PartitionIntake(msgspec.Struct, array_like=True):
+    """What describe has made of a partition of an input topic since the app began to read it; the counts only grow."""
+
+    role: str
+    partition: int
+    read: int = 0
+    """Events; a tombstone is none."""
+    refused: dict[str, int] = {}
+    """By reason."""
+    items: int = 0
+    """Labels or signals that were to join a prediction."""
+    joined: int = 0
+    """Of these, those that have joined one."""
+
+
 class WatermarkRecord(msgspec.Struct, tag="watermarks"):
     """The watermarks of the source partitions that one worker owns; `sources` is the number of all partitions."""
 
@@ -96,6 +111,8 @@ class WatermarkRecord(msgspec.Struct, tag="watermarks"):
     observations: list[ObservationTime] = []
     observation_sources: int = 0
     v: int = FORMAT
+    intake: list[PartitionIntake] = []
+    """Of partitions whose counts have grown; only in the record for the first partition of `profiles`."""
 
 
 class SettingsRecord(msgspec.Struct, tag="settings"):

@@ -20,6 +20,7 @@ from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.alerts.lifecycle import AlertKey
 from stream_monitor.judge.consumers.contract import ClosedWindow, ModelContext, NoState, WindowConsumer
+from stream_monitor.judge.consumers.losses import losses_of
 from stream_monitor.judge.detection.window_evaluation import QUALITY_TESTS, tolerance
 from stream_monitor.judge.metrics.window_metrics import summarise
 from stream_monitor.judge.model import ModelJudge
@@ -28,7 +29,7 @@ from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.timelines.timeline import ChangeDetected, Timeline, WindowEmpty
-from stream_monitor.profiles.measures import LATENCY, VOLUME
+from stream_monitor.profiles.measures import INCOMPARABLE, LATENCY, VOLUME
 from stream_monitor.profiles.measures import TimelineName as TimelineName
 from stream_monitor.profiles.names import END
 from stream_monitor.rejudge.log_replay import Log, LogReplay, RejudgeTerms
@@ -117,7 +118,10 @@ class ScoreTrace(WindowConsumer[NoState]):
 
     def on_empty_window(self, empty: WindowEmpty) -> tuple[()]:
         """Record the count 0."""
-        if self.target.cause.measure == VOLUME and empty.size == self.target.spec.size:
+        if (self.target.cause.measure, self.target.cause.kind) == (
+            VOLUME,
+            "drift",
+        ) and empty.size == self.target.spec.size:
             self.target.add(VOLUME, empty.size, Point(empty.start + empty.size, 0.0, None))
         return ()
 
@@ -151,11 +155,12 @@ class ScoreTrace(WindowConsumer[NoState]):
         timeline, window = closed.timeline, closed.window
         measure, kind = self.target.cause.measure, self.target.cause.kind
         if kind == "limit":
-            summary = summarise(timeline, window, group, {}, closed.expected.get(group, ())).get(measure)
-            for limit in self.context.limits:
-                value = None if summary is None else getattr(summary, limit.statistic)
-                if limit.measure == measure and value is not None:
-                    yield limit.text, float(value), limit.value
+            yield from self._limits(closed, group)
+        elif kind == "quality" and measure in (VOLUME, INCOMPARABLE):
+            for loss in (
+                losses_of(closed, group) if timeline.state.name == ("input" if measure == VOLUME else "label") else ()
+            ):
+                yield loss.detector, loss.lost / max(loss.total, 1), None
         elif measure == VOLUME:
             if timeline.state.name == "input" and group < len(window.counts):
                 yield VOLUME, float(window.counts[group, 0]), None
@@ -165,6 +170,21 @@ class ScoreTrace(WindowConsumer[NoState]):
                     for test, score in comparison.scores.items():
                         if (test in QUALITY_TESTS) == (kind == "quality"):
                             yield test, score, tolerance(self.context.settings.detection, test)
+
+    def _limits(self, closed: ClosedWindow, group: int) -> Iterator[tuple[str, float, float | None]]:
+        timeline, window, measure = closed.timeline, closed.window, self.target.cause.measure
+        summary = summarise(timeline, window, group, {}, closed.expected.get(group, ())).get(measure)
+        for limit in self.context.limits:
+            value = None if summary is None else getattr(summary, limit.statistic)
+            if limit.on(timeline.state.name) == measure and value is not None:
+                yield limit.text, float(value), limit.value
+
+
+def _losses(closed: ClosedWindow, group: int, measure: str) -> Iterator[tuple[str, float, float | None]]:
+    """The shares that are lost, on the timeline of the measure."""
+    if closed.timeline.state.name == ("input" if measure == VOLUME else "label"):
+        for loss in losses_of(closed, group):
+            yield loss.detector, loss.lost / max(loss.total, 1), None
 
 
 class TracingPartitionJudge(PartitionJudge):

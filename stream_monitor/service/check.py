@@ -11,6 +11,7 @@ from stream_monitor.judge.detection.limits import parse_limit
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.profiles.measures import feature_measure
 from stream_monitor.service.key_sampler import sample
+from stream_monitor.service.recent_rejects import recent_rejects, told
 from stream_monitor.telemetry import http_server as server
 
 
@@ -21,17 +22,19 @@ def check(settings: Settings) -> tuple[str, list[str], list[str]]:
     try:
         report = inspect(settings)
         problems += report.problems
+        notes += report.advice
         placed, latest = sample(settings)
         misplaced = placement_problem(placed, settings.topics.partitioner, report.rekey)
         problems += [misplaced] if misplaced else []
         notes += latest.notes(_limited(settings))
+        notes += told(recent_rejects(settings))
     except StreamMonitorError as error:
         problems.append(str(error))
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems, notes
 
 
 def _limited(settings: Settings) -> list[tuple[str, str]]:
-    """(text, measure) of the limits that can be read."""
+    """(text, measure as it is written) of the limits that can be read."""
     found = []
     for text in settings.detection.limits:
         try:
@@ -61,9 +64,10 @@ def limit_problems(settings: Settings) -> list[str]:
         except StreamMonitorError as error:
             problems.append(str(error))
             continue
-        if limit.measure in dropped:
+        measure = limit.on("input")
+        if measure in dropped:
             problems.append(f"detection.limits: {text!r} watches what privacy.drop leaves out")
-        elif limit.measure in hashed and limit.statistic not in ("n", "missing"):
+        elif measure in hashed and limit.statistic not in ("n", "missing"):
             problems.append(
                 f"detection.limits: {text!r} watches numbers that privacy.hash hashes; n and missing remain"
             )

@@ -10,11 +10,22 @@ import msgspec
 
 from stream_monitor.describe.join.outcomes import ABSOLUTE_ERROR, DISAGREEMENT, ERROR, SQUARED_ERROR
 from stream_monitor.errors import suggest
-from stream_monitor.profiles.measures import LABEL, PREDICTION, UNMEASURED, base_of, built_in, feature_measure
+from stream_monitor.events.json_text import decode_json
+from stream_monitor.profiles.measures import (
+    INCOMPARABLE,
+    LABEL,
+    PREDICTION,
+    UNMEASURED,
+    base_of,
+    bounded,
+    built_in,
+    feature_measure,
+    measure_named,
+)
 
 ENOUGH = 100
 """From this many events on, a limit on a measure that none of them has gets a note."""
-_OUTCOMES = (ERROR, ABSOLUTE_ERROR, SQUARED_ERROR, LABEL, DISAGREEMENT)
+_OUTCOMES = (ERROR, ABSOLUTE_ERROR, SQUARED_ERROR, LABEL, DISAGREEMENT, INCOMPARABLE)
 
 
 class _Seen(msgspec.Struct):
@@ -25,7 +36,7 @@ class _Seen(msgspec.Struct):
     measures: dict[str, Any] = {}
 
 
-_decode = msgspec.json.Decoder(_Seen).decode
+_decoder = msgspec.json.Decoder(_Seen)
 
 
 @dataclass(slots=True)
@@ -41,7 +52,7 @@ class EventSurvey:
     def take(self, raw: bytes | None) -> None:
         """Count an event. An event that cannot be read is skipped: it is a dead letter, which other code counts."""
         try:
-            event = _decode(raw or b"")
+            event = decode_json(_decoder, raw or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return
         self.events += 1
@@ -57,6 +68,7 @@ class EventSurvey:
             message = f"{count:,} of the latest predictions of model {model} are {kind}s"
             yield f"{message}: of an {kind} as {PREDICTION} {UNMEASURED}"
         for text, measure in limited if self.events >= ENOUGH else ():
-            if measure not in self.names and base_of(measure) not in self.names:
+            meant = {measure, base_of(measure), measure_named(measure), bounded(measure)}
+            if not meant & self.names:
                 message = f"detection.limits: {text!r} watches {measure!r}, which none of the latest events has"
                 yield f"{message}; {suggest(measure, sorted(self.names), 'measures')}"

@@ -24,6 +24,7 @@ from stream_monitor.kafka.skips import parse_skips
 from stream_monitor.kafka.topics import create, ready
 from stream_monitor.service.check import misplaced_keys, settings_problems
 from stream_monitor.service.registry import STAGES, loop_of, port_offset, stages_of
+from stream_monitor.service.reject_log import RejectLog
 from stream_monitor.service.supervisor import (
     AGAIN,
     CRASHED,
@@ -37,6 +38,7 @@ from stream_monitor.service.supervisor import (
     supervise,
 )
 from stream_monitor.service.warm_up import warm_up
+from stream_monitor.stages.statistics import DescribeStatistics
 from stream_monitor.stages.topology import Topology
 from stream_monitor.telemetry import log_output as logs
 from stream_monitor.telemetry.http_server import serve
@@ -109,7 +111,7 @@ def _work(
         return 0
     with closing(KafkaClient(settings, role)) as client:
         loop = loop_of(role, client, settings, topology, time.monotonic)
-        loop.on_commit = warn_once(loop, Telemetry().observe(loop))
+        loop.on_commit = with_warnings(loop, Telemetry().observe(loop), RejectLog(time.monotonic))
         health.follow(loop)
         tune_collector()
         log.info("running", extra={"pid": os.getpid(), "transactional_id": client.transactional_id})
@@ -120,13 +122,16 @@ def _work(
     return 0
 
 
-def warn_once(loop: Loop, listen: Callable[[Report], None]) -> Callable[[Report], None]:
-    """A listener for commits that also warns, once, of a problem that the stage has found."""
+def with_warnings(loop: Loop, listen: Callable[[Report], None], rejects: RejectLog) -> Callable[[Report], None]:
+    """A listener for commits that also logs refused events, and once a problem that the stage has found."""
     reported: list[str] = []
 
     def also_warn(report: Report) -> None:
         listen(report)
-        problem = loop.stage.stats().problem
+        stats = loop.stage.stats()
+        if isinstance(stats, DescribeStatistics) and not report.aborted:
+            rejects.take(stats.refused)
+        problem = stats.problem
         if problem is not None and not reported:
             reported.append(problem)
             log.warning("%s", problem)

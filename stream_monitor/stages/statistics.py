@@ -7,6 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class RejectExample(NamedTuple):
+    """Events of a commit that were refused for one reason, and the first of them."""
+
+    events: int
+    place: str
+    """Topic, partition and offset."""
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,8 @@ class DescribeStatistics(StageStatistics):
 
     rejects: Mapping[str, int] = field(default_factory=dict)
     """Events since the last commit that became dead letters, by reason."""
+    refused: Mapping[tuple[str, str], RejectExample] = field(default_factory=dict)
+    """The same by topic role and reason, with an example of each for the log."""
     summed: int = 0
     """The dead letters among these that have no record of their own."""
     late: Mapping[str, int] = field(default_factory=dict)

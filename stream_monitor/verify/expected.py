@@ -110,17 +110,21 @@ class Expected:
         """Input watermark of each partition that had a prediction."""
         self.events: dict[str, int] = defaultdict(int)
         self._largest: dict[int, int] = {}
+        self._ahead: dict[int, tuple[int, str, bool]] = {}
+        """By partition: a time far ahead, the id of its event, and whether an event that was no jump came since."""
         self._waiting: dict[tuple[int, str], list[Waiting]] = defaultdict(list)
 
-    def feed(self, role: str, partition: int, offset: int, arrived: int, value: bytes | None) -> None:
-        """Process a record that the broker received at `arrived` (epoch ms)."""
+    def feed(
+        self, role: str, partition: int, offset: int, arrived: int, value: bytes | None, stamped: bool = False
+    ) -> None:
+        """Process a record with the time `arrived` (epoch ms), which the broker has set where it is `stamped`."""
         self.events[role] += 1
         event = self._admissible(role, arrived, value)
         match event:
             case Reject():
                 self.rejected[self.settings.topic(role), partition, offset] = event.reason
             case Prediction():
-                self._prediction(event, partition)
+                self._prediction(event, partition, stamped)
             case Label():
                 self._label(event, partition, arrived if event.ts is None else event.ts)
             case Feedback():
@@ -135,10 +139,10 @@ class Expected:
                 return Reject(_FUTURE, "")
         return event
 
-    def _prediction(self, event: Prediction, partition: int) -> None:
+    def _prediction(self, event: Prediction, partition: int, stamped: bool) -> None:
         rules = self.settings.time
         before = self._largest.get(partition)
-        self._largest[partition] = max(event.ts, before if before is not None else event.ts)
+        self._largest[partition] = self._advanced(event, partition, before, stamped)
         self.watermarks[partition] = self._largest[partition] - rules.allowed_lateness
         late = before is not None and event.ts < before - rules.allowed_lateness
         known = self._waiting[partition, event.id]
@@ -162,6 +166,26 @@ class Expected:
                 values[measures.LATENCY].add(event.latency_ms)
         if not duplicate:
             known.append(Waiting(event.model, event.version, event.ts, _value(event.prediction), segments))
+
+    def _advanced(self, event: Prediction, partition: int, before: int | None, stamped: bool) -> int:
+        """The partition's largest time after an event; one far ahead must be confirmed by another event."""
+        jump, ahead = self.settings.time.jump, self._ahead.get(partition)
+        if before is None or stamped or event.ts <= before + jump:
+            now = event.ts if before is None else max(event.ts, before)
+            if ahead is not None and ahead[0] <= now + jump:
+                del self._ahead[partition]
+            elif ahead is not None:
+                self._ahead[partition] = *ahead[:2], True
+            return now
+        if ahead is None or event.ts < ahead[0] - jump:
+            self._ahead[partition] = event.ts, event.id, False
+        elif event.id != ahead[1] and event.ts <= ahead[0] + jump:
+            del self._ahead[partition]
+            return max(event.ts, ahead[0])
+        elif event.id != ahead[1] and not ahead[2]:
+            self._ahead[partition] = event.ts, event.id, False
+            return ahead[0]
+        return before
 
     def _joined(self, partition: int, event: Label | Feedback, ts: int) -> list[Waiting]:
         rules = self.settings.join
@@ -197,7 +221,7 @@ class Expected:
         for waiting in self._joined(partition, event, event.ts):
             for signal, value in event.signals.items():
                 name = measures.bounded(signal)
-                if name not in waiting.signals:
+                if value is not None and name not in waiting.signals:
                     waiting.signals.add(name)
                     for cell in self._cells(waiting):
                         cell.add(f"signal.{name}", value)
@@ -213,15 +237,38 @@ def _value(value: Any) -> Any:
 
 
 def _judge(cell: Performance, answer: Any, label: Any, sign: int) -> None:
-    """Compare an answer with its label: classes with classes, numbers with numbers."""
-    if isinstance(label, str):
-        cell.add("label", {"true": 1.0, "false": 0.0}.get(label), sign)
-        if isinstance(answer, str):
-            cell.add("error", float(answer != label), sign)
-            cell.pairs[answer, label] += sign
-        return
-    cell.add("label", label, sign)
-    if isinstance(answer, float):
+    """Compare an answer with its label: classes with classes, numbers with numbers, whole numbers with both."""
+    cell.add("label", {"true": 1.0, "false": 0.0}.get(label.lower()) if isinstance(label, str) else label, sign)
+    numbers = isinstance(answer, float) and isinstance(label, float)
+    if numbers:
         gap = answer - label
         cell.add("absolute_error", abs(gap), sign)
         cell.add("squared_error", gap * gap, sign)
+    classes = isinstance(answer, str) and isinstance(label, str)
+    names = _class(answer), _class(label)
+    whole = all(name is not None and name.lstrip("-").isdigit() for name in names)
+    small = numbers and all(0 <= value < 100 and value.is_integer() for value in (answer, label))
+    if classes or (answer is not None and whole and not numbers) or small:
+        cell.add("error", float(names[0] != names[1]), sign)
+        cell.pairs[_spelled(answer), _spelled(label)] += sign
+    elif not numbers:
+        cell.add("incomparable", 1.0, sign)
+
+
+def _class(value: Any) -> str | None:
+    """The name of a class in one spelling; None for a number that is no whole one."""
+    if value is None:
+        return None
+    if isinstance(value, float):
+        return str(int(value)) if abs(value) < 2**53 and value.is_integer() else None
+    if value in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return str(int(value.lower() == "true"))
+    digits = value.partition(".")
+    whole = digits[0].lstrip("-").isascii() and digits[0].removeprefix("-").isdigit()
+    plain = whole and not (len(digits[0].removeprefix("-")) > 1 and digits[0].removeprefix("-")[0] == "0")
+    zeros = not digits[1] or (0 < len(digits[2]) <= 15 and not digits[2].strip("0"))
+    return str(int(digits[0])) if plain and zeros and abs(int(digits[0])) < 2**53 else str(value)
+
+
+def _spelled(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) else str(value)

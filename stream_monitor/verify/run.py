@@ -19,6 +19,8 @@ from stream_monitor.verify.expected import Expected
 from stream_monitor.verify.published import Published
 
 OUTPUT = ("profiles", "metrics", "alerts", "dead-letters")
+LOG_APPEND_TIME = 2
+"""The type of a record's timestamp that the broker has set."""
 PATIENCE_S = 120.0
 STANDSTILL_S = 10.0
 """A judge that is behind and has not committed for so long is taken for one that does not run."""
@@ -120,7 +122,8 @@ def _verify(
     total = sum(span.end - span.first for span in [*read.values(), *written.values()])
     done = unjudged = 0
     for role, message in audit.read(read):
-        truth.feed(role, message.partition(), message.offset(), message.timestamp()[1], message.value())
+        kind, at = message.timestamp()
+        truth.feed(role, message.partition(), message.offset(), at, message.value(), kind == LOG_APPEND_TIME)
         done += 1
         progress(done, total)
     for role, message in audit.read(written):

@@ -98,8 +98,9 @@ def test_a_replay_says_why_events_were_left_out(events: Path) -> None:
     bad = events.parent / "bad.ndjson"
     bad.write_bytes(b"\n".join(BAD))
     done = CliRunner().invoke(app, ["replay", str(bad), "--out", str(events.parent / "out")], env={"COLUMNS": "1000"})
-    assert done.exit_code == 0, done.output
-    told = done.stderr.splitlines()
+    assert done.exit_code == 3, done.output
+    *told, end = done.stderr.splitlines()
+    assert end == "error: no event could be counted"
     assert "4 dead-letters" in told[-4]
     assert told[-3].startswith("  2 stream-monitor.predictions: not_json; the first: ")
     assert {line.split(": ")[1].partition(";")[0] for line in told[-2:]} == {"contract", "before_2000"}

@@ -31,8 +31,9 @@ def started() -> Describe:
 
 
 def step(stage: Describe, role: str, ts: int) -> None:
-    body = {"id": "e", "model": "m", "ts": ts, **BODY[role]}
-    stage.process(role, [MemoryRecord(json.dumps(body).encode(), 0, 0, ts, b"e", None)])
+    """Two events of the same time: one alone does not move a clock over a gap."""
+    bodies = [{"id": id_, "model": "m", "ts": ts, **BODY[role]} for id_ in ("e", "f")]
+    stage.process(role, [MemoryRecord(json.dumps(body).encode(), 0, 0, ts, b"e", None) for body in bodies])
 
 
 def time_of(stage: Describe, labels: PartitionStatus, feedback: PartitionStatus = DONE) -> PartitionTime:

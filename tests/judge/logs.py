@@ -25,6 +25,7 @@ class Recorded(Replay):
 
     def __init__(self, settings: Settings, pinned: Sequence[PinnedBaseline] = ()) -> None:
         self.log: list[tuple[Record, int]] = []
+        self.raw_log: list[bytes] = []
         self.alerts: list[dict[str, Any]] = []
         self.metrics: list[dict[str, Any]] = []
         self.notices: list[bytes] = []
@@ -38,6 +39,7 @@ class Recorded(Replay):
 
     def _judge(self, value: bytes) -> None:
         self.log.append((read_record(value), self.driver.started))
+        self.raw_log.append(value)
         super()._judge(value)
 
     def knowledge_of_edges(self) -> BinCatalog:

@@ -59,3 +59,14 @@ def test_one_of_the_two_that_is_missing_can_be_made(kafka: str) -> None:
     ]
     create(settings)
     assert inspect(settings).problems == []
+
+
+def test_input_topics_that_we_make_have_the_brokers_time_and_others_are_advised_to(kafka: str) -> None:
+    settings = settings_for(kafka)
+    make(settings, "predictions", 2)
+    create(settings)
+    report = inspect(settings)
+    assert report.problems == []
+    (advice,) = report.advice
+    assert advice.startswith(f"{settings.app}.predictions: message.timestamp.type is CreateTime")
+    assert f"--entity-name {settings.app}.predictions --add-config message.timestamp.type=LogAppendTime" in advice

@@ -14,8 +14,8 @@ from stream_monitor.stages.statistics import DescribeStatistics, JudgeStatistics
 from stream_monitor.telemetry.metrics import Telemetry, exposed
 from stream_monitor.version import __version__
 
-NOT_SHOWN = {"problem"}
-"""Is a line in the log."""
+NOT_SHOWN = {"problem", "refused"}
+"""Are lines in the log; `rejects` has the figures of `refused`."""
 
 
 def shown(stats: StageStatistics, *reports: Report) -> tuple[Telemetry, CollectorRegistry]:

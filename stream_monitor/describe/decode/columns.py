@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stream_monitor.describe.decode.embeddings import Embeddings, as_sent
+from stream_monitor.describe.decode.embeddings import Embeddings, as_sent, has_gaps
 from stream_monitor.events.contracts import Observation, Prediction
 from stream_monitor.events.privacy import Privacy
 from stream_monitor.profiles import measures
+from stream_monitor.profiles.classes import same_class
 from stream_monitor.types import F32, F64, I64
 
 Spec = tuple[str, ...]
@@ -169,11 +170,12 @@ class Builder:
     def embedding(self, name: str, at: int, value: Any, measured: list[float] | None) -> None:
         """Set the norm and projections of an embedding.
 
-        `measured` is None for a value that is no embedding; it is counted by its kind under the norm's name.
+        `measured` is None for a value that is no embedding; it is counted by its kind under the norm's name. An array
+        of numbers and null is a missing value.
         """
         norm = measures.norm_of(name)
         if measured is None:
-            if value is not None:
+            if value is not None and not has_gaps(value):
                 self.category(measures.kind_of(norm), at, "array" if isinstance(value, list) else "other")
             return
         self.number(norm, at, measured[0])
@@ -247,7 +249,7 @@ def _answer(built: Builder, at: int, event: Prediction) -> None:
     if event.latency_ms is not None:
         built.number(measures.LATENCY, at, event.latency_ms)
     if event.human_prediction is not None:
-        built.number(measures.OVERRIDDEN, at, float(event.human_prediction != answer))
+        built.number(measures.OVERRIDDEN, at, float(not same_class(event.human_prediction, answer)))
 
 
 def score_of(event: Prediction) -> float | None:
@@ -260,11 +262,11 @@ def score_of(event: Prediction) -> float | None:
     if given is None or isinstance(given, float):
         return given
     if isinstance(given, list):
-        return max(given, default=None)
+        return max((score for score in given if score is not None), default=None)
     answer = event.prediction
     key = ("false", "true")[answer] if isinstance(answer, bool) else answer
     score = given.get(key) if isinstance(key, str) else None
-    return score if score is not None else max(given.values(), default=None)
+    return score if score is not None else max((each for each in given.values() if each is not None), default=None)
 
 
 def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any], privacy: Privacy) -> str | None:
@@ -278,11 +280,20 @@ def segment_of(spec: Spec, tags: Mapping[str, Any], features: Mapping[str, Any],
     return measures.bounded(",".join(parts))
 
 
-def segment_part(name: str, value: str | bool | float) -> str:
-    """The part of a segment's name that a field gives, such as "country=DE". Zero has one name, whatever its sign."""
+WHOLE = 2.0**63
+"""Whole numbers below are named without a fraction."""
+
+
+def segment_part(name: str, value: str | bool | int | float) -> str:
+    """The part of a segment's name that a field gives, such as "country=DE".
+
+    A whole number has one name, whether it is written as 17 or 17.0, and the name has all its digits.
+    """
     if isinstance(value, bool):
         return f"{name}={('false', 'true')[value]}"
-    return f"{name}={value + 0.0 if isinstance(value, float) else value}"  # -0.0 + 0.0 is 0.0
+    if isinstance(value, float) and value.is_integer() and abs(value) < WHOLE:
+        value = int(value)
+    return f"{name}={value}"
 
 
 def of_observations(model: str, rows: Sequence[int], events: Sequence[Observation]) -> Columns:

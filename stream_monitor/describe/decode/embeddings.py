@@ -53,6 +53,11 @@ class Embeddings:
         return [float(np.sqrt((vector * vector).sum())), *along.tolist()]
 
 
+def has_gaps(value: Any) -> bool:
+    """Whether a value is an array of numbers some of which are missing."""
+    return isinstance(value, list) and None in value and all(type(each) in _NUMBERS or each is None for each in value)
+
+
 def as_sent(vector: F64) -> F32:
     """The vector in single precision; larger numbers become the largest float32.
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stream_monitor.describe.clock_jumps import Arrivals
 from stream_monitor.describe.decode import columns as build
 from stream_monitor.describe.decode.columns import Columns, merge
 from stream_monitor.describe.decode.scanned_columns import PredictionScanner, ScannedRows
@@ -22,7 +23,7 @@ from stream_monitor.events.decode import EARLIEST, Event
 from stream_monitor.kernels.id_hash import hash_all, hash_ids
 from stream_monitor.kernels.json_scanner import PADDING
 from stream_monitor.stages.contract import Message
-from stream_monitor.types import I64
+from stream_monitor.types import I64, Bool
 
 SLICE = 2_000
 """Events of one scan. The scanner learns names from decoded events, so that the next slice is scanned."""
@@ -30,10 +31,20 @@ SLICE = 2_000
 _value, _partition, _timestamp = methodcaller("value"), methodcaller("partition"), methodcaller("timestamp")
 _stamp = itemgetter(1)
 
-Admit = Callable[[I64, I64], I64]
-"""From (partition, ts) in log order to the largest earlier ts of each event's partition."""
+Admit = Callable[[Arrivals], I64]
+"""From events in log order to the largest earlier ts of each event's partition."""
 Generic = Callable[[Message], Event | None]
 """Decodes one event; returns None when the event became a dead letter."""
+
+
+LOG_APPEND_TIME = 2
+"""The type of a record's timestamp that the broker has set."""
+
+
+def stamped(messages: Sequence[Message]) -> Bool:
+    """Which records have a time that the broker has set."""
+    kinds = (message.timestamp()[0] == LOG_APPEND_TIME for message in messages)
+    return np.fromiter(kinds, np.bool_, len(messages))
 
 
 @dataclass(slots=True)
@@ -93,8 +104,9 @@ class PredictionBuffer:
         self.scanner.place(rows, np.where(fast, numbers, -1))
         partition = np.fromiter(map(_partition, messages), np.int64, count)
         if kept.any():
-            self._note(partition[kept], ts[kept], admit)
-            self.ids.append(_hashes(rows, buffer, kept, slow))
+            ids = _hashes(rows, buffer, kept, slow)
+            self.ids.append(ids)
+            self._note(Arrivals(partition[kept], ts[kept], lambda: ids[:, 0], lambda: stamped(messages)[kept]), admit)
         self._build({int(numbers[index]): event for index, event in slow.items()})
         self.size += int(kept.sum())
 
@@ -113,10 +125,10 @@ class PredictionBuffer:
             self.decoded[model].append(build.of_predictions(model, rows, chosen, self.scanner.reading))
         self.scanner.learn(list(events.values()))
 
-    def _note(self, partition: I64, ts: I64, admit: Admit) -> None:
-        self.partition.append(partition)
-        self.ts.append(ts)
-        self.before.append(admit(partition, ts))
+    def _note(self, arrivals: Arrivals, admit: Admit) -> None:
+        self.partition.append(arrivals.partition)
+        self.ts.append(arrivals.ts)
+        self.before.append(admit(arrivals))
 
     def clocks(self) -> tuple[I64, I64, I64]:
         """(partition, ts, largest earlier ts of the partition), by row."""

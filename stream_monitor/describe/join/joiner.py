@@ -15,7 +15,16 @@ from stream_monitor.describe.decode.columns import Coded, Columns, distinct
 from stream_monitor.describe.join.code_book import Answer, CodeBook, Key
 from stream_monitor.describe.join.outcomes import Outcomes
 from stream_monitor.describe.join.pending.changelog import first_of
-from stream_monitor.describe.join.pending.rows import MAX_SIGNALS, Joined, LabelRows, PredictionRows, SignalRows, gather
+from stream_monitor.describe.join.pending.rows import (
+    LABEL,
+    MAX_SIGNALS,
+    SIGNAL,
+    Joined,
+    LabelRows,
+    PredictionRows,
+    SignalRows,
+    gather,
+)
 from stream_monitor.describe.join.pending.store import PendingStore
 from stream_monitor.describe.watermarks import PartitionClock
 from stream_monitor.errors import FormatError
@@ -23,6 +32,7 @@ from stream_monitor.events.contracts import Feedback, Label
 from stream_monitor.kernels.id_hash import hash_ids
 from stream_monitor.profiles import measures
 from stream_monitor.profiles.names import NEVER
+from stream_monitor.stages.contract import Partition
 from stream_monitor.types import F64, I64, Bool
 
 
@@ -33,6 +43,10 @@ class JoinFlush:
     batches: list[Batch] = field(default_factory=list)
     performance: list[tuple[str, bytes]] = field(default_factory=list)
     changes: list[tuple[int, bytes]] = field(default_factory=list)
+    items: dict[Partition, int] = field(default_factory=dict)
+    """Labels and signals that came, by topic partition."""
+    joined: dict[Partition, int] = field(default_factory=dict)
+    """Those that joined their first prediction."""
 
 
 @dataclass(slots=True)
@@ -46,6 +60,10 @@ class _Log:
         while len(self.written) > 1 and self.written[1][0] <= store.oldest_needed():
             self.written.popleft()
         return self.written[0][1] if len(store) and self.written else None
+
+
+_ROLES = {LABEL: "labels", SIGNAL: "feedback"}
+"""The topic of each kind of rows that join predictions."""
 
 
 class Joiner:
@@ -174,6 +192,7 @@ class Joiner:
             (row, self._signal(measures.bounded(name)), value)
             for row, event in enumerate(events)
             for name, value in event.signals.items()
+            if value is not None
         ]
         kept = [(row, signal, value) for row, signal, value in pairs if signal is not None]
         self.overflow += len(pairs) - len(kept)
@@ -207,6 +226,7 @@ class Joiner:
             flush.batches += self.outcomes.batches(everything)
             flush.performance += self.outcomes.performance(everything)
         self._waiting, self._joined, self._written = [], [], []
+        self._count(flush)
         share = max(1, self.settings.join.pending_rows // max(1, len(self.stores)))
         for number, store in self.stores.items():
             if number in clocks:
@@ -220,6 +240,13 @@ class Joiner:
                 flush.changes.append((number, value))
                 self._written.append((number, first_of(value)))
         return flush
+
+    def _count(self, flush: JoinFlush) -> None:
+        """Count the labels and signals of this commit, and those that have joined."""
+        for number, store in self.stores.items():
+            for kind, role in _ROLES.items():
+                if store.items[kind] or store.joined[kind]:
+                    flush.items[role, number], flush.joined[role, number] = store.items[kind], store.joined[kind]
 
     def _watermarks(self, clock: PartitionClock, lateness_ms: int) -> tuple[int, int]:
         horizon = self.settings.join.label_horizon

@@ -19,7 +19,8 @@ from stream_monitor.describe.decode.columns import Coded, Columns, Spec, distinc
 from stream_monitor.describe.join.code_book import CodeBook
 from stream_monitor.describe.join.pending import rows as pending
 from stream_monitor.describe.join.pending.rows import Joined
-from stream_monitor.profiles.measures import LABEL, TimelineName
+from stream_monitor.profiles import classes
+from stream_monitor.profiles.measures import INCOMPARABLE, LABEL, TimelineName
 from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.profiles.records import PerformanceDelta
 from stream_monitor.types import F64, I64, Bool
@@ -38,22 +39,51 @@ class LabelComparison:
     squared: F64
     label: F64
     """The label as a number; true is 1, false is 0, other categories are NaN."""
+    incomparable: F64
+    """1 where neither an error nor a distance can be said."""
+
+    def by_name(self) -> dict[str, F64]:
+        """The measures of the comparison."""
+        return {
+            ERROR: self.error,
+            ABSOLUTE_ERROR: self.absolute,
+            SQUARED_ERROR: self.squared,
+            LABEL: self.label,
+            INCOMPARABLE: self.incomparable,
+        }
 
 
 def compare_with_labels(joined: Joined, label: F64, categorical: Bool, book: CodeBook) -> LabelComparison:
-    """Compare answers with labels: classes with classes and numbers with numbers; other pairs are not compared."""
+    """Compare answers with labels: classes with classes, numbers with numbers, whole numbers with both.
+
+    Two numbers that may be numbers of classes have an error, too.
+    """
     codes = np.where(categorical, label, -1).astype(np.int64)
     predicted = _predicted(joined.answer, book)
-    classified = categorical & (predicted >= 0)
-    error = np.where(classified, (predicted != codes).astype(float), np.nan)
-    gap = np.where(categorical, np.nan, joined.value - label)
-    truth = np.array([_as_number(value) for value in book.categories.values] or [np.nan])
-    number = np.where(categorical, truth[np.maximum(codes, 0)], label)
-    return LabelComparison(error, np.abs(gap), gap * gap, number)
+    table = _ClassTable(book)
+    both = categorical & (predicted >= 0)
+    answer = np.where(predicted >= 0, table.whole[predicted], joined.value)
+    truth = np.where(categorical, table.whole[codes], label)
+    mixed = (categorical != (predicted >= 0)) & classes.are_whole(answer) & classes.are_whole(truth)
+    numbers = ~categorical & (predicted < 0)
+    counted = numbers & classes.are_class_numbers(answer) & classes.are_class_numbers(truth)
+    error = np.where(both, (table.name[predicted] != table.name[codes]).astype(float), np.nan)
+    error = np.where(mixed | counted, (answer != truth).astype(float), error)
+    gap = np.where(numbers, joined.value - label, np.nan)
+    number = np.where(categorical, table.truth[codes], label)
+    incomparable = np.where(np.isnan(error) & np.isnan(gap), 1.0, np.nan)
+    return LabelComparison(error, np.abs(gap), gap * gap, number, incomparable)
 
 
-def _as_number(category: str) -> float:
-    return {"true": 1.0, "false": 0.0}.get(category, np.nan)
+class _ClassTable:
+    """What the categories of a code book mean, by code; the last entry is that of code -1, no category."""
+
+    def __init__(self, book: CodeBook) -> None:
+        names = book.categories.values
+        spellings = {name: code for code, name in enumerate(dict.fromkeys(map(classes.class_of, names)))}
+        self.name = np.array([*(spellings[classes.class_of(name)] for name in names), -1], np.int64)
+        self.whole = np.array([*map(classes.whole_of, names), np.nan])
+        self.truth = np.array([*map(classes.truth_of, names), np.nan])
 
 
 def _predicted(answers: npt.NDArray[np.uint32], book: CodeBook) -> I64:
@@ -75,10 +105,7 @@ class Outcomes:
         first = joined.event == pending.FIRST
         second = (joined.event == pending.AGREEMENT) | (joined.event == pending.DISAGREEMENT)
         numeric = {
-            ERROR: np.where(first, judged.error, np.nan),
-            ABSOLUTE_ERROR: np.where(first, judged.absolute, np.nan),
-            SQUARED_ERROR: np.where(first, judged.squared, np.nan),
-            LABEL: np.where(first, judged.label, np.nan),
+            **{name: np.where(first, values, np.nan) for name, values in judged.by_name().items()},
             DISAGREEMENT: np.where(second, (joined.event == pending.DISAGREEMENT).astype(float), np.nan),
         }
         labels = self._label_categories(joined, first)
@@ -168,21 +195,16 @@ class _SignedSums:
         if not chosen.any():
             return
         judged = compare_with_labels(self.joined, label, categorical, self.book)
-        for name, values in (
-            (ERROR, judged.error),
-            (ABSOLUTE_ERROR, judged.absolute),
-            (SQUARED_ERROR, judged.squared),
-            (LABEL, judged.label),
-        ):
+        for name, values in judged.by_name().items():
             self.add(name, np.where(chosen, values, np.nan), sign)
+        rows = np.flatnonzero(chosen & ~np.isnan(judged.error))
+        told = np.stack([self.cell[rows], categorical[rows], label[rows], np.nan_to_num(self.joined.value[rows])])
+        kinds, counts = np.unique(told, axis=1, return_counts=True)
         names = self.book.categories.values
-        classified = np.flatnonzero(chosen & ~np.isnan(judged.error))
-        codes, counts = np.unique(
-            np.stack([self.cell[classified], label[classified].astype(np.int64)]), axis=1, return_counts=True
-        )
-        for cell, code, count in zip(*codes.tolist(), counts.tolist(), strict=True):
-            answer = self.book.answers.values[int(self.cells[1, cell])].category
-            self.pairs[cell, answer, names[code]] += sign * count
+        for cell, is_category, truth, value, count in zip(*kinds.tolist(), counts.tolist(), strict=True):
+            category = self.book.answers.values[int(self.cells[1, int(cell)])].category
+            answer = classes.written(value) if category is None else category
+            self.pairs[int(cell), answer, names[int(truth)] if is_category else classes.written(truth)] += sign * count
 
     def deltas(self, labelled: I64) -> Iterator[tuple[str, bytes]]:
         models = self.book.model_of_key(self.cells[0])

@@ -51,6 +51,7 @@ import msgspec
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.events.contracts import Alert, Finding
 from stream_monitor.judge.alerts.incidents import Incidents
+from stream_monitor.judge.alerts.loss_reason import is_loss
 from stream_monitor.judge.alerts.reason import reason_of, subject_of
 from stream_monitor.judge.detection.evidence import LASTING, PANE
 from stream_monitor.judge.detection.limits import is_critical
@@ -61,6 +62,7 @@ Severity = Literal["info", "warning", "critical"]
 _RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}
 WORSE = 2.0
 """A window test that finds so many times the effect of the last record publishes an update: a second change."""
+MOST_LOST = 0.3
 JOIN_WINDOWS = 3
 """An alert joins an incident that ended at most so many of its windows ago, or at most `cooldown`."""
 
@@ -362,7 +364,11 @@ def alert_id(cause: AlertKey, opened: int) -> str:
 
 
 def severity_of(state: _State, findings: Sequence[Finding]) -> Severity:
-    """Critical where harm is known: answers got worse, a critical limit, a silent model or app. Else a warning."""
+    """Critical where harm is known, else a warning.
+
+    Harm is known where answers got worse, a critical limit is broken, a model or the app is silent, or `MOST_LOST` of
+    the events more than usual are lost.
+    """
     cause = state.cause
     if cause is None:
         return "warning"
@@ -371,5 +377,7 @@ def severity_of(state: _State, findings: Sequence[Finding]) -> Severity:
             return "critical" if cause.version == cause.segment == ALL_SEGMENTS else "warning"
         case "limit":
             return "critical" if any(is_critical(finding.detector) for finding in findings) else "warning"
+    if any(is_loss([finding]) and finding.score >= MOST_LOST for finding in findings):
+        return "critical"
     harm = cause.measure in ERRORS and state.group == "outcome" and any(f.direction == "up" for f in findings)
     return "critical" if harm else "warning"

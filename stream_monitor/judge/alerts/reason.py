@@ -8,12 +8,13 @@ recipe for each kind of finding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from stream_monitor.config.durations import format_duration
 from stream_monitor.events.contracts import Alert, ErrorChange, Finding, Moved
 from stream_monitor.events.reason_command import with_command
+from stream_monitor.judge.alerts.figures import apart, moment, number, share
+from stream_monitor.judge.alerts.loss_reason import command_of, end_of_loss, is_about_loss, is_loss, loss_of
 from stream_monitor.judge.detection.limits import parse_limit
 from stream_monitor.profiles.measures import ERRORS, JOINT, NULL_ANSWER, OVERRIDDEN
 from stream_monitor.profiles.names import ALL_MODELS, ALL_SEGMENTS
@@ -38,8 +39,10 @@ def reason_of(alert: Alert) -> str:
     """The reason of an alert with status `open`, `update` or `resolved`."""
     if alert.status == "resolved":
         return f"{subject_of(alert)}: {_end(alert)}"
+    if is_loss(alert.findings):
+        return with_command(f"{subject_of(alert)}: {loss_of(alert)}", command_of(alert))
     sentences = [f"{_what(alert)}{_since(alert)}", *_consequences(alert)]
-    return with_command(f"{subject_of(alert)}: {'; '.join(sentences)}", alert.id)
+    return with_command(f"{subject_of(alert)}: {'; '.join(sentences)}", f"alerts explain {alert.id[:8]}")
 
 
 def outcome_of(alert: Alert, change: ErrorChange) -> str:
@@ -238,43 +241,11 @@ def _end(alert: Alert) -> str:
     match alert.kind:
         case "silence":
             return "events come again"
+        case "quality" if is_about_loss(alert.model, alert.measure):
+            return end_of_loss(alert.model, alert.measure)
         case "limit":
             return f"{alert.measure} is within its limit again, {ended}"
     return f"{alert.measure} is no longer found beyond its tolerance, {ended}"
-
-
-# --- figures ---
-
-
-def number(value: float) -> str:
-    """A number in a sentence: about four digits, thousands grouped."""
-    if abs(value) >= 1e9 or 0 < abs(value) < 1e-4:
-        return f"{value:.3g}"
-    if abs(value) >= 1_000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def share(part: float) -> str:
-    """A share as a percentage with two or three digits; only 0 is 0 %, only 1 is 100 %."""
-    percent = 100 * part
-    text = f"{percent:.3g}" if percent < 99.95 or part >= 1 else f"{percent:.6g}"
-    return f"{text} %"
-
-
-def moment(ts: int, near: int) -> str:
-    """A time of day in UTC; with its date when `near` (both epoch ms) lies on another day."""
-    at, other = (datetime.fromtimestamp(t / 1000, UTC) for t in (ts, near))
-    return at.strftime("%H:%M UTC" if at.date() == other.date() else "%Y-%m-%d %H:%M UTC")
-
-
-def apart(value: float, bound: float) -> tuple[str, str]:
-    """Both numbers with three significant digits, or with as many more as make them differ."""
-    for digits in range(3, 17):
-        texts = f"{value:.{digits}g}", f"{bound:.{digits}g}"
-        if texts[0] != texts[1] or value == bound:
-            break
-    return texts
 
 
 def _pair(measure: str, before: float, now: float) -> str:

@@ -8,9 +8,13 @@ import msgspec
 
 from stream_monitor.events.contracts import Health
 from stream_monitor.judge.consumers.contract import ClosedWindow, WindowConsumer
+from stream_monitor.judge.detection.limits import Limit
 from stream_monitor.judge.health import health_of, open_ids, with_alerts
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.timelines.timeline import Timeline, WindowEmpty
+
+UNSEEN = 20
+"""Limits without a measure that a record names."""
 
 
 class HealthState(msgspec.Struct):
@@ -55,7 +59,15 @@ class HealthRecords(WindowConsumer[HealthState]):
         return timeline.state.name == "input" and size == self.context.shortest_window
 
     def _record(self, timeline: Timeline, window: Window, final: bool) -> Health:
-        return health_of(timeline, window, self.context.alerts, self.context.performance, final)
+        health = health_of(timeline, window, self.context.alerts, self.context.performance, final)
+        health.unseen_limits = [limit.text for limit in self.context.limits if not self._is_seen(limit)][:UNSEEN]
+        return health
+
+    def _is_seen(self, limit: Limit) -> bool:
+        """Whether the model has had the measure of a limit, by the predictions, labels or whatever else came."""
+        return any(
+            limit.on(timeline.state.name) in timeline.state.ids.names for timeline in self.context.timelines.values()
+        )
 
     def _publish(self, health: Health) -> Health:
         self.state.published = health

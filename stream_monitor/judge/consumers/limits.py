@@ -26,10 +26,11 @@ class LimitAlerts(WindowConsumer[NoState]):
         for group in range(min(len(timeline.state.ids.groups), max(len(window.counts), window.numbers.n.shape[0]))):
             summaries = summarise(timeline, window, group, {}, closed.expected.get(group, ()))
             for limit in self.context.limits:
-                summary = summaries.get(limit.measure)
+                measure = limit.on(timeline.state.name)
+                summary = summaries.get(measure)
                 if summary is not None and (summary.n or limit.statistic in ("n", "missing")):
-                    findings = findings_of(limit, summary, *_bins_of(timeline, window, group, limit.measure))
-                    verdict = Verdict(group, limit.measure, "limit", findings)
+                    findings = findings_of(limit, summary, *_bins_of(timeline, window, group, measure))
+                    verdict = Verdict(group, measure, "limit", findings)
                     yield from self.context.raise_alert(timeline, verdict, closed.span)
 
 

@@ -10,6 +10,7 @@ from stream_monitor.judge.consumers.drift import DriftAlerts
 from stream_monitor.judge.consumers.error_impact import ErrorImpact
 from stream_monitor.judge.consumers.health import HealthRecords
 from stream_monitor.judge.consumers.limits import LimitAlerts
+from stream_monitor.judge.consumers.losses import LossAlerts
 from stream_monitor.judge.consumers.metrics import MetricRecords
 from stream_monitor.judge.consumers.volume import VolumeAlerts
 from stream_monitor.profiles.names import OTHER
@@ -21,6 +22,7 @@ CONSUMERS: tuple[type[WindowConsumer[Any]], ...] = (
     LimitAlerts,
     VolumeAlerts,
     AbsenceAlerts,
+    LossAlerts,
     MetricRecords,
     HealthRecords,
 )

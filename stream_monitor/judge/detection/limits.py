@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.contracts import Finding, MeasureSummary
+from stream_monitor.profiles.measures import TimelineName, bounded, measure_named
 from stream_monitor.profiles.numeric_table import share_above
 from stream_monitor.types import F64, I64
 
 STATISTICS = ("mean", "std", "min", "max", "p50", "p95", "p99", "sum", "n", "missing")
 _PATTERN = re.compile(
-    r"\s*(?P<measure>.+)\.(?P<statistic>\w+)\s*(?P<relation>[<>])\s*(?P<value>[-+.\deE]+)(?P<critical>\s+critical)?\s*"
+    r"(?P<measure>.+)\.(?P<statistic>\w+)\s*(?P<relation>[<>])\s*(?P<value>[-+.\deE]+)(?P<critical>\s+critical)?\s*",
+    re.DOTALL,
 )
 
 
@@ -24,6 +26,10 @@ class Limit(NamedTuple):
     relation: str
     value: float
     text: str
+
+    def on(self, timeline: TimelineName) -> str:
+        """The measure of a timeline that the limit watches; a feature is meant by its own name, whatever it is."""
+        return measure_named(self.measure) if timeline == "input" else bounded(self.measure)
 
 
 def parse_limit(text: str) -> Limit:
@@ -39,7 +45,9 @@ def parse_limit(text: str) -> Limit:
         value = float(match["value"])
     except ValueError:
         raise SettingsError(f"detection.limits: {match['value']!r} in {text!r} is not a number") from None
-    return Limit(match["measure"].strip(), match["statistic"], match["relation"], value, text.strip())
+    return Limit(
+        match["measure"].strip() or match["measure"], match["statistic"], match["relation"], value, text.strip()
+    )
 
 
 def is_critical(text: str) -> bool:

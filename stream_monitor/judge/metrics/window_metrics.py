@@ -15,7 +15,7 @@ from stream_monitor.judge.metrics.performance import OutcomeSums, Revised
 from stream_monitor.judge.panes.windows import AFTER_IDLE, DUPLICATES, LATE, Window
 from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.integers import are_whole, whole
-from stream_monitor.profiles.measures import JOINT, base_of, group_of, kind_of
+from stream_monitor.profiles.measures import INCOMPARABLE, JOINT, base_of, group_of, kind_of
 from stream_monitor.profiles.numeric_table import quantiles
 from stream_monitor.types import F64
 
@@ -197,6 +197,7 @@ def performance_metrics(model: str, revised: Revised) -> Iterator[Metric]:
                 final=revised.final,
                 count=outcomes.count,
                 labelled=outcomes.labelled,
+                compared=outcomes.labelled - outcomes.sums.get(INCOMPARABLE, (0, 0.0))[0],
                 accuracy=accuracy_of(outcomes),
                 confusion={f"{answer} → {label}": n for (answer, label), n in sorted(outcomes.pairs.items()) if n}
                 or None,

@@ -8,7 +8,8 @@ import pytest
 
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Finding, Moved, SegmentPart
 from stream_monitor.events.reason_command import without_command
-from stream_monitor.judge.alerts.reason import moment, number, outcome_of, reason_of, share
+from stream_monitor.judge.alerts.figures import moment, number, share
+from stream_monitor.judge.alerts.reason import outcome_of, reason_of
 
 LATER = "; the labels of that time will tell whether errors follow"
 AT = 1_760_037_660_000

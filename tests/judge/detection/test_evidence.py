@@ -16,7 +16,7 @@ from stream_monitor.commands.explain import drawn
 from stream_monitor.config.settings import Settings
 from stream_monitor.detect.sequential.registry import shift_of
 from stream_monitor.events.contracts import Alert
-from stream_monitor.judge.alerts.reason import apart
+from stream_monitor.judge.alerts.figures import apart
 from stream_monitor.judge.detection.evidence import numeric_evidence
 from stream_monitor.profiles.bins import BINS, bin_values, make_edges
 from stream_monitor.profiles.integers import are_whole, name_of, whole

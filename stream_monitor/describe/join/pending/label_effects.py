@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_monitor.describe.join.pending.id_groups import Groups, group_rows, rounds
-from stream_monitor.describe.join.pending.ring_buffer import CATEGORICAL, HAS_LABEL, Ring
+from stream_monitor.describe.join.pending.ring_buffer import CATEGORICAL, HAS_LABEL, JOINED, Ring
 from stream_monitor.describe.join.pending.rows import (
     AGREEMENT,
     CORRECTION,
@@ -78,15 +78,26 @@ class Applier:
 
     # --- joining ---
 
+    def joins(self, row: I64, items: Items) -> Bool:
+        """Which items join the predictions `row`, one for each item."""
+        return self._rules.joins(self._ring.take("ts", row), self._ring.take("key", row), items)
+
+    def mark_joined(self, items: I64) -> I64:
+        """Note that these pending labels and signals have joined a prediction; return those that had not before."""
+        items = np.unique(items)
+        flags = self._ring.take("flags", items)
+        new = (flags & JOINED) == 0
+        items, flags = items[new], flags[new] | np.uint8(JOINED)
+        self._remember(items)
+        self._ring.columns["flags"].put(items, flags)
+        return items
+
     def apply(self, row: I64, items: Items) -> Joined:
-        """Apply items to the predictions `row`, one for each item; the items of one prediction are in log order.
+        """Apply items to the predictions `row` that they join; the items of one prediction are in log order.
 
         Labels and signals may be mixed in any way, because they do not affect each other.
         """
         ts, key = self._ring.take("ts", row), self._ring.take("key", row)
-        keep = self._rules.joins(ts, key, items)
-        if not keep.all():
-            row, ts, key, items = row[keep], ts[keep], key[keep], items.take(keep)
         effects = _Effects.none(len(row))
         signals = np.flatnonzero(items.signal != NO_SIGNAL)
         if len(signals) < len(row):

@@ -22,8 +22,9 @@ COLUMNS: dict[str, npt.DTypeLike] = {
 }  # fmt: skip
 """60 bytes a row. The index uses `distance`: the next row of the chain is so many rows earlier; 0 ends the chain."""
 
-HAS_LABEL, CATEGORICAL = 1, 2
-"""Flags of a row. CATEGORICAL: the label (of a LABEL row: the value) is a category code."""
+HAS_LABEL, CATEGORICAL, JOINED = 1, 2, 4
+"""Flags of a row. CATEGORICAL: the label (of a LABEL row: the value) is a category code. JOINED: a label or signal has
+joined a prediction."""
 
 GROWTH = 1.25
 """Factor by which a column grows; it reserves at most so many times the space for the most rows that it has held."""

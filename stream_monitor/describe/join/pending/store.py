@@ -19,6 +19,7 @@ reserve, and 4 to 8 bytes of index. The store is for one thread; only `restore` 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -77,6 +78,8 @@ class PendingStore:
         self._index = IdIndex(self._ring)
         self._applier = Applier(self._ring, self._rules)
         self.overflow = 0
+        self.items, self.joined = Counter[int](), Counter[int]()
+        """By kind, since `settle`: labels and signals that came, and those that joined their first prediction."""
         self._settled_head = self._settled_tail = self._ring.head
 
     def __len__(self) -> int:
@@ -118,7 +121,11 @@ class PendingStore:
         sequence[accepted] = self._insert_predictions(rows if accepted.all() else rows.take(accepted))
         items = np.flatnonzero(kind != PREDICTION)
         row, item = groups.expand(group[items], waiting[items], accepted)
-        return decision.duplicate, self._applier.apply(sequence[row], self._items(item))
+        inserted, found = sequence[row], self._items(item)
+        keep = self._applier.joins(inserted, found)
+        new = self._applier.mark_joined(item[keep])
+        self.joined.update(self._ring.take("kind", new).tolist())
+        return decision.duplicate, self._applier.apply(inserted[keep], found.take(keep))
 
     def add_labels(self, rows: LabelRows) -> Joined:
         """Apply n labels to the predictions of their ids, and keep them for later predictions."""
@@ -140,10 +147,17 @@ class PendingStore:
         values |= {"hash": rows.hash, "check": rows.check, "ts": rows.ts, "key": rows.model}
         if not kept.all():
             values = {name: column[kept] for name, column in values.items()}
-        self._insert({**values, "kind": kind, "label": np.nan}, int(kept.sum()))
+        sequence = np.zeros(len(rows), np.int64)
+        sequence[kept] = self._insert({**values, "kind": kind, "label": np.nan}, int(kept.sum()))
         predictions = np.flatnonzero(kinds == PREDICTION)
         item, row = groups.expand(group[predictions], waiting[predictions])
-        return self._applier.apply(row, items.take(item))
+        found = items.take(item)
+        keep = self._applier.joins(row, found)
+        self.items[kind] += len(rows)
+        joined = np.unique(item[keep])
+        self.joined[kind] += len(joined)
+        self._applier.mark_joined(sequence[joined[kept[joined]]])
+        return self._applier.apply(row[keep], found.take(keep))
 
     def _waiting(
         self, groups: Groups, rows: PredictionRows | LabelRows | SignalRows
@@ -213,6 +227,8 @@ class PendingStore:
         After a failed commit the joiner restores a new store instead.
         """
         self._settled_tail, self._settled_head = self._ring.tail, self._ring.head
+        self.items.clear()
+        self.joined.clear()
         self._applier.settle()
         self._ring.fit()
 
