@@ -14,7 +14,7 @@ from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, rea
 from stream_monitor.profiles.integers import are_whole, whole
 from stream_monitor.profiles.measures import JOINT, VOLUME, is_distance
 from stream_monitor.profiles.names import ALL_SEGMENTS, NEVER
-from stream_monitor.profiles.numeric_table import quantile
+from stream_monitor.profiles.quantiles import quantile
 from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.terminal import Column, Table, visible
 from stream_monitor.terminal.charts import bars

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from stream_monitor.profiles.bins import BINS, BinEdges, bin_values, make_edges
+from stream_monitor.profiles.bins import BINS, BinEdges, bin_values, just_below, make_edges, point_bins
 from stream_monitor.profiles.categories import keep_order
 from stream_monitor.profiles.numeric_table import merge_moments
 from stream_monitor.types import F64, I64
@@ -253,9 +253,13 @@ class BaselineBuilder(msgspec.Struct):
 def rebin(counts: I64, old: F64, new: F64, ends: tuple[float, float]) -> I64:
     """Move counts from the edges `old` to the edges `new`; the values of each old bin count as evenly spread in it.
 
-    `ends` are the least and the largest value. The total stays exactly the same.
+    An atom of the new edges may be an edge of old ones that give it no bin of its own. The values of the old bin that
+    ends there then count as that atom. `ends` are the least and the largest value. The total stays exactly the same.
     """
     low, high = ends
+    own = np.isin(old, new[point_bins(new)[:-1]]) & ~point_bins(old)[:-1]
+    atoms = np.flatnonzero(own)
+    old, counts = np.insert(old, atoms, just_below(old[atoms])), np.insert(counts, atoms, 0)
     upper = np.concatenate([np.clip(old, low, high), [high]])
     below = np.cumsum(counts[: len(old) + 1])
     last = np.append(

@@ -18,6 +18,19 @@ def published(sample: Sample, role: str) -> list[bytes]:
     return [value for name, _, records in sample.logs if name == role for value, _, _ in records if value is not None]
 
 
+ON_EDGES = {"n"}
+"""Measures of atoms. A former version made other edges of them, so their distances and quantiles are others."""
+
+
+def without_figures(record: dict[Any, Any]) -> dict[Any, Any]:
+    """A record without what depends on the edges of measures of atoms."""
+    measures = {
+        name: {key: value for key, value in figures.items() if name not in ON_EDGES or key in ("n", "mean", "missing")}
+        for name, figures in record.get("measures", {}).items()
+    }
+    return record | {"measures": measures}
+
+
 def test_there_are_samples() -> None:
     assert SAMPLES
 
@@ -40,7 +53,8 @@ def test_workers_go_on_from_what_a_former_version_left(name: str) -> None:
     for found, before, expected in zip(*results, strict=True):
         assert found.keys() == expected.keys()
         new = {key for key, record in found.items() if before.get(key) != record}
-        assert len(new) > 5 and {key: found[key] for key in new} == {key: expected[key] for key in new}
+        told, wanted = ({key: without_figures(records[key]) for key in new} for records in (found, expected))
+        assert len(new) > 5 and told == wanted
         for key, record in found.items():
             assert record.get("count") == expected[key].get("count")
     assert len(alerts) > sum(len(records) for role, _, records in sample.logs if role == "alerts")

@@ -18,6 +18,7 @@ Counts = I64 | F64
 """(R, B) number of values in each bin; fractions if the values depend on each other."""
 
 GROUPS = 10
+UNSEEN = 0.02
 SPARSE = 5
 """Expected values of a group below which counts are too discrete for a χ²."""
 
@@ -63,9 +64,20 @@ def coarse(base: Counts, now: Counts) -> tuple[F64, F64, I64]:
 
 
 def groups_of(base: Counts, wanted: I64) -> I64:
-    """(R, B) the group of each bin, for `wanted` (R,) groups of nearly equal mass of `base`."""
-    middle = (np.cumsum(base, axis=1) - base / 2) / np.maximum(base.sum(axis=1), 1)[:, None]
-    return np.asarray(np.minimum((middle * wanted[:, None]).astype(np.int64), (wanted - 1)[:, None]))
+    """(R, B) the group of each bin, for `wanted` (R,) groups of nearly equal mass of `base`.
+
+    Empty bins between others share the last group: they lie between atoms, and a value that appears there must not
+    count as one of its neighbours. They do so unless more than `UNSEEN` of all values may lie in bins that are empty by
+    chance: the share of values that are alone in their bins (Good 1953).
+    """
+    below = np.cumsum(base, axis=1)
+    between = (base == 0) & (below > 0) & (below < below[:, -1:])
+    alone = ((base > 0) & (base <= 1)).sum(axis=1)
+    gaps = between.any(axis=1) & (wanted > 2) & (alone <= UNSEEN * below[:, -1])
+    full = wanted - gaps
+    middle = (below - base / 2) / np.maximum(below[:, -1:], 1)
+    group = np.minimum((middle * full[:, None]).astype(np.int64), (full - 1)[:, None])
+    return np.asarray(np.where(between & gaps[:, None], full[:, None], group))
 
 
 def smoothed(counts: F64) -> F64:

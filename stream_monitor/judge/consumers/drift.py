@@ -73,7 +73,9 @@ def _attribution_since(change: ChangeDetected, verdict: Verdict) -> Attribution:
         return Attribution()
     comparison, windows = since
     assert comparison.borders is not None  # sequential detectors follow only numeric measures
-    drawn = numeric_evidence(comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.ends)
+    drawn = numeric_evidence(
+        comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.extent
+    )
     finding.evidence |= drawn | {"baseline": finding.evidence.get("baseline", {}) | drawn["baseline"]}
     attribution = attribution_of(comparison, drawn, context, windows)
     attribution.since = windows[0].start

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.contracts import Finding, MeasureSummary
-from stream_monitor.profiles.numeric_table import share_above
+from stream_monitor.profiles.quantiles import share_above
 from stream_monitor.types import F64, I64
 
 STATISTICS = ("mean", "std", "min", "max", "p50", "p95", "p99", "sum", "n", "missing")

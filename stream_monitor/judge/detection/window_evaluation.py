@@ -26,6 +26,7 @@ from stream_monitor.judge.detection.evidence import categorical_evidence, direct
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.bins import BINS, BinEdges
 from stream_monitor.profiles.measures import base_of
+from stream_monitor.profiles.quantiles import NO_VALUES, Extent
 from stream_monitor.types import F64, I64
 
 Kind = Literal["drift", "limit", "quality", "silence"]
@@ -61,8 +62,8 @@ class MeasureComparison:
     p: dict[str, float] = field(default_factory=dict)
     evidence: dict[str, Any] | None = None
     """Replaces the evidence that is computed from counts."""
-    ends: tuple[float, float] = (np.inf, -np.inf)
-    """The smallest and the largest of the window's numbers."""
+    extent: Extent = NO_VALUES
+    """The ends and moments of the window's numbers."""
     few: bool = False
     """Fewer values than `min_count`, in enough events: only the tests of missing values and of types judge it."""
 
@@ -109,8 +110,8 @@ def comparisons_of(window: Window, context: EvaluationContext, minimum: int) -> 
         baseline = context.baselines.active_at(context.groups[group], name, window.start)
         if baseline is not None and baseline.counts is not None and name in context.edges:
             borders, now = context.edges[name].edges, window.numbers.counts[group, measure]
-            ends = float(window.numbers.low[group, measure]), float(window.numbers.high[group, measure])
-            comparison = MeasureComparison(group, name, baseline, baseline.counts, now, borders, ends=ends)
+            extent = window.numbers.extent(group, measure)
+            comparison = MeasureComparison(group, name, baseline, baseline.counts, now, borders, extent=extent)
             comparisons.append(by_recent(comparison, context, (window.start, window.size)))
     for (group, name), (n, counts) in sorted(window.categories.items()):
         baseline = context.baselines.active_at(context.groups[group], name, window.start)
@@ -335,7 +336,7 @@ def _evidence(comparison: MeasureComparison) -> dict[str, Any]:
         return {"baseline": {"n": comparison.baseline.n}, "now": {"n": int(comparison.now.sum())}}
     if comparison.borders is not None:
         return numeric_evidence(
-            comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.ends
+            comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.extent
         )
     return categorical_evidence(comparison.baseline, comparison.categories or {}, int(comparison.now.sum()))
 

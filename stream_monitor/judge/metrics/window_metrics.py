@@ -16,7 +16,7 @@ from stream_monitor.judge.panes.windows import AFTER_IDLE, DUPLICATES, LATE, Win
 from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.integers import are_whole, whole
 from stream_monitor.profiles.measures import JOINT, base_of, group_of, kind_of
-from stream_monitor.profiles.numeric_table import quantiles
+from stream_monitor.profiles.quantiles import Extent, quantiles
 from stream_monitor.types import F64
 
 TOP = 20
@@ -171,7 +171,8 @@ def _numeric(timeline: Timeline, window: Window, group: int, measure: int) -> Me
     edges = timeline.state.edges.get(name)
     values = window.values.get(key)
     if edges is not None:
-        summary.p50, summary.p95, summary.p99 = quantiles(table.counts[key], edges.edges, CUTS, (low, high))
+        extent = Extent(low, high, mean, float(table.m2[key]))
+        summary.p50, summary.p95, summary.p99 = quantiles(table.counts[key], edges.edges, CUTS, extent)
     elif values is not None:
         summary.p50, summary.p95, summary.p99 = _exact(np.concatenate(values))
     return summary

@@ -97,6 +97,16 @@ def on_present_edges(
     return moved, names
 
 
+def unknown_edges(parts: Sequence[PanePart], edges: Mapping[str, BinEdges], former: Others) -> set[str]:
+    """The measures with bins on edges that are neither the active nor known former ones."""
+    return {
+        name
+        for part in parts
+        for name, version in zip(part.delta.numeric.names, part.delta.numeric.edges, strict=True)
+        if version and name in edges and version != edges[name].version and version not in former.get(name, {})
+    }
+
+
 def _moved(delta: Delta, stale: Mapping[int, Move]) -> Delta:
     rows = delta.numeric
     moves = {row: stale[name] for row, name in enumerate(rows.name.tolist()) if name in stale}

@@ -56,7 +56,7 @@ class BaselineManager:
         groups, touched = list(self.state.ids.groups), set[tuple[str, str]]()
         if self._feed.has_new_rows(pane):
             touched = self._feed.add(pane, groups)
-            yield from self._edges.requests()
+        yield from self._edges.requests()
         builders = self.state.builders
         for group, count in pane.accepted.items():
             segment = groups[group][1]

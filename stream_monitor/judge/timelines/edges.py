@@ -11,6 +11,7 @@ edges are moved to them.
 | NONE | the first baseline with numbers is complete (`activate`) | ACTIVE | the edges |
 | NONE | counts come on edges that are not known here (`ask`) | NONE | version 0, once: send values |
 | NONE | a baseline is pinned (`activate`) | ACTIVE | the edges |
+| ACTIVE | counts come on edges that are not known here | ACTIVE | the edges, once: a former version made others |
 | ACTIVE | a reset of all baselines is scheduled | ACTIVE | the edges, and the pane until which it may count on them |
 | ACTIVE | the reset takes effect (`rebuild`) | REBUILDING | nothing more |
 | ACTIVE | a baseline of another centroid is pinned (`activate`) | ACTIVE | the former edges, and the new ones |
@@ -25,7 +26,7 @@ from enum import Enum
 
 from stream_monitor.baselines.baseline import BaselineBuilder
 from stream_monitor.judge.panes.pane import Pane, PanePart
-from stream_monitor.judge.panes.rebinning import Move, move_pane, move_window, on_present_edges
+from stream_monitor.judge.panes.rebinning import Move, move_pane, move_window, on_present_edges, unknown_edges
 from stream_monitor.judge.timelines.state import CatalogUpdate, TimelineRules, TimelineState
 from stream_monitor.profiles.bin_catalog import EdgesRecord
 from stream_monitor.profiles.bins import BinEdges
@@ -52,7 +53,10 @@ class MeasureEdges:
     def __init__(self, state: TimelineState, rules: TimelineRules, flush_merges: Callable[[], None]) -> None:
         self.state, self.rules, self._flush_merges = state, rules, flush_merges
         self._asked: dict[str, bool] = {}
-        """Measures that need values from describe; True once it was told so."""
+        """Measures that need values from describe, or its attention to their edges; True once it was told so."""
+        self.restored = False
+        """Whether the state is a snapshot's. A former version of stream_monitor may have made other edges from the
+        records after it than this one does, and published them."""
 
     def phase(self, name: str) -> EdgePhase:
         """The phase of a measure's edges."""
@@ -62,9 +66,13 @@ class MeasureEdges:
 
     def on_present(self, parts: list[PanePart]) -> tuple[list[PanePart], set[str]]:
         """The parts with their counts on the active edges, and the measures whose counts were moved to get there."""
-        if not (self.state.former_edges or self.state.edges_may_be_foreign):
+        if not (self.state.former_edges or self.state.edges_may_be_foreign or self.restored):
             return parts, set()
-        return on_present_edges(parts, self.state.edges, self.state.former_edges)
+        moved, names = on_present_edges(parts, self.state.edges, self.state.former_edges)
+        if names:
+            for name in unknown_edges(parts, self.state.edges, self.state.former_edges) - self.state.edges_to_rebuild:
+                self.ask(name)
+        return moved, names
 
     @property
     def settled(self) -> Mapping[str, BinEdges]:
@@ -78,7 +86,10 @@ class MeasureEdges:
         later = [version for version in former if present is not None and version > present.version]
         if later:
             return BinEdges(min(later), former[min(later)])
-        return builder.edges(self.rules.limits.get(name, ()), 1 if present is None else present.ordinal + 1)
+        made = builder.edges(self.rules.limits.get(name, ()), 1 if present is None else present.ordinal + 1)
+        if present is None and former and made.version not in former:  # a former version of stream_monitor made others
+            return BinEdges(min(former), former[min(former)])
+        return made
 
     def keep(self, name: str) -> Iterator[CatalogUpdate]:
         """Keep the present edges: the measure's new baseline has no numbers, so it needs none."""
@@ -91,14 +102,17 @@ class MeasureEdges:
         self.state.edges_to_rebuild |= {name for name in self.state.edges if measure in (None, name)}
 
     def ask(self, name: str) -> None:
-        """Counts came on edges that are not known here: describe must send values."""
+        """Counts came on edges that are not known here: describe must send values, or count on the present edges."""
         self._asked.setdefault(name, False)
 
     def requests(self) -> Iterator[CatalogUpdate]:
-        """One request to describe for each measure that needs values."""
+        """One request to describe for each measure that needs values, or its edges again."""
         for name in sorted(name for name, sent in self._asked.items() if not sent):
             self._asked[name] = True
-            yield CatalogUpdate(self.state.name, EdgesRecord(self.rules.model, self.state.name, name, 0))
+            if self.phase(name) is EdgePhase.ACTIVE:
+                yield self.notice(name)
+            else:
+                yield CatalogUpdate(self.state.name, EdgesRecord(self.rules.model, self.state.name, name, 0))
 
     def activate(self, name: str, edges: BinEdges, pane: Pane | None = None) -> Iterator[CatalogUpdate]:
         """Activate these edges. Move the counts of open windows and of the closing pane to them."""
