@@ -54,9 +54,6 @@ class PartitionJudge:
         self.models: dict[str, ModelJudge] = {}
         self.memory = PaneMemory(state, self.models)
         self.models.update({name: self.model_judge(model) for name, model in models.items()})
-        for judge in self.models.values():
-            for timeline in judge.timelines.values():
-                timeline.edges.restored = True
         self.memory.count()
 
     def model_judge(self, state: ModelState) -> ModelJudge:
@@ -71,7 +68,6 @@ class PartitionJudge:
 
     def _with_edges(self, name: str, state: ModelState) -> ModelState:
         for timeline in state.timelines.values():
-            timeline.edges_may_be_foreign |= self.state.has_forgotten_models
             self.known_edges.apply(name, timeline)
         return state
 
@@ -250,7 +246,6 @@ class PartitionJudge:
                 yield from judge.end()
             judge.release()
             yield Gone(name)
-            self.state.has_forgotten_models = True
 
     # --- idle partitions and silence ---
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import xxhash
 
+from stream_monitor.profiles.tails import NO_TAIL, START, TINY, tail_start
 from stream_monitor.types import F64, I64, Bool
 
 QUANTILES = 100
@@ -19,9 +20,6 @@ DOUBLINGS = 16
 BINS = 160
 """Most bins of a measure. Its edges are quantiles, doubling steps at both ends, and the values of static limits."""
 
-
-TINY = float(np.finfo(np.float64).tiny)
-"""The least normal double."""
 
 DIGEST = 2**40
 """A version is an ordinal times this, plus a hash of the edges that is less than this."""
@@ -36,17 +34,18 @@ class BinEdges(msgspec.Struct, frozen=True):
 
     version: int
     edges: np.ndarray = msgspec.field(name="borders")
+    tail: float = NO_TAIL
+    """One of the edges: the start of the measure's tail; see `profiles.tails`. Edges of former versions have none."""
 
     @classmethod
-    def of(cls, borders: F64, ordinal: int = 1) -> BinEdges:
+    def of(cls, borders: F64, ordinal: int = 1, tail: float = NO_TAIL) -> BinEdges:
         """The first, second, … edges of their measure.
 
         A model that was forgotten and comes back counts from 1 again. The hash distinguishes its new edges from the
         former ones, on which a worker may still count.
         """
-        return cls(
-            ordinal * DIGEST + xxhash.xxh3_64_intdigest(np.ascontiguousarray(borders).tobytes()) % DIGEST, borders
-        )
+        hashed = np.append(borders, tail) if tail != NO_TAIL else np.ascontiguousarray(borders)
+        return cls(ordinal * DIGEST + xxhash.xxh3_64_intdigest(hashed.tobytes()) % DIGEST, borders, tail)
 
     @property
     def ordinal(self) -> int:
@@ -86,15 +85,16 @@ def make_edges(values: F64, limits: Sequence[float] = (), ordinal: int = 1) -> B
     flag or a price. It gets a bin of its own: an edge just below it, in place of its second quantile. Sixteen steps
     that double beyond either end keep values measurable that move far away (kilometres instead of miles, seconds
     instead of milliseconds). The values of static limits are edges, too, so that `p99 > 250` is exact, by the share
-    above 250.
+    above 250. From about the p93 on a tail of finer bins lies beside them.
     """
     ordered = np.sort(values)
-    ranks = np.unique(np.linspace(0, len(ordered) - 1, QUANTILES).astype(np.int64))
-    body, taken = np.unique(ordered[ranks], return_counts=True)
+    ranks = np.linspace(0, len(ordered) - 1, QUANTILES).astype(np.int64)
+    body, taken = np.unique(ordered[np.unique(ranks)], return_counts=True)
+    tail = tail_start(ordered, float(ordered[ranks[START]]))
     low, high = body[0], body[-1]
     step = (high - low) / 4 or max(abs(high), 1.0) * 0.25
     beyond = step * (2.0 ** np.arange(DOUBLINGS) - 0.5)
     atoms = just_below(body[taken > 1])
-    borders = np.concatenate([low - beyond, atoms, body, high + beyond, np.asarray(limits[: BINS - 140], float)])
-    borders = np.unique(borders)
-    return BinEdges.of(borders[np.isfinite(borders)], ordinal)
+    others = np.asarray([*limits[: BINS - 140], *([tail] if tail != NO_TAIL else [])], float)
+    borders = np.unique(np.concatenate([low - beyond, atoms, body, high + beyond, others]))
+    return BinEdges.of(borders[np.isfinite(borders)], ordinal, tail)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from stream_monitor.profiles.bins import DOUBLINGS, point_bins
+from stream_monitor.profiles.tails import NO_TAIL, tail_edges
 from stream_monitor.types import F64
 
 
@@ -22,8 +23,18 @@ def are_whole(borders: F64, ends: tuple[float, float]) -> bool:
     return -np.inf < low <= high < np.inf and bool(len(body)) and bool(np.all(np.mod([*body, low, high], 1) == 0))
 
 
-def whole(quantile: float) -> float:
-    """The least whole number at or below which as many values lie as below the interpolated `quantile`."""
+def whole(quantile: float, tail: float = NO_TAIL) -> float:
+    """The least whole number at or below which as many values lie as below the interpolated `quantile`.
+
+    In the tail that starts at `tail` it is the whole number of the quantile's bin that is nearest to the quantile.
+    """
+    if tail != NO_TAIL and quantile > tail:
+        edges = tail_edges(tail)
+        place = int(np.searchsorted(edges, quantile)) - 1
+        least = math.floor(edges[place]) + 1
+        most = math.floor(edges[place + 1]) if place + 1 < len(edges) else max(round(quantile), least)
+        if least <= most:
+            return float(min(max(round(quantile), least), most))
     return float(math.ceil(quantile))
 
 

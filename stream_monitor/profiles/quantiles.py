@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stream_monitor.profiles.bins import point_bins
+from stream_monitor.profiles.tails import RATIO, TAIL_BINS, Tail, tail_edges
 from stream_monitor.types import F64, I64
 
 EXACT = 1e-12
@@ -23,6 +24,8 @@ class Extent(NamedTuple):
     mean: float = math.nan
     m2: float = math.nan
     """Centred sum of squares."""
+    tail: Tail | None = None
+    """The values above the tail's start. Values that came from workers without a tail may be missing there."""
 
 
 NO_VALUES = Extent(math.inf, -math.inf)
@@ -34,31 +37,77 @@ def quantile(counts: I64, borders: F64, share: float, low: float, high: float) -
 
 
 def quantiles(counts: I64, borders: F64, shares: Sequence[float], extent: Extent) -> list[float]:
-    """The quantiles of several shares.
+    """The quantiles of several shares, as `Quantiles` finds them."""
+    reader = Quantiles(counts, borders, extent)
+    return [reader.at(share) for share in shares]
+
+
+class Quantiles:
+    """Quantiles of a sample.
 
     In the bin of an atom it is the atom. If all values but those of one bin are atoms, and that bin holds a single
-    value, it is that value: the moments tell it. In any other bin the values count as evenly spread.
+    value, it is that value: the moments tell it. In a bin of the tail it is the middle. In any other bin the values
+    count as evenly spread.
 
     Args:
         counts: (BINS,) the bin counts.
         borders: the edges.
-        shares: from 0 to 1.
-        extent: the sample's ends and moments.
+        extent: the sample's ends, moments and tail.
     """
-    cumulative = counts.cumsum()
-    total = int(cumulative[-1])
-    points, lone = point_bins(borders), _lone_value(counts, borders, extent)
-    values = list[float]()
-    for share in shares:
-        place = min(int(cumulative.searchsorted(share * total)), len(borders))
+
+    def __init__(self, counts: I64, borders: F64, extent: Extent) -> None:
+        self.counts, self.borders, self.extent = counts, borders, extent
+        self._below = counts.cumsum()
+        self._points, self._lone = point_bins(borders), _lone_value(counts, borders, extent)
+        self._tail, self._body = _whole_tail(self._below, borders, extent.tail)
+
+    def _place(self, share: float) -> int:
+        return min(int(self._below.searchsorted(share * int(self._below[-1]))), len(self.borders))
+
+    def _ends(self, place: int) -> tuple[float, float]:
+        """The ends of the values in a bin."""
+        borders, extent = self.borders, self.extent
         right = min(float(borders[place]) if place < len(borders) else extent.high, extent.high)
-        left = right if points[place] else max(float(borders[place - 1]) if place > 0 else extent.low, extent.low)
-        if lone is not None and lone[0] == place:
-            left = right = lone[1]
-        before = int(cumulative[place - 1]) if place > 0 else 0
-        inside = int(counts[place]) or 1
-        values.append(left + (right - left) * min(max((share * total - before) / inside, 0.0), 1.0))
-    return values
+        if self._lone is not None and self._lone[0] == place:
+            return self._lone[1], self._lone[1]
+        if self._points[place]:
+            return right, right
+        return max(float(borders[place - 1]) if place > 0 else extent.low, extent.low), right
+
+    def at(self, share: float) -> float:
+        """The value at or below which `share` (0 to 1) of the values lie."""
+        place, wanted = self._place(share), share * int(self._below[-1])
+        left, right = self._ends(place)
+        if left < right and self._tail is not None and place > self._body:
+            return self._in_tail(wanted - int(self._below[self._body]))
+        before = int(self._below[place - 1]) if place > 0 else 0
+        inside = int(self.counts[place]) or 1
+        return left + (right - left) * min(max((wanted - before) / inside, 0.0), 1.0)
+
+    def is_coarse(self, share: float) -> bool:
+        """Whether the quantile is interpolated in a bin that is wider than those of a tail."""
+        place = self._place(share)
+        left, right = self._ends(place)
+        known = self._tail is not None and place > self._body
+        return not known and right - left > (RATIO - 1) * max(abs(left), abs(right))
+
+    def _in_tail(self, wanted: float) -> float:
+        assert self._tail is not None
+        place = min(int(self._tail.counts.cumsum().searchsorted(wanted)), TAIL_BINS - 1)
+        edges, extent = tail_edges(self._tail.start), self.extent
+        left = max(float(edges[place]), extent.low)
+        right = min(float(edges[place + 1]) if place + 1 < TAIL_BINS else extent.high, extent.high)
+        return math.sqrt(left) * math.sqrt(max(right, left))
+
+
+def _whole_tail(below: I64, borders: F64, tail: Tail | None) -> tuple[Tail | None, int]:
+    """The tail, if it holds all values above its start, and the last bin before it."""
+    if tail is None:
+        return None, 0
+    body = int(np.searchsorted(borders, tail.start))
+    if body >= len(borders) or borders[body] != tail.start:
+        return None, 0
+    return (tail if int(tail.counts.sum()) == int(below[-1] - below[body]) else None), body
 
 
 def _lone_value(counts: I64, borders: F64, extent: Extent) -> tuple[int, float] | None:

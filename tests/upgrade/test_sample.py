@@ -18,17 +18,24 @@ def published(sample: Sample, role: str) -> list[bytes]:
     return [value for name, _, records in sample.logs if name == role for value, _, _ in records if value is not None]
 
 
-ON_EDGES = {"n"}
+ATOMS = {"n"}
 """Measures of atoms. A former version made other edges of them, so their distances and quantiles are others."""
+TAIL = {"p50", "p95", "p99", "p999", "coarse"}
+"""Figures that a tail makes finer. Edges of a former version have none."""
 
 
 def without_figures(record: dict[Any, Any]) -> dict[Any, Any]:
-    """A record without what depends on the edges of measures of atoms."""
+    """A record without what depends on the edges."""
     measures = {
-        name: {key: value for key, value in figures.items() if name not in ON_EDGES or key in ("n", "mean", "missing")}
+        name: {
+            key: value
+            for key, value in figures.items()
+            if key not in TAIL and (name not in ATOMS or key in ("n", "mean", "missing"))
+        }
         for name, figures in record.get("measures", {}).items()
     }
-    return record | {"measures": measures}
+    findings = [finding | {"evidence": {}} for finding in record.get("findings", ())]
+    return record | {"measures": measures, "findings": findings}
 
 
 def test_there_are_samples() -> None:

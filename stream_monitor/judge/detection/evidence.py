@@ -11,6 +11,7 @@ from stream_monitor.detect.windows.binned import shift
 from stream_monitor.profiles.bins import point_bins
 from stream_monitor.profiles.integers import are_whole, whole
 from stream_monitor.profiles.quantiles import Extent, quantiles
+from stream_monitor.profiles.tails import NO_TAIL
 from stream_monitor.types import F64, I64
 
 PICTURE_BINS = 12
@@ -52,7 +53,9 @@ def numeric_evidence(baseline: Baseline, base: I64, now: I64, borders: F64, exte
 
 def _median(counts: I64, borders: F64, extent: Extent) -> float:
     median = min(max(quantiles(counts, borders, (0.5,), extent)[0], extent.low), extent.high)
-    return whole(median) if are_whole(borders, (extent.low, extent.high)) else median
+    if not are_whole(borders, (extent.low, extent.high)):
+        return median
+    return whole(median, NO_TAIL if extent.tail is None else extent.tail.start)
 
 
 def _shares(counts: I64, cuts: I64) -> list[float]:

@@ -25,7 +25,7 @@ from stream_monitor.judge.baselines.recent import other_values
 from stream_monitor.judge.detection.evidence import categorical_evidence, direction_of, numeric_evidence
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.bins import BINS, BinEdges
-from stream_monitor.profiles.measures import base_of
+from stream_monitor.profiles.measures import Group, TimelineName, base_of, group_of
 from stream_monitor.profiles.quantiles import NO_VALUES, Extent
 from stream_monitor.types import F64, I64
 
@@ -64,6 +64,8 @@ class MeasureComparison:
     """Replaces the evidence that is computed from counts."""
     extent: Extent = NO_VALUES
     """The ends and moments of the window's numbers."""
+    measure_group: Group = "input"
+    """Of a numeric measure: measures of software get tests of their own."""
     few: bool = False
     """Fewer values than `min_count`, in enough events: only the tests of missing values and of types judge it."""
 
@@ -97,6 +99,7 @@ class EvaluationContext:
     measures: Sequence[str]
     baselines: Baselines
     edges: Mapping[str, BinEdges]
+    timeline: TimelineName
     recent: Callable[[tuple[str, str], str, tuple[int, int]], MergedBaseline | None]
     """The recent baseline of a (version, segment) and measure for a span (start, size); None: use the first one."""
 
@@ -110,8 +113,9 @@ def comparisons_of(window: Window, context: EvaluationContext, minimum: int) -> 
         baseline = context.baselines.active_at(context.groups[group], name, window.start)
         if baseline is not None and baseline.counts is not None and name in context.edges:
             borders, now = context.edges[name].edges, window.numbers.counts[group, measure]
-            extent = window.numbers.extent(group, measure)
+            extent = window.extent(group, measure, context.edges[name])
             comparison = MeasureComparison(group, name, baseline, baseline.counts, now, borders, extent=extent)
+            comparison.measure_group = group_of(context.timeline, name)
             comparisons.append(by_recent(comparison, context, (window.start, window.size)))
     for (group, name), (n, counts) in sorted(window.categories.items()):
         baseline = context.baselines.active_at(context.groups[group], name, window.start)
@@ -242,8 +246,11 @@ def run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) -
             for test, counted in comparison.shares.items():
                 shares[test].append((comparison, counted, next(factors)))
     comparisons = [comparison for evaluation in trials for comparison in evaluation.comparisons]
-    for names, is_numeric in ((settings.numeric, True), (settings.categorical, False)):
-        chosen = [s for s in comparisons if (s.borders is not None) == is_numeric and not s.few]
+    numeric = [s for s in comparisons if s.borders is not None and not s.few]
+    categorical = [s for s in comparisons if s.borders is None and not s.few]
+    more = [name for name in settings.software if name not in settings.numeric]
+    software = [s for s in numeric if s.measure_group == "software"] if more else []
+    for names, chosen in ((settings.numeric, numeric), (more, software), (settings.categorical, categorical)):
         for start in range(0, len(chosen), ROWS):
             _measure_distances(chosen[start : start + ROWS], names, settings)
     for test, rows in shares.items():

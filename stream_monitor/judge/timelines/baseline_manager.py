@@ -176,7 +176,7 @@ class BaselineManager:
             edges = self.state.edges.get(name)
             if edges is None or self._edges.phase(name) is EdgePhase.REBUILDING or pinned.centroid is not None:
                 ordinal = 1 if edges is None else edges.ordinal + 1
-                yield from self._edges.activate(name, BinEdges.of(pinned.borders, ordinal))
+                yield from self._edges.activate(name, BinEdges.of(pinned.borders, ordinal, pinned.tail))
             elif not np.array_equal(edges.edges, pinned.borders):
                 ends = baseline.low, baseline.high
                 baseline.counts = rebin(baseline.counts, pinned.borders, edges.edges, ends)

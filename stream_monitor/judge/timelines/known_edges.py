@@ -34,10 +34,10 @@ class KnownEdges:
         for measure, edges in self.catalog.of(model, timeline.name).edges.items():
             versions = {**former.get(measure, {}), edges.version: edges.edges}
             if self.use is not EdgeUse.WHEN_MADE:
-                timeline.edges_may_be_foreign = True
                 if measure not in timeline.edges:
                     version = min(versions) if self.use is EdgeUse.IN_TURN else edges.version
-                    timeline.edges[measure] = BinEdges(version, versions[version])
+                    is_last = version == edges.version
+                    timeline.edges[measure] = edges if is_last else BinEdges(version, versions[version])
                 versions.pop(timeline.edges[measure].version, None)
             if versions:
                 timeline.former_edges[measure] = versions

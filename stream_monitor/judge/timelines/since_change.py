@@ -18,6 +18,7 @@ from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.bins import BINS
 from stream_monitor.profiles.numeric_table import merge_moments
 from stream_monitor.profiles.quantiles import Extent
+from stream_monitor.profiles.tails import NO_TAIL, Tail
 from stream_monitor.types import I64
 
 
@@ -38,7 +39,7 @@ def measure_since(
     windows = _closest_span(timeline.retained(), began)
     now = np.asarray(np.sum([_counts(window, place) for window in windows], axis=0))
     comparison = MeasureComparison(group, name, baseline, baseline.counts, now, context.edges[name].edges)
-    comparison.extent = _extent(windows, place)
+    comparison.extent = _extent(windows, place, context.edges[name].tail)
     if not timeline.recent.hourly:
         return comparison, windows
     start = windows[0].start
@@ -53,15 +54,16 @@ def _closest_span(chains: list[list[Window]], began: int) -> list[Window]:
     return next((windows for windows in spans if windows[0].start >= began), spans[-1])
 
 
-def _extent(windows: list[Window], place: tuple[int, int]) -> Extent:
-    """The ends and moments of a (group, measure) in these windows together."""
+def _extent(windows: list[Window], place: tuple[int, int], tail: float) -> Extent:
+    """The ends, moments and tail of a (group, measure) in these windows together."""
     group, measure = place
     tables = [w.numbers for w in windows if group < w.numbers.n.shape[0] and measure < w.numbers.n.shape[1]]
     least = min((float(table.low[place]) for table in tables), default=np.inf)
     most = max((float(table.high[place]) for table in tables), default=-np.inf)
     parts = [(table.n[place], table.mean[place], table.m2[place]) for table in tables if table.n[place]]
     _, mean, m2 = reduce(merge_moments, parts) if parts else (0, 0.0, 0.0)
-    return Extent(least, most, float(mean), float(m2))
+    counts = np.asarray(np.sum([window.tails.of(*place) for window in windows], axis=0))
+    return Extent(least, most, float(mean), float(m2), None if tail == NO_TAIL else Tail(tail, counts))
 
 
 def _counts(window: Window, place: tuple[int, int]) -> I64:
