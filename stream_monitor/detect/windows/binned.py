@@ -37,6 +37,8 @@ class Compared(NamedTuple):
     now: Counts
     widths: F64
     """(R, B): width of each bin in baseline standard deviations; 0 for categories, and if no test needs widths."""
+    order: I64 | None = None
+    """(R, B): the bins in the order in which neighbours are merged to groups; None: as they are."""
 
 
 Test = Callable[[Compared, float], Tested]
@@ -51,11 +53,11 @@ def shift(base: Counts, now: Counts) -> F64:
     return np.asarray((q * (below - above)).sum(axis=1))
 
 
-def coarse(base: Counts, now: Counts) -> tuple[F64, F64, I64]:
+def coarse(base: Counts, now: Counts, order: I64 | None = None) -> tuple[F64, F64, I64]:
     """Counts merged into groups of nearly equal baseline mass (R, GROUPS), and the degrees of freedom (R,)."""
     n, m = now.sum(axis=1), base.sum(axis=1)
     wanted = np.clip(np.minimum(n, m) // 10, 2, GROUPS).astype(np.int64)
-    group = groups_of(base, wanted)
+    group = groups_of(base, wanted, order)
     flat = (group + np.arange(len(base))[:, None] * GROUPS).ravel()
     size = len(base) * GROUPS
     merged = np.bincount(flat, base.ravel(), size).astype(float).reshape(-1, GROUPS)
@@ -63,13 +65,24 @@ def coarse(base: Counts, now: Counts) -> tuple[F64, F64, I64]:
     return merged, current, np.maximum((merged + current > 0).sum(axis=1) - 1, 1)
 
 
-def groups_of(base: Counts, wanted: I64) -> I64:
+def _ordered(counts: Counts, order: I64) -> Counts:
+    rows = np.arange(len(counts))[:, None]
+    return counts[rows, order]
+
+
+def groups_of(base: Counts, wanted: I64, order: I64 | None = None) -> I64:
     """(R, B) the group of each bin, for `wanted` (R,) groups of nearly equal mass of `base`.
+
+    The bins of a group are neighbours in `order`, as in `Compared`.
 
     Empty bins between others share the last group: they lie between atoms, and a value that appears there must not
     count as one of its neighbours. They do so unless more than `UNSEEN` of all values may lie in bins that are empty by
     chance: the share of values that are alone in their bins (Good 1953).
     """
+    if order is not None:
+        groups = np.empty(base.shape, np.int64)
+        np.put_along_axis(groups, order, groups_of(_ordered(base, order), wanted), axis=1)
+        return groups
     below = np.cumsum(base, axis=1)
     between = (base == 0) & (below > 0) & (below < below[:, -1:])
     alone = ((base > 0) & (base <= 1)).sum(axis=1)

@@ -99,11 +99,12 @@ def _categories(comparison: MeasureComparison) -> list[Moved]:
 def _shares(comparison: MeasureComparison) -> tuple[F64, F64, I64]:
     """(shares of the baseline, shares of the window, group of each bin). Groups have about equal baseline mass."""
     n, m = int(comparison.now.sum()), int(comparison.base.sum())
-    place = groups_of(comparison.base[None], np.array([min(max(min(n, m) // 10, 2), GROUPS)]))[0]
+    wanted = np.array([min(max(min(n, m) // 10, 2), GROUPS)])
+    place = groups_of(comparison.base[None], wanted, comparison.order[None])[0]
     return _lumped(comparison.base, place), _lumped(comparison.now, place), place
 
 
-def _lumped(counts: I64, place: I64) -> F64:
+def _lumped(counts: I64 | F64, place: I64) -> F64:
     return np.asarray(np.bincount(place, counts, GROUPS) / max(int(counts.sum()), 1))
 
 
