@@ -160,7 +160,9 @@ def _measures(judge: ModelJudge, name: str) -> list[PinnedMeasure]:
             pass
         for (segment, measure), baseline in sorted(timeline.state.baselines.shared.items()):
             baseline.name = name
-            edges = timeline.state.edges.get(measure) if baseline.counts is not None else None
-            borders = edges.edges if edges is not None else None
-            found.append(PinnedMeasure(timeline.state.name, segment, measure, baseline, borders))
+            made = PinnedMeasure(timeline.state.name, segment, measure, baseline)
+            edges = timeline.state.edges.get(measure)
+            if baseline.counts is not None and edges is not None:
+                made.borders, made.tail = edges.edges, edges.tail
+            found.append(made)
     return found

@@ -53,7 +53,9 @@ class Embeddings:
                 edges, filling = make_edges(apart, limits.get(measure, ())), BaselineBuilder(events=len(apart))
                 filling.add_only_values(0, [apart], len(apart))
                 baseline = filling.finish(name, 0, edges)
-                yield PinnedMeasure("input", ALL_SEGMENTS, measure, baseline, edges.edges, centroid=centroid)
+                made = PinnedMeasure("input", ALL_SEGMENTS, measure, baseline, edges.edges, tail=edges.tail)
+                made.centroid = centroid
+                yield made
 
     def _settle(self, name: str) -> None:
         parts = [*self._waiting.pop(name, ())]

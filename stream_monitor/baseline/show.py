@@ -14,7 +14,7 @@ from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, rea
 from stream_monitor.profiles.integers import are_whole, whole
 from stream_monitor.profiles.measures import JOINT, VOLUME, is_distance
 from stream_monitor.profiles.names import ALL_SEGMENTS, NEVER
-from stream_monitor.profiles.numeric_table import quantile
+from stream_monitor.profiles.quantiles import quantile
 from stream_monitor.profiles.records import ResetRecord
 from stream_monitor.terminal import Column, Table, visible
 from stream_monitor.terminal.charts import bars
@@ -28,22 +28,22 @@ NAMES, NAME = 3, 40
 
 def active(notices: Iterable[bytes]) -> list[PinnedBaseline]:
     """The baselines that the `baselines` topic tells of, by model and version; the last record of a key counts."""
-    edges: dict[tuple[str, str, str], np.ndarray] = {}
+    edges: dict[tuple[str, str, str], EdgesRecord] = {}
     found: dict[tuple[str, str | None], dict[tuple[str, str, str], PinnedMeasure]] = {}
     for raw in notices:
         notice = read_notice(raw)
         if isinstance(notice, EdgesRecord) and notice.borders is not None and not notice.former:
-            edges[notice.model, notice.timeline, notice.measure] = notice.borders
+            edges[notice.model, notice.timeline, notice.measure] = notice
         elif isinstance(notice, BaselineRecord):
             key = notice.timeline, notice.segment, notice.measure
             if not notice.payload:  # it was reset
                 found.get((notice.model, notice.version), {}).pop(key, None)
                 continue
             baseline = unpack(notice.payload, Baseline)
-            borders = (
-                edges.get((notice.model, notice.timeline, notice.measure)) if baseline.counts is not None else None
-            )
-            measure = PinnedMeasure(notice.timeline, notice.segment, notice.measure, baseline, borders)
+            measure = PinnedMeasure(notice.timeline, notice.segment, notice.measure, baseline)
+            of_measure = edges.get((notice.model, notice.timeline, notice.measure))
+            if baseline.counts is not None and of_measure is not None:
+                measure.borders, measure.tail = of_measure.borders, of_measure.tail
             found.setdefault((notice.model, notice.version), {})[key] = measure
     return [
         PinnedBaseline(model, version, _name(measures.values()), [measures[key] for key in sorted(measures)])

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import xxhash
 
-from stream_monitor.profiles.bins import BINS, BinEdges, bin_values, make_edges
+from stream_monitor.profiles.bins import BINS, BinEdges, bin_values, just_below, make_edges, point_bins
 from stream_monitor.profiles.categories import keep_order
 from stream_monitor.profiles.numeric_table import merge_moments
 from stream_monitor.types import F64, I64
 
 MAX_CATEGORIES = BINS - 2
 """Most categories that a baseline counts by name. The rest shares one bin, and new categories share another."""
+LEAST_NAMED = 10
+"""Fewest values of a named category in a baseline with more categories. The counts of rarer ones are mostly chance."""
+GROUPS = 10
+"""Groups of bins that window tests compare."""
 
 
 class Baseline(msgspec.Struct):
@@ -35,6 +41,8 @@ class Baseline(msgspec.Struct):
     counts: np.ndarray | None = None
     categories: dict[str, int] | None = None
     rest: int = 0
+    least: int = 0
+    """All categories with at least so many values are named; 0 if all are, or in a baseline of a former version."""
     weights: dict[str, int] = {}
     """Number of values of each segment; only in the baseline of segment `all`."""
     left_out: int = 0
@@ -218,7 +226,7 @@ class BaselineBuilder(msgspec.Struct):
             baseline.counts = self._binned(edges.edges)
         elif self.categorical:
             baseline.n = self.categorical
-            baseline.categories = top_categories(self.categories)
+            baseline.categories, baseline.least = named_categories(self.categories)
             baseline.rest = self.categorical - sum(baseline.categories.values())
         return baseline
 
@@ -255,9 +263,13 @@ class BaselineBuilder(msgspec.Struct):
 def rebin(counts: I64, old: F64, new: F64, ends: tuple[float, float]) -> I64:
     """Move counts from the edges `old` to the edges `new`; the values of each old bin count as evenly spread in it.
 
-    `ends` are the least and the largest value. The total stays exactly the same.
+    An atom of the new edges may be an edge of old ones that give it no bin of its own. The values of the old bin that
+    ends there then count as that atom. `ends` are the least and the largest value. The total stays exactly the same.
     """
     low, high = ends
+    own = np.isin(old, new[point_bins(new)[:-1]]) & ~point_bins(old)[:-1]
+    atoms = np.flatnonzero(own)
+    old, counts = np.insert(old, atoms, just_below(old[atoms])), np.insert(counts, atoms, 0)
     upper = np.concatenate([np.clip(old, low, high), [high]])
     below = np.cumsum(counts[: len(old) + 1])
     last = np.append(
@@ -270,10 +282,51 @@ def rebin(counts: I64, old: F64, new: F64, ends: tuple[float, float]) -> I64:
     return moved
 
 
-def top_categories(counts: dict[str, int]) -> dict[str, int]:
-    """The most frequent categories, ties by name, at most `MAX_CATEGORIES`."""
+def named_categories(counts: dict[str, int]) -> tuple[dict[str, int], int]:
+    """The categories that a baseline names, most frequent first, ties by name, and `Baseline.least`.
+
+    They are all, if there are at most `MAX_CATEGORIES`. Of more they are those above a count, at least `LEAST_NAMED`,
+    that leaves at most so many: a bound on counts, and not on names, lets `expected_counts` correct the choice.
+    """
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return dict(ordered[:MAX_CATEGORIES])
+    if len(ordered) <= MAX_CATEGORIES:
+        return dict(ordered), 0
+    least = max(ordered[MAX_CATEGORIES][1] + 1, LEAST_NAMED)
+    return {name: count for name, count in ordered if count >= least}, least
+
+
+def expected_counts(baseline: Baseline, base: I64) -> I64 | F64:
+    """What a categorical baseline says of other values, on the bins of `category_counts`; the total stays the same.
+
+    The named categories are those that were frequent in a sample. In other values they have fewer. The mean of what
+    the categories with at least r of n values have in other values is what those with at least r + 1 had, by Good
+    (1953) and Turing. The difference goes to the rest, or if all are named (r = 1) to new categories.
+    """
+    names, total = baseline.categories or {}, int(base.sum())
+    least = baseline.least or (min(names.values(), default=1) if baseline.rest else 1)
+    moved = least * sum(count == least for count in names.values())
+    named = total - baseline.rest
+    if not moved or not named:
+        return base
+    expected = base.astype(np.float64)
+    expected[: len(names)] *= (named - moved) / named
+    expected[BINS - 2 if baseline.rest else BINS - 1] += moved
+    return expected
+
+
+@lru_cache(maxsize=1_024)
+def category_order(names: tuple[str, ...]) -> I64:
+    """(BINS,) the bins of `category_counts` in an order that does not depend on counts: by the hash of their names.
+
+    Tests merge neighbours to groups. If neighbours had similar counts of one sample, the groups of the largest would
+    be those that chance had made large. Bins without a name come last. Up to `GROUPS` names keep their order.
+    """
+    bins = np.arange(BINS)
+    if len(names) <= GROUPS:
+        return bins
+    hashes = np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in names], np.uint64)
+    named = np.lexsort((bins[: len(names)], hashes))
+    return np.concatenate([named, [BINS - 2, BINS - 1], bins[len(names) : BINS - 2]])
 
 
 def category_counts(baseline: Baseline, counts: dict[str, int], n: int) -> tuple[I64, I64]:

@@ -22,6 +22,7 @@ from stream_monitor.profiles.bins import BINS
 from stream_monitor.profiles.measures import LARGEST, TimelineName, base_of, is_distance
 from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.profiles.records import MAX_RECORD_BYTES, PinRecord, ResetRecord
+from stream_monitor.profiles.tails import NO_TAIL
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
 FORMAT = 1
@@ -39,6 +40,8 @@ class PinnedMeasure(msgspec.Struct):
     """Only of measure `joint(features)`: the packed `baselines.sampled_rows.Rows`, or a part of them."""
     centroid: np.ndarray | None = None
     """Only of a measure `distance(...)`: (length,) the point from which distances are measured."""
+    tail: float = NO_TAIL
+    """One of the borders, at which the measure's tail starts; files of former versions have none."""
 
     def pieces(self, most: int) -> list[PinnedMeasure]:
         """The same baseline in parts, each with about `most` bytes of rows."""

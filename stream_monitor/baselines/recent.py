@@ -104,9 +104,9 @@ class SliceHistory(msgspec.Struct):
     """The slices of a (segment, measure). L lines, D slices a line so far, G groups."""
 
     to: np.ndarray
-    """(BINS,) the bin in which each bin is counted: the last bin of its group."""
+    """(BINS,) the bin in which each bin is counted: the one that stands for its group."""
     ends: np.ndarray
-    """(G,) the last bin of each group."""
+    """(G,) the bin that stands for each group, ascending."""
     weights: np.ndarray
     """(BINS,) share of its group that a bin had in the measure's first baseline."""
     stamp: np.ndarray
@@ -296,7 +296,10 @@ def seasonal(sums: F64, season: F64) -> F64:
 
 
 def numeric_groups(base: I64) -> I64:
-    """(BINS,) the last bin of each bin's group, for a baseline's counts (BINS,)."""
+    """(BINS,) the fullest bin of each bin's group, for a baseline's counts (BINS,); of equal bins the last.
+
+    The fullest bin stands for its group, because the bins before or after an atom may be empty.
+    """
     middle = (np.cumsum(base) - base / 2) / max(int(base.sum()), 1)
     group = np.minimum((middle * BODY).astype(np.int64), BODY - 1) + TAIL
     used = np.flatnonzero(base)
@@ -304,7 +307,9 @@ def numeric_groups(base: I64) -> I64:
     bins = np.arange(BINS)
     group = np.where(bins < low, np.maximum(TAIL - (low - bins), 0), group)
     group = np.where(bins > high, np.minimum(BODY + TAIL - 1 + bins - high, GROUPS - 1), group)
-    return np.asarray(np.searchsorted(group, group, side="right") - 1)
+    by_count = np.lexsort((bins, base, group))
+    fullest = by_count[np.searchsorted(group[by_count], group, side="right") - 1]
+    return np.asarray(fullest)
 
 
 def category_groups() -> I64:

@@ -145,6 +145,7 @@ WINDOW_TESTS = {
     "hellinger": WindowTest(0.1, 1, ("numeric", "categorical")),
     "l_infinity": WindowTest(0.1, 1, ("categorical",)),
     "wasserstein": WindowTest(0.1, inf, ("numeric",), widths=True),
+    "tail": WindowTest(0.5, inf, ("numeric",)),
     "chi2": WindowTest(0.3, inf, ("categorical",)),
     "missing": WindowTest(0.02, 1, ("quality",)),
     "new_categories": WindowTest(0.01, 1, ("quality",)),
@@ -195,6 +196,9 @@ class DetectionSettings(Section):
     """What rings, and when; a judge reads these from its own topic, so that a replay judges alike."""
 
     numeric: Annotated[tuple[str, ...], AfterValidator(_chosen_for("numeric"))] = ("psi", "ks")
+    software: Annotated[tuple[str, ...], AfterValidator(_chosen_for("numeric"))] = Field(
+        ("tail",), description="tests of software measures (latency, observations), besides those of `numeric`"
+    )
     categorical: Annotated[tuple[str, ...], AfterValidator(_chosen_for("categorical"))] = ("psi",)
     joint: Annotated[tuple[str, ...], AfterValidator(_chosen_for("joint"))] = Field(
         ("domain_classifier", "mmd", "pca_error"), description="tests of rows, where `sample.rows` brings any"

@@ -177,6 +177,14 @@ class MeasureSummary(Struct, kw_only=True, omit_defaults=True):
     p50: float | None = None
     p95: float | None = None
     p99: float | None = None
+    p999: Annotated[float | None, Meta(description="p99.9")] = None
+    coarse: Annotated[
+        bool | None,
+        Meta(
+            description="true: p95, p99 or p99.9 is interpolated in a wide bin, because the measure's edges have no "
+            "tail (a reset makes new ones), or values came without one"
+        ),
+    ] = None
     sum: float | None = None
     top: Annotated[dict[str, int] | None, Meta(description="the most frequent categories")] = None
     tests: Annotated[dict[str, float] | None, Meta(description="distance from the baseline, by test")] = None

@@ -22,8 +22,8 @@ from stream_monitor.judge.pane_memory import PaneMemory
 from stream_monitor.judge.panes.open_panes import bytes_of_delta
 from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.silence import check_silence
-from stream_monitor.profiles.bin_catalog import BinCatalog, CatalogRecord, ProgressRecord
-from stream_monitor.profiles.bins import BinEdges
+from stream_monitor.judge.timelines.known_edges import KnownEdges
+from stream_monitor.profiles.bin_catalog import CatalogRecord, ProgressRecord
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
 from stream_monitor.profiles.names import ALL_SEGMENTS, END, NEVER, OTHER
 from stream_monitor.profiles.records import (
@@ -51,7 +51,7 @@ class PartitionJudge:
         self._structure = base.profile_structure()
         self.settings = base if state.settings is None else applied(base, state.settings.text)
         self.bank = CusumBank()
-        self.catalog, self._from_start = BinCatalog(), False
+        self.known_edges = KnownEdges()
         self.models: dict[str, ModelJudge] = {}
         self.memory = PaneMemory(state, self.models)
         self.models.update({name: self.model_judge(model) for name, model in models.items()})
@@ -61,29 +61,15 @@ class PartitionJudge:
         """A `ModelJudge` for a model's state, with the active settings."""
         return ModelJudge(state, self.settings, self.bank, self.memory.open_bytes)
 
-    def use_known_edges(self, catalog: BinCatalog, from_start: bool = False) -> None:
-        """Use the edges of a catalog instead of building new ones, because profiles may already be counted on them.
-
-        `from_start`: begin with the first version of a measure's edges and take the next one after each reset.
-        Otherwise use the active version.
-        """
-        self.catalog, self._from_start = catalog, from_start
+    def use_edges(self, known: KnownEdges) -> None:
+        """Use published edges, because profiles may already be counted on them."""
+        self.known_edges = known
         for name, judge in self.models.items():
             self._with_edges(name, judge.state)
 
     def _with_edges(self, name: str, state: ModelState) -> ModelState:
         for timeline in state.timelines.values():
-            timeline.edges_may_be_foreign |= self.state.has_forgotten_models
-            former = self.catalog.former(name, timeline.name)
-            for measure, edges in self.catalog.of(name, timeline.name).edges.items():
-                versions = {**former.get(measure, {}), edges.version: edges.edges}
-                if measure not in timeline.edges:
-                    version = min(versions) if self._from_start else edges.version
-                    timeline.edges[measure] = BinEdges(version, versions[version])
-                timeline.edges_may_be_foreign = True
-                versions.pop(timeline.edges[measure].version, None)
-                if versions:
-                    timeline.former_edges[measure] = versions
+            self.known_edges.apply(name, timeline)
         return state
 
     def process(self, record: Record, arrived: int) -> Iterator[JudgeOutput]:
@@ -263,7 +249,6 @@ class PartitionJudge:
                 yield from judge.end()
             judge.release()
             yield Gone(name)
-            self.state.has_forgotten_models = True
 
     # --- idle partitions and silence ---
 

@@ -43,8 +43,6 @@ class PartitionState(msgspec.Struct):
     resets: dict[str, list[ResetRecord]] = {}
     """Resets of models that are not admitted yet; of several with the same scope, the last."""
     alerts: AlertLifecycle = msgspec.field(default_factory=AlertLifecycle)
-    has_forgotten_models: bool = msgspec.field(name="forgot", default=False)
-    """True once a model was forgotten: workers may still hold edges of a model that comes back."""
     told_progress: int = NEVER
     """The watermark of the last published progress record."""
     told_wait: bool = False

@@ -13,6 +13,7 @@ import numpy as np
 from stream_monitor.profiles.bins import BinEdges
 from stream_monitor.profiles.known_bins import KnownBins
 from stream_monitor.profiles.measures import TimelineName
+from stream_monitor.profiles.tails import NO_TAIL
 from stream_monitor.types import F64
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
@@ -32,6 +33,8 @@ class EdgesRecord(msgspec.Struct, tag="edges"):
     categories: list[str] | None = None
     until: int | None = None
     """From this pane (its start, epoch ms) on the judge wants values, because it makes new edges from them."""
+    tail: float = NO_TAIL
+    """The start of the measure's tail; former edges are told without theirs."""
     former: bool = False
     """Whether these are former edges, which other edges have replaced."""
 
@@ -119,7 +122,7 @@ class BinCatalog:
         elif record.version == 0:
             known.drop_edges(record.measure)
         elif record.borders is not None:
-            known.add_edges(record.measure, BinEdges(record.version, record.borders), record.until)
+            known.add_edges(record.measure, BinEdges(record.version, record.borders, record.tail), record.until)
         if record.categories is not None:
             known.categories[record.measure] = frozenset(record.categories)
 

@@ -48,6 +48,19 @@ class NumericRows(Table, code=0, steady=True):
     values: np.ndarray
 
 
+class TailRows(Table, code=4):
+    """The tails of the numeric rows of a delta, in columns.
+
+    Numeric row r has n[i] values in bin at[i] of its measure's tail for i in [ptr[r], ptr[r + 1]). They are counted in
+    the bins of its edges, too.
+    """
+
+    __slots__ = ("at", "n", "ptr")
+    ptr: np.ndarray
+    at: np.ndarray
+    n: np.ndarray
+
+
 class CategoricalRows(Table, code=1, late="categories"):
     """Categorical rows of a delta, in columns.
 
@@ -84,3 +97,5 @@ class Delta(msgspec.Struct, omit_defaults=True):
     """Sampled rows of the cells of segment `all`, if the setting `sample.rows` asks for them."""
     vectors: VectorRows | None = None
     """The embeddings of the sampled rows. Such a delta counts nothing, and its sample has only hashes."""
+    tails: TailRows | None = None
+    """None if no numeric row has a tail."""

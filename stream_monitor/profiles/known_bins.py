@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from stream_monitor.kernels.numba_backend import compiled, inlined
 from stream_monitor.profiles.bins import DOUBLINGS, BinEdges
+from stream_monitor.profiles.tails import NO_TAIL
 from stream_monitor.types import F64, I64
 
 
@@ -77,6 +78,8 @@ class EdgeTable:
     """(measures + 1,): the index at which each measure's edges begin; a measure without edges has none."""
     guides: npt.NDArray[np.uint8]
     """(measures, GUIDES): for each of GUIDES even steps over the body of the edges, the first edge to try."""
+    tails: F64
+    """(measures,): the start of each measure's tail, or `NO_TAIL`."""
 
     @classmethod
     def of(cls, edges: Sequence[BinEdges | None]) -> EdgeTable:
@@ -86,6 +89,7 @@ class EdgeTable:
             np.concatenate([*each, np.empty(0)]),
             np.cumsum([0, *map(len, each)]),
             np.zeros((len(each), GUIDES), np.uint8),
+            np.array([NO_TAIL if e is None else e.tail for e in edges], np.float64),
         )
         # pass the table's own array: the judge's arrays are read-only, a type for which numba would compile again
         for measure, (start, end) in enumerate(pairwise(table.first)):
@@ -103,6 +107,7 @@ class EdgeTable:
             np.concatenate([model.borders for model in models]),
             np.concatenate([*firsts, starts[-1:]]),
             np.concatenate([model.guides for model in models]),
+            np.concatenate([model.tails for model in models]),
         )
 
 

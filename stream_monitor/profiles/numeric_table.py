@@ -12,6 +12,7 @@ import numpy as np
 from stream_monitor.errors import FormatError
 from stream_monitor.kernels.numba_backend import compiled, inlined
 from stream_monitor.profiles.bins import BINS
+from stream_monitor.profiles.quantiles import Extent
 from stream_monitor.types import F64, I64
 
 
@@ -47,6 +48,11 @@ class NumericTable(msgspec.Struct):
         for name in self.__struct_fields__:
             getattr(room, name)[:g, :m] = getattr(self, name)
         return room
+
+    def extent(self, group: int, measure: int) -> Extent:
+        """The ends and moments of a measure of a group."""
+        key = group, measure
+        return Extent(float(self.low[key]), float(self.high[key]), float(self.mean[key]), float(self.m2[key]))
 
     def add(self, stacked: RowBatch) -> None:
         """Merge rows into the table, one after another; the split of rows into calls does not affect the result."""
@@ -308,33 +314,3 @@ def merge_moments(a: Moments, b: Moments) -> tuple[I64, F64, F64]:
     share = b[0] / np.maximum(n, 1)
     delta = b[1] - a[1]
     return n, a[1] + delta * share, a[2] + b[2] + delta * delta * (a[0] * share)
-
-
-def quantile(counts: I64, borders: F64, share: float, low: float, high: float) -> float:
-    """The value at or below which `share` of the values lie, by linear interpolation within its bin."""
-    return quantiles(counts, borders, (share,), (low, high))[0]
-
-
-def quantiles(counts: I64, borders: F64, shares: Sequence[float], ends: tuple[float, float]) -> list[float]:
-    """The quantiles of several shares; `ends` are the least and largest value."""
-    low, high = ends
-    cumulative = counts.cumsum()
-    total = int(cumulative[-1])
-    values = list[float]()
-    for share in shares:
-        place = min(int(cumulative.searchsorted(share * total)), len(borders))
-        left = max(float(borders[place - 1]) if place > 0 else low, low)
-        right = min(float(borders[place]) if place < len(borders) else high, high)
-        before = int(cumulative[place - 1]) if place > 0 else 0
-        inside = int(counts[place]) or 1
-        values.append(left + (right - left) * min(max((share * total - before) / inside, 0.0), 1.0))
-    return values
-
-
-def share_above(counts: I64, borders: F64, value: float) -> float | None:
-    """The exact share of values above `value` if that is an edge, else None."""
-    place = int(np.searchsorted(borders, value, side="left"))
-    if place >= len(borders) or borders[place] != value:
-        return None
-    total = int(counts.sum())
-    return float(counts[place + 1 :].sum()) / total if total else None

@@ -20,6 +20,7 @@ from stream_monitor.errors import SettingsError
 from stream_monitor.judge.model import JudgeOutput
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import PartitionState
+from stream_monitor.judge.timelines.known_edges import EdgeUse, KnownEdges
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.names import END, NEVER
 from stream_monitor.profiles.records import DeltaRecord, PinRecord, Record, ResetRecord, SettingsRecord
@@ -64,8 +65,9 @@ class LogReplay:
         Raises:
             SettingsError: the settings would change the structure of profiles: panes, windows, segments or grain.
         """
+        self.judge.use_edges(KnownEdges(self.terms.catalog))
         if not self.terms.whole:
-            self.judge.use_known_edges(self.terms.catalog)
+            self.judge.use_edges(KnownEdges(self.terms.catalog, EdgeUse.ACTIVE))
             yield from self._emit(self._wanted, 0)
         for baseline in self.terms.pinned:
             for pin in baseline.records():
@@ -100,7 +102,8 @@ class LogReplay:
             wanted.detection.limits,
         )
         if unset or not same or self.terms.pinned or not self.terms.keep_pins:
-            self.judge.use_known_edges(self.terms.catalog, from_start=self.terms.whole)
+            use = EdgeUse.IN_TURN if self.terms.whole else EdgeUse.ACTIVE
+            self.judge.use_edges(KnownEdges(self.terms.catalog, use))
 
 
 def judge_again(terms: RejudgeTerms, number: int) -> LogReplay:

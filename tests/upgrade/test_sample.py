@@ -18,6 +18,26 @@ def published(sample: Sample, role: str) -> list[bytes]:
     return [value for name, _, records in sample.logs if name == role for value, _, _ in records if value is not None]
 
 
+ATOMS = {"n"}
+"""Measures of atoms. A former version made other edges of them, so their distances and quantiles are others."""
+TAIL = {"p50", "p95", "p99", "p999", "coarse"}
+"""Figures that a tail makes finer. Edges of a former version have none."""
+
+
+def without_figures(record: dict[Any, Any]) -> dict[Any, Any]:
+    """A record without what depends on the edges."""
+    measures = {
+        name: {
+            key: value
+            for key, value in figures.items()
+            if key not in TAIL and (name not in ATOMS or key in ("n", "mean", "missing"))
+        }
+        for name, figures in record.get("measures", {}).items()
+    }
+    findings = [finding | {"evidence": {}} for finding in record.get("findings", ())]
+    return record | {"measures": measures, "findings": findings, "reason": ""}
+
+
 def test_there_are_samples() -> None:
     assert SAMPLES
 
@@ -40,7 +60,8 @@ def test_workers_go_on_from_what_a_former_version_left(name: str) -> None:
     for found, before, expected in zip(*results, strict=True):
         assert found.keys() == expected.keys()
         new = {key for key, record in found.items() if before.get(key) != record}
-        assert len(new) > 5 and {key: found[key] for key in new} == {key: expected[key] for key in new}
+        told, wanted = ({key: without_figures(records[key]) for key in new} for records in (found, expected))
+        assert len(new) > 5 and told == wanted
         for key, record in found.items():
             assert record.get("count") == expected[key].get("count")
     assert len(alerts) > sum(len(records) for role, _, records in sample.logs if role == "alerts")

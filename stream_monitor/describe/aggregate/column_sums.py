@@ -11,6 +11,7 @@ import numpy.typing as npt
 from stream_monitor.kernels.numba_backend import compiled, inlined
 from stream_monitor.profiles.bins import BINS
 from stream_monitor.profiles.known_bins import EdgeTable, _body
+from stream_monitor.profiles.tails import MULTIPLES, TAIL_BINS, count_tail
 from stream_monitor.types import F64, I64
 
 _LARGEST = np.finfo(np.float64).max
@@ -32,6 +33,10 @@ class Sums:
     """(cells · measures + 1,): index of the first entry of each pair, cell by cell."""
     bin_at: npt.NDArray[np.uint8]
     bin_n: npt.NDArray[np.uint32]
+    tail_ptr: I64
+    """As `ptr`, for the entries of tails."""
+    tail_at: npt.NDArray[np.uint8]
+    tail_n: npt.NDArray[np.uint32]
 
 
 def add_up(values: F64, bounds: I64, table: EdgeTable, model: I64 | None = None) -> Sums:
@@ -45,12 +50,16 @@ def add_up(values: F64, bounds: I64, table: EdgeTable, model: I64 | None = None)
     moments = np.zeros((4, measures, cells))
     n, ptr = np.zeros((measures, cells), np.int64), np.zeros(measures * cells + 1, np.int64)
     bin_at, bin_n = np.empty(room, np.uint8), np.empty(room, np.uint32)
-    used = _add_up(
+    tail_ptr, tail_room = np.zeros_like(ptr), min(values.size, measures * cells * TAIL_BINS) if table.tails.any() else 0
+    tail_at, tail_n = np.empty(tail_room, np.uint8), np.empty(tail_room, np.uint32)
+    used, tail_used = _add_up(
         values, bounds, np.zeros(cells, np.int64) if model is None else model,
-        (table.borders, table.first, table.guides), (n, moments), (ptr, bin_at, bin_n), np.zeros(BINS, np.uint32),
+        (table.borders, table.first, table.guides, table.tails, MULTIPLES), (n, moments),
+        (ptr, bin_at, bin_n, np.zeros(BINS, np.uint32)), (tail_ptr, tail_at, tail_n, np.zeros(TAIL_BINS, np.uint32)),
     )  # fmt: skip
     mean, m2, low, high = moments
-    return Sums(n, mean, m2, low, high, ptr, bin_at[:used], bin_n[:used])
+    tails = tail_ptr, tail_at[:tail_used], tail_n[:tail_used]
+    return Sums(n, mean, m2, low, high, ptr, bin_at[:used], bin_n[:used], *tails)
 
 
 @dataclass(slots=True)
@@ -102,11 +111,12 @@ def _finite(x: float) -> float:
 
 
 @compiled
-def _add_up(values: Any, bounds: Any, models: Any, table: Any, moments: Any, bins: Any, counts: Any) -> int:
-    borders, first, guides = table
+def _add_up(values: Any, bounds: Any, models: Any, table: Any, moments: Any, bins: Any, tails: Any) -> Any:
+    borders, first, guides, starts, multiples = table
     ns, (means, m2s, lows, highs) = moments[0], moments[1]
-    ptr, bin_at, bin_n = bins
-    used = 0
+    ptr, bin_at, bin_n, counts = bins
+    tail_ptr, tail_at, tail_n, tail_counts = tails
+    used, tail_used = 0, 0
     for cell in range(len(bounds) - 1):
         for measure in range(len(values)):
             column, at = values[measure][bounds[cell] : bounds[cell + 1]], (measure, cell)
@@ -115,8 +125,12 @@ def _add_up(values: Any, bounds: Any, models: Any, table: Any, moments: Any, bin
             if ns[at] and first[edge] < first[edge + 1]:
                 _count(column, borders[first[edge] : first[edge + 1]], guides[edge], counts)
                 used = _write(counts, bin_at, bin_n, used)
+                if 0.0 < starts[edge] < highs[at]:
+                    count_tail(column, starts[edge], multiples, tail_counts)
+                    tail_used = _write(tail_counts, tail_at, tail_n, tail_used)
             ptr[cell * len(values) + measure + 1] = used
-    return used
+            tail_ptr[cell * len(values) + measure + 1] = tail_used
+    return used, tail_used
 
 
 @compiled

@@ -113,12 +113,11 @@ def _deltas(batch: Batch, rows: slice, known: Mapping[str, KnownBins]) -> Iterat
     summaries = summarise(cells, numeric, categorical, [known[model] for model in models.names])
     drawn = _draw(batch, rows, cells)
     starts = np.searchsorted(cells.model, np.arange(len(models.names) + 1)).tolist()
-    for model, (numbers, categories), (first, last) in zip(
-        models.names, summaries, itertools.pairwise(starts), strict=True
-    ):
+    for model, rows_of_model, (first, last) in zip(models.names, summaries, itertools.pairwise(starts), strict=True):
         counts, pane = cells.counts[first:last], cells.pane[first:last]
         version, segment = cells.version[first:last], cells.segment[first:last]
-        delta = Delta(model, batch.timeline, version, segment, pane, narrow(counts), numbers, categories)
+        delta = Delta(model, batch.timeline, version, segment, pane, narrow(counts), *rows_of_model[:2])
+        delta.tails = rows_of_model.tails
         if drawn is not None and batch.sampling is not None:
             part = drawn.part(first, last)
             delta.sample = rows_of(part, numeric, categorical, batch.sampling.most)

@@ -10,15 +10,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from stream_monitor.describe.aggregate.column_sums import add_up, count_categories
+from stream_monitor.describe.aggregate.column_sums import Sums, add_up, count_categories
 from stream_monitor.describe.decode.columns import Coded, distinct
 from stream_monitor.profiles.categories import NEW_CATEGORIES, UNKNOWN_CATEGORIES, keep_order
-from stream_monitor.profiles.delta import CategoricalRows, NumericRows
+from stream_monitor.profiles.delta import CategoricalRows, NumericRows, TailRows
 from stream_monitor.profiles.known_bins import EdgeTable, KnownBins
 from stream_monitor.types import F64, I64, Bool
 
@@ -71,13 +71,22 @@ class _CellRanges:
         return cuts
 
 
+class SummaryRows(NamedTuple):
+    """The rows of a model in a block."""
+
+    numeric: NumericRows
+    categorical: CategoricalRows
+    tails: TailRows | None
+    """None if no numeric row has a tail."""
+
+
 def summarise(
     cells: ProfileCells, numeric: Mapping[str, F64], categorical: Mapping[str, Coded], known: Sequence[KnownBins]
-) -> list[tuple[NumericRows, CategoricalRows]]:
+) -> list[SummaryRows]:
     """Add up columns to the rows of a delta, for each model of the block."""
     spans = _CellRanges.of(cells, len(known))
-    numbers = _add_numbers(numeric, spans, known)
-    return list(zip(numbers, _add_categories(categorical, spans, known), strict=True))
+    numbers, categories = _add_numbers(numeric, spans, known), _add_categories(categorical, spans, known)
+    return [SummaryRows(rows, named, tails) for (rows, tails), named in zip(numbers, categories, strict=True)]
 
 
 def narrow(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -86,8 +95,10 @@ def narrow(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return counts.astype(np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32)
 
 
-def _add_numbers(columns: Mapping[str, F64], spans: _CellRanges, known: Sequence[KnownBins]) -> Iterator[NumericRows]:
-    """Yield the rows of all numeric columns, model by model."""
+def _add_numbers(
+    columns: Mapping[str, F64], spans: _CellRanges, known: Sequence[KnownBins]
+) -> Iterator[tuple[NumericRows, TailRows | None]]:
+    """Yield the rows of all numeric columns and their tails, model by model."""
     names = tuple(columns)
     values = np.empty((len(names), len(spans.row)))
     for i, column in enumerate(columns.values()):
@@ -96,18 +107,19 @@ def _add_numbers(columns: Mapping[str, F64], spans: _CellRanges, known: Sequence
     sums = add_up(values, spans.bounds, EdgeTable.chain([k.borders(names) for k in known]), spans.model)
     at_cell, at_name = np.nonzero(sums.n.T)
     n, mean, m2, low, high = (table[at_name, at_cell] for table in (sums.n, sums.mean, sums.m2, sums.low, sums.high))
-    bins = np.append(sums.ptr[at_cell * len(names) + at_name], sums.ptr[-1])
+    pair = at_cell * len(names) + at_name
+    bins, tails = np.append(sums.ptr[pair], sums.ptr[-1]), np.append(sums.tail_ptr[pair], sums.tail_ptr[-1])
     versions = np.array([[e.version if (e := k.edges.get(name)) else 0 for name in names] for k in known], np.int64)
-    ends, values = _values(values, spans, versions == 0, at_cell * len(names) + at_name)
+    ends, values = _values(values, spans, versions == 0, pair)
     index = _NameIndex.of(spans.model[at_cell], at_name, len(names), spans.models)
     cell, n, name, bin_n = map(narrow, (spans.within[at_cell], n, index.place, sums.bin_n))
     for model, (first, last) in enumerate(itertools.pairwise(spans.cuts(at_cell))):
         if first == last:
-            yield NumericRows.none()
+            yield NumericRows.none(), None
             continue
         used = index.used(model)
         bin_ptr, value_ptr = bins[first : last + 1], ends[first : last + 1]
-        yield NumericRows(
+        rows = NumericRows(
             names=[names[key] for key in used.tolist()],
             edges=versions[model, used].tolist(),
             cell=cell[first:last],
@@ -123,6 +135,15 @@ def _add_numbers(columns: Mapping[str, F64], spans: _CellRanges, known: Sequence
             value_ptr=narrow(value_ptr - value_ptr[0]),
             values=values[value_ptr[0] : value_ptr[-1]],
         )
+        yield rows, _tails(sums, tails[first : last + 1])
+
+
+def _tails(sums: Sums, ptr: I64) -> TailRows | None:
+    """The tails of adjacent rows; `ptr` (rows + 1,) is the index of the first entry of each."""
+    first, last = ptr[0], ptr[-1]
+    if first == last:
+        return None
+    return TailRows(ptr=narrow(ptr - first), at=sums.tail_at[first:last], n=narrow(sums.tail_n[first:last]))
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from stream_monitor.detect.sequential.page_hinkley import PageHinkley
 from stream_monitor.detect.sequential.pane_values import Bins, representative_values
 from stream_monitor.detect.sequential.river_rates import Ddm, Eddm, Fhddm, HddmA, HddmW, Rate
 from stream_monitor.events.contracts import Finding
-from stream_monitor.profiles.numeric_table import quantile, quantiles
+from stream_monitor.profiles.quantiles import Extent, quantile, quantiles
 from stream_monitor.types import F64, I64
 
 SHARES = 400
@@ -130,7 +130,9 @@ def shift_of(sigmas: float, baseline: Baseline, borders: F64) -> float:
 def _shift_of_mean(sigmas: float, counts: I64, borders: F64, ends: tuple[float, float]) -> float:
     """The shift of the mean that a shift of the scores causes, computed over equal shares of the baseline."""
     scores = special.ndtri((np.arange(SHARES) + 0.5) / SHARES)
-    before, after = (quantiles(counts, borders, special.ndtr(scores + x).tolist(), ends) for x in (0.0, sigmas))
+    before, after = (
+        quantiles(counts, borders, special.ndtr(scores + x).tolist(), Extent(*ends)) for x in (0.0, sigmas)
+    )
     return float(np.mean(after) - np.mean(before))
 
 

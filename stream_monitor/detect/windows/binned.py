@@ -18,6 +18,7 @@ Counts = I64 | F64
 """(R, B) number of values in each bin; fractions if the values depend on each other."""
 
 GROUPS = 10
+UNSEEN = 0.02
 SPARSE = 5
 """Expected values of a group below which counts are too discrete for a χ²."""
 
@@ -36,6 +37,8 @@ class Compared(NamedTuple):
     now: Counts
     widths: F64
     """(R, B): width of each bin in baseline standard deviations; 0 for categories, and if no test needs widths."""
+    order: I64 | None = None
+    """(R, B): the bins in the order in which neighbours are merged to groups; None: as they are."""
 
 
 Test = Callable[[Compared, float], Tested]
@@ -50,11 +53,11 @@ def shift(base: Counts, now: Counts) -> F64:
     return np.asarray((q * (below - above)).sum(axis=1))
 
 
-def coarse(base: Counts, now: Counts) -> tuple[F64, F64, I64]:
+def coarse(base: Counts, now: Counts, order: I64 | None = None) -> tuple[F64, F64, I64]:
     """Counts merged into groups of nearly equal baseline mass (R, GROUPS), and the degrees of freedom (R,)."""
     n, m = now.sum(axis=1), base.sum(axis=1)
     wanted = np.clip(np.minimum(n, m) // 10, 2, GROUPS).astype(np.int64)
-    group = groups_of(base, wanted)
+    group = groups_of(base, wanted, order)
     flat = (group + np.arange(len(base))[:, None] * GROUPS).ravel()
     size = len(base) * GROUPS
     merged = np.bincount(flat, base.ravel(), size).astype(float).reshape(-1, GROUPS)
@@ -62,10 +65,32 @@ def coarse(base: Counts, now: Counts) -> tuple[F64, F64, I64]:
     return merged, current, np.maximum((merged + current > 0).sum(axis=1) - 1, 1)
 
 
-def groups_of(base: Counts, wanted: I64) -> I64:
-    """(R, B) the group of each bin, for `wanted` (R,) groups of nearly equal mass of `base`."""
-    middle = (np.cumsum(base, axis=1) - base / 2) / np.maximum(base.sum(axis=1), 1)[:, None]
-    return np.asarray(np.minimum((middle * wanted[:, None]).astype(np.int64), (wanted - 1)[:, None]))
+def _ordered(counts: Counts, order: I64) -> Counts:
+    rows = np.arange(len(counts))[:, None]
+    return counts[rows, order]
+
+
+def groups_of(base: Counts, wanted: I64, order: I64 | None = None) -> I64:
+    """(R, B) the group of each bin, for `wanted` (R,) groups of nearly equal mass of `base`.
+
+    The bins of a group are neighbours in `order`, as in `Compared`.
+
+    Empty bins between others share the last group: they lie between atoms, and a value that appears there must not
+    count as one of its neighbours. They do so unless more than `UNSEEN` of all values may lie in bins that are empty by
+    chance: the share of values that are alone in their bins (Good 1953).
+    """
+    if order is not None:
+        groups = np.empty(base.shape, np.int64)
+        np.put_along_axis(groups, order, groups_of(_ordered(base, order), wanted), axis=1)
+        return groups
+    below = np.cumsum(base, axis=1)
+    between = (base == 0) & (below > 0) & (below < below[:, -1:])
+    alone = ((base > 0) & (base <= 1)).sum(axis=1)
+    gaps = between.any(axis=1) & (wanted > 2) & (alone <= UNSEEN * below[:, -1])
+    full = wanted - gaps
+    middle = (below - base / 2) / np.maximum(below[:, -1:], 1)
+    group = np.minimum((middle * full[:, None]).astype(np.int64), (full - 1)[:, None])
+    return np.asarray(np.where(between & gaps[:, None], full[:, None], group))
 
 
 def smoothed(counts: F64) -> F64:

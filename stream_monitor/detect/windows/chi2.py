@@ -26,7 +26,7 @@ def test(data: Compared, tolerance: float) -> Tested:
     >>> test(Compared(base, now, widths=np.ones((2, 3))), tolerance=0.0).score.round(3).tolist()
     [0.0, 0.717]
     """
-    base, now, degrees = coarse(data.base, data.now)
+    base, now, degrees = coarse(data.base, data.now, data.order)
     n, m = now.sum(axis=1), base.sum(axis=1)
     both = base + now
     expected = both * (n / np.maximum(n + m, 1))[:, None]

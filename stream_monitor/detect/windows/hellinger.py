@@ -18,7 +18,7 @@ def test(data: Compared, tolerance: float) -> Tested:
     >>> test(Compared(base, now, widths=np.ones((2, 3))), tolerance=0.0).score.round(3).tolist()
     [0.0, 0.252]
     """
-    base, now, degrees = coarse(data.base, data.now)
+    base, now, degrees = coarse(data.base, data.now, data.order)
     p, q = with_one_more(base, now)
     square = np.where(base + now > 0, (np.sqrt(p) - np.sqrt(q)) ** 2, 0.0).sum(axis=1) / 2
     return Tested(np.sqrt(square), noncentral_tail(8 * square, 8 * tolerance**2, scale_of(data), degrees))

@@ -18,7 +18,7 @@ def test(data: Compared, tolerance: float) -> Tested:
     >>> test(Compared(base, now, widths=np.ones((2, 3))), tolerance=0.0).score.round(3).tolist()
     [0.0, 0.3]
     """
-    base, now, degrees = coarse(data.base, data.now)
+    base, now, degrees = coarse(data.base, data.now, data.order)
     p, q = smoothed(base), smoothed(steadied(base, now))
     middle = (p + q) / 2
     used = base + now > 0

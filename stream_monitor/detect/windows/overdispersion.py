@@ -57,6 +57,8 @@ class DispersionSample(NamedTuple):
     """(R,) whether the baseline moves, so that the next window's baseline has an error of its own."""
     rejected: Bool
     """(R,) whether the test rejected the window."""
+    order: I64 | None = None
+    """(R, BINS) the bins in the order in which neighbours are merged to groups; None: as they are."""
 
 
 class Dispersion(msgspec.Struct):
@@ -182,12 +184,14 @@ def _learn(updates: Sequence[DispersionUpdate]) -> None:
         )
         for name in ("left", "error", "rejected", "mean", "n")
     )
+    told = [update.told for update in updates]
     base, counts, moving, rejected = (
-        np.concatenate(column) for column in zip(*[update.told for update in updates], strict=True)
+        np.concatenate([getattr(sample, name) for sample in told]) for name in ("base", "counts", "moving", "rejected")
     )
+    order = np.concatenate([_order_of(sample) for sample in told])
     p, n = _shares(counts)
     q, m = _shares(base)
-    groups = _places(groups_of(base, np.full(len(base), GROUPS)))
+    groups = _places(groups_of(base, np.full(len(base), GROUPS), order))
     error = np.where(n > 0, 1 / np.maximum(n, 1) + moving / np.maximum(m, 1), 0.0)
     kept = np.rint((p - q) * WHOLE)  # rounded as the kept windows are, so that two equal windows differ by 0
     now, usual = _grouped(kept / WHOLE, groups), _grouped(q, groups)
@@ -234,6 +238,10 @@ def estimate_overdispersion(apart: F64, error: F64, spread: F64, rounding: F64) 
 def _shares(counts: F64 | I64) -> tuple[F64, F64]:
     n = counts.sum(axis=1).astype(float)
     return counts / np.maximum(n, 1)[:, None], n
+
+
+def _order_of(sample: DispersionSample) -> I64:
+    return np.tile(np.arange(BINS), (len(sample.base), 1)) if sample.order is None else sample.order
 
 
 def _places(groups: I64) -> I64:

@@ -20,7 +20,7 @@ def test(data: Compared, tolerance: float) -> Tested:
     >>> test(Compared(base, now, widths=np.ones((2, 3))), tolerance=0.0).score.round(3).tolist()
     [0.0, 0.517]
     """
-    base, now, degrees = coarse(data.base, data.now)
+    base, now, degrees = coarse(data.base, data.now, data.order)
     p, q = with_one_more(base, now)
     score = np.where(base + now > 0, (q - p) * np.log(q / p), 0.0).sum(axis=1)
     return Tested(score, noncentral_tail(score, tolerance, scale_of(data), degrees))

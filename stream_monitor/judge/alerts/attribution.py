@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from stream_monitor.baselines.baseline import Baseline, category_counts
-from stream_monitor.detect.windows.binned import GROUPS
+from stream_monitor.detect.windows.binned import GROUPS, groups_of
 from stream_monitor.events.contracts import Attribution, Moved, SegmentPart
 from stream_monitor.judge.detection.window_evaluation import EvaluationContext, MeasureComparison
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.bins import BINS
-from stream_monitor.profiles.integers import are_whole, name_of
+from stream_monitor.profiles.integers import are_whole, name_of, name_of_atom
 from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.types import F64, I64
 
@@ -61,12 +61,14 @@ def _largest(moved: list[Moved]) -> list[Moved]:
 
 
 def _named(moved: list[Moved], comparison: MeasureComparison) -> list[Moved]:
-    """Name the bins of whole numbers by the numbers that they hold: 1, not "above 0"."""
-    baseline = comparison.baseline
-    ends = min(baseline.low, comparison.ends[0]), max(baseline.high, comparison.ends[1])
-    if comparison.borders is not None and are_whole(comparison.borders, ends):
-        for item in moved:
-            item.name = name_of(item.above, item.to, ends)
+    """Name the bins of whole numbers, and those of atoms, by the numbers that they hold: 1, not "above 0"."""
+    baseline, borders = comparison.baseline, comparison.borders
+    if borders is None:
+        return moved
+    ends = min(baseline.low, comparison.extent.low), max(baseline.high, comparison.extent.high)
+    is_whole = are_whole(borders, ends)
+    for item in moved:
+        item.name = name_of(item.above, item.to, ends) if is_whole else name_of_atom(borders, item.above, item.to)
     return moved
 
 
@@ -95,13 +97,12 @@ def _categories(comparison: MeasureComparison) -> list[Moved]:
 def _shares(comparison: MeasureComparison) -> tuple[F64, F64, I64]:
     """(shares of the baseline, shares of the window, group of each bin). Groups have about equal baseline mass."""
     n, m = int(comparison.now.sum()), int(comparison.base.sum())
-    wanted = min(max(min(n, m) // 10, 2), GROUPS)
-    middle = (np.cumsum(comparison.base) - comparison.base / 2) / max(m, 1)
-    place = np.minimum((middle * wanted).astype(np.int64), wanted - 1)
+    wanted = np.array([min(max(min(n, m) // 10, 2), GROUPS)])
+    place = groups_of(comparison.base[None], wanted, comparison.order[None])[0]
     return _lumped(comparison.base, place), _lumped(comparison.now, place), place
 
 
-def _lumped(counts: I64, place: I64) -> F64:
+def _lumped(counts: I64 | F64, place: I64) -> F64:
     return np.asarray(np.bincount(place, counts, GROUPS) / max(int(counts.sum()), 1))
 
 

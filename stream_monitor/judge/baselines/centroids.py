@@ -156,5 +156,5 @@ def _part(start: int, columns: Mapping[str, Mapping[int, F64]], groups: Sequence
     version, segment = ([groups[group][i] for group in numbers] for i in (0, 1))
     cell = np.repeat(np.arange(len(numbers)), most)
     cells = ProfileCells(np.zeros(len(numbers), np.int64), version, segment, pane, counts, np.arange(ends[-1]), cell)
-    [(rows, categories)] = summarise(cells, numeric, {}, [KnownBins()])
+    [(rows, categories, _)] = summarise(cells, numeric, {}, [KnownBins()])
     return PanePart(Delta("", "input", version, segment, pane, counts, rows, categories), 0, len(numbers))

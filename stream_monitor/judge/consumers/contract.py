@@ -103,7 +103,8 @@ class ModelContext:
 def evaluation_context(timeline: Timeline) -> EvaluationContext:
     """The names, baselines and edges that the windows of a timeline are compared with."""
     state, recent = timeline.state, timeline.recent.baseline_for
-    return EvaluationContext(list(state.ids.groups), list(state.ids.measures), state.baselines, state.edges, recent)
+    names = list(state.ids.groups), list(state.ids.measures)
+    return EvaluationContext(*names, state.baselines, state.edges, state.name, recent)
 
 
 StateT = TypeVar("StateT", bound=msgspec.Struct)

@@ -16,8 +16,9 @@ from stream_monitor.judge.consumers.contract import (
     WindowConsumer,
     evaluation_context,
 )
+from stream_monitor.judge.detection.dispersion import dispersion_update
 from stream_monitor.judge.detection.evidence import numeric_evidence
-from stream_monitor.judge.detection.window_evaluation import Verdict, dispersion_update
+from stream_monitor.judge.detection.window_evaluation import Verdict
 from stream_monitor.judge.timelines.since_change import measure_since
 from stream_monitor.judge.timelines.timeline import ChangeDetected
 from stream_monitor.profiles.measures import TimelineName
@@ -77,7 +78,7 @@ def _attribution_since(change: ChangeDetected, verdict: Verdict) -> Attribution:
     comparison, windows = since
     assert comparison.borders is not None  # sequential detectors follow only numeric measures
     drawn = numeric_evidence(
-        comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.ends, comparison.mean
+        comparison.baseline, comparison.base_counts, comparison.now, comparison.borders, comparison.extent
     )
     finding.evidence |= drawn | {"baseline": finding.evidence.get("baseline", {}) | drawn["baseline"]}
     attribution = attribution_of(comparison, drawn, context, windows)

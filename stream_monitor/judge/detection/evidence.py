@@ -8,8 +8,10 @@ import numpy as np
 
 from stream_monitor.baselines.baseline import Baseline, moved_of
 from stream_monitor.detect.windows.binned import shift
+from stream_monitor.profiles.bins import point_bins
 from stream_monitor.profiles.integers import are_whole, whole
-from stream_monitor.profiles.numeric_table import quantile
+from stream_monitor.profiles.quantiles import Extent, quantiles
+from stream_monitor.profiles.tails import NO_TAIL
 from stream_monitor.types import F64, I64
 
 PICTURE_BINS = 12
@@ -24,28 +26,28 @@ def direction_of(base: I64, now: I64) -> Literal["up", "down", "changed"]:
     return "up" if moved > CLEAR_SHIFT else "down" if moved < -CLEAR_SHIFT else "changed"
 
 
-def numeric_evidence(
-    baseline: Baseline, base: I64, now: I64, borders: F64, ends: tuple[float, float], mean: float | None = None
-) -> dict[str, Any]:
+def numeric_evidence(baseline: Baseline, base: I64, now: I64, borders: F64, extent: Extent) -> dict[str, Any]:
     """Medians, counts and a small histogram. Each of its bins holds about the same share of both samples together.
 
-    `ends` are the smallest and the largest value of now, `mean` is its mean.
+    An atom with such a share has a bin of its own, and so have the values between two of them. `extent` is that of now.
     """
     both = base / max(int(base.sum()), 1) + now / max(int(now.sum()), 1)
     cumulative = np.cumsum(both[: len(borders)]) / 2
-    cuts = np.unique(np.searchsorted(cumulative, np.arange(1, PICTURE_BINS) / PICTURE_BINS))
+    cuts = np.searchsorted(cumulative, np.arange(1, PICTURE_BINS) / PICTURE_BINS)
+    atoms = np.flatnonzero(point_bins(borders)[: len(borders)] & (both[: len(borders)] / 2 >= 1 / PICTURE_BINS))
+    cuts = np.unique(np.concatenate([cuts, atoms, atoms - 1]))
     cuts = cuts[cuts < len(borders)]
     baseline_figures = {
         "n": int(base.sum()),
         "mean": baseline.mean,
-        "p50": _median(base, borders, (baseline.low, baseline.high)),
+        "p50": _median(base, borders, Extent(baseline.low, baseline.high)),
     }
-    now_figures = {"n": int(now.sum()), "p50": _median(now, borders, ends)}
-    if mean is not None:
-        now_figures["mean"] = float(f"{mean:.{MEAN_DIGITS}g}")
+    now_figures = {"n": int(now.sum()), "p50": _median(now, borders, extent)}
+    if not np.isnan(extent.mean):
+        now_figures["mean"] = float(f"{extent.mean:.{MEAN_DIGITS}g}")
     return {
         "baseline": baseline_figures | _ends((baseline.low, baseline.high)) | moved_of(baseline),
-        "now": now_figures | _ends(ends),
+        "now": now_figures | _ends((extent.low, extent.high)),
         "bins": {
             "to": [float(borders[i]) for i in cuts],
             "baseline": _shares(base, cuts),
@@ -59,9 +61,11 @@ def _ends(ends: tuple[float, float]) -> dict[str, float]:
     return {"min": ends[0], "max": ends[1]} if ends[0] <= ends[1] else {}
 
 
-def _median(counts: I64, borders: F64, ends: tuple[float, float]) -> float:
-    median = min(max(quantile(counts, borders, 0.5, *ends), ends[0]), ends[1])
-    return whole(median) if are_whole(borders, ends) else median
+def _median(counts: I64, borders: F64, extent: Extent) -> float:
+    median = min(max(quantiles(counts, borders, (0.5,), extent)[0], extent.low), extent.high)
+    if not are_whole(borders, (extent.low, extent.high)):
+        return median
+    return whole(median, NO_TAIL if extent.tail is None else extent.tail.start)
 
 
 def _shares(counts: I64, cuts: I64) -> list[float]:

@@ -8,10 +8,12 @@ from typing import NamedTuple
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.contracts import Finding, MeasureSummary
 from stream_monitor.profiles.measures import TimelineName, bounded, measure_named
-from stream_monitor.profiles.numeric_table import share_above
+from stream_monitor.profiles.quantiles import share_above
 from stream_monitor.types import F64, I64
 
-STATISTICS = ("mean", "std", "min", "max", "p50", "p95", "p99", "sum", "n", "missing")
+STATISTICS = ("mean", "std", "min", "max", "p50", "p95", "p99", "p999", "sum", "n", "missing")
+SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+"""By statistic: the share of values at or below that quantile."""
 _PATTERN = re.compile(
     r"(?P<measure>.+)\.(?P<statistic>\w+)\s*(?P<relation>[<>])\s*(?P<value>[-+.\deE]+)(?P<critical>\s+critical)?\s*",
     re.DOTALL,
@@ -64,10 +66,10 @@ def violation(limit: Limit, summary: MeasureSummary, counts: I64 | None, borders
     actual = getattr(summary, limit.statistic)
     if actual is None:
         return None
-    if limit.statistic in ("p50", "p95", "p99") and counts is not None and borders is not None:
+    if limit.statistic in SHARES and counts is not None and borders is not None:
         above = share_above(counts, borders, limit.value)
         if above is not None:
-            exceeds = above > 1 - int(limit.statistic[1:]) / 100
+            exceeds = above > 1 - SHARES[limit.statistic]
             return float(actual) if exceeds == (limit.relation == ">") else None
     return float(actual) if (actual > limit.value if limit.relation == ">" else actual < limit.value) else None
 

@@ -13,14 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stream_monitor.baselines.baseline import Baseline, Baselines, category_counts
+from stream_monitor.baselines.baseline import Baseline, Baselines, category_counts, category_order, expected_counts
 from stream_monitor.baselines.recent import MergedBaseline
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.detect.windows.binned import Compared
 from stream_monitor.detect.windows.overdispersion import (
     Dispersion,
-    DispersionSample,
-    DispersionUpdate,
     Key,
     believed_factors,
 )
@@ -31,7 +29,8 @@ from stream_monitor.judge.baselines.recent import other_values
 from stream_monitor.judge.detection.evidence import categorical_evidence, direction_of, numeric_evidence
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.bins import BINS, BinEdges
-from stream_monitor.profiles.measures import base_of
+from stream_monitor.profiles.measures import Group, TimelineName, base_of, group_of
+from stream_monitor.profiles.quantiles import NO_VALUES, Extent
 from stream_monitor.types import F64, I64
 
 Kind = Literal["drift", "limit", "quality", "silence"]
@@ -53,7 +52,8 @@ class MeasureComparison:
     group: int
     measure: str
     baseline: Baseline
-    base: I64
+    base: I64 | F64
+    """Counts of the baseline; fractions where they are those that other values are expected to have."""
     now: I64
     borders: F64 | None
     categories: dict[str, int] | None = None
@@ -63,16 +63,28 @@ class MeasureComparison:
     """Overdispersion f: by how much the counts of windows vary more than independent values would."""
     shares: dict[str, Shares] = field(default_factory=dict)
     """The shares that the quality tests compare, by test."""
+    trials: dict[str, int] = field(default_factory=dict)
+    """By quality test, the number of shares from which it takes the largest; 1 if it is not here."""
     scores: dict[str, float] = field(default_factory=dict)
     p: dict[str, float] = field(default_factory=dict)
     evidence: dict[str, Any] | None = None
     """Replaces the evidence that is computed from counts."""
-    ends: tuple[float, float] = (np.inf, -np.inf)
-    """The smallest and the largest of the window's numbers."""
-    mean: float | None = None
-    """The mean of the window's numbers."""
+    extent: Extent = NO_VALUES
+    """The ends and moments of the window's numbers."""
+    measure_group: Group = "input"
+    """Of a numeric measure: measures of software get tests of their own."""
     few: bool = False
     """Fewer values than `min_count`, in enough events: only the tests of missing values and of types judge it."""
+
+    @property
+    def base_counts(self) -> I64:
+        """`base` of a numeric measure: whole numbers."""
+        return self.base.astype(np.int64)
+
+    @property
+    def order(self) -> I64:
+        """(BINS,) the bins in the order in which neighbours are merged to groups."""
+        return category_order(tuple(self.baseline.categories or ()) if self.borders is None else ())
 
     @property
     def widths(self) -> F64:
@@ -104,6 +116,7 @@ class EvaluationContext:
     measures: Sequence[str]
     baselines: Baselines
     edges: Mapping[str, BinEdges]
+    timeline: TimelineName
     recent: Callable[[tuple[str, str], str, tuple[int, int]], MergedBaseline | None]
     """The recent baseline of a (version, segment) and measure for a span (start, size); None: use the first one."""
 
@@ -117,15 +130,15 @@ def comparisons_of(window: Window, context: EvaluationContext, minimum: int) -> 
         baseline = context.baselines.active_at(context.groups[group], name, window.start)
         if baseline is not None and baseline.counts is not None and name in context.edges:
             borders, now = context.edges[name].edges, window.numbers.counts[group, measure]
-            ends = float(window.numbers.low[group, measure]), float(window.numbers.high[group, measure])
-            mean = float(window.numbers.mean[group, measure])
-            comparison = MeasureComparison(group, name, baseline, baseline.counts, now, borders, ends=ends, mean=mean)
+            extent = window.extent(group, measure, context.edges[name])
+            comparison = MeasureComparison(group, name, baseline, baseline.counts, now, borders, extent=extent)
+            comparison.measure_group = group_of(context.timeline, name)
             comparisons.append(by_recent(comparison, context, (window.start, window.size)))
     for (group, name), (n, counts) in sorted(window.categories.items()):
         baseline = context.baselines.active_at(context.groups[group], name, window.start)
         if n >= minimum and baseline is not None and baseline.categories is not None:
             base, now = category_counts(baseline, counts, n)
-            comparison = MeasureComparison(group, name, baseline, base, now, None, counts)
+            comparison = MeasureComparison(group, name, baseline, expected_counts(baseline, base), now, None, counts)
             comparisons.append(by_recent(comparison, context, (window.start, window.size)))
     return comparisons
 
@@ -176,43 +189,6 @@ def by_recent(comparison: MeasureComparison, context: EvaluationContext, span: t
     return comparison
 
 
-def dispersion_update(
-    comparisons: Sequence[MeasureComparison], verdicts: Sequence[Verdict], dispersion: Dispersion
-) -> DispersionUpdate | None:
-    """The update of overdispersion by a judged window: by its values, and by the shares of the quality tests."""
-    rejected = {(v.group, v.measure, v.kind) for v in verdicts if v.findings}
-    rows: list[tuple[Key, I64, I64, bool, bool]] = []
-    for comparison in comparisons:
-        if comparison.evidence is not None:  # sampled rows together: no counts of values
-            continue
-        key = comparison.group, comparison.measure
-        if not comparison.few:
-            rows.append(((*key, ""), comparison.base, comparison.now, comparison.recent, (*key, "drift") in rejected))
-        for test, (base_hits, base_n, hits, n) in comparison.shares.items():
-            if hits or (*key, test) in dispersion.rows:
-                rows.append(
-                    (
-                        (*key, test),
-                        _two(base_hits, base_n),
-                        _two(hits, n),
-                        comparison.recent,
-                        (*key, "quality") in rejected,
-                    )
-                )
-    if not rows:
-        return None
-    keys, base, counts, moving, hit = zip(*rows, strict=True)
-    return DispersionUpdate(
-        dispersion, keys, DispersionSample(np.stack(base), np.stack(counts), np.array(moving), np.array(hit))
-    )
-
-
-def _two(hits: int, n: int) -> I64:
-    counts = np.zeros(BINS, np.int64)
-    counts[:2] = hits, n - hits
-    return counts
-
-
 @dataclass(slots=True)
 class WindowEvaluation:
     """A window to judge: its comparisons, and the timeline's overdispersion."""
@@ -251,8 +227,11 @@ def run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) -
             for test, counted in comparison.shares.items():
                 shares[test].append((comparison, counted, next(factors)))
     comparisons = [comparison for evaluation in trials for comparison in evaluation.comparisons]
-    for names, is_numeric in ((settings.numeric, True), (settings.categorical, False)):
-        chosen = [s for s in comparisons if (s.borders is not None) == is_numeric and not s.few]
+    numeric = [s for s in comparisons if s.borders is not None and not s.few]
+    categorical = [s for s in comparisons if s.borders is None and not s.few]
+    more = [name for name in settings.software if name not in settings.numeric]
+    software = [s for s in numeric if s.measure_group == "software"] if more else []
+    for names, chosen in ((settings.numeric, numeric), (more, software), (settings.categorical, categorical)):
         for start in range(0, len(chosen), ROWS):
             _measure_distances(chosen[start : start + ROWS], names, settings)
     for test, rows in shares.items():
@@ -266,11 +245,13 @@ def _measure_distances(
     base, now = (np.stack([getattr(s, name) for s in comparisons]) for name in ("base", "now"))
     wide = not ON_WIDTHS.isdisjoint(names)
     widths = np.stack([s.widths for s in comparisons]) if wide else np.broadcast_to(0.0, base.shape)
+    order = None if comparisons[0].borders is not None else np.stack([s.order for s in comparisons])
     factor = np.array([[s.factor] for s in comparisons])
     more = np.flatnonzero(factor > 1)
-    fewer = Compared(base[more] / factor[more], now[more] / factor[more], widths[more])
+    of_more = None if order is None else order[more]
+    fewer = Compared(base[more] / factor[more], now[more] / factor[more], widths[more], of_more)
     for name in names:
-        tested = TESTS[name](Compared(base, now, widths), tolerance(settings, name))
+        tested = TESTS[name](Compared(base, now, widths, order), tolerance(settings, name))
         p_values = tested.p
         if len(more):
             p_values[more] = TESTS[name](fewer, tolerance(settings, name)).p
@@ -286,7 +267,7 @@ def _measure_shares(
     p_values = share((a / factors, m / factors), (b / factors, n / factors), tolerance(settings, test)).p
     scores = b / np.maximum(n, 1) - a / np.maximum(m, 1)
     for (comparison, *_), score, p in zip(rows, scores.tolist(), p_values.tolist(), strict=True):
-        comparison.scores[test], comparison.p[test] = score, p
+        comparison.scores[test], comparison.p[test] = score, min(1.0, p * comparison.trials.get(test, 1))
 
 
 def tolerance(settings: DetectionSettings, test: str) -> float:
@@ -297,8 +278,8 @@ def tolerance(settings: DetectionSettings, test: str) -> float:
 def _shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered) -> Iterator[tuple[str, Shares]]:
     baseline, n = comparison.baseline, int(comparison.now.sum())
     values = sum(baseline.kinds.values())
-    if comparison.categories is not None and not baseline.rest and not comparison.few:
-        yield "new_categories", (int(comparison.base[BINS - 1]), max(values, 1), int(comparison.now[BINS - 1]), n)
+    if comparison.categories is not None and not comparison.few:
+        yield from _new_categories(comparison, n)
     if numbers is None or base_of(comparison.measure) or comparison.group >= len(window.counts):
         return
     key = comparison.group, comparison.measure
@@ -309,6 +290,25 @@ def _shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered)
     yield "missing", (baseline.events - values, baseline.events, events - n - other_kinds, events)
     if n + other_kinds:
         yield "type_change", (values - baseline.n, max(values, 1), other_kinds, n + other_kinds)
+
+
+def _new_categories(comparison: MeasureComparison, n: int) -> Iterator[tuple[str, Shares]]:
+    """The share of new categories; if the baseline does not name all it had, that of the largest unnamed one.
+
+    A category that the baseline does not name had fewer values there than any that it names.
+    """
+    baseline = comparison.baseline
+    if not baseline.rest:
+        hits = round(float(comparison.base[BINS - 1]))
+        yield "new_categories", (hits, max(sum(baseline.kinds.values()), 1), int(comparison.now[BINS - 1]), n)
+        return
+    names, counts = baseline.categories or {}, comparison.categories or {}
+    unnamed = [count for name, count in counts.items() if name not in names]
+    if comparison.recent or not unnamed:  # the names of recent baselines are those of the first one
+        return
+    comparison.trials["new_categories"] = len(unnamed)
+    most = baseline.least - 1 if baseline.least else min(names.values(), default=baseline.n)
+    yield "new_categories", (most, max(baseline.n, 1), max(unnamed), n)
 
 
 def control_false_discoveries(
@@ -345,7 +345,7 @@ def _evidence(comparison: MeasureComparison) -> dict[str, Any]:
         return {"baseline": {"n": comparison.baseline.n}, "now": {"n": int(comparison.now.sum())}}
     if comparison.borders is not None:
         return numeric_evidence(
-            comparison.baseline, comparison.base, comparison.now, comparison.borders, comparison.ends, comparison.mean
+            comparison.baseline, comparison.base_counts, comparison.now, comparison.borders, comparison.extent
         )
     return categorical_evidence(comparison.baseline, comparison.categories or {}, int(comparison.now.sum()))
 
@@ -366,7 +366,7 @@ def _findings(
     limit = max(level, ranked[0][0])
     evidence = _evidence(comparison)
     numeric = comparison.borders is not None and not comparison.few
-    direction = direction_of(comparison.base, comparison.now) if numeric else "changed"
+    direction = direction_of(comparison.base_counts, comparison.now) if numeric else "changed"
     findings: list[Finding] = []
     for p, name in ranked:
         if p <= limit:

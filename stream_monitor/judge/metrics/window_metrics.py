@@ -16,11 +16,11 @@ from stream_monitor.judge.panes.windows import AFTER_IDLE, DUPLICATES, LATE, Win
 from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.integers import are_whole, whole
 from stream_monitor.profiles.measures import INCOMPARABLE, JOINT, base_of, group_of, kind_of
-from stream_monitor.profiles.numeric_table import quantiles
-from stream_monitor.types import F64
+from stream_monitor.profiles.quantiles import Quantiles
 
 TOP = 20
-CUTS = (0.5, 0.95, 0.99)
+CUTS = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+"""The quantiles of records, by field."""
 MEASURES_A_RECORD = 400
 
 
@@ -76,8 +76,8 @@ def _whole(timeline: Timeline, summaries: dict[str, MeasureSummary]) -> dict[str
         if edges is None or summary.p50 is None or summary.min is None or summary.max is None:
             continue
         if are_whole(edges.edges, (summary.min, summary.max)):
-            interpolated = (summary.p50, summary.p95, summary.p99)
-            summary.p50, summary.p95, summary.p99 = (None if x is None else whole(x) for x in interpolated)
+            for cut in CUTS:
+                setattr(summary, cut, whole(getattr(summary, cut), edges.tail))
     return summaries
 
 
@@ -171,14 +171,15 @@ def _numeric(timeline: Timeline, window: Window, group: int, measure: int) -> Me
     edges = timeline.state.edges.get(name)
     values = window.values.get(key)
     if edges is not None:
-        summary.p50, summary.p95, summary.p99 = quantiles(table.counts[key], edges.edges, CUTS, (low, high))
+        reader = Quantiles(table.counts[key], edges.edges, window.extent(*key, edges))
+        for cut, share in CUTS.items():
+            setattr(summary, cut, reader.at(share))
+        summary.coarse = True if any(map(reader.is_coarse, [*CUTS.values()][1:])) else None
     elif values is not None:
-        summary.p50, summary.p95, summary.p99 = _exact(np.concatenate(values))
+        exact = np.quantile(np.concatenate(values), [*CUTS.values()], method="inverted_cdf")
+        for cut, x in zip(CUTS, exact.tolist(), strict=True):
+            setattr(summary, cut, x)
     return summary
-
-
-def _exact(values: F64) -> list[float]:
-    return [float(x) for x in np.quantile(values, CUTS, method="inverted_cdf")]
 
 
 def performance_metrics(model: str, revised: Revised) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ import numpy as np
 from stream_monitor.config.settings import CapSettings
 from stream_monitor.judge.panes.open_panes import some_categories, some_numbers
 from stream_monitor.judge.panes.pane import IdRegistry, PanePart, RowIndexCache
+from stream_monitor.judge.panes.tails import some_tails
 from stream_monitor.profiles.delta import CategoricalRows, NumericRows
 from stream_monitor.profiles.names import ALL_SEGMENTS, OTHER
 from stream_monitor.types import I64, Bool
@@ -77,11 +78,11 @@ def _count_new(rows: NumericRows | CategoricalRows, part: PanePart, ids: IdRegis
 
 def _without(part: PanePart, ids: IdRegistry) -> PanePart:
     numeric, categorical = part.delta.numeric, part.delta.categorical
-    numeric = some_numbers(numeric, _kept(numeric, ids))
+    kept = _kept(numeric, ids)
+    numeric, tails = some_numbers(numeric, kept), some_tails(part.delta.tails, kept)
     categorical = some_categories(categorical, _kept(categorical, ids))
-    return PanePart(
-        msgspec.structs.replace(part.delta, numeric=numeric, categorical=categorical), part.first, part.last
-    )
+    delta = msgspec.structs.replace(part.delta, numeric=numeric, categorical=categorical, tails=tails)
+    return PanePart(delta, part.first, part.last)
 
 
 def _kept(rows: NumericRows | CategoricalRows, ids: IdRegistry) -> Bool:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from stream_monitor.errors import FormatError
 from stream_monitor.judge.panes.category_counts import CategoryCounts, CountedRows, spread, sum_counts
 from stream_monitor.judge.panes.pane import Pane, RowIndex
-from stream_monitor.profiles.delta import CategoricalRows, NumericRows
+from stream_monitor.judge.panes.tails import TailEntries, once, tail_entries
+from stream_monitor.profiles.delta import CategoricalRows, NumericRows, TailRows
 from stream_monitor.profiles.numeric_table import RowBatch
 from stream_monitor.types import I64
 from stream_monitor.wire.concat import concat_tables
-from stream_monitor.wire.msgpack_arrays import Table
 
 PARTS = 64
 """Limit of queued parts; the last pane may exceed it."""
 PART_BYTES = 200_000
 """Limit of queued bytes; the last pane may exceed it."""
-
-T = TypeVar("T", bound=Table)
 
 
 class QueuedPart(NamedTuple):
@@ -29,6 +27,7 @@ class QueuedPart(NamedTuple):
 
     numeric: NumericRows
     categorical: CategoricalRows
+    tails: TailRows | None
     first_number: int
     first_category: int
     row_index: RowIndex
@@ -42,15 +41,19 @@ class QueuedPane(NamedTuple):
     """The number of groups and measures when the pane closed."""
     cells: list[tuple[int, list[int]]]
     binned: list[tuple[int, int, I64]]
+    tails: list[TailEntries]
+    """The tails of `binned`."""
     parts: list[QueuedPart]
 
     @classmethod
     def of(cls, pane: Pane) -> QueuedPane:
         """The data of a pane that is merged in batches."""
         parts = [
-            QueuedPart(p.part.delta.numeric, p.part.delta.categorical, *p.part.starts, p.row_index) for p in pane.parts
+            QueuedPart(d.numeric, d.categorical, d.tails, *p.part.starts, p.row_index)
+            for p in pane.parts
+            for d in [p.part.delta]
         ]
-        return cls(pane.groups, pane.measures, pane.cells, pane.binned, parts)
+        return cls(pane.groups, pane.measures, pane.cells, pane.binned, pane.binned_tails, parts)
 
 
 class MergeBatch:
@@ -68,6 +71,9 @@ class MergeBatch:
         self.numbers = _numbers([
             (index, part) for index, pane in enumerate(panes) for part in pane.parts if len(part.row_index.group)
         ])  # fmt: skip
+        self.tails = [entries for pane in panes for entries in pane.tails]
+        """(key, n) of the tails of all values."""
+        self.tails += _tails([part for pane in panes for part in pane.parts if part.tails is not None])
         self.categories = _categories([part for pane in panes for part in pane.parts if part.row_index.keys])
 
 
@@ -93,11 +99,12 @@ class MergeQueue:
         return MergeBatch(panes) if panes else None
 
 
-def _once(tables: Sequence[T]) -> tuple[list[T], list[int]]:
-    """Each distinct table once, and for every given table its index there. Many parts may share a table."""
-    number: dict[int, int] = {}
-    which = [number.setdefault(id(table), len(number)) for table in tables]
-    return list({id(table): table for table in tables}.values()), which
+def _tails(parts: Sequence[QueuedPart]) -> list[TailEntries]:
+    if not parts:
+        return []
+    tables = [part.tails for part in parts if part.tails is not None]
+    rows = [(part.row_index.group, part.row_index.measure) for part in parts]
+    return [tail_entries(tables, [part.first_number for part in parts], rows)]
 
 
 def _numbers(parts: Sequence[tuple[int, QueuedPart]]) -> RowBatch | None:
@@ -106,7 +113,7 @@ def _numbers(parts: Sequence[tuple[int, QueuedPart]]) -> RowBatch | None:
         return None
     panes, queued = zip(*parts, strict=True)
     row_indexes = [part.row_index for part in queued]
-    distinct, which = _once([part.numeric for part in queued])
+    distinct, which = once([part.numeric for part in queued])
     rows = concat_tables(NumericRows, distinct)
     rows.require("n", "cell", "name", "mean", "m2", "low", "high", "bin_ptr", more=1)
     rows.require("bin_at", "bin_n")
@@ -128,6 +135,6 @@ def _numbers(parts: Sequence[tuple[int, QueuedPart]]) -> RowBatch | None:
 def _categories(parts: Sequence[QueuedPart]) -> dict[tuple[int, str], CategoryCounts]:
     if not parts:
         return {}
-    tables, which = _once([part.categorical for part in parts])
+    tables, which = once([part.categorical for part in parts])
     rows = [CountedRows(i, part.first_category, part.row_index.keys) for i, part in zip(which, parts, strict=True)]
     return sum_counts(tables, rows)

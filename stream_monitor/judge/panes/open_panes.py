@@ -24,9 +24,11 @@ from stream_monitor.judge.panes.pane import (
     loose,
     split,
 )
-from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
+from stream_monitor.judge.panes.tails import some_tails, tail_entries
+from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows, TailRows
 from stream_monitor.profiles.numeric_table import UnsortedRows
 from stream_monitor.profiles.samples import SampleRows, VectorRows
+from stream_monitor.profiles.tails import TAIL_BINS, TailTable, tail_key
 from stream_monitor.types import F64, I64, Bool
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
@@ -105,6 +107,7 @@ def _cut(delta: Delta, parts: Sequence[PanePart]) -> None:
         pane=delta.pane[cells],
         counts=delta.counts[cells],
         numeric=some_numbers(numeric, numbers).replaced(cell=narrow(place[numeric.cell[numbers]])),
+        tails=some_tails(delta.tails, numbers),
         categorical=_categories_of(some_categories(categorical, categories), place[categorical.cell[categories]]),
     )
     if delta.sample is not None:
@@ -228,8 +231,9 @@ class _Merging:
             [segment for _, _, segment in keys],
             np.array([pane for pane, _, _ in keys], np.int64),
             narrow(counts),
-            self._numeric(placed, values),
+            rows := self._numeric(placed, values),
             _categorical(tallies),
+            tails=_tails(placed, rows),
         )
 
     def _place(self, pane: int, part: PanePart) -> IndexedPart:
@@ -264,6 +268,19 @@ class _Merging:
             value_ptr=narrow(ends),
             values=np.concatenate([np.zeros(0), *(part for parts in row_values for part in parts)]),
         )
+
+
+def _tails(placed: Sequence[IndexedPart], rows: NumericRows) -> TailRows | None:
+    """The tails of parts, for the merged rows of their groups and measures."""
+    own = [(indexed, tails) for indexed in placed if (tails := indexed.part.delta.tails) is not None]
+    if not own:
+        return None
+    table = TailTable()
+    indexes = [(indexed.row_index.group, indexed.row_index.measure) for indexed, _ in own]
+    table.add(*tail_entries([tails for _, tails in own], [indexed.part.starts[0] for indexed, _ in own], indexes))
+    first = tail_key(rows.cell.astype(np.int64), rows.name.astype(np.int64), 0)
+    ptr = np.append(np.searchsorted(table.key, first), len(table.key))
+    return TailRows(ptr=narrow(ptr), at=(table.key % TAIL_BINS).astype(np.uint8), n=narrow(table.n))
 
 
 def _categorical(tallies: dict[tuple[int, str], CategoryCounts]) -> CategoricalRows:

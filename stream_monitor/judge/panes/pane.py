@@ -16,6 +16,7 @@ from stream_monitor.profiles.bins import BINS, BinEdges, bin_values
 from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
 from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.profiles.numeric_table import PaneRows, UnsortedRows
+from stream_monitor.profiles.tails import NO_TAIL, keyed, tail_counts
 from stream_monitor.types import F64, I64
 
 LISTS = 256
@@ -58,7 +59,9 @@ class PanePart(msgspec.Struct):
     def nbytes(self) -> int:
         """The approximate memory of its rows in bytes."""
         delta, cells = self.delta, self.last - self.first
-        nbytes = delta.numeric.nbytes + delta.categorical.nbytes
+        nbytes = (
+            delta.numeric.nbytes + delta.categorical.nbytes + (delta.tails.nbytes if delta.tails is not None else 0)
+        )
         return nbytes if cells == len(delta.pane) else nbytes * cells // len(delta.pane)
 
 
@@ -241,9 +244,9 @@ class Pane:
         for group, counts in self.cells:
             if counts[0]:
                 self.accepted[group] = self.accepted.get(group, 0) + counts[0]
-        self.values, self.binned = _bin(values, ids, edges)
+        self.values, self.binned, self.binned_tails = _bin(values, ids, edges)
         """Values that came without bins. `values`: of measures without edges. `binned`: of measures that have edges by
-        now, as (group, measure, counts)."""
+        now, as (group, measure, counts). `binned_tails`: their tails, as (key, n)."""
         self.groups, self.measures = len(ids.groups), len(ids.measures)
         """The number of groups and of numeric measures that the timeline has so far."""
         self.rows: dict[int, Rows] = {}
@@ -338,21 +341,23 @@ def _merge_bins(row: I64, bin_at: I64, n: I64, rows: int) -> tuple[I64, I64, I64
 
 def _bin(
     values: dict[tuple[int, int], list[F64]], ids: IdRegistry, edges: Mapping[str, BinEdges]
-) -> tuple[dict[tuple[int, int], list[F64]], list[tuple[int, int, I64]]]:
-    """Split values into those of measures without edges, and bin counts (group, measure, counts) of the others."""
+) -> tuple[dict[tuple[int, int], list[F64]], list[tuple[int, int, I64]], list[tuple[I64, I64]]]:
+    """Split values into those of measures without edges, and bin counts and tails of the others."""
     if not values:
-        return values, []
+        return values, [], []
     names = list(ids.measures)
     unbinned: dict[tuple[int, int], list[F64]] = {}
-    binned: list[tuple[int, int, I64]] = []
+    binned, tails = list[tuple[int, int, I64]](), list[tuple[I64, I64]]()
     for (group, measure), parts in values.items():
         measure_edges = edges.get(names[measure])
         if measure_edges is None:
             unbinned[group, measure] = parts
         else:
-            counts = np.bincount(bin_values(measure_edges.edges, np.concatenate(parts)), minlength=BINS)
-            binned.append((group, measure, counts))
-    return unbinned, binned
+            joined = np.concatenate(parts)
+            binned.append((group, measure, np.bincount(bin_values(measure_edges.edges, joined), minlength=BINS)))
+            if measure_edges.tail != NO_TAIL:
+                tails.append(keyed(group, measure, tail_counts(measure_edges.tail, joined)))
+    return unbinned, binned, tails
 
 
 def _with_bins(rows: PaneRows, binned: Sequence[tuple[int, int, I64]], measures: int) -> PaneRows:

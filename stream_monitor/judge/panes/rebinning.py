@@ -1,4 +1,8 @@
-"""Moves counts from former edges of a measure to its active edges, approximately: by linear interpolation."""
+"""Moves counts from former edges of a measure to its active edges, approximately: by linear interpolation.
+
+Tails are not moved. A window with moved counts of a measure has an incomplete tail of it, and its quantiles are
+interpolated.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import numpy as np
 
 from stream_monitor.baselines.baseline import rebin
 from stream_monitor.judge.panes.pane import Pane, PanePart
+from stream_monitor.judge.panes.tails import without_tails
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.bins import BINS, BinEdges
 from stream_monitor.profiles.delta import Delta
@@ -63,6 +68,7 @@ def move_window(window: Window, measure: int, move: Move) -> None:
         ends = float(table.low[group, measure]), float(table.high[group, measure])
         table.counts[group, measure] = rebin(table.counts[group, measure], move.old, move.new, ends)
         window.approximate.add(measure)
+    window.tails.drop(measure)
 
 
 def move_pane(pane: Pane, measure: int, move: Move) -> None:
@@ -97,8 +103,19 @@ def on_present_edges(
     return moved, names
 
 
+def unknown_edges(parts: Sequence[PanePart], edges: Mapping[str, BinEdges], former: Others) -> set[str]:
+    """The measures with bins on edges that are neither the active nor known former ones."""
+    return {
+        name
+        for part in parts
+        for name, version in zip(part.delta.numeric.names, part.delta.numeric.edges, strict=True)
+        if version and name in edges and version != edges[name].version and version not in former.get(name, {})
+    }
+
+
 def _moved(delta: Delta, stale: Mapping[int, Move]) -> Delta:
     rows = delta.numeric
     moves = {row: stale[name] for row, name in enumerate(rows.name.tolist()) if name in stale}
     ptr, at, n = Bins(rows.bin_ptr, rows.bin_at, rows.bin_n).moved(moves, rows.low, rows.high)
-    return msgspec.structs.replace(delta, numeric=rows.replaced(bin_ptr=ptr, bin_at=at.astype(np.uint8), bin_n=n))
+    numeric = rows.replaced(bin_ptr=ptr, bin_at=at.astype(np.uint8), bin_n=n)
+    return msgspec.structs.replace(delta, numeric=numeric, tails=without_tails(delta.tails, list(moves)))

@@ -22,6 +22,8 @@ from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.profiles.bins import BINS, BinEdges, bin_values
 from stream_monitor.profiles.names import END, NEVER
 from stream_monitor.profiles.numeric_table import NumericTable
+from stream_monitor.profiles.quantiles import Extent
+from stream_monitor.profiles.tails import NO_TAIL, TailTable, keyed, tail_counts
 from stream_monitor.types import I64
 
 ACCEPTED, DUPLICATES, LATE, AFTER_IDLE = 0, 1, 2, 3
@@ -44,6 +46,8 @@ class Window(msgspec.Struct):
     categories: dict[tuple[int, str], tuple[int, dict[str, int]]] = {}
     approximate: set[int] = set()
     """Measures with counts that were moved here from other edges."""
+    tails: TailTable = msgspec.field(default_factory=TailTable)
+    """The tails of the measures whose edges have one. They lack values that came from workers without such edges."""
     sampled: dict[int, list[Rows]] = {}
     """Sampled rows by group, in parts; groups without rows are absent."""
 
@@ -77,6 +81,8 @@ class Window(msgspec.Struct):
             self.numbers.add(batch.numbers)
         for group, measure, counts in batch.binned:
             self.numbers.counts[group, measure] += counts
+        for keys, n in batch.tails:
+            self.tails.add(keys, n)
         for key, tally in batch.categories.items():
             total, merged = self.categories.get(key) or (0, {})
             add_counts(merged, [tally])
@@ -88,6 +94,7 @@ class Window(msgspec.Struct):
         self._room(max(len(part.counts), groups), measures)
         self.counts[: len(part.counts)] += part.counts
         self.numbers.merge(part.numbers)
+        self.tails.add(part.tails.key, part.tails.n)
         self.approximate |= part.approximate
         for key, values in part.values.items():
             self.values.setdefault(key, []).extend(values)
@@ -129,6 +136,11 @@ class Window(msgspec.Struct):
         counts: I64 = self.numbers.counts[group, column]
         return counts
 
+    def extent(self, group: int, measure: int, edges: BinEdges) -> Extent:
+        """The ends, moments and tail of a measure of a group, by their numbers."""
+        extent = self.numbers.extent(group, measure)
+        return extent._replace(tail=self.tails.tail(group, measure, edges.tail))
+
     def bin_values(self, names: Iterable[str], edges: Mapping[str, BinEdges]) -> None:
         """Bin the unbinned values of every measure that has edges by now; `names` are those of the measures."""
         if not self.values:
@@ -139,6 +151,8 @@ class Window(msgspec.Struct):
                 values = np.concatenate(self.values.pop((group, measure)))
                 self._room(group + 1, measure + 1)
                 self.numbers.counts[group, measure] += np.bincount(bin_values(present.edges, values), minlength=BINS)
+                if present.tail != NO_TAIL:
+                    self.tails.add(*keyed(group, measure, tail_counts(present.tail, values)))
 
     def copy(self) -> Window:
         """A deep copy; changes to it do not affect this window."""

@@ -56,7 +56,7 @@ class BaselineManager:
         groups, touched = list(self.state.ids.groups), set[tuple[str, str]]()
         if self._feed.has_new_rows(pane):
             touched = self._feed.add(pane, groups)
-            yield from self._edges.requests()
+        yield from self._edges.requests()
         builders = self.state.builders
         for group, count in pane.accepted.items():
             segment = groups[group][1]
@@ -178,7 +178,7 @@ class BaselineManager:
             edges = self.state.edges.get(name)
             if edges is None or self._edges.phase(name) is EdgePhase.REBUILDING or pinned.centroid is not None:
                 ordinal = 1 if edges is None else edges.ordinal + 1
-                yield from self._edges.activate(name, BinEdges.of(pinned.borders, ordinal))
+                yield from self._edges.activate(name, BinEdges.of(pinned.borders, ordinal, pinned.tail))
             elif not np.array_equal(edges.edges, pinned.borders):
                 ends = baseline.low, baseline.high
                 baseline.counts = rebin(baseline.counts, pinned.borders, edges.edges, ends)

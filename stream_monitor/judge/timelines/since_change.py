@@ -8,12 +8,17 @@ hide it: if k of n values came since the change, it stands out by k / √n, whic
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from stream_monitor.judge.detection.window_evaluation import EvaluationContext, MeasureComparison, by_recent
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.bins import BINS
+from stream_monitor.profiles.numeric_table import merge_moments
+from stream_monitor.profiles.quantiles import Extent
+from stream_monitor.profiles.tails import NO_TAIL, Tail
 from stream_monitor.types import I64
 
 
@@ -34,7 +39,7 @@ def measure_since(
     windows = _closest_span(timeline.retained(), began)
     now = np.asarray(np.sum([_counts(window, place) for window in windows], axis=0))
     comparison = MeasureComparison(group, name, baseline, baseline.counts, now, context.edges[name].edges)
-    comparison.ends, comparison.mean = _ends(windows, place), _mean(windows, place)
+    comparison.extent = _extent(windows, place, context.edges[name].tail)
     if not timeline.recent.hourly:
         return comparison, windows
     start = windows[0].start
@@ -49,20 +54,16 @@ def _closest_span(chains: list[list[Window]], began: int) -> list[Window]:
     return next((windows for windows in spans if windows[0].start >= began), spans[-1])
 
 
-def _ends(windows: list[Window], place: tuple[int, int]) -> tuple[float, float]:
-    """The smallest and the largest value of a (group, measure) in these windows."""
+def _extent(windows: list[Window], place: tuple[int, int], tail: float) -> Extent:
+    """The ends, moments and tail of a (group, measure) in these windows together."""
     group, measure = place
     tables = [w.numbers for w in windows if group < w.numbers.n.shape[0] and measure < w.numbers.n.shape[1]]
     least = min((float(table.low[place]) for table in tables), default=np.inf)
-    return least, max((float(table.high[place]) for table in tables), default=-np.inf)
-
-
-def _mean(windows: list[Window], place: tuple[int, int]) -> float | None:
-    """The mean of a (group, measure) over these windows; None without values."""
-    group, measure = place
-    tables = [w.numbers for w in windows if group < w.numbers.n.shape[0] and measure < w.numbers.n.shape[1]]
-    n = sum(int(table.n[place]) for table in tables)
-    return sum(int(table.n[place]) * float(table.mean[place]) for table in tables) / n if n else None
+    most = max((float(table.high[place]) for table in tables), default=-np.inf)
+    parts = [(table.n[place], table.mean[place], table.m2[place]) for table in tables if table.n[place]]
+    _, mean, m2 = reduce(merge_moments, parts) if parts else (0, 0.0, 0.0)
+    counts = np.asarray(np.sum([window.tails.of(*place) for window in windows], axis=0))
+    return Extent(least, most, float(mean), float(m2), None if tail == NO_TAIL else Tail(tail, counts))
 
 
 def _counts(window: Window, place: tuple[int, int]) -> I64:

@@ -61,9 +61,8 @@ class TimelineState(msgspec.Struct):
     """Measures whose next baseline builds new edges. Until then windows count on the old ones."""
     former_edges: dict[str, dict[int, np.ndarray]] = msgspec.field(name="others", default_factory=dict)
     """By measure and version: edges that are no longer active."""
-    edges_may_be_foreign: bool = msgspec.field(name="again", default=False)
-    """Parts may be counted on unknown edges: of the same model before it was forgotten, or of a time that the log no
-    longer holds."""
+    told_again: set[str] = set()
+    """Measures whose edges describe was told again, because counts came on edges that are not known here."""
     after_idle: int = 0
     """The number of events after idle. Only inputs have them: labels, feedback and observations count in the next
     pane."""

@@ -40,7 +40,7 @@ def rows_of(
     (rows,) = summarise(
         ProfileCells(zeros, ["1"] * size, [ALL_SEGMENTS] * size, zeros, zeros, row, cell), numeric, categorical, [known]
     )
-    return rows
+    return rows[:2]
 
 
 class Table:

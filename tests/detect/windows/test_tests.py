@@ -131,6 +131,8 @@ def test_chi2_keeps_its_level_at_its_tolerance_when_sizes_differ(n: int) -> None
 def test_half_a_standard_deviation_is_found(name: str, n: int, alpha: float, power: float) -> None:
     if name == "wasserstein" and n == 50:
         power = 0.1  # its p-value is an upper bound by concentration, never an approximation
+    if name == "tail" and n == 500:
+        power = 0.97  # it looks at one value in twenty
     assert (TESTS[name](fed(name, normals(n, 0.5)), 0.0).p <= alpha).mean() >= power
 
 

@@ -20,7 +20,7 @@ from stream_monitor.judge.alerts.figures import apart
 from stream_monitor.judge.detection.evidence import numeric_evidence
 from stream_monitor.profiles.bins import BINS, bin_values, make_edges
 from stream_monitor.profiles.integers import are_whole, name_of, whole
-from stream_monitor.profiles.numeric_table import quantile
+from stream_monitor.profiles.quantiles import Extent, quantile
 from stream_monitor.rejudge.explain import Explanation, Point, Series, explain
 from stream_monitor.rejudge.log_replay import RejudgeTerms
 from stream_monitor.terminal.charts import BARS
@@ -55,7 +55,7 @@ def test_the_median_of_a_window_lies_between_its_least_and_its_largest_value(nam
     before, now = (np.asarray(values, float) for values in SAMPLES[name])
     borders = make_edges(before).edges
     baseline, ends = baseline_of(before, borders), (float(now.min()), float(now.max()))
-    told = numeric_evidence(baseline, counted(before, borders), counted(now, borders), borders, ends)
+    told = numeric_evidence(baseline, counted(before, borders), counted(now, borders), borders, Extent(*ends))
     assert ends[0] <= told["now"]["p50"] <= ends[1]
     if name in ("always 0", "mostly 0", "ratings", "counts"):
         exact = [float(np.quantile(values, 0.5, method="inverted_cdf")) for values in (before, now)]

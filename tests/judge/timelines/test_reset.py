@@ -289,8 +289,7 @@ def test_a_log_with_a_reset_judged_again_says_the_same_and_by_other_settings_kee
     list(other.process(made.log[:-1]))
     state, live = other.judge.models["m"].timelines["input"].state, made.model.timelines["input"].state
     assert np.array_equal(state.edges["x"].edges, live.edges["x"].edges) and state.edges["x"].ordinal == 2
-    (former,) = live.former_edges["x"].values()
-    assert [*state.former_edges["x"]] == [*live.former_edges["x"]] == [BinEdges.of(former).version]
+    assert [*state.former_edges["x"]] == [*live.former_edges["x"]] and len(live.former_edges["x"]) == 1
     baseline = state.baselines.shared["all", "x"]
     assert baseline.n >= 200 and baseline.mean == pytest.approx(10_000, rel=0.05)
 
