@@ -143,6 +143,11 @@ def _numeric(alert: Alert, finding: Finding) -> str:
     if _is_rate(baseline, now):
         what = _RATES.get(name, f"the share of {name} = 1")
         return f"{what} {_way(finding)} ({share(baseline['mean'])} → {share(now['mean'])})"
+    if finding.detector == "tail":
+        figures = [
+            f"{x} {number(baseline[x])} → {number(now[x])}" for x in ("p99", "mean") if x in baseline and x in now
+        ]
+        return f"{name} has more large values ({', '.join(figures)})"
     ratio = _ratio(baseline, now)
     if ratio is not None:
         return f"{name} is about {ratio} times as large ({_middle(baseline, now)})"
@@ -169,9 +174,9 @@ def _is_rate(baseline: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _ratio(baseline: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """How many times as large the median is; None when that says little."""
+    """How many times as large the median is; None when that says little, as of values around 0."""
     before, after = baseline.get("p50"), now.get("p50")
-    if before is None or after is None or before <= 0 or after <= 0:
+    if before is None or after is None or before <= 0 or after <= 0 or baseline.get("min", 0) < 0:
         return None
     ratio = after / before
     if 1 / CLEAR_RATIO < ratio < CLEAR_RATIO:
@@ -225,7 +230,8 @@ def _since(alert: Alert) -> str:
 def _consequences(alert: Alert) -> list[str]:
     sentences = list[str]()
     attribution = alert.attribution
-    if attribution is not None and attribution.error is not None and attribution.error.state == "unknown":
+    unknown = attribution is not None and attribution.error is not None and attribution.error.state == "unknown"
+    if unknown and alert.group in ("input", "output"):
         sentences.append("the labels of that time will tell whether errors follow")
     if alert.measure in ERRORS and alert.findings[0].direction == "up":
         sentences.append("answers got worse")

@@ -41,8 +41,10 @@ def numeric_evidence(baseline: Baseline, base: I64, now: I64, borders: F64, exte
         "n": int(base.sum()),
         "mean": baseline.mean,
         "p50": _median(base, borders, Extent(baseline.low, baseline.high)),
+        "p99": quantiles(base, borders, (0.99,), Extent(baseline.low, baseline.high))[0],
     }
     now_figures = {"n": int(now.sum()), "p50": _median(now, borders, extent)}
+    now_figures["p99"] = quantiles(now, borders, (0.99,), extent)[0]
     if not np.isnan(extent.mean):
         now_figures["mean"] = float(f"{extent.mean:.{MEAN_DIGITS}g}")
     return {

@@ -370,7 +370,9 @@ def _findings(
     findings: list[Finding] = []
     for p, name in ranked:
         if p <= limit:
-            way = direction if name not in QUALITY_TESTS else ("up" if comparison.scores[name] > 0 else "down")
+            way = direction
+            if name == "tail" or name in QUALITY_TESTS:
+                way = "up" if comparison.scores[name] > 0 else "down"
             findings.append(
                 Finding(
                     detector=name,

@@ -114,6 +114,13 @@ EXAMPLES: dict[str, tuple[Alert, str]] = {
         ),
         "fraud 7: 12 events in 1m, usually 540 to 660, since 19:21 UTC",
     ),
+    "a tail": (
+        alert(
+            found("tail", evidence=figures({"mean": 22.7, "p99": 64.2}, {"n": 600, "mean": 93.1, "p99": 1_204.4})),
+            measure="latency_ms", group="software", attribution=Attribution(error=ErrorChange(state="unknown")),
+        ),
+        "fraud 7: latency_ms has more large values (p99 64.2 → 1,204, mean 22.7 → 93.1) in 600 values, since 19:21 UTC",
+    ),
     "rows": (
         alert(
             found("mmd", "changed", evidence={"features": [{"name": "a"}, {"name": "b"}, {"name": "a"}]}),
