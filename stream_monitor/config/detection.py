@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from math import inf
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stream_monitor.config.durations import Duration, Rate, WindowPace, WindowSpec, format_duration, ms
 from stream_monitor.errors import suggest
@@ -226,4 +226,31 @@ class DetectionSettings(Section):
     page_hinkley_threshold: Annotated[float, Field(gt=0)] = 50.0
     page_hinkley_delta: Annotated[float, Field(ge=0)] = 0.05
     e_sr_arl0: Annotated[float, Field(ge=100, description="least mean number of values between false alarms")] = 1e6
+    severity: dict[Literal["drift", "limit", "quality", "silence"], Literal["info", "warning", "critical"]] = Field(
+        {}, description="of alerts by kind, in place of that by harm: {drift: info, limit: critical}"
+    )
     limits: tuple[str, ...] = Field((), description="such as `latency_ms.p99 > 250`, or `error.mean > 0.2 critical`")
+
+
+def overridden(detection: DetectionSettings, pattern: str, given: Mapping[str, Any]) -> DetectionSettings:
+    """Detection settings with the keys that `models` gives for a pattern; `tolerance` is merged.
+
+    Raises:
+        ValueError: a key or value is wrong; it names all of them.
+    """
+    base = detection.model_dump(mode="json")
+    raw = base | dict(given)
+    if isinstance(given.get("tolerance"), dict):
+        raw["tolerance"] = base["tolerance"] | given["tolerance"]
+    try:
+        return DetectionSettings.model_validate(raw)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            where = ".".join(str(part) for part in (f"models.{pattern}", *problem["loc"]))
+            if problem["type"] == "extra_forbidden":
+                known = suggest(str(problem["loc"][-1]), DetectionSettings.model_fields, "keys of detection")
+                lines.append(f"{where}: unknown key; {known}")
+            else:
+                lines.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}")
+        raise ValueError("; ".join(lines)) from None

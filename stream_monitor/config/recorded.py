@@ -14,7 +14,7 @@ from stream_monitor.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
-JUDGED = {"detection", "baseline", "caps", "join", "time", "segments"}
+JUDGED = {"detection", "models", "baseline", "caps", "join", "time", "segments"}
 _STRUCTURE = {"time": {"pane", "windows"}, "join": {"grain"}, "segments": set[str]()}
 """By section what cannot change under one app name."""
 

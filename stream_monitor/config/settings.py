@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,8 +26,16 @@ from pydantic import (
 )
 
 from stream_monitor.config import secrets, variables, yaml_text
-from stream_monitor.config.detection import BaselineSettings, DetectionSettings, SampleSettings, Section, TimeSettings
+from stream_monitor.config.detection import (
+    BaselineSettings,
+    DetectionSettings,
+    SampleSettings,
+    Section,
+    TimeSettings,
+    overridden,
+)
 from stream_monitor.config.durations import HOUR, Duration, format_duration, ms
+from stream_monitor.config.http import HttpSettings, LogSettings
 from stream_monitor.errors import SettingsError, suggest
 from stream_monitor.events.dead_letters import DeadLetterEncoder, Kept
 from stream_monitor.events.privacy import Privacy
@@ -175,50 +185,6 @@ class CommitSettings(Section):
     snapshot_interval: Duration = ms("1m")
 
 
-LEAST_HUNG_MS = ms("10s")
-
-
-class HttpSettings(Section):
-    """Where /metrics, /healthz and /readyz are served, and to whom: see security.md."""
-
-    host: str = Field("127.0.0.1", description="beyond loopback token and TLS are demanded, or `open`")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        9464, description="of the first process; the next ones take the next. Not set: ports in use are passed over"
-    )
-    enabled: bool = True
-    token: Annotated[SecretStr | None, AfterValidator(secrets.checked_token)] = Field(
-        None, description="that /metrics demands (`Authorization: Bearer …`); at least 16 characters"
-    )
-    tls_certificate: str | None = Field(None, description="file of the certificate chain (PEM): serve HTTPS")
-    tls_key: str | None = Field(None, description="file of its key, not encrypted; default: in the certificate's file")
-    open: bool = Field(False, description="true: serve other machines without token or TLS, for something else guards")
-    hung_after: Duration = Field(
-        ms("2m"), description="/healthz answers 503 once a worker has not come back for so long"
-    )
-
-    @model_validator(mode="after")
-    def _time_to_come_back(self) -> HttpSettings:
-        if self.hung_after < LEAST_HUNG_MS:
-            raise ValueError(
-                f"hung_after must be at least {format_duration(LEAST_HUNG_MS)}, or a busy worker seems hung"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _key_has_certificate(self) -> HttpSettings:
-        if self.tls_key and not self.tls_certificate:
-            raise ValueError("tls_key is the key of a tls_certificate, and none is given")
-        return self
-
-
-class LogSettings(Section):
-    """What the log on standard error looks like."""
-
-    format: Literal["auto", "text", "json"] = Field(
-        "auto", description="text: lines for people; json: an object a line; auto: text on a terminal, else json"
-    )
-
-
 MOST_NUMBERS = 65_536
 """Of all embeddings of an event, where they travel: 262 kB, which a record holds."""
 
@@ -240,6 +206,11 @@ class Settings(Section):
     sample: SampleSettings = SampleSettings()
     baseline: BaselineSettings = BaselineSettings()
     detection: DetectionSettings = DetectionSettings()
+    models: dict[str, dict[str, Any]] = Field(
+        {},
+        description='detection of some models otherwise, by a pattern of their names: {"fraud*": {min_count: 200}}. '
+        "The keys are those of `detection`, the first pattern that matches counts, and `tolerance` is merged",
+    )
     caps: CapSettings = CapSettings()
     commit: CommitSettings = CommitSettings()
     http: HttpSettings = HttpSettings()
@@ -257,6 +228,29 @@ class Settings(Section):
     def _slices_fit(self) -> Settings:
         if self.baseline.kind == "hour_of_week" and HOUR % self.time.pane:
             raise ValueError("baseline.kind hour_of_week needs a time.pane that divides an hour")
+        return self
+
+    @model_validator(mode="after")
+    def _models_have_settings(self) -> Settings:
+        for pattern in self.detection_of:
+            if not pattern:
+                raise ValueError("models: a pattern is empty; write * for all models")
+        return self
+
+    @cached_property
+    def detection_of(self) -> dict[str, DetectionSettings]:
+        """The detection settings of models by pattern: those of all, with what `models` says.
+
+        Raises:
+            ValueError: a key or value of `models` is wrong.
+        """
+        return {pattern: overridden(self.detection, pattern, given) for pattern, given in self.models.items()}
+
+    def for_model(self, model: str) -> Settings:
+        """The settings of a model: those of the first pattern of `models` that its name matches."""
+        for pattern, detection in self.detection_of.items():
+            if fnmatchcase(model, pattern):
+                return self.model_copy(update={"detection": detection})
         return self
 
     @model_validator(mode="after")

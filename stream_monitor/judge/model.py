@@ -210,7 +210,7 @@ class ModelJudge:
             for finished in self.timelines[name].preview(watermarks.latest_event(name)):
                 expected = expected_measures(finished.timeline, finished.window)
                 evaluation = self._evaluate_window(finished.timeline, finished.window, expected)
-                run_tests([evaluation], self.settings.detection)
+                run_tests([evaluation])
                 open_window = ClosedWindow(finished.timeline, finished.window, evaluation.judged, expected, ())
                 for consumer in self.consumers:
                     yield from consumer.preview(open_window)
@@ -289,7 +289,7 @@ class ModelJudge:
         dispersions = [(size, state.dispersion.get(size, Dispersion())) for size in sizes]
         rows = list(timeline.joint.comparisons(window, settings, list(state.ids.groups)))
         return WindowEvaluation(
-            comparisons, rows, window, dispersions, state.ids.measures if state.name == "input" else None
+            comparisons, settings, rows, window, dispersions, state.ids.measures if state.name == "input" else None
         )
 
     def _forget(self, event: BaselinesReset) -> Iterator[Alert]:

@@ -59,7 +59,7 @@ class PartitionJudge:
 
     def model_judge(self, state: ModelState) -> ModelJudge:
         """A `ModelJudge` for a model's state, with the active settings."""
-        return ModelJudge(state, self.settings, self.bank, self.memory.open_bytes)
+        return ModelJudge(state, self.settings.for_model(state.model), self.bank, self.memory.open_bytes)
 
     def use_edges(self, known: KnownEdges) -> None:
         """Use published edges, because profiles may already be counted on them."""
@@ -198,7 +198,7 @@ class PartitionJudge:
                     yield output
             if steps := [task for task in tasks if isinstance(task, PaneBatch)]:
                 self.bank.step(steps)
-            run_tests([task for task in tasks if isinstance(task, WindowEvaluation)], self.settings.detection)
+            run_tests([task for task in tasks if isinstance(task, WindowEvaluation)])
             learn([task for task in tasks if isinstance(task, DispersionUpdate)])
             live = waiting
 

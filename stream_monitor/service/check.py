@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
 import yaml
 
 from stream_monitor.config.settings import Settings
@@ -13,6 +16,9 @@ from stream_monitor.profiles.measures import feature_measure
 from stream_monitor.service.key_sampler import sample
 from stream_monitor.service.recent_rejects import recent_rejects, told
 from stream_monitor.telemetry import http_server as server
+
+MODELS_NAMED = 5
+"""Models that a note names."""
 
 
 def check(settings: Settings) -> tuple[str, list[str], list[str]]:
@@ -27,6 +33,7 @@ def check(settings: Settings) -> tuple[str, list[str], list[str]]:
         misplaced = placement_problem(placed, settings.topics.partitioner, report.rekey)
         problems += [misplaced] if misplaced else []
         notes += latest.notes(_limited(settings))
+        notes += models_in_force(settings, latest.models)
         notes += told(recent_rejects(settings))
     except StreamMonitorError as error:
         problems.append(str(error))
@@ -36,12 +43,32 @@ def check(settings: Settings) -> tuple[str, list[str], list[str]]:
 def _limited(settings: Settings) -> list[tuple[str, str]]:
     """(text, measure as it is written) of the limits that can be read."""
     found = []
-    for text in settings.detection.limits:
+    for text in limits_of(settings):
         try:
             found.append((text, parse_limit(text).measure))
         except StreamMonitorError:  # reported among the problems
             continue
     return found
+
+
+def limits_of(settings: Settings) -> list[str]:
+    """The limits of all models, and those of the patterns of `models`."""
+    every = [detection.limits for detection in (settings.detection, *settings.detection_of.values())]
+    return list(dict.fromkeys(text for limits in every for text in limits))
+
+
+def models_in_force(settings: Settings, seen: Iterable[str]) -> list[str]:
+    """For each pattern of `models`: the models of the latest events that it is in force for, and what it changes."""
+    lines, left = list[str](), sorted(seen)
+    for pattern, detection in settings.detection_of.items():
+        matched = [model for model in left if fnmatchcase(model, pattern)]
+        left = [model for model in left if model not in matched]
+        usual = settings.detection.model_dump(mode="json")
+        other = {key: value for key, value in detection.model_dump(mode="json").items() if value != usual[key]}
+        names = ", ".join(matched[:MODELS_NAMED]) + (" …" if len(matched) > MODELS_NAMED else "")
+        changed = ", ".join(f"{key}: {value}" for key, value in other.items()) or "nothing"
+        lines.append(f"models.{pattern} is in force for {names or 'no model of the latest events'}; it sets {changed}")
+    return lines
 
 
 def settings_problems(settings: Settings) -> list[str]:
@@ -58,7 +85,7 @@ def limit_problems(settings: Settings) -> list[str]:
     """Limits that cannot be read, and limits that can never be broken because privacy hides their measure."""
     problems: list[str] = []
     hashed, dropped = (set(map(feature_measure, names)) for names in (settings.privacy.hash, settings.privacy.drop))
-    for text in settings.detection.limits:
+    for text in limits_of(settings):
         try:
             limit = parse_limit(text)
         except StreamMonitorError as error:

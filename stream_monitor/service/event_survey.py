@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from stream_monitor.profiles.measures import (
     measure_named,
 )
 
+MOST_MODELS = 1_000
 ENOUGH = 100
 """From this many events on, a limit on a measure that none of them has gets a note."""
 _OUTCOMES = (ERROR, ABSOLUTE_ERROR, SQUARED_ERROR, LABEL, DISAGREEMENT, INCOMPARABLE)
@@ -46,6 +48,8 @@ class EventSurvey:
     events: int = 0
     names: set[str] = field(default_factory=lambda: {*built_in(), *_OUTCOMES})
     """The names of the measures that are built in or were found."""
+    models: Counter[str] = field(default_factory=Counter)
+    """Events by model, of at most `MOST_MODELS` models."""
     unmeasured: dict[tuple[str, str], int] = field(default_factory=dict)
     """Predictions that are arrays or objects, by model and kind."""
 
@@ -56,6 +60,8 @@ class EventSurvey:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return
         self.events += 1
+        if (model := str(event.model)) in self.models or len(self.models) < MOST_MODELS:
+            self.models[model] += 1
         self.names.update(map(feature_measure, event.features), event.measures)
         self.names.update(f"signal.{name}" for name in event.signals)
         if isinstance(event.prediction, list | dict):

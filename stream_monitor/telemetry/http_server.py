@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from stream_monitor.config.settings import HttpSettings
+from stream_monitor.config.http import HttpSettings
 from stream_monitor.errors import SettingsError
 from stream_monitor.telemetry.liveness import Watched
 from stream_monitor.telemetry.metrics import exposed

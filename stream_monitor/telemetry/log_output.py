@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from stream_monitor.config.settings import LogSettings
+from stream_monitor.config.http import LogSettings
 from stream_monitor.terminal import Piece, Screen, dim
 from stream_monitor.terminal.texts import safe_json
 

@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Sequence
 
-from stream_monitor.config.settings import HttpSettings
+from stream_monitor.config.http import HttpSettings
 from stream_monitor.errors import SettingsError
 
 log = logging.getLogger(__name__)

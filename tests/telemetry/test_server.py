@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from stream_monitor.config.settings import ROLES, HttpSettings, parse
+from stream_monitor.config.http import HttpSettings
+from stream_monitor.config.settings import ROLES, parse
 from stream_monitor.errors import SettingsError
 from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
 from stream_monitor.service.registry import loop_of

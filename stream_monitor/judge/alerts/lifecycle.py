@@ -252,7 +252,7 @@ class AlertLifecycle(msgspec.Struct):
             return None
         counts = state.sizes.setdefault(moment.size, SizeCounts())
         counts.hit(moment)
-        severity = severity_of(state, findings)
+        severity = severity_of(state, findings, settings)
         if state.opened is None:
             if counts.hits < (settings.persistence if moment.size > 0 else 1):
                 return None
@@ -363,8 +363,8 @@ def alert_id(cause: AlertKey, opened: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def severity_of(state: _State, findings: Sequence[Finding]) -> Severity:
-    """Critical where harm is known, else a warning.
+def severity_of(state: _State, findings: Sequence[Finding], settings: DetectionSettings) -> Severity:
+    """Critical where harm is known, else a warning; or what the settings say of the kind.
 
     Harm is known where answers got worse, a critical limit is broken, a model or the app is silent, or `MOST_LOST` of
     the events more than usual are lost.
@@ -372,6 +372,8 @@ def severity_of(state: _State, findings: Sequence[Finding]) -> Severity:
     cause = state.cause
     if cause is None:
         return "warning"
+    if (said := settings.severity.get(cause.kind)) is not None:
+        return said
     match cause.kind:
         case "silence":
             return "critical" if cause.version == cause.segment == ALL_SEGMENTS else "warning"

@@ -194,6 +194,7 @@ class WindowEvaluation:
     """A window to judge: its comparisons, and the timeline's overdispersion."""
 
     comparisons: list[MeasureComparison]
+    settings: DetectionSettings
     rows: list[MeasureComparison]
     """Comparisons of sampled rows; they are tested already."""
     window: Window
@@ -209,11 +210,19 @@ class WindowEvaluation:
         return [*self.comparisons, *self.rows]
 
 
-def run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) -> None:
-    """Run the tests of the settings on all windows at once, and write scores and p-values into the comparisons.
+def run_tests(trials: Sequence[WindowEvaluation]) -> None:
+    """Run the tests on all windows at once, and write scores and p-values into the comparisons.
 
     Each row of counts is tested by itself; the other rows of the batch do not affect the result.
     """
+    by_settings: dict[int, list[WindowEvaluation]] = defaultdict(list)
+    for trial in trials:
+        by_settings[id(trial.settings)].append(trial)  # models that `models` does not name share one object
+    for alike in by_settings.values():
+        _run_tests(alike, alike[0].settings)
+
+
+def _run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) -> None:
     shares: dict[str, list[tuple[MeasureComparison, Shares, float]]] = defaultdict(list)
     for evaluation in trials:
         keys: list[Key] = [(comparison.group, comparison.measure, "") for comparison in evaluation.comparisons]

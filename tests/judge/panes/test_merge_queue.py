@@ -246,13 +246,13 @@ def test_windows_that_are_tested_together_are_tested_as_each_alone() -> None:
             scatter = Dispersion({(s.group, s.measure, ""): at for at, s in enumerate(comparisons)})
             scatter.mean, scatter.n = rng.uniform(0, 9, (3, size)), rng.integers(0, 32, (3, size))
             window = Window(60_000, 0, np.full((3, 4), 9_000))
-            found.append(WindowEvaluation(comparisons, [], window, [(window.size, scatter)], {}))
+            found.append(WindowEvaluation(comparisons, every, [], window, [(window.size, scatter)], {}))
         return found
 
     together, alone = trials(), trials()
-    run_tests(together, every)
+    run_tests(together)
     for evaluation in rng.permutation(len(alone)).tolist():
-        run_tests([alone[evaluation]], every)
+        run_tests([alone[evaluation]])
     told = [
         [(s.factor, s.scores, s.p) for evaluation in found for s in evaluation.comparisons]
         for found in (together, alone)
