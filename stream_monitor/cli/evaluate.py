@@ -26,7 +26,7 @@ def evaluate(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="a minute or two: rough figures")] = False,
     seeds: Annotated[int | None, typer.Option(min=2, help="runs of a delay cell")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="a section: null, delay, labelled or windows")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="null, delay, labelled, windows or practice")] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="processes, of up to 1.2 GB each; by default as many as cores, at most 8")
     ] = None,

@@ -59,9 +59,11 @@ class Effort:
     labelled: int = 20
     season_runs: int = 200
     """Runs that learn the hours of the week."""
+    practice: int = 10
+    """Streams of a cell of the practice table."""
 
 
-QUICK = Effort(200, (1e3,), 200.0, 5e6, (2_000,), 10, 1, 10, 2, 10)
+QUICK = Effort(200, (1e3,), 200.0, 5e6, (2_000,), 10, 1, 10, 2, 10, 1)
 
 
 class Mark(NamedTuple):

@@ -17,6 +17,9 @@ COLUMNS = {
         "runs", "mark", "ok",
     ),
     "labelled": ("detector", "changes", "recall", "f1", "delay", "false_per_1e4"),
+    "practice": (
+        "pace", "fault", "found", "minutes", "events", "mark", "in_time", "incidents", "false", "ok",
+    ),
     "windows": (
         "test", "data", "n", "features", "segments", "shift", "tolerance", "level", "share", "lower", "upper", "ok",
     ),
@@ -25,9 +28,10 @@ TITLES = {
     "null": "A. No change: values between false alarms (lower: 95 % limit)",
     "delay": "B. Values from a change to its alarm (lower, upper: 95 % limits of the mean of those found)",
     "labelled": "C. Streams with marked changes (found: rang within 2,000 values; delay: mean of those found)",
+    "practice": "Practice: from a fault to its alert, default settings (medians; mark in minutes; in_time: share)",
     "windows": "Window tests: share of windows with any rejection (95 % limits; edge: effects as tolerated)",
 }
-NAMES = ("detector", "stream", "step", "test", "data", "tolerance")
+NAMES = ("detector", "stream", "step", "test", "data", "tolerance", "pace", "fault")
 """Columns that hold no figures."""
 HEADINGS = {"dstar_ratio": "/ D*", "false_alarms_per_1e6": "false/1e6", "false_per_1e4": "false/1e4"}
 PALETTE = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.evaluate import protocol
 from stream_monitor.evaluate.files import read
+from stream_monitor.evaluate.practice import practice
 from stream_monitor.evaluate.protocol import QUICK, Effort, Row, Task
 
 SECTIONS: dict[str, Callable[[Effort, int], list[Task]]] = {
@@ -22,6 +23,7 @@ SECTIONS: dict[str, Callable[[Effort, int], list[Task]]] = {
     "delay": protocol.delay,
     "labelled": protocol.labelled,
     "windows": protocol.windows,
+    "practice": lambda effort, seed: list(practice(effort.practice, seed)),
 }
 Progress = Callable[[int, int], None]
 """Hears of tasks that are done, and of all."""

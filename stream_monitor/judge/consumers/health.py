@@ -35,8 +35,9 @@ class HealthRecords(WindowConsumer[HealthState]):
             yield self._publish(self._record(closed.timeline, closed.window, final=True))
 
     def on_empty_window(self, empty: WindowEmpty) -> Iterator[Health]:
-        """The record of a model without events."""
-        if self._belongs(empty.timeline, empty.size):
+        """The record of a model without events: once, until events come again."""
+        published = self.state.published
+        if self._belongs(empty.timeline, empty.size) and (published is None or published.count):
             yield self._publish(self._record(empty.timeline, Window(empty.size, empty.start), final=True))
 
     @property
