@@ -50,7 +50,7 @@ CASES: dict[str, list[tuple[str, int]]] = {
     "topics create": [("-c CONFIG", 0)],
     "topics check": [("-c CONFIG", 0)],
     "baseline build": [("--from EVENTS --name HOSTILE --out BASELINE", 0), ("--from EVENTS --out HOSTILE/x", 2),
-                       ("--from BAD --model m", 2)],
+                       ("--from BAD --model m", 3)],
     "baseline show": [("-c CONFIG", 0), ("BASELINE", 0), ("BASELINE --measure HOSTILE", 2), ("BAD", 2)],
     "baseline list": [("-c CONFIG", 0)],
     "alerts tail": [("-c CONFIG --no-follow", 0), ("-c CONFIG --no-follow --json", 0), ("-c CONFIG -f --last 3", 130)],
@@ -104,10 +104,12 @@ def hostile_events() -> list[Event]:
     for bad in (SURROGATE, json.dumps(TOO_LONG).encode()):
         found.append(Event("predictions", "x", T0 + 60_000, b'{"id":"x","ts":%d,"model":%s}' % (T0 + 60_000, bad)))
     late = T0 + 86_400_000
-    end = {"id": "c", "model": CLOSING, "ts": late, "features": {}, "prediction": 1}
-    last = {"ts": late, "source": "c", "model": CLOSING, "measures": {"x": 1.0}}
-    found.append(Event("observations", "c", late, json.dumps(last).encode()))
-    return [*found, Event("predictions", "c", late, json.dumps(end).encode())]
+    for key in ("c", "d"):  # two, for one alone may be a wrong clock
+        last = {"ts": late, "source": key, "model": CLOSING, "measures": {"x": 1.0}}
+        found.append(Event("observations", key, late, json.dumps(last).encode()))
+        end = {"id": key, "model": CLOSING, "ts": late, "features": {}, "prediction": 1}
+        found.append(Event("predictions", key, late, json.dumps(end).encode()))
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,7 @@ def test_an_alert_is_explained_from_the_command_line(judged: Settings, tmp_path:
     invoke = partial(CliRunner().invoke, catch_exceptions=False)
     shown = invoke(command_line, ["alerts", "explain", told["id"][:10], "-c", config], env={"COLUMNS": "120"})
     assert shown.exit_code == 0, shown.output
-    for word in (told["id"], "amount of m0", "cusum", "psi", "panes, at most", "windows of 10s"):
+    for word in (told["id"], "m0 0: amount ", "cusum", "psi", "panes, at most", "windows of 10s"):
         assert word in shown.output
     data = json.loads(invoke(command_line, ["alerts", "explain", told["id"], "-c", config, "--json"]).output)
     assert data["exact"] and rounded(data["records"][0]) == told
