@@ -108,7 +108,8 @@ class ModelJudge:
 
     def _detectors(self, timeline: TimelineName) -> tuple[str, ...]:
         detection = self.settings.detection
-        return {"input": detection.input, "label": detection.outcome}.get(timeline, ())
+        named = {"input": detection.input, "label": detection.outcome, "feedback": detection.feedback}
+        return named.get(timeline, ())
 
     def saved_state(self) -> ModelState:
         """The complete state for a snapshot; it stays complete until the caller calls `saved`."""
