@@ -29,6 +29,7 @@ from stream_monitor.judge.consumers.contract import (
 from stream_monitor.judge.consumers.registry import consumers_of
 from stream_monitor.judge.detection.limits import parse_limit
 from stream_monitor.judge.detection.sequential import SequentialRules
+from stream_monitor.judge.detection.share_cusums import accumulate, joined
 from stream_monitor.judge.detection.window_evaluation import (
     Verdict,
     WindowEvaluation,
@@ -107,9 +108,8 @@ class ModelJudge:
         )
 
     def _detectors(self, timeline: TimelineName) -> tuple[str, ...]:
-        detection = self.settings.detection
-        named = {"input": detection.input, "label": detection.outcome, "feedback": detection.feedback}
-        return named.get(timeline, ())
+        of = self.settings.detection
+        return {"input": of.input, "label": of.outcome, "feedback": of.feedback}.get(timeline, ())
 
     def saved_state(self) -> ModelState:
         """The complete state for a snapshot; it stays complete until the caller calls `saved`."""
@@ -273,8 +273,11 @@ class ModelJudge:
         yield evaluation
         verdicts: Sequence[Verdict] = ()
         if self.state.model != OTHER:
-            level = window_level(self.settings.detection, timeline.slide_of[window.size], len(timeline.assembler))
-            verdicts = control_false_discoveries(evaluation.judged, self.settings.detection, level)
+            detection, sizes = self.settings.detection, len(timeline.assembler)
+            level = window_level(detection, timeline.slide_of[window.size], sizes)
+            verdicts = control_false_discoveries(evaluation.judged, detection, level)
+            cusums = timeline.state.share_cusums
+            verdicts = joined(verdicts, accumulate(cusums, window, evaluation.comparisons, detection, sizes))
         closed = ClosedWindow(timeline, window, evaluation.judged, expected, verdicts)
         for consumer in self.consumers:
             yield from self._published(consumer.on_window(closed))

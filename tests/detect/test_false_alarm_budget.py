@@ -12,8 +12,10 @@ from stream_monitor.config.detection import DetectionSettings, TimeSettings
 from stream_monitor.config.durations import format_duration, per_ms
 from stream_monitor.detect.false_alarm_budget import (
     MOST,
+    QUALITY,
     TIMELINES,
     loss_level,
+    quality_level,
     sequential_ms,
     shares_of,
     users,
@@ -83,12 +85,14 @@ def test_the_levels_in_force_are_those_of_the_table() -> None:
     every = settings(input=["cusum"])
     windows = TimeSettings.model_validate({"windows": ("10m", "1h/5m")}).windows
     shares, rate = shares_of(every, windows), per_ms(every.false_alarms)
-    for user in users(every):
+    for user in set(users(every)) - {QUALITY}:
         assert 1 / sequential_ms(every) == pytest.approx(rate * shares[f"sequential {user}"])
     for timeline, window in product(TIMELINES, windows):
         for part, level in (("windows", window_level), ("losses", loss_level)):
             share = shares[f"{part} {timeline} {format_duration(window.size)}"]
             assert level(every, window.slide, 2) / window.slide == pytest.approx(rate * share)
+        share = shares[f"quality {timeline} {format_duration(window.size)}"]
+        assert quality_level(every, window.size, 2) / window.size == pytest.approx(rate * share)
 
 
 def test_a_sliding_window_is_judged_more_often_each_time_at_the_worth_of_its_slide() -> None:

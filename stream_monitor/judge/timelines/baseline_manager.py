@@ -103,9 +103,12 @@ class BaselineManager:
                 keys, counts, panes(spec.size), (spec.size, least)
             )
 
-    def _forget_dispersion(self, name: str) -> None:
+    def _forget_windows(self, name: str) -> None:
+        """Forget what the windows so far have shown of a measure, because it gets another baseline."""
         for scatter in self.state.dispersion.values():
             scatter.forget(name)
+        for cusums in self.state.share_cusums.values():
+            cusums.forget(name)
 
     def _weights(self, name: str, baseline: Baseline) -> dict[str, int]:
         """The number of values of each segment in the baseline of all events.
@@ -186,7 +189,7 @@ class BaselineManager:
         self.state.baselines.pin(version, pinned.segment, name, baseline)
         if pinned.centroid is not None:
             baseline.previous = None  # open windows hold distances to two centroids: do not judge them
-        self._forget_dispersion(name)
+        self._forget_windows(name)
         if version is None:
             self.state.builders.by_key.pop(key, None)
             self.recent.forget(key)
@@ -223,7 +226,7 @@ class BaselineManager:
         for version, segment, name in sorted(baselines.by_version):
             if reset.covers(version, segment, name):
                 del baselines.by_version[version, segment, name]
-                self._forget_dispersion(name)
+                self._forget_windows(name)
                 self.sequential.pin(version, (segment, name), groups)
                 yield self._removal_notice(version, (segment, name), None)
         if reset.version is None:
@@ -232,7 +235,7 @@ class BaselineManager:
                     baselines.shared.pop(key, None)
                     builders.by_key[key] = BaselineBuilder(events=-builders.events.get(key[0], 0))
                     self.recent.forget(key)
-                    self._forget_dispersion(key[1])
+                    self._forget_windows(key[1])
                     self.sequential.pin(None, key, groups)
                     yield self._removal_notice(None, key, start)
         if reset.renews_edges:
