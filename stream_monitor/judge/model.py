@@ -45,6 +45,7 @@ from stream_monitor.judge.panes.open_panes import OpenBytes
 from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.panes.watermarks import Watermarks
 from stream_monitor.judge.panes.windows import Window
+from stream_monitor.judge.timelines.first_values import first_values
 from stream_monitor.judge.timelines.state import CatalogUpdate, TimelineRules
 from stream_monitor.judge.timelines.timeline import (
     BaselinesReset,
@@ -285,10 +286,10 @@ class ModelJudge:
     def _evaluate_window(
         self, timeline: Timeline, window: Window, expected: Mapping[int, Sequence[str]]
     ) -> WindowEvaluation:
-        state, settings = timeline.state, self.settings.detection
-        context = evaluation_context(timeline)
+        state, settings, context = timeline.state, self.settings.detection, evaluation_context(timeline)
         comparisons = comparisons_of(window, context, settings.min_count)
         comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
+        comparisons += first_values(state, timeline.rules, window, settings.min_count)
         sizes = sorted(size for size in timeline.slide_of if size <= window.size)
         dispersions = [(size, state.dispersion.get(size, Dispersion())) for size in sizes]
         rows = list(timeline.joint.comparisons(window, settings, list(state.ids.groups)))

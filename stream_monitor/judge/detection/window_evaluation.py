@@ -291,7 +291,7 @@ def _shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered)
         other_values(window, key, comparison.borders is not None, numbers),
     )
     yield "missing", (baseline.events - values, baseline.events, events - n - other_kinds, events)
-    if n + other_kinds:
+    if values and n + other_kinds:
         yield "type_change", (values - baseline.n, max(values, 1), other_kinds, n + other_kinds)
 
 

@@ -25,6 +25,7 @@ from stream_monitor.judge.detection.sequential import SequentialDetectors
 from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.timelines.builder_feed import BuilderFeed
 from stream_monitor.judge.timelines.edges import EdgePhase, MeasureEdges
+from stream_monitor.judge.timelines.first_values import never_before
 from stream_monitor.judge.timelines.state import CatalogUpdate, TimelineRules, TimelineState
 from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord
 from stream_monitor.profiles.bins import BinEdges
@@ -81,6 +82,10 @@ class BaselineManager:
         else:
             yield from self._edges.keep(name)
         builder.events += self.state.builders.events.get(segment, 0) - builder.left_out
+        builder.events -= builder.events_before  # a baseline is about the time in which the measure has values
+        if never_before(builder, self.rules.first):
+            for cusums in self.state.share_cusums.values():
+                cusums.forget(name)
         baseline = self.state.baselines.shared[key] = builder.finish(name_of_first, since, edges)
         if segment == ALL_SEGMENTS:
             baseline.weights = self._weights(name, baseline)
