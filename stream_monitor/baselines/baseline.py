@@ -148,6 +148,8 @@ class BaselineBuilder(msgspec.Struct):
     left_out: int = 0
     began: int | None = None
     """Start of the first pane with values (epoch ms); None in a builder of a former version, until values come."""
+    events_before: int = 0
+    """Events of the segment before that pane. A builder of a former version does not know them."""
     tallies: dict[int, list[WindowTally]] = {}
     """By window size: categories of the latest windows, oldest first; in all at most as many as there are values."""
 

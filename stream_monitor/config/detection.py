@@ -205,7 +205,11 @@ class DetectionSettings(Section):
     )
     input: Sequentials = Field((), description="sequential detectors of what predictions say")
     outcome: Sequentials = Field(("cusum",), description="sequential detectors of what labels say")
-    false_alarms: Rate = Field("1 per week", description="that a model may give; half for cusum, half for window tests")
+    feedback: Sequentials = Field(("cusum",), description="sequential detectors of feedback's signals")
+    false_alarms: Rate = Field(
+        "1 per week",
+        description="that a model may give; shared by all calibrated detectors, see detection/false_alarms.md",
+    )
     false_discovery_rate: float | None = Field(
         None, gt=0, lt=0.5, description="over the measures of a window, in place of the share of `false_alarms`"
     )

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from stream_monitor.config.settings import Settings
-from stream_monitor.detect.false_alarm_budget import window_level
+from stream_monitor.detect.false_alarm_budget import loss_level
 from stream_monitor.events.contracts import Alert, Health, MeasureSummary, Metric
 from stream_monitor.judge.alerts.lifecycle import AlertKey, AlertLifecycle, EvidenceSpan
-from stream_monitor.judge.detection.losses import LEVEL_PART, Loss, UsualShare, judge_loss
+from stream_monitor.judge.detection.losses import Loss, UsualShare, judge_loss
 from stream_monitor.judge.health import health_of_app
 from stream_monitor.profiles.measures import Group
 from stream_monitor.profiles.names import ALL_MODELS, ALL_SEGMENTS
@@ -122,7 +122,7 @@ def _judge(
     losses = list(intake.losses())
     if any(loss.lost for loss in losses):
         yield _metric(role, intake, losses, end)
-    level = LEVEL_PART * window_level(settings.detection, MINUTE, 1)
+    level = loss_level(settings.detection, MINUTE, 1) / max(len(losses), 1)
     for loss in losses:
         usual = state.usual.setdefault((role, loss.detector), UsualShare())
         judged = judge_loss(loss, usual.known(settings.baseline.first), settings.detection, level)

@@ -29,6 +29,7 @@ from stream_monitor.judge.consumers.contract import (
 from stream_monitor.judge.consumers.registry import consumers_of
 from stream_monitor.judge.detection.limits import parse_limit
 from stream_monitor.judge.detection.sequential import SequentialRules
+from stream_monitor.judge.detection.share_cusums import accumulate, joined
 from stream_monitor.judge.detection.window_evaluation import (
     Verdict,
     WindowEvaluation,
@@ -44,6 +45,7 @@ from stream_monitor.judge.panes.open_panes import OpenBytes
 from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.panes.watermarks import Watermarks
 from stream_monitor.judge.panes.windows import Window
+from stream_monitor.judge.timelines.first_values import first_values
 from stream_monitor.judge.timelines.state import CatalogUpdate, TimelineRules
 from stream_monitor.judge.timelines.timeline import (
     BaselinesReset,
@@ -107,8 +109,8 @@ class ModelJudge:
         )
 
     def _detectors(self, timeline: TimelineName) -> tuple[str, ...]:
-        detection = self.settings.detection
-        return {"input": detection.input, "label": detection.outcome}.get(timeline, ())
+        of = self.settings.detection
+        return {"input": of.input, "label": of.outcome, "feedback": of.feedback}.get(timeline, ())
 
     def saved_state(self) -> ModelState:
         """The complete state for a snapshot; it stays complete until the caller calls `saved`."""
@@ -272,8 +274,11 @@ class ModelJudge:
         yield evaluation
         verdicts: Sequence[Verdict] = ()
         if self.state.model != OTHER:
-            level = window_level(self.settings.detection, timeline.slide_of[window.size], len(timeline.assembler))
-            verdicts = control_false_discoveries(evaluation.judged, self.settings.detection, level)
+            detection, sizes = self.settings.detection, len(timeline.assembler)
+            level = window_level(detection, timeline.slide_of[window.size], sizes)
+            verdicts = control_false_discoveries(evaluation.judged, detection, level)
+            cusums = timeline.state.share_cusums
+            verdicts = joined(verdicts, accumulate(cusums, window, evaluation.comparisons, detection, sizes))
         closed = ClosedWindow(timeline, window, evaluation.judged, expected, verdicts)
         for consumer in self.consumers:
             yield from self._published(consumer.on_window(closed))
@@ -281,10 +286,10 @@ class ModelJudge:
     def _evaluate_window(
         self, timeline: Timeline, window: Window, expected: Mapping[int, Sequence[str]]
     ) -> WindowEvaluation:
-        state, settings = timeline.state, self.settings.detection
-        context = evaluation_context(timeline)
+        state, settings, context = timeline.state, self.settings.detection, evaluation_context(timeline)
         comparisons = comparisons_of(window, context, settings.min_count)
         comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
+        comparisons += first_values(state, timeline.rules, window, settings.min_count)
         sizes = sorted(size for size in timeline.slide_of if size <= window.size)
         dispersions = [(size, state.dispersion.get(size, Dispersion())) for size in sizes]
         rows = list(timeline.joint.comparisons(window, settings, list(state.ids.groups)))

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from stream_monitor.config.detection import DetectionSettings
-from stream_monitor.config.durations import per_ms
-from stream_monitor.detect.false_alarm_budget import MOST, TIMELINES, sequential_ms, window_level
+from stream_monitor.config.detection import DetectionSettings, TimeSettings
+from stream_monitor.config.durations import format_duration, per_ms
+from stream_monitor.detect.false_alarm_budget import (
+    MOST,
+    QUALITY,
+    TIMELINES,
+    loss_level,
+    quality_level,
+    sequential_ms,
+    shares_of,
+    users,
+    window_level,
+)
 from stream_monitor.detect.windows.binned import Compared
 from stream_monitor.detect.windows.tests import TESTS, discoveries
 from stream_monitor.profiles.bins import BINS
@@ -42,12 +54,45 @@ def test_what_is_no_rate_is_refused_with_an_example(text: object) -> None:
 
 
 def test_the_parts_are_the_whole_when_everything_speaks() -> None:
-    """A week of a model with both settings of cusum and two window sizes on every lane."""
-    both = settings(input=["cusum"], outcome=["cusum", "adwin"], false_alarms="1 per week")
-    rows = 2 * WEEK / sequential_ms(both)
-    windows = sum(TIMELINES * WEEK / size * window_level(both, size, 2) for size in (MINUTE, 60 * MINUTE))
-    assert (rows, windows) == pytest.approx((0.5, 0.5))
-    assert sequential_ms(settings()) == pytest.approx(2 * WEEK)
+    """A week of a model with all settings of cusum and two window sizes on every lane."""
+    every = settings(input=["cusum"], outcome=["cusum", "adwin"], false_alarms="1 per week")
+    rows = len(users(every)) * WEEK / sequential_ms(every)
+    sizes, lanes = (MINUTE, 60 * MINUTE), len(TIMELINES)
+    windows, losses = (
+        sum(lanes * WEEK / size * level(every, size, 2) for size in sizes) for level in (window_level, loss_level)
+    )
+    assert (rows, windows, losses) == pytest.approx((0.5, 0.45, 0.05))
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"outcome": []},
+        {"outcome": [], "feedback": []},
+        {"input": ["cusum"], "outcome": ["cusum", "adwin"]},
+        {"input": ["adwin"], "feedback": ["page_hinkley"]},
+        {"tolerance": {"missing": 1, "new_categories": 1, "type_change": 1}},
+    ],
+)
+@pytest.mark.parametrize("sizes", [("1m",), ("1m", "10m", "1h", "6h", "1d"), ("1h/5m", "1d")])
+def test_the_shares_add_up_to_the_whole_whatever_is_chosen(chosen: dict[str, object], sizes: tuple[str, ...]) -> None:
+    windows = TimeSettings.model_validate({"windows": sizes}).windows
+    assert sum(shares_of(settings(**chosen), windows).values()) == pytest.approx(1)
+
+
+def test_the_levels_in_force_are_those_of_the_table() -> None:
+    every = settings(input=["cusum"])
+    windows = TimeSettings.model_validate({"windows": ("10m", "1h/5m")}).windows
+    shares, rate = shares_of(every, windows), per_ms(every.false_alarms)
+    for user in set(users(every)) - {QUALITY}:
+        assert 1 / sequential_ms(every) == pytest.approx(rate * shares[f"sequential {user}"])
+    for timeline, window in product(TIMELINES, windows):
+        for part, level in (("windows", window_level), ("losses", loss_level)):
+            share = shares[f"{part} {timeline} {format_duration(window.size)}"]
+            assert level(every, window.slide, 2) / window.slide == pytest.approx(rate * share)
+        share = shares[f"quality {timeline} {format_duration(window.size)}"]
+        assert quality_level(every, window.size, 2) / window.size == pytest.approx(rate * share)
 
 
 def test_a_sliding_window_is_judged_more_often_each_time_at_the_worth_of_its_slide() -> None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from stream_monitor.detect.false_alarm_budget import window_level
+from stream_monitor.detect.false_alarm_budget import loss_level
 from stream_monitor.judge.consumers.contract import ClosedWindow, RaisedAlert, WindowConsumer
-from stream_monitor.judge.detection.losses import LEVEL_PART, Judged, Loss, UsualShare, judge_loss
+from stream_monitor.judge.detection.losses import Judged, Loss, UsualShare, judge_loss
 from stream_monitor.judge.detection.window_evaluation import Verdict
 from stream_monitor.judge.panes.windows import AFTER_IDLE, DUPLICATES, LATE
 from stream_monitor.judge.timelines.timeline import BaselinesReset
@@ -42,16 +42,22 @@ class LossAlerts(WindowConsumer[LossState]):
         name = closed.timeline.state.name
         if name not in ("input", "label"):
             return
+        judged: list[tuple[int, str, list[Loss]]] = []
         for group, (version, segment) in enumerate(closed.timeline.state.ids.groups):
             if segment == ALL_SEGMENTS and group < len(closed.window.counts):
-                yield from self._judge(closed, group, version, list(losses_of(closed, group)))
+                losses = list(losses_of(closed, group))
+                if losses[0].total >= self.context.settings.detection.min_count:
+                    judged.append((group, version, losses))
+        slide, sizes = closed.timeline.slide_of[closed.window.size], len(closed.timeline.slide_of)
+        level = loss_level(self.context.settings.detection, slide, sizes)
+        for group, version, losses in judged:
+            yield from self._judge(closed, (group, version), losses, level / (len(judged) * len(losses)))
 
-    def _judge(self, closed: ClosedWindow, group: int, version: str, losses: list[Loss]) -> Iterator[RaisedAlert]:
-        settings, window = self.context.settings, closed.window
-        if losses[0].total < settings.detection.min_count:
-            return
-        sizes = len(closed.timeline.slide_of)
-        level = LEVEL_PART * window_level(settings.detection, closed.timeline.slide_of[window.size], sizes)
+    def _judge(
+        self, closed: ClosedWindow, key: tuple[int, str], losses: list[Loss], level: float
+    ) -> Iterator[RaisedAlert]:
+        """Judge each loss of a (group, version) at this level."""
+        (group, version), settings, window = key, self.context.settings, closed.window
         judged: list[Judged] = []
         for loss in losses:
             usual = self.state.usual.get((version, loss.detector), UsualShare())

@@ -21,8 +21,6 @@ MOST_USUAL = 0.1
 """The largest share that counts as usual."""
 ASSUMED = 1_000_000
 """Events behind the share that is assumed while none is learned."""
-LEVEL_PART = 0.1
-"""The part of a window's level at which losses are judged."""
 
 
 class UsualShare(msgspec.Struct):

@@ -63,6 +63,8 @@ class MeasureComparison:
     """Overdispersion f: by how much the counts of windows vary more than independent values would."""
     shares: dict[str, Shares] = field(default_factory=dict)
     """The shares that the quality tests compare, by test."""
+    share_factors: dict[str, float] = field(default_factory=dict)
+    """Overdispersion of each of these shares."""
     trials: dict[str, int] = field(default_factory=dict)
     """By quality test, the number of shares from which it takes the largest; 1 if it is not here."""
     scores: dict[str, float] = field(default_factory=dict)
@@ -234,7 +236,8 @@ def _run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) 
             comparison.factor = next(factors)
         for comparison in evaluation.comparisons:
             for test, counted in comparison.shares.items():
-                shares[test].append((comparison, counted, next(factors)))
+                comparison.share_factors[test] = next(factors)
+                shares[test].append((comparison, counted, comparison.share_factors[test]))
     comparisons = [comparison for evaluation in trials for comparison in evaluation.comparisons]
     numeric = [s for s in comparisons if s.borders is not None and not s.few]
     categorical = [s for s in comparisons if s.borders is None and not s.few]
@@ -297,7 +300,7 @@ def _shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered)
         other_values(window, key, comparison.borders is not None, numbers),
     )
     yield "missing", (baseline.events - values, baseline.events, events - n - other_kinds, events)
-    if n + other_kinds:
+    if values and n + other_kinds:
         yield "type_change", (values - baseline.n, max(values, 1), other_kinds, n + other_kinds)
 
 
@@ -347,7 +350,8 @@ def _by_kind(comparison: MeasureComparison) -> dict[Kind, list[str]]:
     return kinds
 
 
-def _evidence(comparison: MeasureComparison) -> dict[str, Any]:
+def evidence_of(comparison: MeasureComparison) -> dict[str, Any]:
+    """The evidence of a finding on a measure: baseline against window."""
     if comparison.evidence is not None:
         return comparison.evidence
     if comparison.few:
@@ -373,7 +377,7 @@ def _findings(
     """Findings of the tests of a rejected measure that are significant by themselves, smallest p first."""
     ranked = sorted((comparison.p[name], name) for name in names)
     limit = max(level, ranked[0][0])
-    evidence = _evidence(comparison)
+    evidence = evidence_of(comparison)
     numeric = comparison.borders is not None and not comparison.few
     direction = direction_of(comparison.base_counts, comparison.now) if numeric else "changed"
     findings: list[Finding] = []

@@ -25,6 +25,7 @@ from stream_monitor.judge.detection.sequential import SequentialDetectors
 from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.timelines.builder_feed import BuilderFeed
 from stream_monitor.judge.timelines.edges import EdgePhase, MeasureEdges
+from stream_monitor.judge.timelines.first_values import never_before
 from stream_monitor.judge.timelines.state import CatalogUpdate, TimelineRules, TimelineState
 from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord
 from stream_monitor.profiles.bins import BinEdges
@@ -81,6 +82,10 @@ class BaselineManager:
         else:
             yield from self._edges.keep(name)
         builder.events += self.state.builders.events.get(segment, 0) - builder.left_out
+        builder.events -= builder.events_before  # a baseline is about the time in which the measure has values
+        if never_before(builder, self.rules.first):
+            for cusums in self.state.share_cusums.values():
+                cusums.forget(name)
         baseline = self.state.baselines.shared[key] = builder.finish(name_of_first, since, edges)
         if segment == ALL_SEGMENTS:
             baseline.weights = self._weights(name, baseline)
@@ -103,9 +108,12 @@ class BaselineManager:
                 keys, counts, panes(spec.size), (spec.size, least)
             )
 
-    def _forget_dispersion(self, name: str) -> None:
+    def _forget_windows(self, name: str) -> None:
+        """Forget what the windows so far have shown of a measure, because it gets another baseline."""
         for scatter in self.state.dispersion.values():
             scatter.forget(name)
+        for cusums in self.state.share_cusums.values():
+            cusums.forget(name)
 
     def _weights(self, name: str, baseline: Baseline) -> dict[str, int]:
         """The number of values of each segment in the baseline of all events.
@@ -186,7 +194,7 @@ class BaselineManager:
         self.state.baselines.pin(version, pinned.segment, name, baseline)
         if pinned.centroid is not None:
             baseline.previous = None  # open windows hold distances to two centroids: do not judge them
-        self._forget_dispersion(name)
+        self._forget_windows(name)
         if version is None:
             self.state.builders.by_key.pop(key, None)
             self.recent.forget(key)
@@ -223,7 +231,7 @@ class BaselineManager:
         for version, segment, name in sorted(baselines.by_version):
             if reset.covers(version, segment, name):
                 del baselines.by_version[version, segment, name]
-                self._forget_dispersion(name)
+                self._forget_windows(name)
                 self.sequential.pin(version, (segment, name), groups)
                 yield self._removal_notice(version, (segment, name), None)
         if reset.version is None:
@@ -232,7 +240,7 @@ class BaselineManager:
                     baselines.shared.pop(key, None)
                     builders.by_key[key] = BaselineBuilder(events=-builders.events.get(key[0], 0))
                     self.recent.forget(key)
-                    self._forget_dispersion(key[1])
+                    self._forget_windows(key[1])
                     self.sequential.pin(None, key, groups)
                     yield self._removal_notice(None, key, start)
         if reset.renews_edges:

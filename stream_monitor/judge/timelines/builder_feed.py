@@ -70,7 +70,10 @@ class BuilderFeed:
         if key in self.state.baselines.shared:
             return None
         builder = self.state.builders.by_key.setdefault(key, BaselineBuilder())
-        builder.began = pane if builder.began is None else builder.began
+        if builder.began is None:
+            builder.began = pane
+            if not builder.total:
+                builder.events_before = builder.events + self.state.builders.events.get(segment, 0)
         return builder
 
     def _add_numbers(self, pane: Pane, unfilled: list[int], groups: list[tuple[str, str]]) -> set[tuple[str, str]]:

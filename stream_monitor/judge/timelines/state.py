@@ -17,6 +17,7 @@ from stream_monitor.judge.baselines.centroids import Centroid
 from stream_monitor.judge.baselines.recent import RecentState
 from stream_monitor.judge.detection.multivariate import RowsState
 from stream_monitor.judge.detection.sequential import SequentialRules, SequentialState
+from stream_monitor.judge.detection.share_cusums import ShareCusums
 from stream_monitor.judge.panes.pane import IdRegistry, PanePart
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.bin_catalog import CatalogRecord
@@ -53,6 +54,8 @@ class TimelineState(msgspec.Struct):
     recent: RecentState = msgspec.field(default_factory=RecentState)
     dispersion: dict[int, Dispersion] = {}
     """Overdispersion by window size."""
+    share_cusums: dict[int, ShareCusums] = {}
+    """By window size: quality tests whose evidence adds up over windows."""
     closed_parts: dict[int, list[Window]] = msgspec.field(name="earlier", default_factory=dict)
     """By window size: the parts before those in `windows`, oldest first. Tumbling windows have none."""
     resets: list[ResetRecord] = []

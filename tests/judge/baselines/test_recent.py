@@ -119,7 +119,7 @@ def test_hours_that_differ_are_in_alert_by_first_values_and_by_the_week_only_whe
 
 
 def test_a_sequential_detector_waits_for_the_season_and_sees_what_is_left_without_it() -> None:
-    detection = {**WINDOWS, "input": ["cusum", "adwin"], "cooldown": "1h"}
+    detection = {**WINDOWS, "input": ["cusum", "adwin"], "feedback": [], "cooldown": "1h"}
     tests_off = {"tolerance": {"psi": 9.0, "ks": 1.0, "missing": 1.0, "new_categories": 1.0, "type_change": 1.0}}
     out = run(hourly("hour_of_week", detection=detection | tests_off), mornings(5))
     assert {day for day in days(out["alerts"], "amount")} == {11}
