@@ -50,8 +50,9 @@ def drawn(found: Explanation) -> Iterator[Line | Table]:
         yield _line(series, opening)
     if opening.attribution is not None:
         yield from _attributed(opening.attribution)
-    for alert in found.records:
-        if alert.status == "outcome" and alert.attribution is not None and alert.attribution.error is not None:
+    outcomes = [alert for alert in found.records if alert.status == "outcome"]
+    for alert in sorted(outcomes, key=lambda alert: alert.revision)[-1:]:  # the highest revision holds
+        if alert.attribution is not None and alert.attribution.error is not None:
             yield Line()
             yield Line(f"labels: {without_command(alert.reason)}{_margin(alert.attribution.error)}")
     if found.others:

@@ -189,6 +189,17 @@ def _tolerable(tolerance: dict[str, float]) -> dict[str, float]:
     return tolerance
 
 
+class ErrorRise(Section):
+    """A rise of the model's error that does not matter, see error_impact.md; the larger of the two holds."""
+
+    relative: Annotated[float, Field(ge=0, description="to the error's baseline")] = 0.25
+    absolute: Annotated[float, Field(ge=0, description="of an error rate: .01 is one answer in a hundred")] = 0.01
+
+    def of(self, measure: str, baseline: float) -> float:
+        """The tolerated rise of an error measure with this baseline, in its own unit."""
+        return max(self.relative * baseline, self.absolute if measure == "error" else 0.0)
+
+
 Sequentials = Annotated[tuple[SequentialName, ...], AfterValidator(_installed)]
 
 
@@ -229,6 +240,7 @@ class DetectionSettings(Section):
     adwin_delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
     page_hinkley_threshold: Annotated[float, Field(gt=0)] = 50.0
     page_hinkley_delta: Annotated[float, Field(ge=0)] = 0.05
+    error_rise: ErrorRise = ErrorRise()
     e_sr_arl0: Annotated[float, Field(ge=100, description="least mean number of values between false alarms")] = 1e6
     severity: dict[Literal["drift", "limit", "quality", "silence"], Literal["info", "warning", "critical"]] = Field(
         {}, description="of alerts by kind, in place of that by harm: {drift: info, limit: critical}"

@@ -108,16 +108,27 @@ class ErrorChange(Struct, kw_only=True, omit_defaults=True):
     """Whether the model's error moved with a drift of its inputs."""
 
     state: Annotated[
-        Literal["unknown", "unchanged", "worse", "better"],
-        Meta(description="unknown: no labels yet; the record with status `outcome` says more once there are"),
+        Literal["unknown", "undecided", "unchanged", "worse", "better"],
+        Meta(
+            description="unknown: no labels yet; a record with status `outcome` says more once there are. undecided: "
+            "too few labels to exclude a rise above the tolerance"
+        ),
     ]
     measure: Annotated[str, Meta(description="error, or absolute_error where answers are numbers")] = ""
-    n: Annotated[int, Meta(description="labels that became known since")] = 0
-    since: Annotated[int | None, Meta(description="start of the window in which the alert opened")] = None
-    baseline: float | None = None
+    n: Annotated[int, Meta(description="labels of predictions since the change")] = 0
+    since: Annotated[int | None, Meta(description="the time from which on predictions count")] = None
+    baseline: Annotated[float | None, Meta(description="the mean error of labels of that age before")] = None
     now: float | None = None
     sigmas: Annotated[float | None, Meta(description="change in standard deviations of the baseline's error")] = None
-    margin: Annotated[float | None, Meta(description="three standard errors, in the same unit")] = None
+    margin: Annotated[float | None, Meta(description="from which change on it is worse or better, same unit")] = None
+    bound: Annotated[float | None, Meta(description="upper confidence bound of the rise, in the error's unit")] = None
+    tolerance: Annotated[float | None, Meta(description="a rise up to this does not matter, in the error's unit")] = (
+        None
+    )
+    label_delay: Annotated[int | None, Meta(description="half of the labels come within so many ms")] = None
+    alarmed: Annotated[
+        bool | None, Meta(description="true: worse because an alert on the error opened, not by these figures")
+    ] = None
 
 
 class Attribution(Struct, kw_only=True, omit_defaults=True):
@@ -137,8 +148,8 @@ class Attribution(Struct, kw_only=True, omit_defaults=True):
 class Alert(Struct, kw_only=True, omit_defaults=True):
     """Findings on one measure that survived all controls. (id, status, revision) is unique.
 
-    An alert that opened on a drift of inputs may have one record more, with status `outcome`, once the labels of that
-    time are known: before or after it is resolved.
+    An alert that opened on a drift of inputs has records with status `outcome`, once labels of predictions since then
+    are known: before or after it is resolved. Their revisions have numbers of their own; the highest holds.
     """
 
     id: str

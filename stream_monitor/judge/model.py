@@ -150,6 +150,8 @@ class ModelJudge:
         """Add outcomes, by the time of their predictions."""
         self.changed = True
         self.state.lost_labels += self.state.performance.feed(delta)
+        for consumer in self.consumers:
+            consumer.on_performance(delta)
 
     def pin(self, version: str | None, measures: Sequence[PinnedMeasure]) -> Iterator[JudgeOutput]:
         """Activate a pinned baseline."""

@@ -42,6 +42,9 @@ class PerformanceDelta(msgspec.Struct):
     pair: np.ndarray
     pair_n: np.ndarray
     """Entry i adds `pair_n[i]` to the count of the (predicted, label) pair pairs[pair[i]] in pair_cell[i]."""
+    known: np.ndarray | None = None
+    """Start of the grain (epoch ms) in which the items of each cell became known: the later time of prediction and
+    item. None in a delta of a former version."""
 
 
 class DeltaRecord(msgspec.Struct, tag="delta"):

@@ -170,12 +170,16 @@ class Outcomes:
 
 
 class _SignedSums:
-    """Signed sums of a commit by (key, answer, grain); at the end they are spread over segments."""
+    """Signed sums of a commit by (key, answer, grain, known grain); at the end they are spread over segments.
+
+    The known grain is that of the later time of prediction and item.
+    """
 
     def __init__(self, outcomes: Outcomes, joined: Joined) -> None:
         self.book, self.joined = outcomes.book, joined
         window = joined.ts - joined.ts % outcomes.grain
-        keys = np.stack([joined.key, joined.answer, window])
+        known = np.maximum(joined.ts, joined.item_ts)
+        keys = np.stack([joined.key, joined.answer, window, known - known % outcomes.grain])
         self.cells, self.cell = np.unique(keys, axis=1, return_inverse=True)
         self.cell = self.cell.ravel()
         self.size = self.cells.shape[1]
@@ -212,13 +216,14 @@ class _SignedSums:
             yield self.book.models.values[model], pack(self._delta(np.flatnonzero(models == model), labelled))
 
     def _delta(self, cells: I64, labelled: I64) -> PerformanceDelta:
-        targets: dict[tuple[str, str, int], int] = {}
+        targets: dict[tuple[str, str, int, int], int] = {}
         spread: list[tuple[int, int]] = []  # (cell, target)
         for cell in cells.tolist():
             key = self.book.keys.values[int(self.cells[0, cell])]
             answer = self.book.answers.values[int(self.cells[1, cell])]
+            window, known = self.cells[2:, cell].tolist()
             for segment in (ALL_SEGMENTS, *(s for s in answer.segments if s is not None)):
-                target = targets.setdefault((key.version, segment, int(self.cells[2, cell])), len(targets))
+                target = targets.setdefault((key.version, segment, window, known), len(targets))
                 spread.append((cell, target))
         source, target_of = np.array(spread, np.int64).T
         names = list(self.sums)
@@ -234,9 +239,9 @@ class _SignedSums:
         pairs, pair_rows = self._pairs(spread)
         return PerformanceDelta(
             model=self.book.keys.values[int(self.cells[0, cells[0]])].model,
-            version=[version for version, _, _ in targets],
-            segment=[segment for _, segment, _ in targets],
-            window=np.array([window for _, _, window in targets], np.int64),
+            version=[version for version, *_ in targets],
+            segment=[segment for _, segment, *_ in targets],
+            window=np.array([window for *_, window, _ in targets], np.int64),
             labelled=np.bincount(target_of, labelled[source], len(targets)).astype(np.int64),
             names=names,
             cell=np.concatenate([*used, empty_i]),
@@ -247,6 +252,7 @@ class _SignedSums:
             pair_cell=pair_rows[0],
             pair=pair_rows[1],
             pair_n=pair_rows[2],
+            known=np.array([known for *_, known in targets], np.int64),
         )
 
     def _pairs(self, spread: list[tuple[int, int]]) -> tuple[list[tuple[str, str]], I64]:

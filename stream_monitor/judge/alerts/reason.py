@@ -50,13 +50,33 @@ def outcome_of(alert: Alert, change: ErrorChange) -> str:
     measure = change.measure.replace("_", " ") or "error"
     before, now = change.baseline, change.now
     moved = "" if before is None or now is None else f" ({_pair(change.measure, before, now)} in {change.n:,} labels)"
+    cause = ": an alert on the error opened" if change.alarmed else ""
     what = {
-        "worse": f"the {measure} rose with it{moved}: this drift matters",
+        "worse": f"the {measure} rose with it{moved}{cause}: this drift matters",
         "better": f"the {measure} fell with it{moved}",
-        "unchanged": f"the {measure} did not move{moved}: this drift does not matter so far",
+        "unchanged": f"the {measure} did not rise by more than {_rise(change, change.bound)}{moved}: "
+        "this drift does not matter so far",
+        "undecided": f"the labels cannot tell yet whether the {measure} rose{moved}{_doubt(change)}",
         "unknown": f"nobody can say yet whether the {measure} moved{moved}",
     }[change.state]
     return f"{subject_of(alert)}: {alert.measure} changed at {moment(alert.opened_ts, alert.ts)}, and {what}"
+
+
+def _rise(change: ErrorChange, size: float | None) -> str:
+    if size is None:
+        return "is tolerated"
+    return f"{number(100 * max(size, 0.0))} points" if change.measure == "error" else number(max(size, 0.0))
+
+
+def _doubt(change: ErrorChange) -> str:
+    """What keeps an outcome undecided: the rise that is still possible, and how long labels take."""
+    doubts = ""
+    if change.bound is not None and change.tolerance is not None:
+        possible, tolerated = _rise(change, change.bound), _rise(change, change.tolerance)
+        doubts += f"; a rise by {possible} is possible, {tolerated} are tolerated"
+    if change.label_delay is not None:
+        doubts += f"; half of the labels come within {format_duration(change.label_delay)}"
+    return doubts
 
 
 def subject_of(alert: Alert) -> str:

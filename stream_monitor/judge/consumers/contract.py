@@ -30,6 +30,7 @@ from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.timelines.timeline import BaselinesReset, ChangeDetected, Timeline, WindowEmpty
 from stream_monitor.profiles.measures import group_of
+from stream_monitor.profiles.records import PerformanceDelta
 
 BatchTask = PaneBatch | WindowEvaluation | DispersionUpdate
 """Work that is batched over many models: by `CusumBank.step`, `window_evaluation.run_tests` or
@@ -129,6 +130,9 @@ class WindowConsumer(Generic[StateT]):
 
     def on_pane(self, timeline: Timeline, pane: Pane) -> None:
         """A pane has closed. Its counts are not merged into the windows yet."""
+
+    def on_performance(self, delta: PerformanceDelta) -> None:
+        """Outcomes were read. Which are read at a watermark depends on how topics were interleaved."""
 
     def on_change(self, change: ChangeDetected) -> Iterable[ConsumerOutput]:
         """A sequential detector found a change at a pane, or the end of one."""

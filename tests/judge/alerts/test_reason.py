@@ -154,16 +154,34 @@ def test_the_reason_of_an_end(fields: dict[str, Any], reason: str) -> None:
     assert reason_of(alert(None, status="resolved", ts=AT + 19 * MINUTE, **fields)) == reason
 
 
+MEASURED: dict[str, Any] = {"bound": 0.031, "tolerance": 0.0125, "label_delay": 2 * 3_600_000}
+
+
 @pytest.mark.parametrize(
-    ("state", "now", "said"),
+    ("state", "now", "fields", "said"),
     [
-        ("worse", 0.12, "the error rose with it (5 % → 12 % in 340 labels): this drift matters"),
-        ("better", 0.01, "the error fell with it (5 % → 1 % in 340 labels)"),
-        ("unchanged", 0.052, "the error did not move (5 % → 5.2 % in 340 labels): this drift does not matter so far"),
+        ("worse", 0.12, MEASURED, "the error rose with it (5 % → 12 % in 340 labels): this drift matters"),
+        (
+            "worse", 0.06, MEASURED | {"alarmed": True},
+            "the error rose with it (5 % → 6 % in 340 labels): an alert on the error opened: this drift matters",
+        ),
+        ("better", 0.01, MEASURED, "the error fell with it (5 % → 1 % in 340 labels)"),
+        (
+            "unchanged", 0.052, MEASURED | {"bound": 0.0112},
+            "the error did not rise by more than 1.12 points (5 % → 5.2 % in 340 labels): this drift does not matter "
+            "so far",
+        ),
+        (
+            "undecided", 0.052, MEASURED,
+            "the labels cannot tell yet whether the error rose (5 % → 5.2 % in 340 labels); a rise by 3.1 points is "
+            "possible, 1.25 points are tolerated; half of the labels come within 2h",
+        ),
+        ("undecided", None, {}, "the labels cannot tell yet whether the error rose"),
     ],
-)
-def test_the_reason_of_an_outcome(state: Any, now: float, said: str) -> None:
-    change = ErrorChange(state=state, measure="error", n=340, baseline=0.05, now=now)
+)  # fmt: skip
+def test_the_reason_of_an_outcome(state: Any, now: float | None, fields: dict[str, Any], said: str) -> None:
+    baseline = None if now is None else 0.05
+    change = ErrorChange(state=state, measure="error", n=340, baseline=baseline, now=now, **fields)
     assert outcome_of(alert(None, status="outcome"), change) == f"fraud 7: amount changed at 19:21 UTC, and {said}"
 
 
