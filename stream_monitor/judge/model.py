@@ -236,15 +236,12 @@ class ModelJudge:
                 timeline.recent.absorb_due_slices(until, self._alarmed)
             case BaselinesReset():
                 yield from self._forget(event)
-            case ChangeDetected() | WindowEmpty():
-                yield from self._pass_on(event)
-
-    def _pass_on(self, event: ChangeDetected | WindowEmpty) -> Iterator[JudgeOutput | BatchTask]:
-        for consumer in self.consumers:
-            if isinstance(event, ChangeDetected):
-                yield from self._published(consumer.on_change(event))
-            else:
-                yield from self._published(consumer.on_empty_window(event))
+            case ChangeDetected():
+                for consumer in self.consumers:
+                    yield from self._published(consumer.on_change(event))
+            case WindowEmpty():
+                for consumer in self.consumers:
+                    yield from self._published(consumer.on_empty_window(event))
 
     def _published(self, outputs: Iterable[ConsumerOutput]) -> Iterator[JudgeOutput | DispersionUpdate]:
         """The outputs of a consumer. Each alert that it raised is passed to all consumers first."""

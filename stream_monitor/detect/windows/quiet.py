@@ -21,7 +21,16 @@ MEMORY = 300
 
 
 class QuietRun(msgspec.Struct):
-    """What is known of one stream of events, window by window."""
+    """What is known of one stream of events, window by window.
+
+    Sixty windows of a minute with ten events each, and then none: the second empty window is silence.
+
+    >>> run = QuietRun()
+    >>> [run.observe(10, 10, minute * 60_000) for minute in range(60)].count(True)
+    0
+    >>> [run.observe(0, 0, minute * 60_000) for minute in (60, 61)], run.since // 60_000
+    ([False, True], 60)
+    """
 
     seen: int = 0
     """Events so far."""
