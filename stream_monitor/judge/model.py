@@ -236,12 +236,11 @@ class ModelJudge:
                 timeline.recent.absorb_due_slices(until, self._alarmed)
             case BaselinesReset():
                 yield from self._forget(event)
-            case ChangeDetected():
-                for consumer in self.consumers:
-                    yield from self._published(consumer.on_change(event))
-            case WindowEmpty():
-                for consumer in self.consumers:
-                    yield from self._published(consumer.on_empty_window(event))
+            case ChangeDetected() | WindowEmpty():
+                for one in self.consumers:
+                    yield from self._published(
+                        one.on_change(event) if isinstance(event, ChangeDetected) else one.on_empty_window(event)
+                    )
 
     def _published(self, outputs: Iterable[ConsumerOutput]) -> Iterator[JudgeOutput | DispersionUpdate]:
         """The outputs of a consumer. Each alert that it raised is passed to all consumers first."""
