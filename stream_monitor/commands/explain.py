@@ -136,11 +136,11 @@ def _attributed(found: Attribution) -> Iterator[Line | Table]:
             table.row(_name(one), f"{one.baseline:.1%}", f"{one.now:.1%}", f"{one.part:.0%}")
         yield table
     if found.segments:
-        table = _table("segment", ("of all before", "now", "of the drift", "own values", "mix"))
+        table = _table("segment", ("of all before", "now", "of the drift", "± error", "own values", "mix"))
         for part in found.segments:
             shares = f"{part.before:.1%}", f"{part.now:.1%}"
-            parts = (f"{round(100 * x):+d}%" for x in (part.part, part.own, part.mix))
-            table.row(part.segment, *shares, *parts)
+            drift, own, mix = (f"{round(100 * x):+d}%" for x in (part.part, part.own, part.mix))
+            table.row(part.segment, *shares, drift, f"{100 * part.error:.0f}%", own, mix)
         yield table
 
 

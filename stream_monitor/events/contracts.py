@@ -102,6 +102,9 @@ class SegmentPart(Struct, omit_defaults=True):
     mix: Annotated[float, Meta(description="of that, because there is more or less of the segment")]
     before: Annotated[float, Meta(description="the segment's share of the baseline's values")]
     now: Annotated[float, Meta(description="the segment's share of the window's values")]
+    error: Annotated[float, Meta(description="standard error of `part`")] = 0.0
+    own_error: Annotated[float, Meta(description="standard error of `own`")] = 0.0
+    named: Annotated[bool, Meta(description="whether the drift surely comes from this segment")] = False
 
 
 class ErrorChange(Struct, kw_only=True, omit_defaults=True):
@@ -171,7 +174,10 @@ class Alert(Struct, kw_only=True, omit_defaults=True):
     findings: list[Finding] = []
     attribution: Annotated[
         Attribution | None,
-        Meta(description="of an alert that opens on a drift of inputs or outcomes, and of its outcome"),
+        Meta(
+            description="of an alert that opens on a drift of inputs or outcomes, and of its outcome; of one of the "
+            "kind `quality`, where there are segments"
+        ),
     ] = None
 
 

@@ -1,15 +1,8 @@
 """Where a drift comes from: the bins or categories that moved most, and the segments that explain it.
 
-With p, q the baseline's and the window's shares of all events on the groups of `psi`, Δ = q - p, the distance is
-Σ|Δ| / 2. A segment s with the shares p_s, q_s of its own values, and the weights w_s, v_s among all values before and
-now, adds
-
-    own_s = Σ sign(Δ) v_s (q_s - p_s) / 2        its own values changed
-    mix_s = Σ sign(Δ) (v_s - w_s) (p_s - p) / 2  its weight changed
-
-to that distance; part_s = (own_s + mix_s) / distance. The parts sum to 1 exactly if the segments are of the same fields
-and hold all events, and if all baselines are of the same events. The difference from 1 comes from events in no segment,
-and from events that entered a segment's baseline after the baseline of all events was complete.
+The parts of segments are those of `segment_parts`. They sum to 1 exactly if the segments are of the same fields and
+hold all events, and if all baselines are of the same events. The difference from 1 comes from events in no segment, and
+from events that entered a segment's baseline after the baseline of all events was complete.
 """
 
 from __future__ import annotations
@@ -22,6 +15,8 @@ import numpy as np
 from stream_monitor.baselines.baseline import Baseline, category_counts
 from stream_monitor.detect.windows.binned import GROUPS, groups_of
 from stream_monitor.events.contracts import Attribution, Moved, SegmentPart
+from stream_monitor.judge.alerts.segment_parts import Movement, Sample, parts_of
+from stream_monitor.judge.detection.segment_shares import shares_in
 from stream_monitor.judge.detection.window_evaluation import EvaluationContext, MeasureComparison
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.bins import BINS
@@ -110,20 +105,49 @@ def _segments(
     comparison: MeasureComparison, context: EvaluationContext, windows: Sequence[Window], whole: tuple[F64, F64, I64]
 ) -> list[SegmentPart]:
     p, q, place = whole
-    sign, distance = np.sign(q - p), float(np.abs(q - p).sum()) / 2
     n, m = int(comparison.now.sum()), int(comparison.base.sum())
-    parts = []
+    segments = []
     for segment, now, baseline in _of_version(comparison, context, windows):
-        before, after = comparison.baseline.weights.get(segment, 0) / max(m, 1), int(now.sum()) / max(n, 1)
         base = None if baseline is None else _base_counts(comparison, baseline)
-        p_s = p if base is None else _lumped(base, place)  # without a baseline of its own: that of all events
-        q_s = _lumped(now, place) if now.any() else p_s
-        own = float((sign * (q_s - p_s)).sum()) * after / 2 / distance
-        mix = float((sign * (p_s - p)).sum()) * (after - before) / 2 / distance
-        figures = (round(x, 6) + 0.0 for x in (own + mix, own, mix, before, after))  # + 0.0 turns -0.0 into 0.0
-        parts.append(SegmentPart(segment, *figures))
-    parts.sort(key=lambda part: (-part.part, part.segment))
-    return [part for part in parts[:NAMED] if part.part >= LEAST_PART]
+        before = Sample(p, m) if base is None else Sample(_lumped(base, place), int(base.sum()))
+        weight = comparison.baseline.weights.get(segment, 0) / max(m, 1)
+        segments.append((segment, Movement(before, Sample(_lumped(now, place), int(now.sum())), weight)))
+    parts = parts_of(Movement(Sample(p, m), Sample(q, n)), segments, comparison.factor)
+    return _told(parts)
+
+
+def _told(parts: list[SegmentPart]) -> list[SegmentPart]:
+    """The largest parts; the one that is named is among them."""
+    return [part for i, part in enumerate(parts) if (i < NAMED and part.part >= LEAST_PART) or part.named]
+
+
+def quality_attribution_of(
+    comparison: MeasureComparison, test: str, context: EvaluationContext, window: Window
+) -> Attribution | None:
+    """The segments that a rise of missing values, new categories or other types comes from; None without segments."""
+    version, segment = context.groups[comparison.group]
+    weights = comparison.baseline.weights
+    if test not in comparison.shares or segment != ALL_SEGMENTS or not weights:
+        return None
+    whole = _movement(comparison.shares[test], 1.0)
+    numbers = {name: number for number, name in enumerate(context.measures)}
+    segments = []
+    for group, (group_version, name) in enumerate(context.groups):
+        if group_version == version and name != ALL_SEGMENTS:
+            baseline = context.baselines.active_at((version, name), comparison.measure, window.start)
+            shares = shares_in(window, comparison, (group, baseline), numbers, test)
+            weight = weights.get(name, 0) / max(comparison.baseline.n, 1)
+            segments.append((name, _movement(shares, weight)))
+    parts = parts_of(whole, segments)
+    distance = float(np.abs(whole.now.shares - whole.before.shares).sum()) / 2
+    return Attribution(distance=round(distance, 6), segments=_told(parts))
+
+
+def _movement(shares: tuple[int, int, int, int], weight: float) -> Movement:
+    """Hits and other values, before and now."""
+    hits_before, of_before, hits, of = shares
+    before, now = hits_before / max(of_before, 1), hits / max(of, 1)
+    return Movement(Sample(np.array([before, 1 - before]), of_before), Sample(np.array([now, 1 - now]), of), weight)
 
 
 def _of_version(

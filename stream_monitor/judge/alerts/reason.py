@@ -19,8 +19,6 @@ from stream_monitor.judge.detection.limits import parse_limit
 from stream_monitor.profiles.measures import ERRORS, JOINT, NULL_ANSWER, OVERRIDDEN
 from stream_monitor.profiles.names import ALL_MODELS, ALL_SEGMENTS
 
-MOST_OF_IT = 0.5
-"""A segment with at least this part of a drift is named."""
 CLEAR_RATIO = 1.25
 """From this ratio of two medians on, a sentence says how many times as large the values are."""
 NAMED = 3
@@ -255,9 +253,8 @@ def _consequences(alert: Alert) -> list[str]:
         sentences.append("the labels of that time will tell whether errors follow")
     if alert.measure in ERRORS and alert.findings[0].direction == "up":
         sentences.append("answers got worse")
-    if attribution is not None and attribution.segments and attribution.segments[0].part >= MOST_OF_IT:
-        first = attribution.segments[0]
-        sentences.append(f"{min(first.part, 1):.0%} of it from {first.segment}")
+    for part in [part for part in (attribution.segments if attribution is not None else []) if part.named]:
+        sentences.append(f"{min(part.part, 1):.0%} of it from {part.segment}")
     return sentences
 
 

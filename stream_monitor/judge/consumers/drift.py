@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from stream_monitor.detect.windows.overdispersion import Dispersion
 from stream_monitor.events.contracts import Attribution
-from stream_monitor.judge.alerts.attribution import attribution_of
+from stream_monitor.judge.alerts.attribution import attribution_of, quality_attribution_of
 from stream_monitor.judge.alerts.lifecycle import EvidenceSpan
 from stream_monitor.judge.consumers.contract import (
     ClosedWindow,
@@ -37,7 +37,7 @@ class DriftAlerts(WindowConsumer[NoState]):
         for verdict in closed.verdicts:
             for raised in self.context.raise_alert(closed.timeline, verdict, closed.span):
                 alert = raised.alert
-                if (alert.status, alert.kind) == ("open", "drift") and closed.timeline.state.name in ATTRIBUTED:
+                if alert.status == "open" and closed.timeline.state.name in ATTRIBUTED:
                     alert.attribution = _attribution(closed, verdict)
                 yield raised
         window = closed.window
@@ -61,10 +61,12 @@ class DriftAlerts(WindowConsumer[NoState]):
             yield raised
 
 
-def _attribution(closed: ClosedWindow, verdict: Verdict) -> Attribution:
+def _attribution(closed: ClosedWindow, verdict: Verdict) -> Attribution | None:
     """Which segments and measures moved in the window that opened an alert."""
     comparison = next(c for c in closed.comparisons if (c.group, c.measure) == (verdict.group, verdict.measure))
     context = evaluation_context(closed.timeline)
+    if verdict.kind == "quality":
+        return quality_attribution_of(comparison, verdict.findings[0].detector, context, closed.window)
     return attribution_of(comparison, verdict.findings[0].evidence, context, [closed.window])
 
 

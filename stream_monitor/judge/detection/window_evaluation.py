@@ -229,7 +229,7 @@ def _run_tests(trials: Sequence[WindowEvaluation], settings: DetectionSettings) 
     for evaluation in trials:
         keys: list[Key] = [(comparison.group, comparison.measure, "") for comparison in evaluation.comparisons]
         for comparison in evaluation.comparisons:
-            comparison.shares = dict(_shares_of(evaluation.window, comparison, evaluation.numbers))
+            comparison.shares = dict(shares_of(evaluation.window, comparison, evaluation.numbers))
             keys += [(comparison.group, comparison.measure, test) for test in comparison.shares]
         factors = iter(believed_factors(evaluation.dispersions, keys).tolist())
         for comparison in evaluation.comparisons:
@@ -287,7 +287,8 @@ def tolerance(settings: DetectionSettings, test: str) -> float:
     return settings.tolerance.get(test, TOLERANCE[test])
 
 
-def _shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered) -> Iterator[tuple[str, Shares]]:
+def shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered) -> Iterator[tuple[str, Shares]]:
+    """The shares that the quality tests compare, by test."""
     baseline, n = comparison.baseline, int(comparison.now.sum())
     values = sum(baseline.kinds.values())
     if comparison.categories is not None and not comparison.few:

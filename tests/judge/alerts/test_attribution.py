@@ -78,6 +78,33 @@ def test_a_change_of_one_segment_is_attributed_to_it() -> None:
     assert moved[0]["above"] > 10 and moved[0]["now"] > moved[0]["baseline"]
 
 
+def in_germany(how: str) -> Iterator[tuple[str, bytes]]:
+    """Half of the amounts, or of the kinds, of one country go wrong."""
+    rng = Rng(5)
+    for role, raw in events_of(lambda rng, where, after: rng.gauss(10, 2)):
+        body = json.loads(raw)
+        if role == "predictions":
+            features = body["features"] | {"kind": rng.choice("abc")}
+            if int(body["id"]) >= CHANGE * PER_SECOND and features["country"] == "DE" and rng.random() < 0.5:
+                features |= {
+                    "missing": {"amount": None},
+                    "type_change": {"amount": "ten"},
+                    "new_categories": {"kind": "d"},
+                }[how]
+            body["features"] = features
+        yield role, json.dumps(body).encode()
+
+
+@pytest.mark.parametrize("how", ["missing", "type_change", "new_categories"])
+def test_an_alert_on_quality_says_which_segment_it_comes_from(how: str) -> None:
+    found = records(in_germany(how))
+    alert = next(a for a in found if a["kind"] == "quality" and a["findings"][0]["detector"] == how)
+    first, *others = alert["attribution"]["segments"]
+    assert first["segment"] == "country=DE" and first["named"] and first["part"] == pytest.approx(1, abs=0.2)
+    assert not any(other.get("named") for other in others) and "of it from country=DE" in alert["reason"]
+    assert not [a for a in found if a["id"] == alert["id"] and a["status"] == "outcome"]
+
+
 def test_a_change_of_the_mix_is_told_from_one_of_values() -> None:
     def more_of_italy(rng: Rng, second: int) -> str:
         return rng.choice(["DE", "FR", "IT"] if second < CHANGE else ["DE", "IT", "IT", "IT"])

@@ -36,7 +36,7 @@ def figures(baseline: dict[str, Any], now: dict[str, Any], **more: Any) -> dict[
 
 LARGER = figures({"n": 10_000, "p50": 20.0, "mean": 31.0}, {"n": 7_190, "p50": 1664.3, "mean": 2_000.0})
 TWO_CLASSES = {"name": ["true", "false"], "baseline": [0.31, 0.69], "now": [0.62, 0.38]}
-FROM_DE = Attribution(segments=[SegmentPart("country=DE", 0.62, 0.6, 0.02, 0.3, 0.31)])
+FROM_DE = Attribution(segments=[SegmentPart("country=DE", 0.62, 0.6, 0.02, 0.3, 0.31, 0.04, 0.04, True)])
 
 EXAMPLES: dict[str, tuple[Alert, str]] = {
     "larger": (
