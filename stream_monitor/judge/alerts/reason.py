@@ -50,7 +50,8 @@ def outcome_of(alert: Alert, change: ErrorChange) -> str:
     moved = "" if before is None or now is None else f" ({_pair(change.measure, before, now)} in {change.n:,} labels)"
     cause = ": an alert on the error opened" if change.alarmed else ""
     what = {
-        "worse": f"the {measure} rose with it{moved}{cause}: this drift matters",
+        "worse": f"the {measure} rose with it{moved}{cause}"
+        + (": this drift matters" if matters(change) else ", by less than is tolerated"),
         "better": f"the {measure} fell with it{moved}",
         "unchanged": f"the {measure} did not rise by more than {_rise(change, change.bound)}{moved}: "
         "this drift does not matter so far",
@@ -75,6 +76,13 @@ def _doubt(change: ErrorChange) -> str:
     if change.label_delay is not None:
         doubts += f"; half of the labels come within {format_duration(change.label_delay)}"
     return doubts
+
+
+def matters(change: ErrorChange) -> bool:
+    """Whether a rise is above the tolerance; with very many labels a far smaller one is clear, too."""
+    if change.alarmed or change.now is None or change.baseline is None:
+        return True
+    return change.now - change.baseline > (change.tolerance or 0.0)
 
 
 def subject_of(alert: Alert) -> str:

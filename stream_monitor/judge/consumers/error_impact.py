@@ -20,7 +20,7 @@ import msgspec
 
 from stream_monitor.detect.error_rise import CLEAR, Rise, Verdict, rise_of
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange
-from stream_monitor.judge.alerts.reason import outcome_of
+from stream_monitor.judge.alerts.reason import matters, outcome_of
 from stream_monitor.judge.consumers.contract import ModelContext, RaisedAlert, WindowConsumer
 from stream_monitor.judge.metrics.error_level import Level, level_of, level_of_baseline, strata_of
 from stream_monitor.judge.metrics.label_history import MEASURES, ErrorHistory, ErrorKey, WaitingErrors
@@ -287,8 +287,10 @@ class ErrorImpact(WindowConsumer[ImpactTracker]):
         alert = msgspec.structs.replace(query.opening, status="outcome", revision=query.revision, ts=at)
         query.revision, query.state = query.revision + 1, change.state
         alert.attribution = Attribution(error=change)
-        if change.state in ("worse", "unchanged"):
-            alert.severity = "critical" if change.state == "worse" else "info"
+        if change.state == "unchanged":
+            alert.severity = "info"
+        elif change.state == "worse" and matters(change):
+            alert.severity = "critical"
         alert.reason = outcome_of(alert, change)
         return alert
 

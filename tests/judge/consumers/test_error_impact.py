@@ -94,14 +94,14 @@ def test_a_clear_rise_of_the_error_is_named(seeds: range, delay: Any) -> None:
 
 
 @pytest.mark.parametrize("delay", DELAYS.values(), ids=DELAYS)
-@pytest.mark.parametrize(
-    "seeds", [range(100, 103), pytest.param(range(100, 120), marks=pytest.mark.long)], ids=["few", "all"]
-)
-def test_an_error_that_did_not_rise_is_never_named(seeds: range, delay: Any) -> None:
-    """Though what becomes known first is wrong far more often than what becomes known at last."""
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(20), marks=pytest.mark.long)], ids=["few", "all"])
+def test_an_error_that_did_not_rise_is_seldom_named(seeds: range, delay: Any) -> None:
+    """Though what becomes known first is wrong far more often than what becomes known at last: one of 20 at most."""
+    named = 0
     for seed in seeds:
         found = [record["attribution"]["error"] for record in outcomes(Stream(delay=delay).events(seed))]
-        assert {error["state"] for error in found} <= {"undecided", "unchanged"}
+        named += not {error["state"] for error in found} <= {"undecided", "unchanged"}
+        assert named <= len(seeds) // 20
         for error in found:
             if error["state"] == "unchanged" and error is not found[-1]:
                 assert error["bound"] <= error["tolerance"] == pytest.approx(0.0125, abs=0.008)
@@ -138,7 +138,8 @@ def test_an_outcome_that_turns_out_wrong_is_revised() -> None:
     found = outcomes(rising(Stream().events(5), 110, 0.15), error_rise={"absolute": 0.05})
     assert [record["attribution"]["error"]["state"] for record in found] == ["unchanged", "worse"]
     assert [record["revision"] for record in found] == [0, 1] and found[0]["id"] == found[1]["id"]
-    assert [record["severity"] for record in found] == ["info", "critical"]
+    assert [record["severity"] for record in found] == ["info", "warning"], "a rise that is sure, and tolerated"
+    assert "by less than is tolerated" in found[-1]["reason"]
 
 
 def test_an_alert_on_the_error_corrects_the_outcome() -> None:
