@@ -30,6 +30,7 @@ def evaluate(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="processes, of up to 1.2 GB each; by default as many as cores, at most 8")
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="end with 1 if a mark is missed")] = False,
     json_file: Annotated[Path | None, output_option("write the figures here", "--json")] = None,
     plot: Annotated[Path | None, output_option("draw delay against false alarms here (SVG)")] = None,
 ) -> None:
@@ -38,9 +39,9 @@ def evaluate(
     The whole is three quarters of an hour of one core, and the figures do not depend on how many there are. "ok": the
     95 % limits allow that a mark is kept: the nominal rate of false alarms, or the mean delay in the column "mark".
 
-    Example: `stream-monitor evaluate --only delay --plot delay.svg`
+    Example: `stream-monitor evaluate --only delay --plot delay.svg`, `evaluate --only practice --strict`
     """
-    from stream_monitor.evaluate.report import picture
+    from stream_monitor.evaluate.report import marks_kept, picture
     from stream_monitor.evaluate.run import SECTIONS, Plan, run
 
     if unknown := set(only or []) - set(SECTIONS):
@@ -64,8 +65,13 @@ def evaluate(
                 _show({section: rows})
             if json_file is not None:  # now, lest the next section is interrupted
                 _write(json_file, results)
+    kept = marks_kept(results)
+    if kept:
+        screen.line(f"{sum(kept)} of {len(kept)} marks are kept")
     if plot is not None:
         plot.write_text(picture(results.get("delay", [])), encoding="utf-8")
+    if strict and not all(kept):
+        raise typer.Exit(1)
 
 
 def _show(results: Results) -> None:

@@ -45,6 +45,11 @@ def strict(results: Results) -> Results:
     }
 
 
+def marks_kept(results: Results) -> list[bool]:
+    """Of each row with a mark, whether the mark is kept."""
+    return [bool(row["ok"]) for rows in results.values() for row in rows if row.get("ok") is not None]
+
+
 def tables(results: Results) -> Iterator[Table]:
     """A table a section."""
     for section, rows in results.items():

@@ -8,6 +8,7 @@ import pytest
 
 from stream_monitor.config.settings import Settings
 from stream_monitor.evaluate.practice import FAULTS, MINUTE, PACES, T0, Fault, Pace, events, mark_ms, practice
+from stream_monitor.evaluate.report import Results, marks_kept
 from stream_monitor.evaluate.streams import seeded
 
 FAST = Pace("fast", 10, 30_000, 15_000, 0.5)
@@ -43,3 +44,12 @@ def test_a_cell_says_when_its_fault_was_told(name: str) -> None:
     (row,) = task()
     assert row["ok"] and row["found"] == 1 and row["false"] == 0 and row["incidents"] == 1
     assert 0 < row["minutes"] <= row["mark"]
+
+
+def test_rows_without_a_mark_are_not_counted_among_those_kept() -> None:
+    results: Results = {
+        "practice": [{"ok": True}, {"ok": False}],
+        "delay": [{"ok": None}],
+        "labelled": [{"recall": 1.0}],
+    }
+    assert marks_kept(results) == [True, False]
