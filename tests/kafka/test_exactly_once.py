@@ -39,6 +39,8 @@ class Watcher:
 
     def __init__(self, rules: Settings) -> None:
         self.tail = Tail(rules, ("metrics", "alerts", "dead-letters"))
+        shortest = min(spec.size for spec in rules.time.windows)
+        self.sizes = {"traffic": shortest, "performance": max(shortest, rules.join.grain)}
         self.metrics: dict[tuple[Any, ...], dict[str, Any]] = {}
         self.alerts: list[tuple[str, str, int]] = []
         self.dead = 0
@@ -55,15 +57,16 @@ class Watcher:
                 self.dead += 1
 
     def total(self, *names: str) -> int:
-        chosen = [m for m in self._of_a_minute() if m["kind"] == "traffic" and m["segment"] == "all"]
+        chosen = [m for m in self._shortest("traffic") if m["segment"] == "all"]
         return sum(m.get(name, 0) for m in chosen for name in names)
 
     def labelled(self) -> int:
-        return sum(m.get("labelled", 0) for m in self._of_a_minute() if m["kind"] == "performance")
+        return sum(m.get("labelled", 0) for m in self._shortest("performance"))
 
-    def _of_a_minute(self) -> list[dict[str, Any]]:
-        """The metrics of the shortest windows; the longer ones hold the same events."""
-        return [m for m in self.metrics.values() if m["window_end"] - m["window_start"] == 60_000]
+    def _shortest(self, kind: str) -> list[dict[str, Any]]:
+        """The metrics of the shortest windows of a kind; the longer ones hold the same events."""
+        of_kind = [m for m in self.metrics.values() if m["kind"] == kind]
+        return [m for m in of_kind if m["window_end"] - m["window_start"] == self.sizes[kind]]
 
     def until(self, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
