@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 _MORE = ". To see more: stream-monitor "
+_COMMAND = re.compile(r"alerts explain [0-9a-f]+|check|metrics tail --model .*", re.DOTALL)
 
 
 def with_command(reason: str, command: str) -> str:
@@ -11,5 +14,6 @@ def with_command(reason: str, command: str) -> str:
 
 
 def without_command(reason: str) -> str:
-    """A reason without the command at its end."""
-    return reason.partition(_MORE)[0]
+    """A reason without the command at its end. The same words in the name of a feature or category stay."""
+    text, found, command = reason.rpartition(_MORE)
+    return text if found and _COMMAND.fullmatch(command) else reason

@@ -59,7 +59,7 @@ from stream_monitor.judge.timelines.timeline import (
 )
 from stream_monitor.profiles.bin_catalog import CatalogRecord
 from stream_monitor.profiles.delta import Delta
-from stream_monitor.profiles.measures import JOINT, group_of
+from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.measures import TimelineName as TimelineName
 from stream_monitor.profiles.names import ALL_SEGMENTS, END, NEVER, OTHER
 from stream_monitor.profiles.records import PerformanceDelta, ResetRecord
@@ -307,7 +307,7 @@ class ModelJudge:
                 ):
                     for kind in FROM_BASELINES:
                         cause = AlertKey(self.state.model, version, segment, name, kind)
-                        alert = self.state.alerts.forget(cause, group_of(timeline.state.name, name), event.start)
+                        alert = self.state.alerts.forget(cause, event.start)
                         if alert is not None:
                             yield alert
 

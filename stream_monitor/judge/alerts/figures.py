@@ -18,7 +18,7 @@ def share(part: float) -> str:
     """A share as a percentage with two or three digits; only 0 is 0 %, only 1 is 100 %."""
     percent = 100 * part
     text = f"{percent:.3g}" if percent < 99.95 or part >= 1 else f"{percent:.6g}"
-    return f"{text} %"
+    return f"{'above 99.9999' if text == '100' and part < 1 else text} %"
 
 
 def moment(ts: int, near: int) -> str:

@@ -49,12 +49,15 @@ class Incidents(msgspec.Struct):
         incident.open += 1
         return incident.id
 
-    def leave(self, group: Group, measure: str, ended: int, wait: int) -> None:
-        """An alert of the subject was resolved at event time `ended`; for `wait` ms others may join."""
+    def leave(self, incident_id: str, group: Group, measure: str, until: int) -> None:
+        """An alert of this incident was resolved; others may join before event time `until` (epoch ms).
+
+        An alert that opened before there were incidents has no id, and leaves none.
+        """
         incident = self.by_subject.get(_key(group, measure))
-        if incident is not None and incident.open:
+        if incident is not None and incident.id == incident_id and incident.open:
             incident.open -= 1
-            incident.until = max(incident.until, ended + wait)
+            incident.until = max(incident.until, until)
 
     def _drop_ended(self, group: Group, now: int) -> None:
         """Forget the incidents of a measure group that no alert can join any more."""

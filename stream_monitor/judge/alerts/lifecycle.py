@@ -202,11 +202,16 @@ class AlertLifecycle(msgspec.Struct):
             return None
         alert = self._publish(status, state, cause, group, moment, findings or [])
         if status == "resolved":
-            self.incidents.leave(group, cause.measure, moment.end, max(settings.cooldown, JOIN_WINDOWS * moment.size))
+            wait = max(settings.cooldown, JOIN_WINDOWS * moment.size)
+            self.incidents.leave(state.incident, group, cause.measure, moment.end + wait)
         return alert
 
-    def forget(self, cause: AlertKey, group: Group, at: int) -> Alert | None:
+    def forget(self, cause: AlertKey, at: int) -> Alert | None:
         """Reset the state at event time `at`, because the baseline was forgotten. An open alert is resolved."""
+        return self.end(cause, at, f"the baseline of {cause.measure} was reset")
+
+    def end(self, cause: AlertKey, at: int, reason: str) -> Alert | None:
+        """Drop all hits of a cause at event time `at`. An open alert is resolved with this reason."""
         state = self.states.get(alert_id(cause, 0))
         if state is None:
             return None
@@ -214,9 +219,9 @@ class AlertLifecycle(msgspec.Struct):
             state.sizes = {}
             return None
         state.revision += 1
-        alert = self._publish("resolved", state, cause, group, EvidenceSpan(at, at, LASTING), [])
-        alert.reason = f"{subject_of(alert)}: the baseline of {cause.measure} was reset"
-        self.incidents.leave(group, cause.measure, at, 0)
+        alert = self._publish("resolved", state, cause, state.group, EvidenceSpan(at, at, LASTING), [])
+        alert.reason = f"{subject_of(alert)}: {reason}"
+        self.incidents.leave(state.incident, state.group, cause.measure, at)
         return alert
 
     def abandon(self, at: int, reason: str) -> Iterator[Alert]:
@@ -227,12 +232,9 @@ class AlertLifecycle(msgspec.Struct):
         for _, state in sorted(self.states.items()):
             if state.opened is not None and state.cause is not None:
                 ends = max(at, state.published or at)
-                state.revision += 1
-                cause, group = state.cause, state.group
-                alert = self._publish("resolved", state, cause, group, EvidenceSpan(ends, ends, LASTING), [])
-                alert.reason = f"{subject_of(alert)}: {cause.measure} is not watched any more: {reason}"
-                self.incidents.leave(group, cause.measure, ends, 0)
-                yield alert
+                alert = self.end(state.cause, ends, f"{state.cause.measure} is not watched any more: {reason}")
+                if alert is not None:
+                    yield alert
 
     def complete(self, alert: Alert) -> None:
         """Make the reason of a record anew, after its evidence or attribution was added."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -83,8 +84,8 @@ def loss_of(alert: Alert) -> str:
 
 
 def command_of(alert: Alert) -> str:
-    """The command that shows more of the first finding."""
-    return RECIPES[alert.findings[0].detector].command.format(model=alert.model)
+    """The command that shows more of the first finding. A model's name is quoted, for people paste it into a shell."""
+    return RECIPES[alert.findings[0].detector].command.format(model=shlex.quote(alert.model))
 
 
 def _clause(finding: Finding, role: str, ts: int) -> str:

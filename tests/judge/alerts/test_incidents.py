@@ -23,12 +23,12 @@ def test_alerts_join_while_one_is_open_and_for_the_wait_after_the_last() -> None
     incidents = Incidents()
     first = incidents.join("m", "input", "x", 1_000)
     assert incidents.join("m", "input", "length(x)", 2_000) == first
-    incidents.leave("input", "x", 3_000, 500)
+    incidents.leave(first, "input", "x", 3_500)
     assert incidents.join("m", "input", "x", 9_000) == first, "length(x) is still open"
-    incidents.leave("input", "length(x)", 10_000, 500)
-    incidents.leave("input", "x", 10_100, 500)
+    incidents.leave(first, "input", "length(x)", 10_500)
+    incidents.leave(first, "input", "x", 10_600)
     assert incidents.join("m", "input", "x", 10_599) == first
-    incidents.leave("input", "x", 11_000, 500)
+    incidents.leave(first, "input", "x", 11_500)
     assert incidents.join("m", "input", "x", 11_500) != first
 
 
@@ -44,6 +44,13 @@ def test_measure_groups_models_and_subjects_have_incidents_of_their_own() -> Non
 def test_an_incident_that_nothing_can_join_any_more_is_forgotten() -> None:
     incidents = Incidents()
     for at in range(1_000):
-        incidents.join("m", "input", f"x{at}", at * 1_000)
-        incidents.leave("input", f"x{at}", at * 1_000, 500)
+        joined = incidents.join("m", "input", f"x{at}", at * 1_000)
+        incidents.leave(joined, "input", f"x{at}", at * 1_000 + 500)
     assert len(incidents.by_subject) <= 2
+
+
+def test_an_alert_from_before_there_were_incidents_ends_no_incident_of_another() -> None:
+    incidents = Incidents()
+    first = incidents.join("m", "input", "length(x)", 1_000)
+    incidents.leave("", "input", "x", 2_000)
+    assert incidents.join("m", "input", "x", 99_000) == first, "the alert on length(x) is still open"

@@ -70,7 +70,7 @@ def finding(detector: str = "psi") -> Finding:
 def apply(book: AlertLifecycle, moment: str, at: int) -> Alert | None:
     end = at * HOUR
     if moment == "forget":
-        return book.forget(CAUSE, "input", end)
+        return book.forget(CAUSE, end)
     if moment == "abandon":
         return next(book.abandon(end, "it is gone"), None)
     size = {"h": PANE, "l": LASTING, "e": LASTING, "y": MINUTE}.get(moment, HOUR)
