@@ -25,6 +25,8 @@ SECTIONS: dict[str, Callable[[Effort, int], list[Task]]] = {
     "windows": protocol.windows,
     "practice": lambda effort, seed: list(practice(effort.practice, seed)),
 }
+ON_DEMAND = ("practice",)
+"""Sections that are measured only where they are named: whole streams through both stages take hours."""
 Progress = Callable[[int, int], None]
 """Hears of tasks that are done, and of all."""
 
@@ -45,7 +47,8 @@ class Plan(NamedTuple):
             effort = replace(effort, seeds=self.seeds)
         if self.own is not None:
             return {"labelled": protocol.labelled(effort, self.seed, read(self.own))}
-        return {name: make(effort, self.seed) for name, make in SECTIONS.items() if not self.only or name in self.only}
+        wanted = self.only or [name for name in SECTIONS if name not in ON_DEMAND]
+        return {name: make(effort, self.seed) for name, make in SECTIONS.items() if name in wanted}
 
 
 def run(plan: Plan, jobs: int = 1, progress: Progress = lambda done, total: None) -> Iterator[tuple[str, list[Row]]]:

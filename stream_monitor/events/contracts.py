@@ -281,7 +281,7 @@ class Learning(Struct, kw_only=True):
 
     measure: str
     n: Annotated[int, Meta(description="values that it has so far")]
-    of: Annotated[int, Meta(description="values that it needs: `baseline.first`")]
+    of: Annotated[int, Meta(description="values that it needs: `baseline.first`, fewer after `first_within`")]
     ready_in: Annotated[int | None, Meta(description="ms of event time at the window's pace; null: nothing came")]
 
 

@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from stream_monitor.baselines.baseline import BaselineBuilder
+from stream_monitor.config.detection import LEAST_FIRST
 from stream_monitor.events.contracts import Health, Learning, OpenAlert
 from stream_monitor.judge.alerts.lifecycle import AlertLifecycle
 from stream_monitor.judge.metrics.performance import OutcomeSums, Performance
 from stream_monitor.judge.panes.windows import Window
+from stream_monitor.judge.timelines.state import TimelineRules
 from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.names import ALL_MODELS, ALL_SEGMENTS
 
@@ -117,6 +120,21 @@ def _learning(timeline: Timeline, window: Window) -> Iterator[Learning]:
         if column < table.shape[1]:
             arrived = int(sum(table[group, column] for group in all_groups if group < table.shape[0]))
         arrived = arrived or sum(window.categories.get((group, measure), (0, {}))[0] for group in all_groups)
-        remaining = max(wanted - builder.total, 0)
-        ready = None if not arrived else -(-remaining * window.size // arrived)
+        ready = None if not arrived else ready_in(builder, arrived, window, timeline.rules)
         yield Learning(measure=measure, n=builder.total, of=wanted, ready_in=ready)
+
+
+def ready_in(builder: BaselineBuilder, arrived: int, window: Window, rules: TimelineRules) -> int:
+    """Ms of event time from the window's end until a baseline is complete, if `arrived` values come in each window.
+
+    It is complete with `baseline.first` values, or after `baseline.first_within` with `LEAST_FIRST` values.
+    """
+
+    def time_to(wanted: int) -> int:
+        return -(-max(wanted - builder.total, 0) * window.size // arrived)
+
+    by_values = time_to(rules.first)
+    if rules.first_within is None or builder.began is None:
+        return by_values
+    left = builder.began + rules.first_within - window.end
+    return min(by_values, max(left, time_to(LEAST_FIRST), 0))

@@ -7,6 +7,7 @@ snapshot of its state from time to time.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -27,6 +28,8 @@ from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, Pro
 from stream_monitor.profiles.records import Record, SettingsRecord, read_record, write_record
 from stream_monitor.stages.contract import ChangeLogs, Message, Output, Partition, PartitionStatus, Position
 from stream_monitor.stages.statistics import JudgeStatistics
+
+log = logging.getLogger(__name__)
 
 METADATA_FORMAT = 1
 SNAPSHOT_BYTES = 64_000_000
@@ -269,7 +272,10 @@ class Judge:
 
     def _settings_record(self, known: SettingsRecord | None) -> SettingsRecord:
         """The settings that this judge puts in the log; `known` is the record that the log has."""
-        text = judged_text(self.settings if known is None else adopted(self.settings, known.text))
+        settings = self.settings if known is None else adopted(self.settings, known.text)
+        if settings.time.windows != self.settings.time.windows:
+            log.info("the windows of this app stay %s, as its log has them", ", ".join(map(str, settings.time.windows)))
+        text = judged_text(settings)
         return SettingsRecord(hashlib.sha256(text.encode()).hexdigest()[:16], text)
 
     def offsets(self, delivered: Sequence[int]) -> dict[Partition, Position]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import defaultdict
 from typing import Any
@@ -9,9 +10,16 @@ from typing import Any
 import jsonschema
 import pytest
 
+from stream_monitor.baselines.baseline import BaselineBuilder
+from stream_monitor.config.detection import DetectionSettings
+from stream_monitor.config.settings import CapSettings
 from stream_monitor.events.contracts import json_schema
 from stream_monitor.file_replay import Replay
+from stream_monitor.judge.detection.sequential import SequentialRules
+from stream_monitor.judge.health import ready_in
+from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.stage import Judge
+from stream_monitor.judge.timelines.state import TimelineRules
 from stream_monitor.stages.contract import Output, Position
 from stream_monitor.stages.topology import Topology
 from tests.streams import T0, quick_settings, shop
@@ -113,3 +121,16 @@ def test_a_judge_whose_app_has_no_such_topic_writes_none() -> None:
         roles = {output.role for output in outputs}
         assert ("health" in roles) is health and "metrics" in roles
     assert Topology(1, 1, 1).health
+
+
+def test_a_baseline_of_rare_events_is_ready_after_a_day_and_status_says_so() -> None:
+    """One event in two minutes: 10,000 values take two weeks, 500 take 17 hours, and the day is over in 24."""
+    hour, day = 3_600_000, 86_400_000
+    detection = DetectionSettings()
+    rules = TimelineRules("m", 1_000, (), 10_000, day, CapSettings(), {}, SequentialRules((), 1.0, detection))
+    builder, window = BaselineBuilder(n=30, began=0), Window(hour, 0)
+    assert ready_in(builder, 30, window, rules) == 23 * hour
+    assert ready_in(builder, 10, window, rules) == 47 * hour, "500 values must come, however long it takes"
+    assert ready_in(builder, 10_000, window, rules) == hour * 9_970 // 10_000
+    never = dataclasses.replace(rules, first_within=None)
+    assert ready_in(builder, 30, window, never) == -(-9_970 * hour // 30)

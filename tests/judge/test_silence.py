@@ -6,10 +6,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
+from stream_monitor.commands.explain import drawn
 from stream_monitor.config.settings import Settings
+from stream_monitor.events.contracts import Alert
+from stream_monitor.rejudge.explain import explain
+from stream_monitor.rejudge.log_replay import RejudgeTerms
 from tests.judge.logs import recorded
+from tests.screens import shown
 
 T0 = 1_760_000_040_000
 MINUTE = 60_000
@@ -68,3 +74,38 @@ def test_a_version_and_a_segment_that_go_quiet_while_others_go_on_are_told_and_e
     ended = {(version, segment): ts for status, _, version, segment, ts, _ in found if status == "resolved"}
     assert 7_200 < ended["2", "all"] <= 7_400 and ("1", "country=FR") not in ended
     assert {severity for *_, severity in found} == {"warning"}
+
+
+def test_a_version_that_another_one_replaces_is_not_silent() -> None:
+    """Version 2 takes over from one moment to the next what version 1 had; both countries go on."""
+
+    def events_of_a_release() -> Iterator[tuple[str, bytes]]:
+        for at in range(7_200):
+            for country in ("DE", "FR"):
+                event = {
+                    "id": f"{country}{at}", "ts": T0 + at * 1_000, "model": "m", "version": "1" if at < 3_600 else "2",
+                    "prediction": True, "tags": {"country": country}, "features": {},
+                }  # fmt: skip
+                yield "predictions", json.dumps(event).encode()
+
+    settings = Settings.model_validate({"segments": [["country"]]})
+    assert silence(recorded(settings, events_of_a_release())) == []
+
+
+def test_a_segment_that_is_silent_for_a_day_counts_as_retired() -> None:
+    settings = Settings.model_validate({"segments": [["country"]]})
+    run = recorded(settings, events(100_000, 20.0, {"m 1 FR": 3_600, "m 2 DE": 0}))
+    found = [one for one in silence(run) if one[3] == "country=FR"]
+    assert [one[0] for one in found] == ["open", "resolved"]
+    assert 3_600 + 86_400 <= found[1][4] <= 3_600 + 86_400 + 120
+    ended = [a["reason"] for a in run.alerts if (a["segment"], a["status"]) == ("country=FR", "resolved")]
+    assert "m 1 [country=FR]: no event for 1d: it counts as retired" in ended
+
+
+def test_an_alert_of_a_silent_model_is_explained() -> None:
+    run = recorded(Settings(), events(7_200, 1.0, dict.fromkeys(("m 1 DE", "m 1 FR", "m 2 DE"), 3_600)))
+    alerts = [msgspec.convert(alert, Alert) for alert in run.alerts if alert["kind"] == "silence"]
+    explained = explain(RejudgeTerms(Settings(), obey_log=True), 0, run.log, alerts)
+    assert explained.exact and explained.records == alerts
+    text = shown(drawn(explained))
+    assert "no event for" in text and "were expected" in text

@@ -45,8 +45,15 @@ class QuietRun(msgspec.Struct):
     """Empty windows since then."""
     since: int = 0
     """Start of the first of them (epoch ms)."""
+    others: int = 0
+    """Events of the whole in them."""
     longest: tuple[float, float] = (0.0, 0.0)
     """Most and second most events that were expected in a run which has ended."""
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the whole has as many events as before while this stream has none, give or take half of its share."""
+        return self.empty > 0 and self.others / self.empty >= self.of - self.mean / 2
 
     def observe(self, count: int, whole: int, start: int, overlap: float = 1.0) -> bool:
         """Take in a window with `count` of `whole` events; whether this stream is silent now.
@@ -63,6 +70,7 @@ class QuietRun(msgspec.Struct):
         if not self.empty:
             self.since = start
         self.empty += 1
+        self.others += whole
         self.expected += overlap * self.mean * (whole / self.of if whole else 1.0)
         return self.expected >= max(LEAST, CLEAR * self.longest[1])
 
@@ -73,7 +81,7 @@ class QuietRun(msgspec.Struct):
             if self.expected < LEAST:  # empty windows of a pause belong to the rate, those of an outage do not
                 for _ in range(self.empty):
                     self._learn(0, 0)
-            self.expected, self.empty = 0.0, 0
+            self.expected, self.empty, self.others = 0.0, 0, 0
 
     def _learn(self, count: int, whole: int) -> None:
         self.windows = min(self.windows + 1, MEMORY)

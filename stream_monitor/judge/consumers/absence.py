@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from stream_monitor.config.durations import DAY, format_duration
 from stream_monitor.detect.windows.quiet import LEAST, QuietRun
 from stream_monitor.events.contracts import Finding
 from stream_monitor.judge.alerts.lifecycle import AlertKey, EvidenceSpan
@@ -17,6 +18,8 @@ from stream_monitor.profiles.names import ALL_SEGMENTS, OTHER
 Group = tuple[str, str]
 """(version, segment); (`all`, `all`) is the whole model."""
 WHOLE: Group = (ALL_SEGMENTS, ALL_SEGMENTS)
+RETIRED = DAY
+"""A version or segment from which nothing came for so long is not expected any more."""
 
 
 class AbsenceState(msgspec.Struct):
@@ -53,13 +56,34 @@ class AbsenceAlerts(WindowConsumer[AbsenceState]):
         overlap = timeline.slide_of[span.size] / span.size
         run = self.state.model.setdefault(span.size, QuietRun())
         yield from self._raise(timeline, WHOLE, run, run.observe(total, total, span.start, overlap), span)
-        if span.size != self.context.shortest_window or not total:
-            return
+        if span.size == self.context.shortest_window and total:
+            yield from self._take_groups(timeline, counts, total, span)
+
+    def _take_groups(
+        self, timeline: Timeline, counts: Mapping[Group, int], total: int, span: EvidenceSpan
+    ) -> Iterator[RaisedAlert]:
+        overlap = timeline.slide_of[span.size] / span.size
         for group in timeline.state.ids.groups:
-            if OTHER not in group:
-                run = self.state.groups.setdefault(group, QuietRun())
-                silent = run.observe(counts.get(group, 0), total, span.start, overlap)
+            if OTHER in group:
+                continue
+            run = self.state.groups.setdefault(group, QuietRun())
+            silent = run.observe(counts.get(group, 0), total, span.start, overlap)
+            version = self.state.groups.get((group[0], ALL_SEGMENTS), run)
+            if silent and version.replaced:
+                yield from self._end(timeline, group, span, "other versions get its events")
+            elif silent and span.end - run.since >= RETIRED:
+                yield from self._end(
+                    timeline, group, span, f"no event for {format_duration(RETIRED)}: it counts as retired"
+                )
+                del self.state.groups[group]
+            else:
                 yield from self._raise(timeline, group, run, silent, span)
+
+    def _end(self, timeline: Timeline, group: Group, span: EvidenceSpan, reason: str) -> Iterator[RaisedAlert]:
+        """Resolve the alert of a group, if one is open."""
+        cause = AlertKey(self.context.model, *group, VOLUME, "silence")
+        if (alert := self.context.alerts.end(cause, span.end, reason)) is not None:
+            yield RaisedAlert(alert, timeline, span)
 
     def _raise(
         self, timeline: Timeline, group: Group, run: QuietRun, silent: bool, span: EvidenceSpan
