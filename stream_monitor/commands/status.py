@@ -143,10 +143,10 @@ def _unseen(models: Sequence[Health]) -> Iterator[Line]:
     """Limits that watch what no model has ever had."""
     for text in models[0].unseen_limits if models else ():
         if all(text in health.unseen_limits for health in models):
-            told = (
+            note = (
                 f"the limit {text!r} watches a measure that no model has had; `stream-monitor check` tells the nearest"
             )
-            yield Line(coloured(told, "yellow"))
+            yield Line(coloured(note, "yellow"))
 
 
 def _lags(found: Status, settings: Settings) -> Iterator[Line]:

@@ -92,15 +92,15 @@ def _judge_minutes(
     state: IntakeState, alerts: AlertLifecycle, settings: Settings, arrived: int
 ) -> Iterator[Alert | Metric | Health]:
     """Judge the minutes that are over at broker time `arrived` (epoch ms)."""
-    minute, told = arrived - arrived % MINUTE, False
+    minute, has_alert = arrived - arrived % MINUTE, False
     for role in sorted(state.minutes):
         window = state.minutes[role]
         if window.since < minute and max(window.read, window.items) >= settings.detection.min_count:
             del state.minutes[role]
             for output in _judge(state, alerts, settings, role, (window, minute)):
-                told |= isinstance(output, Alert)
+                has_alert |= isinstance(output, Alert)
                 yield output
-    if told:
+    if has_alert:
         yield health_of_app(alerts, minute)
 
 

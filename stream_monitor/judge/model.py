@@ -29,7 +29,7 @@ from stream_monitor.judge.consumers.contract import (
 from stream_monitor.judge.consumers.registry import consumers_of
 from stream_monitor.judge.detection.limits import parse_limit
 from stream_monitor.judge.detection.sequential import SequentialRules
-from stream_monitor.judge.detection.share_cusums import accumulate, joined
+from stream_monitor.judge.detection.share_cusums import accumulate, merge_verdicts
 from stream_monitor.judge.detection.window_evaluation import (
     Verdict,
     WindowEvaluation,
@@ -276,7 +276,7 @@ class ModelJudge:
             level = window_level(detection, timeline.slide_of[window.size], sizes)
             verdicts = control_false_discoveries(evaluation.judged, detection, level)
             cusums = timeline.state.share_cusums
-            verdicts = joined(verdicts, accumulate(cusums, window, evaluation.comparisons, detection, sizes))
+            verdicts = merge_verdicts(verdicts, accumulate(cusums, window, evaluation.comparisons, detection, sizes))
         closed = ClosedWindow(timeline, window, evaluation.judged, expected, verdicts)
         for consumer in self.consumers:
             yield from self._published(consumer.on_window(closed))

@@ -14,7 +14,7 @@ from stream_monitor.judge.detection.limits import parse_limit
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.profiles.measures import feature_measure
 from stream_monitor.service.key_sampler import sample
-from stream_monitor.service.recent_rejects import recent_rejects, told
+from stream_monitor.service.recent_rejects import notes_of, recent_rejects
 from stream_monitor.telemetry import http_server as server
 
 MODELS_NAMED = 5
@@ -34,7 +34,7 @@ def check(settings: Settings) -> tuple[str, list[str], list[str]]:
         problems += [misplaced] if misplaced else []
         notes += latest.notes(_limited(settings))
         notes += models_in_force(settings, latest.models)
-        notes += told(recent_rejects(settings))
+        notes += notes_of(recent_rejects(settings))
     except StreamMonitorError as error:
         problems.append(str(error))
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems, notes

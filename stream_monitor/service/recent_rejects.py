@@ -32,7 +32,7 @@ def recent_rejects(settings: Settings) -> Rejects:
     return found
 
 
-def told(rejects: Rejects) -> Iterator[str]:
+def notes_of(rejects: Rejects) -> Iterator[str]:
     """The notes of `check`."""
     if rejects.total:
         yield f"{rejects.total:,} events of the last hour could not be counted:"

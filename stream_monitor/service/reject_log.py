@@ -19,7 +19,7 @@ class RejectLog:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._told: dict[tuple[str, str], float] = {}
+        self._logged: dict[tuple[str, str], float] = {}
         self._waiting: dict[tuple[str, str], int] = {}
 
     def take(self, refused: Mapping[tuple[str, str], RejectExample]) -> None:
@@ -30,8 +30,8 @@ class RejectLog:
             if reason == TOMBSTONE:
                 continue
             self._waiting[kind] = self._waiting.get(kind, 0) + example.events
-            if now - self._told.get(kind, -EVERY_S) >= EVERY_S:
-                self._told[kind] = now
+            if now - self._logged.get(kind, -EVERY_S) >= EVERY_S:
+                self._logged[kind] = now
                 log.warning(
                     "%s cannot be counted: %s %s (%s). For example %s: %s. To do: %s",
                     role, f"{self._waiting.pop(kind):,}", "refused", reason, example.place, shown(example.error),

@@ -16,7 +16,7 @@ from stream_monitor.events.decode import Reject, decode
 from stream_monitor.events.rejects import ADVICE, Rejects
 from stream_monitor.file_replay import Line
 from stream_monitor.profiles.bin_catalog import BinCatalog
-from stream_monitor.service.recent_rejects import told
+from stream_monitor.service.recent_rejects import notes_of
 from stream_monitor.service.reject_log import EVERY_S, RejectLog
 from stream_monitor.stages.contract import Position
 from stream_monitor.stages.statistics import RejectExample
@@ -84,12 +84,12 @@ def test_every_reason_has_an_advice() -> None:
 
 def test_check_tells_the_reasons_with_an_example_and_what_to_do() -> None:
     found, _ = rejects_of([*[line.encode() for line in IN_SECONDS], b"{oops"])
-    first, *reasons = told(found)
+    first, *reasons = notes_of(found)
     assert first == "301 events of the last hour could not be counted:"
     assert "300 stream-monitor.predictions: before_2000; the first: ts 1700000000" in reasons[0]
     assert '{"id": "0"' in reasons[0] and "milliseconds" in reasons[0]
     assert "not_json" in reasons[1]
-    assert list(told(Rejects())) == []
+    assert list(notes_of(Rejects())) == []
 
 
 @pytest.mark.parametrize(("lines", "code"), [(IN_SECONDS, 3), ([*IN_SECONDS, GOOD[0]], 0), (GOOD, 0), ([], 0)])

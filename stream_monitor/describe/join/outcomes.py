@@ -202,8 +202,8 @@ class _SignedSums:
         for name, values in judged.by_name().items():
             self.add(name, np.where(chosen, values, np.nan), sign)
         rows = np.flatnonzero(chosen & ~np.isnan(judged.error))
-        told = np.stack([self.cell[rows], categorical[rows], label[rows], np.nan_to_num(self.joined.value[rows])])
-        kinds, counts = np.unique(told, axis=1, return_counts=True)
+        compared = np.stack([self.cell[rows], categorical[rows], label[rows], np.nan_to_num(self.joined.value[rows])])
+        kinds, counts = np.unique(compared, axis=1, return_counts=True)
         names = self.book.categories.values
         for cell, is_category, truth, value, count in zip(*kinds.tolist(), counts.tolist(), strict=True):
             category = self.book.answers.values[int(self.cells[1, int(cell)])].category

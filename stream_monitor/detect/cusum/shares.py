@@ -77,7 +77,7 @@ class ShareCusum(msgspec.Struct, array_like=True):
     n: list[int] = msgspec.field(default_factory=lambda: [0] * COLUMNS)
     began: list[int] = msgspec.field(default_factory=lambda: [0] * COLUMNS)
     """Hits and values since each CUSUM started, and the start of its first window (epoch ms)."""
-    told: int | None = None
+    alarmed_column: int | None = None
     """The CUSUM that fits the values since the latest alarm best, until its statistic is 0: the change is over."""
 
     @property
@@ -88,7 +88,7 @@ class ShareCusum(msgspec.Struct, array_like=True):
     @property
     def alarmed(self) -> bool:
         """Whether there was an alarm, and its change is not over."""
-        return self.told is not None
+        return self.alarmed_column is not None
 
     def add(self, counted: CountedShare, tolerance: float, threshold: float, start: int) -> ShareAlarm | None:
         """Take in the window that starts at `start` (epoch ms).
@@ -103,11 +103,11 @@ class ShareCusum(msgspec.Struct, array_like=True):
             The alarm of the CUSUM that fits the values since its start best, of those at their threshold.
         """
         best: ShareAlarm | None = None
-        told = self.told
+        fitting = self.alarmed_column
         usual = counted.base_hits / max(counted.base_n, 1)
         gains = _gains(counted, max(tolerance, LEAST_TOLERANCE))
         if not gains:
-            self.w, self.told = [0.0] * COLUMNS, None
+            self.w, self.alarmed_column = [0.0] * COLUMNS, None
             return None
         for column, (per_hit, per_other) in enumerate(gains):
             before = self.w[column]
@@ -124,8 +124,8 @@ class ShareCusum(msgspec.Struct, array_like=True):
             if now >= threshold and share - usual > tolerance:
                 ratio = (hits * per_hit + (n - hits) * per_other) / counted.factor
                 if best is None or ratio > best.statistic:
-                    best, told = ShareAlarm(share - usual, share, n, self.began[column], ratio), column
-        self.told = told if told is not None and self.w[told] else None
+                    best, fitting = ShareAlarm(share - usual, share, n, self.began[column], ratio), column
+        self.alarmed_column = fitting if fitting is not None and self.w[fitting] else None
         return best
 
 

@@ -159,7 +159,7 @@ class DispersionUpdate(NamedTuple):
 
     dispersion: Dispersion
     keys: Sequence[Key]
-    told: DispersionSample
+    sample: DispersionSample
 
 
 def learn(updates: Sequence[DispersionUpdate]) -> None:
@@ -184,11 +184,12 @@ def _learn(updates: Sequence[DispersionUpdate]) -> None:
         )
         for name in ("left", "error", "rejected", "mean", "n")
     )
-    told = [update.told for update in updates]
+    samples = [update.sample for update in updates]
     base, counts, moving, rejected = (
-        np.concatenate([getattr(sample, name) for sample in told]) for name in ("base", "counts", "moving", "rejected")
+        np.concatenate([getattr(sample, name) for sample in samples])
+        for name in ("base", "counts", "moving", "rejected")
     )
-    order = np.concatenate([_order_of(sample) for sample in told])
+    order = np.concatenate([_order_of(sample) for sample in samples])
     p, n = _shares(counts)
     q, m = _shares(base)
     groups = _places(groups_of(base, np.full(len(base), GROUPS), order))

@@ -117,7 +117,7 @@ def _finding(row: tuple[MeasureComparison, str, Way], alarm: ShareAlarm, tolerat
     )
 
 
-def joined(verdicts: Sequence[Verdict], accumulated: Iterator[Verdict]) -> list[Verdict]:
+def merge_verdicts(verdicts: Sequence[Verdict], accumulated: Iterator[Verdict]) -> list[Verdict]:
     """The verdicts of window tests, with those of the CUSUMs where the window alone tells less.
 
     A window that is rejected by itself keeps its findings. An alarm is a finding, and a measure with an alarm that is
