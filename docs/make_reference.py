@@ -73,7 +73,10 @@ def type_of(kind: dict[str, Any]) -> str:
     if "enum" in kind:
         return " or ".join(f"`{value}`" for value in kind["enum"])
     if kind.get("type") == "array":
-        return f"array of {type_of(kind['items'])}" if "items" in kind else "array"
+        items = kind.get("items")
+        if "prefixItems" in kind:
+            return f"array of ({', '.join(map(type_of, kind['prefixItems']))})"
+        return f"array of {type_of(items)}" if isinstance(items, dict) else "array"
     if kind.get("type") == "object" and isinstance(kind.get("additionalProperties"), dict):
         return f"object of {type_of(kind['additionalProperties'])}"
     return str(kind.get("type", "any"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from math import inf
 from typing import Annotated, Any, Literal, NamedTuple
@@ -245,7 +246,14 @@ class DetectionSettings(Section):
     severity: dict[Literal["drift", "limit", "quality", "silence"], Literal["info", "warning", "critical"]] = Field(
         {}, description="of alerts by kind, in place of that by harm: {drift: info, limit: critical}"
     )
+    ignore: tuple[str, ...] = Field(
+        (), description='measures that are described and published, and not judged: ["length(*)", zip]; limits hold'
+    )
     limits: tuple[str, ...] = Field((), description="such as `latency_ms.p99 > 250`, or `error.mean > 0.2 critical`")
+
+    def ignores(self, measure: str) -> bool:
+        """Whether a measure is not judged: its name matches a pattern of `ignore`."""
+        return any(fnmatchcase(measure, pattern) for pattern in self.ignore)
 
 
 def overridden(detection: DetectionSettings, pattern: str, given: Mapping[str, Any]) -> DetectionSettings:

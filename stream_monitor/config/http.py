@@ -46,6 +46,24 @@ class HttpSettings(Section):
         return self
 
 
+class DashboardSettings(Section):
+    """Where the page is served, and what it keeps. Token, TLS and `open` are those of `http`."""
+
+    host: str = Field("127.0.0.1", description="beyond loopback `http.token` and TLS are demanded, or `http.open`")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8080, description="of the page. Not set: a port in use is passed over; 0: any free one"
+    )
+    path: str | None = Field(
+        None, description="file of what the page has read, so that a restart goes on; default: a temporary one"
+    )
+    disk: Annotated[int, Field(ge=10_000_000)] = Field(
+        4_000_000_000, description="bytes of that file; above, the oldest of the shortest windows are deleted"
+    )
+    catch_up: Duration = Field(
+        ms("1d"), description="how far back metrics and dead letters are read at the first start"
+    )
+
+
 class LogSettings(Section):
     """What the log on standard error looks like."""
 

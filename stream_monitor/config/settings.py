@@ -35,7 +35,7 @@ from stream_monitor.config.detection import (
     overridden,
 )
 from stream_monitor.config.durations import HOUR, Duration, format_duration, ms
-from stream_monitor.config.http import HttpSettings, LogSettings
+from stream_monitor.config.http import DashboardSettings, HttpSettings, LogSettings
 from stream_monitor.errors import SettingsError, suggest
 from stream_monitor.events.dead_letters import DeadLetterEncoder, Kept
 from stream_monitor.events.privacy import Privacy
@@ -78,7 +78,7 @@ class KafkaSettings(Section):
 
 ROLES_IN = ("predictions", "labels", "feedback", "observations")
 ROLES_OUT = ("alerts", "metrics", "dead-letters")
-ROLES_OPTIONAL = ("health",)
+ROLES_OPTIONAL = ("health", "remarks")
 """Topics that are made where the settings allow it; without one what needs it is off, and told."""
 ROLES_INTERNAL = ("profiles", "pending", "state", "baselines")
 ROLES_REKEYED = ("labels-by-id", "feedback-by-id")
@@ -214,6 +214,7 @@ class Settings(Section):
     caps: CapSettings = CapSettings()
     commit: CommitSettings = CommitSettings()
     http: HttpSettings = HttpSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")

@@ -148,8 +148,18 @@ class Attribution(Struct, kw_only=True, omit_defaults=True):
     error: ErrorChange | None = None
 
 
+class EvidenceWindow(Struct):
+    """The event time [start, end) that the findings of a record are about."""
+
+    start: int
+    end: int
+    size: Annotated[int, Meta(description="ms of the windows that found it; 0: a sequential detector, at a pane")]
+
+
 class Alert(Struct, kw_only=True, omit_defaults=True):
     """Findings on one measure that survived all controls. (id, status, revision) is unique.
+
+    The key of the record is the model, so all alerts of a model lie in one partition, in order.
 
     An alert that opened on a drift of inputs has records with status `outcome`, once labels of predictions since then
     are known: before or after it is resolved. Their revisions have numbers of their own; the highest holds.
@@ -171,6 +181,7 @@ class Alert(Struct, kw_only=True, omit_defaults=True):
     incident: Annotated[
         str, Meta(description="alerts of one cause share it: over versions, segments, kinds, and lengths of a measure")
     ] = ""
+    window: Annotated[EvidenceWindow | None, Meta(description="that led to this record; absent in an outcome")] = None
     findings: list[Finding] = []
     attribution: Annotated[
         Attribution | None,
@@ -191,20 +202,49 @@ class MeasureSummary(Struct, kw_only=True, omit_defaults=True):
     std: float | None = None
     min: float | None = None
     max: float | None = None
+    p05: float | None = None
+    p25: float | None = None
     p50: float | None = None
+    p75: float | None = None
     p95: float | None = None
     p99: float | None = None
     p999: Annotated[float | None, Meta(description="p99.9")] = None
     coarse: Annotated[
         bool | None,
         Meta(
-            description="true: p95, p99 or p99.9 is interpolated in a wide bin, because the measure's edges have no "
-            "tail (a reset makes new ones), or values came without one"
+            description="true: p75, p95, p99 or p99.9 is interpolated in a wide bin, because the measure's edges have "
+            "no tail (a reset makes new ones), or values came without one"
         ),
     ] = None
     sum: float | None = None
     top: Annotated[dict[str, int] | None, Meta(description="the most frequent categories")] = None
+    shape: Annotated[
+        list[int] | None,
+        Meta(
+            description="values in each display bin. Numbers: below the baseline's values, 14 bins of about as many of "
+            "them each, and above. Categories: the 12 most frequent of the baseline, its others, and new ones. The "
+            "bins stay until the measure's edges or categories change"
+        ),
+    ] = None
     tests: Annotated[dict[str, float] | None, Meta(description="distance from the baseline, by test")] = None
+    p: Annotated[dict[str, float] | None, Meta(description="p-values below .05, by test")] = None
+    times: Annotated[
+        float | None, Meta(description="the largest distance, as a multiple of what its test tolerates")
+    ] = None
+    found: Annotated[
+        bool | None, Meta(description="true: the tests of this window, all measures considered, found a drift here")
+    ] = None
+    overdispersion: Annotated[
+        float | None,
+        Meta(description="by how much the counts of windows vary more than independent values would, if more"),
+    ] = None
+    courses: Annotated[
+        dict[str, float] | None,
+        Meta(
+            description="of sequential detectors: statistic over threshold at the window's end, or of an alarm in it; "
+            "from 1 on it rings"
+        ),
+    ] = None
     baseline: Annotated[str | None, Meta(description="that judged it, where it is not the record's")] = None
     approximate: bool | None = None
 
@@ -222,9 +262,10 @@ class Metric(Struct, kw_only=True, omit_defaults=True):
     window_start: int
     window_end: int
     kind: Annotated[
-        Literal["traffic", "performance", "observation", "intake"],
+        Literal["traffic", "performance", "observation", "label", "feedback", "intake"],
         Meta(
-            description="intake: of the model __all__, what of an input topic (`version`) was refused or joined "
+            description="label and feedback: by the time at which outcomes became known; performance: by the time of "
+            "their predictions; intake: of the model __all__, what of an input topic (`version`) was refused or joined "
             "nothing in a minute of broker time; published where something was"
         ),
     ]
@@ -242,7 +283,9 @@ class Metric(Struct, kw_only=True, omit_defaults=True):
     ] = None
     baseline: Annotated[str | None, Meta(description="that judged most of the measures")] = None
     accuracy: Annotated[float | None, Meta(description="share of right answers of those that are classes")] = None
-    confusion: dict[str, int] | None = None
+    confusion: Annotated[
+        list[tuple[str, str, int]] | None, Meta(description="(answer, label, number) of answers that are classes")
+    ] = None
     measures: dict[str, MeasureSummary] = {}
 
 
@@ -276,6 +319,16 @@ class OpenAlert(Struct, kw_only=True):
     reason: str
 
 
+class Distance(Struct):
+    """How far a measure was from its baseline in a window."""
+
+    measure: str
+    version: str
+    segment: str
+    times: Annotated[float, Meta(description="the largest distance, as a multiple of what its test tolerates")]
+    found: Annotated[bool, Meta(description="whether the tests of the window found a drift")]
+
+
 class Learning(Struct, kw_only=True):
     """A measure whose baseline is in the making."""
 
@@ -305,6 +358,11 @@ class Health(Struct, kw_only=True, omit_defaults=True):
     labelled: Annotated[int, Meta(description="of these, with a label")] = 0
     error_measure: Annotated[str | None, Meta(description="error, or absolute_error where answers are numbers")] = None
     error: Annotated[float | None, Meta(description="its mean over the labelled ones")] = None
+    error_baseline: Annotated[float | None, Meta(description="its mean in the baseline of all versions")] = None
+    worst: Annotated[list[Distance], Meta(description="the measures farthest from their baselines, at most 5")] = []
+    tolerance: Annotated[dict[str, float], Meta(description="the largest distance that is no drift, by test")] = {}
+    false_alarms: Annotated[str, Meta(description="that the model may raise, as the settings say: 1 per week")] = ""
+    windows: Annotated[list[str], Meta(description="the sizes of windows, with the slide of those that slide")] = []
     learning: Annotated[list[Learning], Meta(description="those that need most come first, at most 100")] = []
     learning_total: int = 0
     unseen_limits: Annotated[

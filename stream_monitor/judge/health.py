@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from stream_monitor.baselines.baseline import BaselineBuilder
-from stream_monitor.config.detection import LEAST_FIRST
-from stream_monitor.events.contracts import Health, Learning, OpenAlert
+from stream_monitor.config.detection import LEAST_FIRST, DetectionSettings
+from stream_monitor.events.contracts import Distance, Health, Learning, OpenAlert
 from stream_monitor.judge.alerts.lifecycle import AlertLifecycle
+from stream_monitor.judge.detection.verdicts import Verdict
+from stream_monitor.judge.detection.window_evaluation import MeasureComparison, times_tolerated
 from stream_monitor.judge.metrics.performance import OutcomeSums, Performance
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.timelines.state import TimelineRules
 from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.names import ALL_MODELS, ALL_SEGMENTS
 
-OPEN, LEARNING, VERSIONS = 100, 100, 20
-"""How many open alerts, measures with a baseline being built, and versions a record names. Its totals count all."""
+OPEN, LEARNING, VERSIONS, WORST = 100, 100, 20, 5
+"""How many open alerts, measures with a baseline being built, versions, and distances a record names."""
 
 
 class Gone(NamedTuple):
@@ -54,6 +56,24 @@ def health_of(
         learning=learning[:LEARNING],
         learning_total=len(learning),
     )
+
+
+def worst(
+    comparisons: Sequence[MeasureComparison],
+    verdicts: Sequence[Verdict],
+    groups: Sequence[tuple[str, str]],
+    detection: DetectionSettings,
+) -> list[Distance]:
+    """The measures that are farthest from their baselines, as multiples of what is tolerated; the farthest first."""
+    drifted = {(verdict.group, verdict.measure) for verdict in verdicts if verdict.findings}
+    found = list[Distance]()
+    for comparison in comparisons:
+        times, (version, segment) = times_tolerated(comparison, detection), groups[comparison.group]
+        if times is not None:
+            place = comparison.group, comparison.measure
+            found.append(Distance(comparison.measure, version, segment, float(f"{times:.3g}"), place in drifted))
+    order = sorted(found, key=lambda one: (not one.found, -one.times, one.measure, one.version, one.segment))
+    return order[:WORST]
 
 
 def _error_measure(outcomes: OutcomeSums) -> str | None:

@@ -30,12 +30,11 @@ from stream_monitor.judge.consumers.registry import consumers_of
 from stream_monitor.judge.detection.limits import parse_limit
 from stream_monitor.judge.detection.sequential import SequentialRules
 from stream_monitor.judge.detection.share_cusums import accumulate, merge_verdicts
+from stream_monitor.judge.detection.verdicts import Verdict, control_false_discoveries
 from stream_monitor.judge.detection.window_evaluation import (
-    Verdict,
     WindowEvaluation,
     absent_comparisons,
     comparisons_of,
-    control_false_discoveries,
     run_tests,
 )
 from stream_monitor.judge.health import Gone
@@ -288,6 +287,8 @@ class ModelJudge:
         comparisons = comparisons_of(window, context, settings.min_count)
         comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
         comparisons += first_values(state, timeline.rules, window, settings.min_count)
+        if settings.ignore:
+            comparisons = [one for one in comparisons if not settings.ignores(one.measure)]
         sizes = sorted(size for size in timeline.slide_of if size <= window.size)
         dispersions = [(size, state.dispersion.get(size, Dispersion())) for size in sizes]
         rows = list(timeline.joint.comparisons(window, settings, list(state.ids.groups)))

@@ -232,7 +232,7 @@ class Judge:
 
     def _emit(self, output: JudgeOutput) -> None:
         if isinstance(output, Alert):
-            self._outputs.append(Output("alerts", msgspec.json.encode(output), output.id.encode()))
+            self._outputs.append(Output("alerts", msgspec.json.encode(output), output.model.encode()))
         elif isinstance(output, Health):
             if self._health:
                 self._outputs.append(Output("health", msgspec.json.encode(output), key_of(output)))

@@ -44,6 +44,7 @@ def demanded_config(settings: Settings) -> dict[str, dict[str, str]]:
         **{role: {"cleanup.policy": "delete", "retention.ms": "-1"} for role in ROLES_REKEYED},
         "state": {"cleanup.policy": "compact"},
         "health": {"cleanup.policy": "compact"},
+        "remarks": {"cleanup.policy": "compact"},
         "baselines": {"cleanup.policy": "compact"},
     }
 

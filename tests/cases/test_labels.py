@@ -60,7 +60,7 @@ def total(made: Recorded) -> dict[str, Any]:
     for window in windows:
         found["labelled"] += window["labelled"]
         found["compared"] += window["compared"]
-        found["pairs"] += sum(window.get("confusion", {}).values())
+        found["pairs"] += sum(n for *_, n in window.get("confusion", []))
         error = window["measures"].get("error", {"n": 0, "sum": 0.0})
         found["error"] = [found["error"][0] + error["n"], found["error"][1] + error["sum"]]
         found["incomparable"] += window["measures"].get("incomparable", {"n": 0})["n"]
@@ -88,8 +88,8 @@ def test_what_cannot_be_compared_is_a_count_and_an_alert(name: str) -> None:
 def test_case_and_blanks_are_compared_as_spelled_and_show_in_the_confusion() -> None:
     made = run(("spam", "ham"), ("Spam", "ham"))
     assert total(made)["error"][0] == 60
-    pairs = {pair for m in made.metrics for pair in m.get("confusion") or {}}
-    assert "spam → Spam" in pairs
+    pairs = {(answer, label) for m in made.metrics for answer, label, _ in m.get("confusion") or []}
+    assert ("spam", "Spam") in pairs
 
 
 def test_three_classes_as_numbers_have_an_error_and_regression_has_none() -> None:
@@ -116,7 +116,7 @@ def test_a_correction_takes_the_comparison_back() -> None:
     events += [("labels", {"id": "a", "ts": T0 + at, "label": label}) for at, label in enumerate(["spam", 0.5, 1, 0])]
     made = recorded(RULES, [(role, json.dumps(event).encode()) for role, event in events], batch=1)
     (last,) = [m for m in made.metrics if m["kind"] == "performance" and m["final"]]
-    assert last["confusion"] == {"1 → 0": 1} and last["measures"]["error"]["sum"] == 1
+    assert last["confusion"] == [["1", "0", 1]] and last["measures"]["error"]["sum"] == 1
     assert last["measures"].get("incomparable", {"n": 0})["n"] == 0
 
 

@@ -49,7 +49,7 @@ from typing import Literal
 import msgspec
 
 from stream_monitor.config.detection import DetectionSettings
-from stream_monitor.events.contracts import Alert, Finding
+from stream_monitor.events.contracts import Alert, EvidenceWindow, Finding
 from stream_monitor.judge.alerts.incidents import Incidents
 from stream_monitor.judge.alerts.loss_reason import is_loss
 from stream_monitor.judge.alerts.reason import reason_of, subject_of
@@ -322,6 +322,7 @@ class AlertLifecycle(msgspec.Struct):
             severity=state.severity,
             reason="",
             incident=state.incident,
+            window=EvidenceWindow(moment.start, moment.end, max(moment.size, 0)),
             findings=list(findings),
         )
         state.reason = alert.reason = reason_of(alert)

@@ -19,12 +19,8 @@ from stream_monitor.detect.windows.overdispersion import DispersionUpdate
 from stream_monitor.events.contracts import Alert, Health, Metric
 from stream_monitor.judge.alerts.lifecycle import AlertKey, AlertLifecycle, EvidenceSpan
 from stream_monitor.judge.detection.limits import Limit
-from stream_monitor.judge.detection.window_evaluation import (
-    EvaluationContext,
-    MeasureComparison,
-    Verdict,
-    WindowEvaluation,
-)
+from stream_monitor.judge.detection.verdicts import Verdict
+from stream_monitor.judge.detection.window_evaluation import EvaluationContext, MeasureComparison, WindowEvaluation
 from stream_monitor.judge.metrics.performance import Performance, Revised
 from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.panes.windows import Window

@@ -18,7 +18,8 @@ from stream_monitor.judge.consumers.contract import (
 )
 from stream_monitor.judge.detection.dispersion import dispersion_update
 from stream_monitor.judge.detection.evidence import numeric_evidence
-from stream_monitor.judge.detection.window_evaluation import Verdict
+from stream_monitor.judge.detection.verdicts import Verdict
+from stream_monitor.judge.model_state import FROM_BASELINES
 from stream_monitor.judge.timelines.since_change import measure_since
 from stream_monitor.judge.timelines.timeline import ChangeDetected
 from stream_monitor.profiles.measures import TimelineName
@@ -40,11 +41,24 @@ class DriftAlerts(WindowConsumer[NoState]):
                 if alert.status == "open" and closed.timeline.state.name in ATTRIBUTED:
                     alert.attribution = _attribution(closed, verdict)
                 yield raised
+        yield from self._end_ignored(closed)
         window = closed.window
         if window.start % window.size == 0:  # overlapping windows hold the same values
             dispersion = closed.timeline.state.dispersion.setdefault(window.size, Dispersion())
             if (update := dispersion_update(closed.comparisons, closed.verdicts, dispersion)) is not None:
                 yield update
+
+    def _end_ignored(self, closed: ClosedWindow) -> Iterator[RaisedAlert]:
+        """Resolve the alerts on measures that the settings ignore from now on. Alerts on limits stay."""
+        detection, alerts = self.context.settings.detection, self.context.alerts
+        if not detection.ignore:
+            return
+        causes = [state.cause for state in alerts.states.values() if state.opened is not None]
+        for cause in causes:
+            if cause is not None and cause.kind in FROM_BASELINES and detection.ignores(cause.measure):
+                alert = alerts.end(cause, closed.span.end, f"{cause.measure} is not judged any more (detection.ignore)")
+                if alert is not None:
+                    yield RaisedAlert(alert, closed.timeline, closed.span)
 
     def on_change(self, change: ChangeDetected) -> Iterator[RaisedAlert]:
         """Raise the alert of a sequential detector's finding, or resolve it at the end of the change."""

@@ -9,9 +9,11 @@ import msgspec
 from stream_monitor.events.contracts import Health
 from stream_monitor.judge.consumers.contract import ClosedWindow, WindowConsumer
 from stream_monitor.judge.detection.limits import Limit
-from stream_monitor.judge.health import health_of, open_ids, with_alerts
+from stream_monitor.judge.detection.window_evaluation import tolerances
+from stream_monitor.judge.health import health_of, open_ids, with_alerts, worst
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.timelines.timeline import Timeline, WindowEmpty
+from stream_monitor.profiles.names import ALL_SEGMENTS
 
 UNSEEN = 20
 """Limits without a measure that a record names."""
@@ -32,7 +34,7 @@ class HealthRecords(WindowConsumer[HealthState]):
     def on_window(self, closed: ClosedWindow) -> Iterator[Health]:
         """The record at the end of a shortest window of predictions."""
         if self._belongs(closed.timeline, closed.window.size):
-            yield self._publish(self._record(closed.timeline, closed.window, final=True))
+            yield self._publish(self._of_window(closed, final=True))
 
     def on_empty_window(self, empty: WindowEmpty) -> Iterator[Health]:
         """The record of a model without events: once, until events come again."""
@@ -54,15 +56,31 @@ class HealthRecords(WindowConsumer[HealthState]):
     def preview(self, open_window: ClosedWindow) -> Iterator[Health]:
         """The record as it is now; it is not final."""
         if self._belongs(open_window.timeline, open_window.window.size):
-            yield self._record(open_window.timeline, open_window.window, final=False)
+            yield self._of_window(open_window, final=False)
 
     def _belongs(self, timeline: Timeline, size: int) -> bool:
         return timeline.state.name == "input" and size == self.context.shortest_window
 
+    def _of_window(self, closed: ClosedWindow, final: bool) -> Health:
+        health = self._record(closed.timeline, closed.window, final)
+        groups = list(closed.timeline.state.ids.groups)
+        health.worst = worst(closed.comparisons, closed.verdicts, groups, self.context.settings.detection)
+        return health
+
     def _record(self, timeline: Timeline, window: Window, final: bool) -> Health:
         health = health_of(timeline, window, self.context.alerts, self.context.performance, final)
+        settings = self.context.settings
+        health.tolerance, health.false_alarms = tolerances(settings.detection), settings.detection.false_alarms
+        health.windows = [str(spec) for spec in settings.time.windows]
+        health.error_baseline = self._error_baseline(health.error_measure)
         health.unseen_limits = [limit.text for limit in self.context.limits if not self._is_seen(limit)][:UNSEEN]
         return health
+
+    def _error_baseline(self, measure: str | None) -> float | None:
+        """The mean of an error measure in its baseline."""
+        baselines = self.context.timelines["label"].state.baselines
+        baseline = None if measure is None else baselines.shared.get((ALL_SEGMENTS, measure))
+        return baseline.mean if baseline is not None and baseline.counts is not None else None
 
     def _is_seen(self, limit: Limit) -> bool:
         """Whether the model has had the measure of a limit, by the predictions, labels or whatever else came."""

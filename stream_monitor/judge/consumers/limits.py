@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from stream_monitor.judge.consumers.contract import ClosedWindow, NoState, RaisedAlert, WindowConsumer
 from stream_monitor.judge.detection.limits import findings_of
-from stream_monitor.judge.detection.window_evaluation import Verdict
+from stream_monitor.judge.detection.verdicts import Verdict
 from stream_monitor.judge.metrics.window_metrics import summarise
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.timelines.timeline import Timeline

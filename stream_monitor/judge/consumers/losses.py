@@ -12,7 +12,7 @@ import msgspec
 from stream_monitor.detect.false_alarm_budget import loss_level
 from stream_monitor.judge.consumers.contract import ClosedWindow, RaisedAlert, WindowConsumer
 from stream_monitor.judge.detection.losses import Judged, Loss, UsualShare, judge_loss
-from stream_monitor.judge.detection.window_evaluation import Verdict
+from stream_monitor.judge.detection.verdicts import Verdict
 from stream_monitor.judge.panes.windows import AFTER_IDLE, DUPLICATES, LATE
 from stream_monitor.judge.timelines.timeline import BaselinesReset
 from stream_monitor.profiles.measures import INCOMPARABLE, VOLUME

@@ -8,10 +8,6 @@ from stream_monitor.events.contracts import Metric
 from stream_monitor.judge.consumers.contract import ClosedWindow, NoState, WindowConsumer
 from stream_monitor.judge.metrics.performance import Revised
 from stream_monitor.judge.metrics.window_metrics import performance_metrics, window_metrics
-from stream_monitor.profiles.measures import TimelineName
-
-PUBLISHED: tuple[TimelineName, ...] = ("input", "observation")
-"""Timelines whose windows are published. Labels and feedback are published by the time of their predictions."""
 
 
 class MetricRecords(WindowConsumer[NoState]):
@@ -38,6 +34,6 @@ class MetricRecords(WindowConsumer[NoState]):
 
     @staticmethod
     def _records(closed: ClosedWindow, final: bool) -> Iterable[Metric]:
-        if closed.timeline.state.name not in PUBLISHED:
-            return ()
-        return window_metrics(closed.timeline, closed.window, closed.comparisons, closed.expected, final)
+        return window_metrics(
+            closed.timeline, closed.window, closed.comparisons, closed.expected, closed.verdicts, final
+        )

@@ -9,7 +9,7 @@ import msgspec
 from stream_monitor.detect.windows.volume import VolumeRange
 from stream_monitor.judge.alerts.lifecycle import EvidenceSpan
 from stream_monitor.judge.consumers.contract import ClosedWindow, RaisedAlert, WindowConsumer
-from stream_monitor.judge.detection.window_evaluation import Verdict
+from stream_monitor.judge.detection.verdicts import Verdict
 from stream_monitor.judge.timelines.timeline import BaselinesReset, Timeline, WindowEmpty
 from stream_monitor.profiles.measures import VOLUME
 from stream_monitor.profiles.names import ALL_SEGMENTS

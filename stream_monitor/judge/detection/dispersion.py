@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from stream_monitor.detect.windows.overdispersion import Dispersion, DispersionSample, DispersionUpdate, Key
-from stream_monitor.judge.detection.window_evaluation import MeasureComparison, Verdict
+from stream_monitor.judge.detection.verdicts import Verdict
+from stream_monitor.judge.detection.window_evaluation import MeasureComparison
 from stream_monitor.profiles.bins import BINS
 from stream_monitor.types import F64, I64
 

@@ -15,7 +15,8 @@ import numpy as np
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.detect.windows.shares import share
 from stream_monitor.events.contracts import Finding
-from stream_monitor.judge.detection.window_evaluation import CLEAN, tolerance
+from stream_monitor.judge.detection.verdicts import CLEAN
+from stream_monitor.judge.detection.window_evaluation import tolerance
 
 MOST_USUAL = 0.1
 """The largest share that counts as usual."""

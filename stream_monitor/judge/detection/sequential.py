@@ -51,6 +51,8 @@ class SequentialState(msgspec.Struct):
     """By (segment, measure): a row that learned from the panes of a first baseline. New rows are copies of it."""
     ended: list[tuple[int, str]] = []
     """(group, measure) of removed rows; the next pane reports that their changes are over."""
+    alarms: dict[tuple[int, str], tuple[int, float]] = {}
+    """By (group, measure): the pane (its start) of the latest alarm, and its statistic over its threshold."""
     saved: BankState | None = None
     """In a snapshot: the bank's state of the rows in `rows`, then of those in `seeds`, in their order."""
 
@@ -100,8 +102,8 @@ class SequentialDetectors:
         """(groups, measures, bank rows) of the latest pane, when all its rows have a bank row."""
         self._seasons = Seasons()
         self._restore()
+        self._end_rows([key for key in state.rows if not self.learns or rules.detection.ignores(key[1])])
         if not self.learns:
-            self._end_rows(list(state.rows))
             self._end_seeds(list(state.seeds))
         self._divide_budget()
 
@@ -169,6 +171,8 @@ class SequentialDetectors:
     def _end_rows(self, keys: list[tuple[int, str]]) -> None:
         self.bank.release(np.array([self.state.rows.pop(key) for key in keys], np.int64))
         self.state.ended += keys
+        for key in keys:
+            self.state.alarms.pop(key, None)
 
     def _end_seeds(self, keys: list[tuple[str, str]]) -> None:
         self.bank.release(np.array([self.state.seeds.pop(key) for key in keys], np.int64))
@@ -188,11 +192,26 @@ class SequentialDetectors:
         if self.learns:
             yield from self._step(pane, end, context)
 
+    def courses(self, since: int) -> Iterator[tuple[tuple[int, str], dict[str, float]]]:
+        """By (group, measure): the CUSUM's statistic over its threshold.
+
+        It is that at the end of the latest pane, or that of an alarm since a pane, after which the CUSUM began anew.
+        """
+        keys, numbers = list(self.state.rows), np.array(list(self.state.rows.values()), np.int64)
+        if not keys:
+            return
+        for key, statistic, threshold in zip(keys, *(x.tolist() for x in self.bank.standing(numbers)), strict=True):
+            if threshold > 0:  # else the row has no values yet
+                pane, alarm = self.state.alarms.get(key, (since - 1, 0.0))
+                yield key, {CUSUM: float(f"{max(statistic / threshold, alarm if pane >= since else 0.0):.3g}")}
+
     def _advance(self, pane: Pane, context: SequentialContext) -> Iterator[SequentialFinding]:
         """Run the detectors that are objects of their own."""
         rows = pane.numbers
         for row, (group, measure) in enumerate(zip(rows.group.tolist(), rows.measure.tolist(), strict=True)):
             name = context.measures[measure]
+            if self.rules.detection.ignores(name):
+                continue
             first = context.baselines.active_at(context.groups[group], name, pane.start)
             standardising = standard((context.groups[group], name), pane.start, context.baselines, context.recent)
             for detector in self._objects:
@@ -231,6 +250,8 @@ class SequentialDetectors:
             baseline = context.baselines.active_at(context.groups[group], measure, pane.start)
             over = turn.over or baseline is None
             finding = None if over or baseline is None else turn_finding(turn, baseline, context.edges[measure].edges)
+            if finding is not None:
+                self.state.alarms[group, measure] = pane.start, turn.statistic / turn.threshold
             yield SequentialFinding(group, measure, LASTING, finding)
 
     def _season(self, numbers: PaneRows, rows: I64, start: int, context: SequentialContext) -> F64 | None:
@@ -270,6 +291,8 @@ class SequentialDetectors:
         row = self.state.rows.get((group, measure))
         if row is not None:
             return row
+        if self.rules.detection.ignores(measure):
+            return NO_ROW
         version, segment = context.groups[group]
         baseline = context.baselines.active_at((version, segment), measure, start)
         if baseline is None or baseline.counts is None or measure not in context.edges:

@@ -17,7 +17,8 @@ from stream_monitor.config.detection import WINDOW_TESTS, DetectionSettings
 from stream_monitor.detect.cusum.shares import COLUMNS, CountedShare, ShareAlarm, ShareCusum, may_grow
 from stream_monitor.detect.false_alarm_budget import quality_level
 from stream_monitor.events.contracts import Finding
-from stream_monitor.judge.detection.window_evaluation import MeasureComparison, Verdict, evidence_of, tolerance
+from stream_monitor.judge.detection.verdicts import Verdict, evidence_of
+from stream_monitor.judge.detection.window_evaluation import MeasureComparison, tolerance
 from stream_monitor.judge.panes.windows import Window
 
 Way = Literal["up", "down"]

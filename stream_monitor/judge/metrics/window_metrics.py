@@ -5,22 +5,38 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
 
+from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.events.contracts import MeasureSummary, Metric
-from stream_monitor.judge.detection.window_evaluation import MeasureComparison
+from stream_monitor.judge.detection.verdicts import Verdict
+from stream_monitor.judge.detection.window_evaluation import MeasureComparison, times_tolerated
 from stream_monitor.judge.metrics.performance import OutcomeSums, Revised
 from stream_monitor.judge.panes.windows import AFTER_IDLE, DUPLICATES, LATE, Window
 from stream_monitor.judge.timelines.timeline import Timeline
+from stream_monitor.profiles.display_bins import category_shape, numeric_shape
 from stream_monitor.profiles.integers import are_whole, whole
-from stream_monitor.profiles.measures import INCOMPARABLE, JOINT, base_of, group_of, kind_of
+from stream_monitor.profiles.measures import INCOMPARABLE, JOINT, TimelineName, base_of, group_of, kind_of
 from stream_monitor.profiles.quantiles import Quantiles
 
 TOP = 20
-CUTS = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+CUTS = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 """The quantiles of records, by field."""
+UPPER = [share for share in CUTS.values() if share > 0.5]
+DIGITS = 6
+"""Digits of figures that are estimates. Counts, sums, means and ends are exact."""
+SUSPICIOUS = 0.05
+"""Records hold p-values below this."""
+KIND: dict[TimelineName, Literal["traffic", "label", "feedback", "observation"]] = {
+    "input": "traffic",
+    "label": "label",
+    "feedback": "feedback",
+    "observation": "observation",
+}
+"""The kind of the records, by timeline."""
 MEASURES_A_RECORD = 400
 
 
@@ -29,17 +45,26 @@ def window_metrics(
     window: Window,
     comparisons: Sequence[MeasureComparison],
     expected: Mapping[int, Sequence[str]],
+    verdicts: Sequence[Verdict],
     final: bool,
 ) -> Iterator[Metric]:
-    """The metrics of a window of predictions or observations.
+    """The metrics of a window.
 
-    Each group with counts or measures gets one or more records.
+    Each group with counts or measures gets one or more records. Windows that are not final have no verdicts, and no
+    courses: the detectors have not read all of their panes.
     """
     scores = {(s.group, s.measure): s for s in comparisons}
+    drifted = {(v.group, v.measure) for v in verdicts if v.findings}
+    courses = dict(timeline.sequential.courses(window.start)) if final else {}
+    detection: DetectionSettings = timeline.rules.sequential.detection
     for group, (version, segment) in enumerate(timeline.state.ids.groups):
         if group >= len(window.counts):
             break
         summaries = _whole(timeline, summarise(timeline, window, group, scores, expected.get(group, ())))
+        for name, summary in summaries.items():
+            _add_judgement(summary, scores.get((group, name)), (group, name) in drifted, detection)
+            summary.courses = courses.get((group, name))
+            summary.shape = _shape(timeline, window, group, name)
         counts = window.counts[group].tolist()
         if not any(counts) and not summaries:
             continue
@@ -53,7 +78,7 @@ def window_metrics(
                 segment=segment,
                 window_start=window.start,
                 window_end=window.end,
-                kind="traffic" if timeline.state.name == "input" else "observation",
+                kind=KIND[timeline.state.name],
                 revision=0,
                 final=final,
                 count=counts[0],
@@ -119,13 +144,47 @@ def summarise(
         summaries.setdefault(name, MeasureSummary(group=group_of(timeline.state.name, name), n=0))
     for name, summary in summaries.items():
         comparison = scores.get((group, name))
-        summary.tests = comparison.scores if comparison is not None else None
+        summary.tests = None if comparison is None else {test: _digits(x) for test, x in comparison.scores.items()}
         if timeline.state.name == "input" and base_of(name) is None:
             others = window.categories.get((group, kind_of(name)), (0, {}))[0]
             summary.missing = int(window.counts[group, 0]) - summary.n - others
     if (rows := scores.get((group, JOINT))) is not None:
-        summaries[JOINT] = MeasureSummary(group="input", n=int(rows.now.sum()), tests=rows.scores)
+        tests = {test: _digits(x) for test, x in rows.scores.items()}
+        summaries[JOINT] = MeasureSummary(group="input", n=int(rows.now.sum()), tests=tests)
     return summaries
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _add_judgement(
+    summary: MeasureSummary, comparison: MeasureComparison | None, drifted: bool, detection: DetectionSettings
+) -> None:
+    """Add what the window tests say of a measure."""
+    if comparison is None or not comparison.p:
+        return
+    summary.p = {test: float(f"{p:.3g}") for test, p in comparison.p.items() if p < SUSPICIOUS} or None
+    times = times_tolerated(comparison, detection)
+    summary.times = None if times is None else _digits(times)
+    summary.found = drifted or None
+    summary.overdispersion = _digits(comparison.factor) if comparison.factor > 1 else None
+
+
+def _shape(timeline: Timeline, window: Window, group: int, name: str) -> list[int] | None:
+    """The counts on the display bins: of the measure's edges, or of the categories of the baseline that judges it."""
+    state = timeline.state
+    if (found := window.categories.get((group, name))) is not None:
+        baseline = state.baselines.active_at(list(state.ids.groups)[group], name, window.start)
+        if baseline is not None and baseline.categories is not None:
+            n, counts = found
+            return category_shape(baseline.categories, counts, n)
+    measure, edges = state.ids.measures.get(name), state.edges.get(name)
+    if edges is None or measure is None or group >= window.numbers.n.shape[0]:
+        return None
+    if measure >= window.numbers.n.shape[1] or not window.numbers.n[group, measure]:
+        return None
+    return numeric_shape(window.numbers.counts[group, measure], edges.edges)
 
 
 def expected_measures(timeline: Timeline, window: Window) -> dict[int, list[str]]:
@@ -162,7 +221,7 @@ def _numeric(timeline: Timeline, window: Window, group: int, measure: int) -> Me
         group=group_of(timeline.state.name, name),
         n=n,
         mean=mean,
-        std=math.sqrt(float(table.m2[key]) / n) if low < high else 0.0,
+        std=_digits(math.sqrt(float(table.m2[key]) / n)) if low < high else 0.0,
         min=low,
         max=high,
         sum=mean * n,
@@ -174,7 +233,7 @@ def _numeric(timeline: Timeline, window: Window, group: int, measure: int) -> Me
         reader = Quantiles(table.counts[key], edges.edges, window.extent(*key, edges))
         for cut, share in CUTS.items():
             setattr(summary, cut, reader.at(share))
-        summary.coarse = True if any(map(reader.is_coarse, [*CUTS.values()][1:])) else None
+        summary.coarse = True if any(map(reader.is_coarse, UPPER)) else None
     elif values is not None:
         exact = np.quantile(np.concatenate(values), [*CUTS.values()], method="inverted_cdf")
         for cut, x in zip(CUTS, exact.tolist(), strict=True):
@@ -200,8 +259,7 @@ def performance_metrics(model: str, revised: Revised) -> Iterator[Metric]:
                 labelled=outcomes.labelled,
                 compared=outcomes.labelled - outcomes.sums.get(INCOMPARABLE, (0, 0.0))[0],
                 accuracy=accuracy_of(outcomes),
-                confusion={f"{answer} → {label}": n for (answer, label), n in sorted(outcomes.pairs.items()) if n}
-                or None,
+                confusion=[(answer, label, n) for (answer, label), n in sorted(outcomes.pairs.items()) if n] or None,
                 measures={
                     name: MeasureSummary(
                         group="human" if name.startswith("signal.") else "outcome",

@@ -8,7 +8,8 @@ from stream_monitor.baselines.baseline import Baseline
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.events.contracts import Alert, Finding
 from stream_monitor.judge.alerts.lifecycle import AlertKey, AlertLifecycle, EvidenceSpan
-from stream_monitor.judge.detection.window_evaluation import MeasureComparison, control_false_discoveries
+from stream_monitor.judge.detection.verdicts import control_false_discoveries
+from stream_monitor.judge.detection.window_evaluation import MeasureComparison
 from stream_monitor.profiles.bins import BINS
 
 CAUSE = AlertKey("m", "1", "all", "amount", "drift")
