@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from stream_monitor.cli import baseline, rejudge, tail
+from stream_monitor.cli import baseline, rejudge, remarks, tail
 from stream_monitor.cli.evaluate import evaluate
 from stream_monitor.cli.failure import CommandLine, fail
-from stream_monitor.cli.options import Config, output_option, require_distinct_paths, time_option, time_range
+from stream_monitor.cli.options import Config, millis, output_option, require_distinct_paths, time_option, time_range
 from stream_monitor.cli.status import status
 from stream_monitor.config.settings import load
 from stream_monitor.errors import BrokerError, NothingUsable, StreamMonitorError
@@ -33,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 topics_app = typer.Typer(no_args_is_help=True, help="Make and check the app's topics.")
-alerts_app = typer.Typer(no_args_is_help=True, help="Read alerts from their topic.")
+alerts_app = typer.Typer(no_args_is_help=True, help="Read alerts from their topic, and say something of them.")
 metrics_app = typer.Typer(no_args_is_help=True, help="Read metrics from their topic.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(baseline.app, name="baseline")
@@ -105,6 +105,9 @@ def run(
     embedded: Annotated[
         bool, typer.Option(help="Bring a small broker along, to try things out; keeps little.")
     ] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Serve the page, too; see `stream-monitor dashboard`.")
+    ] = False,
     accept_repartition: Annotated[
         bool,
         typer.Option(
@@ -145,21 +148,46 @@ def run(
 
     chosen = None if role is Role.all else role.value
     consent = accept_repartition, accept_new_topics, skip_record or []
-    leave(run(load(config), chosen, workers, embedded, *consent))
+    leave(run(load(config), chosen, workers, embedded, *consent, dashboard=dashboard))
+
+
+@app.command()
+def dashboard(
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="The setting dashboard.host; beyond loopback see there.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The setting dashboard.port; 0: any.")] = None,
+) -> None:
+    """Serve the page: all models, every measure, alerts and incidents, what was refused, and what can be left out.
+
+    It reads the output topics from the outside: it joins no group and cannot disturb a worker. It listens on this
+    machine only. To look at it from another one, tunnel (`ssh -L 8080:localhost:8080 host`), or set `http.token` and
+    TLS. What it has read lies in `dashboard.path`, or in a temporary file: then it reads the last day again at a start.
+
+    Example: `stream-monitor dashboard --port 8080`
+    """
+    from stream_monitor.commands.dashboard import run as serve
+
+    serve(load(config), host, port, Screen(stderr=True))
 
 
 @app.command()
 def demo(
     report: Annotated[Path | None, output_option("Write what was found when as JSON.")] = None,
     speed: Annotated[float, typer.Option(min=0, help="Days of flights a second; 0: as fast as it goes.")] = 0,
+    page: Annotated[bool, typer.Option("--dashboard/--no-dashboard", help="Serve the page while it runs.")] = True,
+    stay: Annotated[
+        bool | None,
+        typer.Option("--stay/--no-stay", help="Keep the page after the year, until Ctrl-C; default: on a terminal."),
+    ] = None,
 ) -> None:
     """A year of real flights through the whole product, on an embedded broker.
 
-    A model predicts which flights will be late. From 1 July on a feed sends distances in kilometres: watch it be found.
+    A model predicts which flights will be late. From 1 July on a feed sends distances in kilometres: watch it be found,
+    here and on the page whose address is printed first.
     """
     from stream_monitor.demo.show import show
 
-    raise typer.Exit(show(report, speed))
+    raise typer.Exit(show(report, speed, page, stay))
 
 
 @app.command()
@@ -265,6 +293,10 @@ def replay(
     publish: Annotated[
         bool, typer.Option("--publish", help="With --topics: write to APP.replay.alerts, .metrics and .dead-letters.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        output_option("Write a report: the page and its data in one file."),
+    ] = None,
 ) -> None:
     """Run files, or a range of the input topics, through the same code as `run`: the same alerts, the same metrics.
 
@@ -272,7 +304,8 @@ def replay(
     are printed with an example of each. Exits with 3 when no event could be counted.
 
     Examples: `stream-monitor replay predictions.ndjson labels.ndjson --out result.ndjson`;
-    `stream-monitor replay --topics --from 2026-11-01 --config other.yaml --out what-if.ndjson`
+    `stream-monitor replay --topics --from 2026-11-01 --config other.yaml --out what-if.ndjson`;
+    `stream-monitor replay year.ndjson --html report.html`
     """
     from stream_monitor.commands.replay import ReplayOptions, run
 
@@ -281,8 +314,27 @@ def replay(
     if not topics and (since or until or publish):
         raise typer.BadParameter("--from, --to and --publish go with --topics")
     require_distinct_paths(out, [*(files or []), *filter(None, [baseline])])
-    options = ReplayOptions(files or [], baseline, out, *time_range(since, until), publish)
+    options = ReplayOptions(files or [], baseline, out, *time_range(since, until), publish, html)
     raise typer.Exit(run(load(config), options, Screen(), Screen(stderr=True)))
+
+
+@app.command()
+def report(
+    html: Annotated[Path, output_option("The file.")],
+    config: Config = None,
+    since: Annotated[
+        datetime | None, time_option("What Kafka got at or after this: 2026-11-01 (UTC), or 7d; default: all there is.")
+    ] = None,
+) -> None:
+    """Write what the page shows into one file, which opens in any browser without a server or a network.
+
+    It reads the output topics up to their ends and joins no group. For an e-mail, a ticket, or an archive.
+
+    Example: `stream-monitor report --html week.html --since 7d`
+    """
+    from stream_monitor.commands.report import run
+
+    run(load(config), html, millis(since), Screen(), Screen(stderr=True))
 
 
 app.command()(status)
@@ -314,6 +366,9 @@ def topics_check(config: Config = None) -> None:
 
 alerts_app.command("tail")(tail.alerts)
 alerts_app.command("explain")(rejudge.explain)
+alerts_app.command("ack")(remarks.ack)
+alerts_app.command("mute")(remarks.mute)
+alerts_app.command("annotate")(remarks.annotate)
 
 
 metrics_app.command("tail")(tail.metrics)

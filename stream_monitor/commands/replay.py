@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stream_monitor.baselines.pinned import PinnedBaseline, read_file
+from stream_monitor.commands.report import ReportStore, told
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import TopicsError
 from stream_monitor.events.rejects import Rejects
@@ -31,6 +32,7 @@ class ReplayOptions:
     since: int | None = None
     until: int | None = None
     publish: bool = False
+    html: Path | None = None
 
 
 @dataclass
@@ -40,11 +42,14 @@ class ReplayOutputs:
     target: Publish
     counts: dict[str, int] = field(default_factory=dict)
     rejects: Rejects = field(default_factory=Rejects)
+    report: ReportStore | None = None
 
     def __call__(self, output: Output) -> None:
         """Take a record; a dead letter may stand for many."""
         stands_for = self.rejects.take(output.value) if output.role == "dead-letters" else 1
         self.counts[output.role] = self.counts.get(output.role, 0) + stands_for
+        if self.report is not None:
+            self.report.take(output)
         if output.role in REPLAYED:
             self.target(output)
 
@@ -55,12 +60,16 @@ NOTHING_USABLE = 3
 def run(settings: Settings, wanted: ReplayOptions, out: Screen, err: Screen) -> int:
     """Replay, and say what came of it; the exit code is 3 when no event could be counted."""
     pinned = read_file(wanted.baseline, settings.embeddings) if wanted.baseline else []
-    with _target(settings, wanted, out) as target:
-        tally = ReplayOutputs(target)
+    with ExitStack() as stack:
+        target = stack.enter_context(_target(settings, wanted, out))
+        report = stack.enter_context(ReportStore(settings.app)) if wanted.html is not None else None
+        tally = ReplayOutputs(target, report=report)
         if wanted.files:
             driver = _files(settings, wanted.files, tally, pinned, err)
         else:
             driver = _topics(settings, wanted, tally, pinned, err)
+        if wanted.html is not None and report is not None:
+            told(report.write(wanted.html, f"{settings.app}: replay"), wanted.html, err)
     events = driver.events
     counts = ", ".join(f"{tally.counts.get(role, 0):,} {role}" for role in REPLAYED)
     err.line(f"{events:,} events: {counts}")
@@ -100,6 +109,8 @@ def _target(settings: Settings, wanted: ReplayOptions, out: Screen) -> Iterator[
         topics_too = ReplayTopics(settings) if wanted.publish else None
 
         def write(output: Output) -> None:
+            if file is None and wanted.html is not None:  # the report is what was asked for
+                return
             line = b'{"topic":"%s","value":%s}' % (output.role.encode(), output.value)
             if file is None:
                 out.data(line)

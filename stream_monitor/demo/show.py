@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from stream_monitor.config.settings import Settings, parse
+from stream_monitor.dashboard.run import listener_of
 from stream_monitor.demo import flights
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.reason_command import without_command
@@ -18,6 +19,7 @@ from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.service import run as app
 from stream_monitor.service.registry import stages_of
+from stream_monitor.telemetry.ports import address
 from stream_monitor.terminal import Bar, Column, Screen, Table, coloured, dim
 from stream_monitor.terminal.charts import COLOURS, picture
 from stream_monitor.timestamps import when
@@ -29,12 +31,16 @@ PATIENCE_S = 60.0
 
 
 def settings() -> Settings:
-    """Panes of an hour, windows of a day; everything else is what a user gets without a file."""
+    """Panes of an hour, windows of a day, and a baseline of ten days, because a single one is no week.
+
+    Everything else is what a user gets without a file.
+    """
     return parse(
         {
             "app": "demo",
             "time": {"pane": "1h", "windows": ["1d"], "allowed_lateness": "1h", "idle_after": "2s"},
             "join": {"grain": "1d"},
+            "baseline": {"first_within": None},
             "detection": {"recovery": 3, "cooldown": "7d"},
             "commit": {"interval": "200ms"},
             "http": {"enabled": False},
@@ -45,7 +51,7 @@ def settings() -> Settings:
 class Show:
     """Feeds, reads what comes out, draws."""
 
-    def __init__(self, broker: MockBroker, speed: float) -> None:
+    def __init__(self, broker: MockBroker, speed: float, page: bool) -> None:
         self.settings = broker.reached_by(settings())
         self.topology = broker.topology(self.settings)
         self.speed = speed
@@ -56,6 +62,7 @@ class Show:
         self.fed = {"predictions": 0, "labels": 0}
         self.counted: dict[int, int] = {}
         self.finished = flights.LEARN_UNTIL
+        self._page = self._start_page() if page else None
         self._heard = time.monotonic()
 
     def run(self) -> float:
@@ -79,6 +86,25 @@ class Show:
             app.stop_workers(workers)
             self.tail.close()
         return time.monotonic() - started
+
+    def _start_page(self) -> app.Worker:
+        listener = listener_of(self.settings)
+        url = address(self.settings.http, listener)
+        self.screen.line(f"the page is at {url} while this runs: every measure, alerts, what can be left out")
+        return app.start_page(self.settings, listener)
+
+    def close(self, stay: bool) -> None:
+        """Stop the page; with `stay`, once Ctrl-C is pressed."""
+        if self._page is None:
+            return
+        try:
+            if stay:
+                self.screen.line("the page stays until Ctrl-C")
+                self._page.process.join()
+        except KeyboardInterrupt:
+            self.screen.line()
+        finally:
+            app.stop_workers([self._page])
 
     def _pace(self, started: float, day: int) -> None:
         if self.speed:
@@ -161,11 +187,29 @@ def summary(alerts: list[dict[str, Any]]) -> Table:
     return table
 
 
-def show(report: Path | None, speed: float) -> int:
-    """Run the demo; exit code 1 when the incident was not found."""
+def show(report: Path | None, speed: float, page: bool = False, stay: bool | None = False) -> int:
+    """Run the demo; exit code 1 when the incident was not found.
+
+    Args:
+        report: file for what was found.
+        speed: days a second; 0: as fast as it goes.
+        page: serve the page, too.
+        stay: keep it after the year; None: on a terminal.
+    """
     with MockBroker() as broker:
-        demo = Show(broker, speed)
-        seconds = demo.run()
+        demo = Show(broker, speed, page)
+        try:
+            seconds = demo.run()
+            code = _tell(demo, seconds, report)
+        except BaseException:
+            demo.close(stay=False)
+            raise
+        demo.close(demo.screen.is_terminal if stay is None else stay)
+    return code
+
+
+def _tell(demo: Show, seconds: float, report: Path | None) -> int:
+    """Print the summary, and write the report; the exit code."""
     demo.screen.table(summary(demo.alerts))
     found = incident_alert(demo.alerts)
     counts = f"{demo.fed['predictions']:,} predictions and {demo.fed['labels']:,} labels in {seconds:.1f} s"

@@ -1,9 +1,11 @@
-"""The end of an alert's reason: the command that shows more. Readers that show the alert's id leave it out."""
+"""Parts of an alert's reason that some readers leave out: the command at its end, and what labels have answered."""
 
 from __future__ import annotations
 
 import re
 
+LABELS_AWAITED = "the labels of that time will tell whether errors follow"
+"""A sentence of a reason that is over once the labels have come."""
 _MORE = ". To see more: stream-monitor "
 _COMMAND = re.compile(r"alerts explain [0-9a-f]+|check|metrics tail --model .*", re.DOTALL)
 

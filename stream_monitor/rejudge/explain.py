@@ -258,9 +258,12 @@ def _target_of(published: Sequence[Alert], settings: Settings) -> TraceTarget:
 def _opening(first: Alert, settings: Settings) -> WindowSpec | None:
     """The size of the window that opened an alert; None if a sequential detector opened it or the opening has expired.
 
-    It is the smallest size that reaches back to the opening time. The window itself may be larger: if it began before
-    the previous alert on the same cause ended, the alert opened at that end.
+    A record of a former version does not name its window. Then it is the smallest size that reaches back to the opening
+    time. The window itself may be larger: if it began before the previous alert on the same cause ended, the alert
+    opened at that end.
     """
+    if first.status == "open" and first.window is not None:
+        return next((spec for spec in settings.time.windows if spec.size == first.window.size), None)
     if first.status != "open" or all(f.detector in (CUSUM, *SEQUENTIAL_DETECTORS) for f in first.findings):
         return None
     reach = first.ts - first.opened_ts

@@ -16,6 +16,8 @@ from functools import partial
 from multiprocessing.process import BaseProcess
 
 from stream_monitor.config.settings import ROLES_IN, Settings
+from stream_monitor.dashboard.run import listener_of
+from stream_monitor.dashboard.run import serve as serve_page
 from stream_monitor.errors import BrokerError, SettingsError, StreamMonitorError
 from stream_monitor.kafka.confluent import KafkaClient
 from stream_monitor.kafka.loop import Loop, Report
@@ -46,7 +48,10 @@ from stream_monitor.telemetry.liveness import Health
 from stream_monitor.telemetry.metrics import Telemetry
 from stream_monitor.telemetry.ports import address, listen
 
-__all__ = ["Worker", "run", "run_stage", "start_workers", "stop_workers"]
+__all__ = ["Worker", "run", "run_stage", "start_page", "start_workers", "stop_workers"]
+
+PAGE = "dashboard"
+"""The name of the page's process."""
 
 log = logging.getLogger(__name__)
 
@@ -156,8 +161,11 @@ def start_workers(settings: Settings, topology: Topology, roles: Sequence[str], 
 class _Command:
     """The workers of one command, and their ports. A worker that is started again keeps its port."""
 
-    def __init__(self, settings: Settings, topology: Topology, roles: Sequence[str], workers: int) -> None:
+    def __init__(
+        self, settings: Settings, topology: Topology, roles: Sequence[str], workers: int, dashboard: bool = False
+    ) -> None:
         self.settings, self.topology = settings, topology
+        self._page = listener_of(settings) if dashboard else None
         self.names = [(role, number) for number in range(workers) for role in roles]
         self._ports: dict[tuple[str, int], socket.socket] = {}
         if settings.http.enabled:
@@ -172,7 +180,8 @@ class _Command:
 
     def start(self) -> list[Worker]:
         """Start all workers, each in a process of its own."""
-        return [Worker(role, number, self._begin(role, number, self.topology)) for role, number in self.names]
+        workers = [Worker(role, number, self._begin(role, number, self.topology)) for role, number in self.names]
+        return workers if self._page is None else [*workers, start_page(self.settings, self._page)]
 
     def supervise(self) -> int:
         """Start all workers, and keep them running until a signal."""
@@ -186,6 +195,8 @@ class _Command:
 
     def _begin_again(self, worker: Worker) -> BaseProcess:
         """Start a worker again, without what a person accepted: that was for the start for which it was given."""
+        if worker.role == PAGE and self._page is not None:
+            return start_page(self.settings, self._page).process
         topology = replace(self.topology, accept_repartition=False, accept_new_topics=False)
         return self._begin(worker.role, worker.number, topology)
 
@@ -197,6 +208,24 @@ class _Command:
         log.info("also read: %s", ", ".join(map(settings.topic, read)))
         for (role, number), listener in self._ports.items():
             log.info("metrics of %s-%d at %s/metrics", role, number, address(settings.http, listener))
+        if self._page is not None:
+            log.info("the page: %s", address(settings.http, self._page))
+
+
+def start_page(settings: Settings, listener: socket.socket) -> Worker:
+    """Start the page in a process of its own. If it dies again and again, the workers go on without it."""
+    return Worker(PAGE, 0, begin(PAGE, _page_main, settings, listener), vital=False)
+
+
+def _page_main(settings: Settings, listener: socket.socket) -> None:
+    logs.configure(settings.log, PAGE, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    end_with_parent()
+    try:
+        serve_page(settings, listener)
+    except Exception as error:
+        leave(_failure(True, error))
+    leave(0)
 
 
 def _worker_main(
@@ -213,6 +242,7 @@ def run(
     accept_repartition: bool = False,
     accept_new_topics: bool = False,
     skip: Sequence[str] = (),
+    dashboard: bool = False,
 ) -> int:
     """Run a stage, or all (None), until a signal, or until a worker cannot continue.
 
@@ -226,13 +256,13 @@ def run(
             with MockBroker() as broker:
                 log.warning("an embedded broker, to try things out; it keeps little: %s", broker.bootstrap)
                 settings = broker.reached_by(settings)
-                return _run(settings, broker.topology(settings), role, workers)
+                return _run(settings, broker.topology(settings), role, workers, dashboard)
         skips = parse_skips(settings, skip)
         topology = _ready(settings, accept_repartition)
         topology = replace(topology, accept_new_topics=accept_new_topics, skips=skips)
         if misplaced := misplaced_keys(settings, topology.rekey):
             log.warning("%s", misplaced)
-        return _run(settings, topology, role, workers)
+        return _run(settings, topology, role, workers, dashboard)
     except SettingsError:
         raise
     except StreamMonitorError as error:
@@ -248,11 +278,12 @@ def _ready(settings: Settings, accept_repartition: bool) -> Topology:
     return ready(given, accept_repartition)
 
 
-def _run(settings: Settings, topology: Topology, role: str | None, workers: int) -> int:
+def _run(settings: Settings, topology: Topology, role: str | None, workers: int, dashboard: bool) -> int:
     alone = STAGES[role] if role is not None else None
     if alone is not None and alone.only_with_rekey and not topology.rekey:
         raise SettingsError("there is nothing to rekey: set join.rekey if labels or feedback are not keyed by id")
     if alone is not None and not alone.only_with_rekey and topology.rekey:
         log.warning("labels come through the rekey stage here: it must run somewhere, too (run --role rekey)")
-    command = _Command(settings, topology, stages_of(topology.rekey) if role is None else (role,), workers)
-    return command.run_here() if len(command.names) == 1 else command.supervise()
+    roles = stages_of(topology.rekey) if role is None else (role,)
+    command = _Command(settings, topology, roles, workers, dashboard)
+    return command.run_here() if len(command.names) == 1 and not dashboard else command.supervise()

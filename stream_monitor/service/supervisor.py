@@ -75,6 +75,10 @@ class Worker:
     """Deaths in a row."""
     due: float | None = None
     """When the supervisor restarts it; None while it runs."""
+    vital: bool = True
+    """Whether all end when it cannot go on."""
+    given_up: bool = False
+    """It is not vital, and is not started again."""
 
     @property
     def name(self) -> str:
@@ -128,8 +132,10 @@ def supervise(
     refused = False
     try:
         while not stopping() and not refused:
-            wait([worker.process.sentinel for worker in workers if worker.due is None], LOOK_S)
+            wait([worker.process.sentinel for worker in workers if worker.due is None and not worker.given_up], LOOK_S)
             for worker in workers:
+                if worker.given_up:
+                    continue
                 if worker.due is None and not worker.process.is_alive() and not stopping():
                     refused |= not _bury(worker, clock())
                 elif worker.due is not None and clock() >= worker.due:
@@ -144,6 +150,10 @@ def _bury(worker: Worker, now: float) -> bool:
     code = worker.process.exitcode or 0
     extra = {"child": worker.name, "child_pid": worker.process.pid, "exit_code": code}
     who = f"worker {worker.name} (process {worker.process.pid}) {_told(code)}"
+    if not worker.vital and (code == REFUSED or worker.deaths >= MOST_DEATHS):
+        worker.given_up = True
+        log.error("%s: it is not started again; the workers go on without it", who, extra=extra)
+        return True
     if code == REFUSED:
         log.error("%s: it cannot go on, and has said why; all workers stop", who, extra=extra)
         return False
@@ -194,6 +204,6 @@ def _ask(workers: Sequence[Worker], timeout_s: float) -> None:
 def _code(worker: Worker) -> int:
     """The exit code; 0 for a worker that waits for a restart, or was stopped before it handled signals."""
     code = worker.process.exitcode or 0
-    if worker.due is not None or code == -signal.SIGTERM:
+    if worker.given_up or worker.due is not None or code == -signal.SIGTERM:
         return 0
     return 128 - code if code < 0 else code

@@ -41,14 +41,19 @@ def problems(settings: HttpSettings) -> list[str]:
     """Problems of the address, port and protection of the endpoints."""
     if not settings.enabled:
         return []
+    return open_problems(settings, settings.host, "http.host")
+
+
+def open_problems(settings: HttpSettings, host: str, setting: str) -> list[str]:
+    """Problems of an address that the setting of this name gives: who reaches it, and TLS."""
     found = []
     lacking = [
         name for name, value in (("token", settings.token), ("tls_certificate", settings.tls_certificate)) if not value
     ]
-    if lacking and not settings.open and not _is_loopback(settings.host):
+    if lacking and not settings.open and not is_loopback(host):
         missing = " and ".join(f"http.{name}" for name in lacking)
         found.append(
-            f"http.host {settings.host!r} is open to other machines: set {missing}, or `http.open: true` if something "
+            f"{setting} {host!r} is open to other machines: set {missing}, or `http.open: true` if something "
             "else guards the port (docs/security.md)"
         )
     try:
@@ -58,7 +63,8 @@ def problems(settings: HttpSettings) -> list[str]:
     return found
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name

@@ -26,9 +26,10 @@ def listen(settings: HttpSettings, offsets: Sequence[int]) -> list[socket.socket
     is in use, or the address is not available, the function raises SettingsError and leaves no socket open.
     """
     opened: list[socket.socket] = []
+    named = "port" in settings.model_fields_set
     try:
         for offset in offsets:
-            opened.append(_free(settings, offset))
+            opened.append(listen_at(settings.host, settings.port + offset if settings.port else 0, named))
     except SettingsError:
         for listener in opened:
             listener.close()
@@ -36,22 +37,21 @@ def listen(settings: HttpSettings, offsets: Sequence[int]) -> list[socket.socket
     return opened
 
 
-def _free(settings: HttpSettings, offset: int) -> socket.socket:
-    wanted = settings.port + offset if settings.port else 0
-    named = "port" in settings.model_fields_set
+def listen_at(host: str, wanted: int, named: bool, setting: str = "http.port") -> socket.socket:
+    """A listening socket at a port, or at the next free one where the setting does not name it."""
     for port in range(wanted, wanted + (1 if named else MOST_TRIED)):
         try:
-            listener = _listen(settings.host, port)
+            listener = _listen(host, port)
         except (OSError, OverflowError) as error:
             in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
             if in_use and not named and port < HIGHEST:
                 continue
-            advice = ": set http.port to a free one, or leave it out and the next free one is taken" if in_use else ""
-            raise SettingsError(f"http.port: cannot listen on {settings.host}:{port}: {error}{advice}") from error
+            advice = f": set {setting} to a free one, or leave it out and the next free one is taken" if in_use else ""
+            raise SettingsError(f"{setting}: cannot listen on {host}:{port}: {error}{advice}") from error
         if port != wanted:
-            log.warning("port %d is in use, so the endpoints of a worker are at port %d (http.port)", wanted, port)
+            log.warning("port %d is in use, so %s is %d", wanted, setting, port)
         return listener
-    raise SettingsError(f"http.port: {MOST_TRIED:,} ports from {wanted} on are in use")
+    raise SettingsError(f"{setting}: {MOST_TRIED:,} ports from {wanted} on are in use")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -251,12 +251,14 @@ class Cusums:
     def standing(self, rows: I64) -> tuple[F64, F64]:
         """(R,) statistic and threshold of the CUSUM of each row that is nearest to its threshold.
 
-        The threshold is inf for a row without a baseline.
+        The threshold is inf for a row without a baseline, and 0 for one without values.
         """
         state = self.state
         w = _statistic(state, rows, state.n[:, rows], state.s[:, rows], state.total[:, rows])
-        nearest = (w / state.bar[:, rows]).argmax(axis=0), np.arange(len(rows))
-        return np.maximum(w[nearest], 0.0), state.bar[:, rows][nearest]
+        bar = state.bar[:, rows]
+        ratio = np.divide(w, bar, out=np.zeros_like(w), where=bar > 0)
+        nearest = ratio.argmax(axis=0), np.arange(len(rows))
+        return np.maximum(w[nearest], 0.0), bar[nearest]
 
     def _alarms(self, rows: I64, n: F64, w: F64) -> Alarms:
         state, h = self.state, thresholds_now(self.state, rows, n)

@@ -12,7 +12,7 @@ from typing import Any
 
 from stream_monitor.config.durations import format_duration
 from stream_monitor.events.contracts import Alert, ErrorChange, Finding, Moved
-from stream_monitor.events.reason_command import with_command
+from stream_monitor.events.reason_command import LABELS_AWAITED, with_command
 from stream_monitor.judge.alerts.figures import apart, moment, number, share
 from stream_monitor.judge.alerts.loss_reason import command_of, end_of_loss, is_about_loss, is_loss, loss_of
 from stream_monitor.judge.detection.limits import parse_limit
@@ -258,7 +258,7 @@ def _consequences(alert: Alert) -> list[str]:
     attribution = alert.attribution
     unknown = attribution is not None and attribution.error is not None and attribution.error.state == "unknown"
     if unknown and alert.group in ("input", "output"):
-        sentences.append("the labels of that time will tell whether errors follow")
+        sentences.append(LABELS_AWAITED)
     if alert.measure in ERRORS and alert.findings[0].direction == "up":
         sentences.append("answers got worse")
     for part in [part for part in (attribution.segments if attribution is not None else []) if part.named]:

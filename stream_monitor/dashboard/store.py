@@ -1,0 +1,371 @@
+"""What the page knows, in one SQLite file: the last record of each key, and how far each topic is read.
+
+A batch of records and the offsets behind them are one transaction, so a restart goes on where it was. Of two records of
+one key the later one holds, whatever the order in which they are stored: by offset, of alerts by revision. One thread
+writes; each reader has a connection of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from stream_monitor.dashboard.packing import pack_record
+from stream_monitor.dashboard.remarks import read_remark
+from stream_monitor.errors import FormatError
+from stream_monitor.events.contracts import Alert, DeadLetter, Health, Metric
+from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, read_notice
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Number of the layout. A file with another one is emptied: all it holds is read from Kafka again."""
+WINDOWS_KEPT = 3_000
+"""Windows of each size that are kept: two days of 1m, four months of 1h."""
+LARGEST_KEPT = 10_000
+"""Of the largest size."""
+LETTERS_KEPT = 1_000
+REMARKS_KEPT = 10_000
+HOUR = 3_600_000
+LETTER_HOURS = 24 * 35
+PRUNE_EVERY = 5_000
+"""Windows after which old ones are deleted."""
+
+_SCHEMA = """
+CREATE TABLE position (topic TEXT, number INTEGER, next INTEGER, PRIMARY KEY (topic, number));
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY, model TEXT, version TEXT, segment TEXT, kind TEXT, size INTEGER,
+    UNIQUE (model, version, segment, kind, size)
+);
+CREATE TABLE window (
+    id INTEGER PRIMARY KEY, series INTEGER, start INTEGER, part INTEGER, offset INTEGER, final INTEGER,
+    count INTEGER, times REAL, found INTEGER, record BLOB, UNIQUE (series, start, part)
+);
+CREATE TABLE health (model TEXT PRIMARY KEY, offset INTEGER, app INTEGER, record BLOB);
+CREATE TABLE alert (
+    id TEXT PRIMARY KEY, model TEXT, incident TEXT, measure TEXT, severity TEXT, opened INTEGER, ended INTEGER,
+    first BLOB, last BLOB, last_revision INTEGER, outcome BLOB, outcome_revision INTEGER
+);
+CREATE INDEX alert_of_model ON alert (model, opened);
+CREATE INDEX alert_of_incident ON alert (incident);
+CREATE INDEX alert_by_time ON alert (opened);
+CREATE TABLE baseline (
+    model TEXT, timeline TEXT, version TEXT, segment TEXT, measure TEXT, offset INTEGER, payload BLOB,
+    PRIMARY KEY (model, timeline, measure, segment, version)
+);
+CREATE TABLE edges (
+    model TEXT, timeline TEXT, measure TEXT, offset INTEGER, notice BLOB, PRIMARY KEY (model, timeline, measure)
+);
+CREATE TABLE letter (
+    id INTEGER PRIMARY KEY, topic TEXT, number INTEGER, offset INTEGER, ts INTEGER, record BLOB,
+    UNIQUE (topic, number, offset)
+);
+CREATE TABLE letter_hour (topic TEXT, reason TEXT, hour INTEGER, n INTEGER, PRIMARY KEY (topic, reason, hour));
+CREATE TABLE remark (key TEXT PRIMARY KEY, offset INTEGER, model TEXT, record BLOB);
+CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER);
+"""
+
+
+class Stored(NamedTuple):
+    """A record of an output topic; `ts` is its Kafka time (epoch ms). `value` is None in a tombstone."""
+
+    role: str
+    number: int
+    offset: int
+    ts: int
+    key: bytes
+    value: bytes | None
+
+
+class Store:
+    """The file, and the only connection that writes to it. Not for use by two threads at once.
+
+    Args:
+        path: the file; it is made where it is missing.
+        disk: bytes that the records may take; above that the oldest of the finest windows are deleted.
+        app: whose records they are; a file of another app is emptied.
+    """
+
+    def __init__(self, path: Path, disk: int, app: str) -> None:
+        self.path, self.disk = path, disk
+        self._app = app
+        self._connection = _connect(path)
+        self._prepare()
+        self._series: dict[tuple[str, str, str, str, int], int] = {}
+        self._unpruned = 0
+        self.revision = 0
+        """Grows with each batch that changed something."""
+        self.changed = threading.Condition()
+        """Notified when `revision` has grown."""
+        self.strange = 0
+        """Records that are none of ours; they are left out."""
+
+    def _prepare(self) -> None:
+        db = self._connection
+        known = db.execute("PRAGMA user_version").fetchone()[0]
+        app = db.execute("SELECT name FROM fact WHERE name LIKE 'app:%'").fetchone() if known == FORMAT else None
+        if app is not None and app[0] == f"app:{self._app}":
+            return
+        self._empty()
+
+    def _empty(self) -> None:
+        db = self._connection
+        names = db.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        ).fetchall()
+        for (name,) in names:
+            db.execute(f'DROP TABLE "{name}"')
+        db.executescript(_SCHEMA)
+        db.execute(f"PRAGMA user_version = {FORMAT}")
+        db.execute("INSERT INTO fact VALUES (?, 0)", (f"app:{self._app}",))
+        db.commit()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    # --- positions ---
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """By (role, partition): the offset of the next record to read."""
+        return {(topic, number): next_ for topic, number, next_ in self._connection.execute("SELECT * FROM position")}
+
+    def forget(self, role: str) -> None:
+        """Forget what was read of a topic, which was made anew."""
+        tables = {
+            "metrics": ("window", "series"),
+            "alerts": ("alert",),
+            "health": ("health",),
+            "baselines": ("baseline", "edges"),
+            "dead-letters": ("letter", "letter_hour"),
+            "remarks": ("remark",),
+        }
+        for table in tables[role]:
+            self._connection.execute(f"DELETE FROM {table}")
+        self._connection.execute("DELETE FROM position WHERE topic = ?", (role,))
+        self._connection.commit()
+        self._series.clear()
+
+    # --- records ---
+
+    def apply(self, records: Sequence[Stored], next_offsets: Mapping[tuple[str, int], int]) -> None:
+        """Store a batch, and the offsets from which to read on."""
+        known = self.positions()
+        try:
+            for record in records:
+                if record.offset >= known.get((record.role, record.number), 0):
+                    self._apply(record)
+            rows = [(role, number, at) for (role, number), at in next_offsets.items()]
+            self._connection.executemany("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", rows)
+            if self._unpruned >= PRUNE_EVERY:
+                self._prune()
+            self._connection.commit()
+        except BaseException:
+            self._connection.rollback()
+            self._series.clear()
+            raise
+        if records:
+            with self.changed:
+                self.revision += 1
+                self.changed.notify_all()
+
+    def _apply(self, record: Stored) -> None:
+        take = {
+            "metrics": self._metric,
+            "alerts": self._alert,
+            "health": self._health,
+            "baselines": self._notice,
+            "dead-letters": self._letter,
+            "remarks": self._remark,
+        }[record.role]
+        try:
+            take(record)
+        except (msgspec.MsgspecError, UnicodeDecodeError, FormatError, ValueError, OverflowError) as error:
+            self.strange += 1
+            if self.strange <= 10:
+                log.warning("%s/%d/%d is no record of ours: %s", record.role, record.number, record.offset, error)
+
+    def _metric(self, record: Stored) -> None:
+        if record.value is None:
+            return
+        metric = msgspec.json.decode(record.value, type=Metric)
+        size = metric.window_end - metric.window_start
+        series = self._series_of((metric.model, metric.version, metric.segment, metric.kind, size))
+        times = max((m.times for m in metric.measures.values() if m.found and m.times is not None), default=None)
+        found = sum(bool(measure.found) for measure in metric.measures.values())
+        self._connection.execute(
+            "INSERT INTO window (series, start, part, offset, final, count, times, found, record) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (series, start, part) DO UPDATE SET "
+            "offset = excluded.offset, final = excluded.final, count = excluded.count, times = excluded.times, "
+            "found = excluded.found, record = excluded.record WHERE excluded.offset > window.offset",
+            (series, metric.window_start, metric.part, record.offset, metric.final, metric.count, times, found,
+             pack_record(record.value)),
+        )  # fmt: skip
+        self._unpruned += 1
+
+    def _series_of(self, key: tuple[str, str, str, str, int]) -> int:
+        if key not in self._series:
+            db = self._connection
+            db.execute("INSERT OR IGNORE INTO series (model, version, segment, kind, size) VALUES (?, ?, ?, ?, ?)", key)
+            where = "model = ? AND version = ? AND segment = ? AND kind = ? AND size = ?"
+            self._series[key] = db.execute(f"SELECT id FROM series WHERE {where}", key).fetchone()[0]
+        return self._series[key]
+
+    def _alert(self, record: Stored) -> None:
+        if record.value is None:
+            return
+        alert = msgspec.json.decode(record.value, type=Alert)
+        db, packed = self._connection, pack_record(record.value)
+        db.execute(
+            "INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, NULL, -1, NULL, -1)",
+            (alert.id, alert.model, alert.incident or alert.id, alert.measure, alert.severity, alert.opened_ts),
+        )
+        if alert.status == "outcome":
+            update = "outcome = ?, outcome_revision = ? WHERE id = ? AND outcome_revision < ?"
+            db.execute(f"UPDATE alert SET {update}", (packed, alert.revision, alert.id, alert.revision))
+            return
+        if alert.status == "open":
+            db.execute("UPDATE alert SET first = ? WHERE id = ?", (packed, alert.id))
+        ended = alert.ts if alert.status == "resolved" else None
+        update = "last = ?, last_revision = ?, severity = ?, ended = ? WHERE id = ? AND last_revision < ?"
+        values = (packed, alert.revision, alert.severity, ended, alert.id, alert.revision)
+        db.execute(f"UPDATE alert SET {update}", values)
+
+    def _health(self, record: Stored) -> None:
+        model = record.key.decode()
+        if record.value is None:
+            self._connection.execute("DELETE FROM health WHERE model = ?", (model,))
+            return
+        health = msgspec.json.decode(record.value, type=Health)
+        self._connection.execute(
+            "INSERT INTO health VALUES (?, ?, ?, ?) ON CONFLICT (model) DO UPDATE SET offset = excluded.offset, "
+            "app = excluded.app, record = excluded.record WHERE excluded.offset > health.offset",
+            (model, record.offset, health.app, pack_record(record.value)),
+        )
+
+    def _notice(self, record: Stored) -> None:
+        if record.value is None:
+            return
+        notice = read_notice(record.value)
+        db = self._connection
+        if isinstance(notice, EdgesRecord) and notice.borders is not None and not notice.former:
+            key = notice.model, notice.timeline, notice.measure
+            db.execute("INSERT OR REPLACE INTO edges VALUES (?, ?, ?, ?, ?)", (*key, record.offset, record.value))
+        elif isinstance(notice, BaselineRecord):
+            of = (notice.model, notice.timeline, notice.version or "", notice.segment, notice.measure)
+            db.execute(
+                "INSERT OR REPLACE INTO baseline VALUES (?, ?, ?, ?, ?, ?, ?)", (*of, record.offset, notice.payload)
+            )
+
+    def _letter(self, record: Stored) -> None:
+        if record.value is None:
+            return
+        letter, db = msgspec.json.decode(record.value, type=DeadLetter), self._connection
+        before = db.total_changes
+        db.execute(
+            "INSERT OR IGNORE INTO letter (topic, number, offset, ts, record) VALUES (?, ?, ?, ?, ?)",
+            (letter.topic, letter.partition, letter.offset, record.ts, pack_record(record.value)),
+        )
+        if db.total_changes > before:
+            hour = record.ts - record.ts % HOUR
+            db.execute(
+                "INSERT INTO letter_hour VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (topic, reason, hour) DO UPDATE SET n = n + excluded.n",
+                (letter.topic, letter.reason, hour, letter.count),
+            )
+            db.execute("DELETE FROM letter WHERE id <= (SELECT MAX(id) FROM letter) - ?", (LETTERS_KEPT,))
+            db.execute("DELETE FROM letter_hour WHERE hour < ?", (hour - LETTER_HOURS * HOUR,))
+
+    def _remark(self, record: Stored) -> None:
+        key, db = record.key.decode(), self._connection
+        if record.value is None:
+            db.execute("DELETE FROM remark WHERE key = ?", (key,))
+            return
+        remark = read_remark(record.value)
+        full = db.execute("SELECT COUNT(*) FROM remark").fetchone()[0] >= REMARKS_KEPT
+        if full:
+            db.execute("DELETE FROM remark WHERE offset = (SELECT MIN(offset) FROM remark)")
+        db.execute(
+            "INSERT OR REPLACE INTO remark VALUES (?, ?, ?, ?)",
+            (key, record.offset, getattr(remark, "model", None), record.value),
+        )
+
+    # --- bounds ---
+
+    def _prune(self) -> None:
+        """Delete windows beyond those that are kept, and the oldest of the finest while the file is too large."""
+        self._unpruned, db = 0, self._connection
+        sizes = [size for (size,) in db.execute("SELECT DISTINCT size FROM series ORDER BY size")]
+        for size in sizes:
+            kept = LARGEST_KEPT if size == sizes[-1] else WINDOWS_KEPT
+            ids = "SELECT id FROM series WHERE size = ?"
+            newest = db.execute(f"SELECT MAX(start) FROM window WHERE series IN ({ids})", (size,)).fetchone()[0]
+            if newest is not None:
+                db.execute(f"DELETE FROM window WHERE series IN ({ids}) AND start < ?", (size, newest - kept * size))
+        for size in sizes:
+            while self.used() > self.disk and self._drop_oldest(size):
+                pass
+
+    def _drop_oldest(self, size: int) -> bool:
+        """Delete the oldest tenth of the windows of a size; False: there are hardly any."""
+        db, ids = self._connection, "SELECT id FROM series WHERE size = ?"
+        low, high = db.execute(f"SELECT MIN(start), MAX(start) FROM window WHERE series IN ({ids})", (size,)).fetchone()
+        if low is None or high - low < 10 * size:
+            return False
+        until = low + max((high - low) // 10, size)
+        dropped = db.execute(f"DELETE FROM window WHERE series IN ({ids}) AND start < ?", (size, until)).rowcount
+        db.execute(
+            "INSERT INTO fact VALUES ('dropped', ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            (dropped,),
+        )
+        return True
+
+    def used(self) -> int:
+        """Bytes that the records take in the file."""
+        db = self._connection
+        pages, free, size = (
+            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA cache_size = -32000")
+    return connection
+
+
+class Snapshot:
+    """A connection that only reads. All queries of a `with` block see one state of the store."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._connection.execute("PRAGMA busy_timeout = 5000")
+
+    def __enter__(self) -> Snapshot:
+        self._connection.execute("BEGIN")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.rollback()
+
+    def rows(self, query: str, values: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query."""
+        return iter(self._connection.execute(query, tuple(values)))
+
+    def one(self, query: str, values: Iterable[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row of a query."""
+        row: tuple[Any, ...] | None = self._connection.execute(query, tuple(values)).fetchone()
+        return row
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()

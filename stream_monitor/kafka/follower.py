@@ -1,0 +1,172 @@
+"""A reader that follows topics for ever, outside of any group, from positions that the caller keeps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from stream_monitor.config.settings import Settings
+from stream_monitor.errors import BrokerError
+from stream_monitor.kafka.client_config import CALL_S, FETCH, arrived, common, connected, made
+from stream_monitor.stages.contract import Partition
+
+ENDS_S = 1.0
+"""How often the follower asks for the ends of the partitions, and for topics that were missing."""
+
+
+class FollowedRecord(NamedTuple):
+    """A record: its place, its Kafka time (epoch ms), key and value."""
+
+    role: str
+    number: int
+    offset: int
+    ts: int
+    key: bytes
+    value: bytes | None
+
+
+class FollowedBatch(NamedTuple):
+    """Records that arrived, and where each partition goes on."""
+
+    records: list[FollowedRecord]
+    positions: dict[Partition, int]
+    moved: bool
+    """Whether a position is another one than before: markers of transactions have no record."""
+
+
+class Follower:
+    """Follows topics; those that do not exist yet are looked for from time to time.
+
+    Args:
+        settings: of the app.
+        roles: the topics.
+        positions: by (role, partition), the offset to go on at, where there is one.
+        starts: by role, where other partitions begin: at a Kafka time (epoch ms), or at their beginning (None).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        roles: Sequence[str],
+        positions: Mapping[Partition, int],
+        starts: Mapping[str, int | None],
+    ) -> None:
+        self.settings, self._starts = settings, starts
+        self._roles = {settings.topic(role): role for role in roles}
+        connected(settings)  # gives the reason, where a consumer would only time out
+        self._consumer = made(
+            Consumer,
+            common(settings, "dashboard")
+            | FETCH
+            | {
+                "group.id": f"{settings.app}.dashboard",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            },
+        )
+        self._next = dict(positions)
+        self._begins: dict[Partition, int] = {}
+        self._ends: dict[Partition, int] = {}
+        self._assigned = set[Partition]()
+        self._followed: Sequence[str] = ()
+        self._looked = 0.0
+        self.made_anew = self._find_made_anew()
+        """Roles whose topic ends before a position: it is another one than was read."""
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._consumer.close()
+
+    def _find_made_anew(self) -> list[str]:
+        self._look()
+        gone = {
+            role
+            for (role, number), at in self._next.items()
+            if at > self._ends.get((role, number), 0) or (role, number) not in self._ends
+        }
+        self._next = {partition: at for partition, at in self._next.items() if partition[0] not in gone}
+        return sorted(gone)
+
+    def _look(self) -> None:
+        """Ask for the partitions that there are, and their ends."""
+        self._looked = time.monotonic()
+        for topic, role in self._roles.items():
+            try:
+                known = self._consumer.list_topics(topic, CALL_S).topics[topic]
+                if known.error is not None:
+                    continue
+                for number in known.partitions:
+                    tp = TopicPartition(topic, number)
+                    begin, end = self._consumer.get_watermark_offsets(tp, CALL_S)
+                    self._begins[role, number], self._ends[role, number] = begin, end
+            except KafkaException as error:
+                raise BrokerError(f"cannot read {topic}: {error.args[0].str()}") from error
+
+    def follow(self, roles: Sequence[str]) -> None:
+        """Read these topics from now on."""
+        self._followed = roles
+        self._assign()
+
+    def _assign(self) -> None:
+        new = [p for p in self._ends if p[0] in self._followed and p not in self._assigned]
+        if not new:
+            return
+        for partition in new:
+            self._next[partition] = max(self._start(partition), self._begins[partition])
+        at = [TopicPartition(self.settings.topic(role), n, self._next[role, n]) for role, n in new]
+        self._consumer.incremental_assign(at)
+        self._assigned |= set(new)
+
+    def _start(self, partition: Partition) -> int:
+        role, number = partition
+        topic, since = self.settings.topic(role), self._starts[role]
+        if partition in self._next or since is None:
+            return self._next.get(partition, 0)
+        try:
+            (found,) = self._consumer.offsets_for_times([TopicPartition(topic, number, since)], CALL_S)
+        except KafkaException as error:
+            raise BrokerError(f"cannot find offsets by time in {topic}: {error.args[0].str()}") from error
+        return int(found.offset) if found.offset >= 0 else self._ends[partition]
+
+    def poll(self, most: int, timeout_s: float) -> FollowedBatch:
+        """Records that arrived within the timeout, at most so many."""
+        if time.monotonic() - self._looked > ENDS_S:
+            self._look()
+            self._assign()
+        records = list[FollowedRecord]()
+        for message in arrived(self._consumer, most, timeout_s) if self._assigned else self._wait(timeout_s):
+            error = message.error()
+            if error is not None:
+                if not error.retriable():
+                    raise BrokerError(f"cannot read {message.topic()}/{message.partition()}: {error.str()}")
+                continue
+            role = self._roles[message.topic()]
+            place = role, message.partition(), message.offset()
+            records.append(FollowedRecord(*place, message.timestamp()[1], message.key() or b"", message.value()))
+        return FollowedBatch(records, *self._positions())
+
+    @staticmethod
+    def _wait(timeout_s: float) -> list[Message]:
+        time.sleep(timeout_s)
+        return []
+
+    def _positions(self) -> tuple[dict[Partition, int], bool]:
+        moved = False
+        for tp in self._consumer.position([TopicPartition(self.settings.topic(r), n) for r, n in self._assigned]):
+            partition = self._roles[tp.topic], tp.partition
+            if tp.offset > self._next[partition]:
+                self._next[partition], moved = tp.offset, True
+        return {p: at for p, at in self._next.items() if p in self._assigned}, moved
+
+    def behind(self) -> int:
+        """Offsets that are left to read of the topics that are followed, as far as is known."""
+        return sum(max(0, self._ends[p] - self._next[p]) for p in self._assigned if p[0] in self._followed)
