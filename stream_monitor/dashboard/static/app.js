@@ -90,7 +90,7 @@ function frame(crumbs) {
     h('span', { class: 'grow' }),
     h('a', { href: link(['alerts'], { state: 'open' }) }, 'Alerts'),
     h('a', { href: link(['dead-letters']) }, 'Dead letters'),
-    h('a', { href: isReport() ? link([]) : link(['health']), class: `state ${kind}`, role: 'status', title: text }, !isReport() && h('i', { 'aria-hidden': 'true' }), text),
+    h('span', { role: 'status', class: `state ${kind}`, title: text }, isReport() ? text : h('a', { href: link(['health']) }, h('i', { 'aria-hidden': 'true' }), text)),
     h('a', { href: here({ tz: place().query.get('tz') === 'local' ? null : 'local' }), title: 'Times in UTC or in the zone of this machine (key t)' }, zoneName()),
     h('button', { type: 'button', 'aria-label': dark ? 'Light theme' : 'Dark theme', title: 'Key d', onclick: toggleTheme }, '◐'),
     h('button', { type: 'button', 'aria-label': 'Keys', title: 'Key ?', onclick: help }, '?'));

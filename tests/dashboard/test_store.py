@@ -1,0 +1,217 @@
+"""The store: one state whatever the batches, repetitions and kills; bounds; records of strangers."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_monitor.dashboard.packing import pack_record, unpack_record
+from stream_monitor.dashboard.store import LETTERS_KEPT, Store, Stored
+from stream_monitor.events.contracts import DeadLetter, Metric
+from tests.dashboard import stories
+from tests.dashboard.conftest import DISK, filled
+
+Dump = dict[str, list[tuple[Any, ...]]]
+WITHOUT_NUMBERS = {
+    "window": "SELECT model, version, segment, kind, size, start, part, offset, final, count, times, found, record "
+    "FROM window JOIN series ON series.id = window.series",
+    "health": "SELECT * FROM health",
+    "alert": "SELECT * FROM alert",
+    "baseline": "SELECT * FROM baseline",
+    "edges": "SELECT * FROM edges",
+    "letter": "SELECT topic, number, offset, ts, record FROM letter",
+    "letter_hour": "SELECT * FROM letter_hour",
+    "position": "SELECT * FROM position",
+}
+"""Every table, without the numbers that SQLite gives to rows."""
+
+
+def dump(path: Path) -> Dump:
+    connection = sqlite3.connect(path)
+    try:
+        return {name: sorted(connection.execute(query), key=repr) for name, query in WITHOUT_NUMBERS.items()}
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Dump:
+    path = tmp_path_factory.mktemp("expected") / "page.sqlite"
+    filled(path).close()
+    return dump(path)
+
+
+def test_the_story_has_something_in_every_table(expected: Dump) -> None:
+    assert all(expected.values())
+
+
+def chopped(rng: random.Random, parts: dict[tuple[str, int], list[Stored]]) -> Iterator[list[Stored]]:
+    """The records of all partitions in batches: partitions in any order, records of one in theirs, some again."""
+    left = dict.fromkeys(sorted(parts), 0)
+    while left:
+        part = rng.choice(list(left))
+        end = left[part] + rng.randint(1, 400)
+        yield parts[part][max(0, left[part] - rng.randint(0, 40)) : end]
+        left[part] = end
+        if end >= len(parts[part]):
+            del left[part]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_batches_and_repetitions_give_one_state(tmp_path: Path, expected: Dump, seed: int) -> None:
+    parts: dict[tuple[str, int], list[Stored]] = {}
+    for record in stories.records():
+        parts.setdefault((record.role, record.number), []).append(record)
+    path, rng = tmp_path / "page.sqlite", random.Random(seed)
+    store = Store(path, DISK, stories.APP)
+    for batch in chopped(rng, parts):
+        at = {(batch[-1].role, batch[-1].number): batch[-1].offset + 1}
+        store.apply(batch, at if rng.random() < 0.7 else {})
+    store.apply([], {(role, number): len(found) for (role, number), found in parts.items()})
+    store.close()
+    assert dump(path) == expected
+
+
+FILLER = """
+import pickle, sys
+from pathlib import Path
+from stream_monitor.dashboard.store import Store
+from tests.dashboard.stories import APP
+store = Store(Path(sys.argv[1]), 10**9, APP)
+known, records = store.positions(), pickle.loads(Path(sys.argv[2]).read_bytes())
+todo = [r for r in records if r.offset >= known.get((r.role, r.number), 0)]
+print("begins", len(todo), flush=True)
+for at in range(0, len(todo), 50):
+    batch = todo[at : at + 50]
+    store.apply(batch, {(r.role, r.number): r.offset + 1 for r in batch})
+    print("stored", flush=True)
+store.close()
+"""
+
+
+def test_a_store_that_is_killed_again_and_again_ends_like_one_that_is_not(tmp_path: Path, expected: Dump) -> None:
+    path, held, kills = tmp_path / "page.sqlite", tmp_path / "records", 0
+    held.write_bytes(pickle.dumps(stories.records()))
+    for batches in (1, 7, 20, 3, None):
+        with subprocess.Popen([sys.executable, "-c", FILLER, path, held], stdout=subprocess.PIPE, text=True) as filler:
+            assert filler.stdout is not None and filler.stdout.readline().startswith("begins")
+            told = sum(1 for _ in islice(filler.stdout, batches))
+            if batches is not None:
+                assert told == batches
+                filler.kill()  # somewhere within the next transaction
+                kills += 1
+        assert (filler.returncode == 0) == (batches is None)
+    assert kills == 4
+    assert dump(path) == expected
+
+
+def metric(start: int, size: int = 60_000, model: str = "m") -> bytes:
+    window = Metric(model=model, version="1", segment="all", window_start=start, window_end=start + size,
+                    kind="traffic", revision=0, final=True, count=1)  # fmt: skip
+    return msgspec.json.encode(window)
+
+
+def stored(values: Sequence[bytes], role: str = "metrics", first: int = 0) -> list[Stored]:
+    return [Stored(role, 0, first + i, stories.T0 + i, b"k", value) for i, value in enumerate(values)]
+
+
+def count(store: Store, table: str) -> int:
+    connection = sqlite3.connect(store.path)
+    try:
+        return int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def test_old_windows_go_and_those_of_the_largest_size_stay_longer(tmp_path: Path) -> None:
+    store = Store(tmp_path / "page.sqlite", DISK, "a")
+    values = [metric(60_000 * i) for i in range(6_000)] + [metric(3_600_000 * i, 3_600_000) for i in range(6_000)]
+    store.apply(stored(values), {})
+    assert (count(store, "window WHERE series = 1"), count(store, "window WHERE series = 2")) == (3_001, 6_000)
+    store.close()
+
+
+def test_the_store_stays_within_its_disk_and_counts_what_it_drops(tmp_path: Path) -> None:
+    disk = 1_000_000
+    store = Store(tmp_path / "page.sqlite", disk, "a")
+    for batch in range(4):
+        values = [metric(60_000 * (i % 1_500), model=f"m{batch}-{i // 1_500}") for i in range(6_000)]
+        store.apply(stored(values, first=6_000 * batch), {})
+        assert 0 < store.used() <= disk
+    dropped = count(store, "fact WHERE name = 'dropped'")
+    assert dropped == 1 and 0 < count(store, "window") < 24_000
+    store.close()
+
+
+def test_the_latest_dead_letters_are_kept_and_all_are_counted(tmp_path: Path) -> None:
+    store, n = Store(tmp_path / "page.sqlite", DISK, "a"), LETTERS_KEPT + 500
+    letters = [
+        DeadLetter(topic="t", partition=0, offset=i, reason="json", error="e", length=1, sha256="", bytes="", count=2)
+        for i in range(n)
+    ]
+    store.apply(stored([msgspec.json.encode(letter) for letter in letters], "dead-letters"), {})
+    assert count(store, "letter") == LETTERS_KEPT
+    connection = sqlite3.connect(store.path)
+    assert connection.execute("SELECT SUM(n) FROM letter_hour").fetchone() == (2 * n,)
+    connection.close()
+    store.close()
+
+
+STRANGE = [b"", b"{", b"[]", b'{"model":1}', b"\xff\xfe", b'{"model":"a"}', metric(2**63 - 10**6), b"\x81\xa1a\x01"]
+
+
+@pytest.mark.parametrize("role", ["metrics", "alerts", "health", "baselines", "dead-letters", "remarks"])
+def test_records_of_strangers_are_left_out_and_counted(tmp_path: Path, role: str) -> None:
+    store = Store(tmp_path / "page.sqlite", DISK, "a")
+    store.apply(stored(STRANGE, role), {(role, 0): len(STRANGE)})
+    assert store.strange >= len(STRANGE) - 1 and store.positions() == {(role, 0): len(STRANGE)}
+    store.close()
+
+
+def test_a_file_of_another_app_or_layout_is_emptied(tmp_path: Path) -> None:
+    path = tmp_path / "page.sqlite"
+    filled(path).close()
+    again = Store(path, DISK, stories.APP)
+    assert again.positions()
+    again.close()
+    other = Store(path, DISK, "other")
+    assert not other.positions() and count(other, "window") == 0
+    other.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    newer = Store(path, DISK, "other")
+    assert count(newer, "fact") == 1
+    newer.close()
+
+
+def test_a_topic_that_was_made_anew_is_forgotten(tmp_path: Path) -> None:
+    store = filled(tmp_path / "page.sqlite")
+    store.forget("metrics")
+    assert count(store, "window") == 0 and all(role != "metrics" for role, _ in store.positions())
+    store.apply(stored([metric(0)]), {("metrics", 0): 1})
+    assert count(store, "window") == 1 and count(store, "alert") > 0
+    store.close()
+
+
+@given(st.binary(max_size=2_000))
+def test_a_record_is_packed_and_unpacked(value: bytes) -> None:
+    assert unpack_record(pack_record(value)) == value
+
+
+def test_windows_of_the_story_take_less_than_a_kilobyte_a_dozen_measures() -> None:
+    windows = [r.value for r in stories.records() if r.role == "metrics" and r.value and b'"traffic"' in r.value]
+    packed = sum(len(pack_record(value)) for value in windows) / len(windows)
+    assert packed < 0.35 * sum(map(len, windows)) / len(windows)

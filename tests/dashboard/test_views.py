@@ -1,0 +1,322 @@
+"""The API: its answers agree with the records, say what is wrong with a request, and are sent to those who may read."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import numpy as np
+import pytest
+from pydantic import SecretStr
+
+from stream_monitor.config.http import HttpSettings
+from stream_monitor.config.settings import Settings
+from stream_monitor.dashboard.guard import Guard
+from stream_monitor.dashboard.incidents import incidents_view, remarks_of
+from stream_monitor.dashboard.packing import pack_record
+from stream_monitor.dashboard.reduce import correlations, linkage, reduction
+from stream_monitor.dashboard.remarks import Acknowledgement, Mute
+from stream_monitor.dashboard.store import Snapshot, Store, Stored
+from stream_monitor.events.contracts import Alert, Attribution, ErrorChange
+from stream_monitor.events.reason_command import LABELS_AWAITED
+from tests.dashboard import stories
+from tests.dashboard.conftest import DISK, filled, serving
+
+TOKEN = "a-token-of-sixteen-letters"
+
+
+def ask(url: str, headers: Mapping[str, str] = {}, data: bytes | None = None) -> tuple[int, Any, Mapping[str, str]]:
+    """(status, body, headers) of a request; redirections are not followed."""
+    request = urllib.request.Request(url, data, dict(headers))
+    opener = urllib.request.build_opener(_Stay)
+    try:
+        with opener.open(request) as answer:
+            status, body, told = answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            status, body, told = error.code, error.read(), error.headers
+    is_json = told.get("Content-Type", "").startswith("application/json")
+    return status, json.loads(body) if is_json and body else body, told
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def metrics(model: str, kind: str, size: int = 600_000, segment: str = "all") -> list[dict[str, Any]]:
+    found = [json.loads(r.value) for r in stories.records() if r.role == "metrics" and r.value]
+    last = {
+        (m["version"], m["window_start"]): m
+        for m in found
+        if (m["model"], m["kind"], m["segment"]) == (model, kind, segment)
+        and m["window_end"] - m["window_start"] == size
+    }
+    return [last[key] for key in sorted(last)]
+
+
+def test_the_fleet_has_each_model_the_worst_first(site: str) -> None:
+    status, fleet, _ = ask(f"{site}/api/v1/fleet")
+    assert status == 200
+    assert {row["model"] for row in fleet["models"]} == {"fraud", "ranking", stories.HOSTILE}
+    ranks = [("critical", "warning", "info", None).index(row["severity"]) for row in fleet["models"]]
+    assert ranks == sorted(ranks)
+    fraud = next(row for row in fleet["models"] if row["model"] == "fraud")
+    assert fraud["open"] == len([a for a in open_alerts() if a["model"] == "fraud"])
+    assert fleet["totals"]["models"] == 3 and any(fraud["course"]["times"])
+
+
+def open_alerts() -> list[dict[str, Any]]:
+    states: dict[str, dict[str, Any]] = {}
+    for record in stories.records():
+        if record.role == "alerts" and record.value:
+            alert = json.loads(record.value)
+            if alert["status"] != "outcome":
+                states[alert["id"]] = alert
+    return [alert for alert in states.values() if alert["status"] != "resolved"]
+
+
+def test_a_model_has_the_figures_of_its_records_as_columns(site: str) -> None:
+    _, view, _ = ask(f"{site}/api/v1/models/fraud?range=all")
+    windows = metrics("fraud", "traffic", view["size"])
+    place = {start: i for i, start in enumerate(view["times"])}
+    amount = next(m for m in view["measures"] if m["name"] == "amount")
+    assert view["times"] == sorted(place) and len(windows) > 10
+    for window in windows:
+        i, summary = place[window["window_start"]], window["measures"]["amount"]
+        assert view["counts"][i] == window["count"]
+        assert amount["n"][i] == summary["n"] and amount["p50"][i] == pytest.approx(summary["p50"], rel=1e-5)
+        assert amount["found"][i] == summary.get("found", False)
+    assert amount["baseline"]["n"] >= 1_000 and len(amount["baseline"]["shape"]) == len(amount["last"]["shape"]) == 16
+    assert {m["timeline"] for m in view["measures"]} == {"input", "label", "feedback", "observation"}
+
+
+def test_a_measure_has_shapes_tests_courses_and_segments(site: str) -> None:
+    _, view, _ = ask(f"{site}/api/v1/measures/fraud?measure=amount&range=all")
+    assert all(sum(shape) == n for shape, n in zip(view["shapes"], view["measure"]["n"], strict=True) if shape)
+    assert set(view["tests"]) >= {"psi", "ks"} and view["health"]["tolerance"]["psi"] > 0
+    assert {one["segment"] for one in view["siblings"]} == {f"country={c}" for c in ("DE", "FR", "US")}
+    _, errors, _ = ask(f"{site}/api/v1/measures/fraud?measure=error&range=all")
+    assert max(x for x in errors["courses"]["cusum"] if x is not None) > 1
+    assert any(alert["measure"] == "error" for alert in errors["alerts"])
+
+
+def test_performance_adds_up(site: str) -> None:
+    _, view, _ = ask(f"{site}/api/v1/models/fraud/performance?range=all")
+    pairs = sum(n for *_, n in view["confusion"])
+    assert sum(view["labelled"]) == pairs > 1_000
+    error = view["measures"]["error"]
+    for accuracy, wrong in zip(view["accuracy"], error["mean"], strict=True):
+        assert accuracy == pytest.approx(1 - wrong, abs=1e-5)
+
+
+def test_incidents_hold_all_alerts_and_each_alert_its_records(site: str) -> None:
+    _, view, _ = ask(f"{site}/api/v1/incidents")
+    ids = {alert["id"] for incident in view["incidents"] for alert in incident["alerts"]}
+    published = {json.loads(r.value)["id"] for r in stories.records() if r.role == "alerts" and r.value}
+    assert ids == published and view["total"] == len(view["incidents"]) <= len(ids)
+    _, open_only, _ = ask(f"{site}/api/v1/incidents?state=open")
+    assert {a["id"] for i in open_only["incidents"] for a in i["alerts"] if a["ended"] is None} == {
+        a["id"] for a in open_alerts()
+    }
+    for identity in sorted(ids):
+        status, alert, _ = ask(f"{site}/api/v1/alerts/{identity}")
+        assert status == 200 and alert["id"] == identity and alert["records"][0]["id"] == identity
+        assert alert["about"]["size"] >= 1
+
+
+def test_what_labels_have_answered_is_not_awaited_any_more(tmp_path: Path) -> None:
+    opening = Alert(
+        id="a", status="open", revision=0, ts=2, opened_ts=1, model="m", version="1", segment="all", measure="x",
+        group="input", kind="drift", severity="warning", reason=f"m 1: x went up; {LABELS_AWAITED}. To see more: y",
+        attribution=Attribution(error=ErrorChange(state="unknown")),
+    )  # fmt: skip
+    told = msgspec.structs.replace(opening, status="outcome", attribution=Attribution(error=ErrorChange(state="worse")))
+    store, snapshot = Store(tmp_path / "page.sqlite", DISK, "a"), Snapshot(tmp_path / "page.sqlite")
+    reasons = []
+    for offset, alert in enumerate((opening, told)):
+        store.apply([Stored("alerts", 0, offset, 1, b"m", msgspec.json.encode(alert))], {})
+        with snapshot:
+            reasons.append(incidents_view(snapshot)["incidents"][0]["reason"])
+    assert reasons == [opening.reason, "m 1: x went up. To see more: y"]
+    snapshot.close()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "word"),
+    [
+        ("models/nothing", 404, "nothing"),
+        ("models/fraud?version=9", 404, "it has 1"),
+        ("models/fraud?segment=x", 404, "no segment"),
+        ("models/fraud?range=soon", 400, "range"),
+        ("models/fraud?until=tomorrow", 400, "epoch ms"),
+        ("measures/fraud", 400, "measure"),
+        ("measures/fraud?measure=none", 404, "none"),
+        ("alerts/0123", 404, "no alert"),
+        ("incidents?state=new", 400, "state"),
+        ("nothing", 404, "nothing is served"),
+    ],
+)
+def test_a_wrong_request_is_told_what_is_wrong(site: str, path: str, status: int, word: str) -> None:
+    found, body, _ = ask(f"{site}/api/v1/{path}")
+    assert found == status and word in body["error"]
+
+
+def test_an_answer_is_sent_again_only_when_something_changed(tmp_path: Path) -> None:
+    store = filled(tmp_path / "page.sqlite")
+    with serving(stories.settings(), store) as url:
+        _, _, headers = ask(f"{url}/api/v1/fleet")
+        assert ask(f"{url}/api/v1/fleet", {"If-None-Match": headers["ETag"]})[0] == 304
+        letter = next(r for r in stories.records() if r.role == "dead-letters")
+        store.apply([letter._replace(offset=10**6)], {})
+        assert ask(f"{url}/api/v1/fleet", {"If-None-Match": headers["ETag"]})[0] == 200
+    store.close()
+
+
+def test_every_answer_has_the_policy_and_no_path_leads_out(site: str) -> None:
+    strange = "/nothing", "/static/..%2f..%2fserver.py", "/static/server.py"
+    for path in ("/", "/static/app.js", "/api/v1/fleet", *strange):
+        status, _, headers = ask(site + path)
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff" and "Set-Cookie" not in headers
+        assert (status == 200) == (path not in strange)
+
+
+def test_a_page_on_loopback_answers_for_its_own_names_only(site: str) -> None:
+    for host, status in (("localhost", 200), ("127.0.0.1:80", 200), ("[::1]:80", 200), ("evil.example", 421)):
+        assert ask(f"{site}/api/v1/fleet", {"Host": host})[0] == status
+
+
+def with_token() -> Settings:
+    return stories.settings().model_copy(update={"http": HttpSettings(token=SecretStr(TOKEN))})
+
+
+def test_a_token_guards_everything_but_the_login(tmp_path: Path) -> None:
+    store = filled(tmp_path / "page.sqlite")
+    with serving(with_token(), store) as url:
+        assert ask(f"{url}/api/v1/fleet")[0] == 401
+        status, _, headers = ask(f"{url}/")
+        assert (status, headers["Location"]) == (307, "login")
+        assert ask(f"{url}/login")[0] == ask(f"{url}/static/page.css")[0] == ask(f"{url}/healthz")[0] == 200
+        assert ask(f"{url}/api/v1/fleet", {"Authorization": "Bearer wrong"})[0] == 401
+        assert ask(f"{url}/api/v1/fleet", {"Authorization": f"Bearer {TOKEN}"})[0] == 200
+        status, _, headers = ask(f"{url}/login", data=f"token={TOKEN}".encode())
+        cookie = headers["Set-Cookie"]
+        assert status == 303 and "HttpOnly" in cookie and "SameSite=Strict" in cookie
+        value = cookie.partition(";")[0]
+        assert ask(f"{url}/api/v1/fleet", {"Cookie": value})[0] == 200
+        assert ask(f"{url}/api/v1/fleet", {"Cookie": value[:-1] + "0"})[0] == 401
+        assert ask(f"{url}/login", data=b"token=wrong")[2]["Location"] == "login?wrong"
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"Content-Type": "text/plain"}, b"{}", 415),
+        ({"Content-Type": "application/json", "Origin": "http://evil.example"}, b"{}", 403),
+        ({"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"}, b"{}", 403),
+        ({"Content-Type": "application/json"}, b"[", 400),
+        ({"Content-Type": "application/json"}, b'{"remark": "praise"}', 400),
+        ({"Content-Type": "application/json"}, b'{"remark": "mute", "model": "m"}', 400),
+        ({"Content-Type": "application/json"}, b'"' + b"x" * 20_000 + b'"', 413),
+    ],
+)
+def test_a_wrong_remark_is_refused(store: Store, headers: dict[str, str], body: bytes, status: int) -> None:
+    with serving(stories.settings(), store) as url:
+        assert ask(f"{url}/api/v1/remarks", headers, body)[0] == status
+
+
+def test_remarks_are_written_on_loopback_or_with_a_token_and_ten_a_minute(store: Store) -> None:
+    open_page = stories.settings(dashboard={"host": "0.0.0.0"}, http={"open": True})
+    assert not Guard(open_page).may_write and Guard(with_token()).may_write
+    guard = Guard(stories.settings())
+    assert [guard.count_write() for _ in range(12)] == [True] * 10 + [False] * 2
+
+
+def test_remarks_are_drawn_on_their_incidents(tmp_path: Path) -> None:
+    store = filled(tmp_path / "page.sqlite")
+    snapshot = Snapshot(store.path)
+    with serving(stories.settings(), store) as url:
+        chosen = ask(f"{url}/api/v1/incidents")[1]["incidents"][0]
+        seen = Acknowledgement(incident=chosen["id"], ts=1, by="ann", verdict="false alarm")
+        quiet = Mute(id="1", ts=1, by="bob", model=chosen["model"], from_ts=0, until_ts=2**60)
+        remarks: tuple[Acknowledgement | Mute, ...] = (seen, quiet)
+        for offset, remark in enumerate(remarks):
+            record = Stored("remarks", 0, offset, 1, remark.key().encode(), msgspec.json.encode(remark))
+            store.apply([record], {("remarks", 0): offset + 1})
+        view = ask(f"{url}/api/v1/incidents")[1]
+        found = next(i for i in view["incidents"] if i["id"] == chosen["id"])
+        assert found["acknowledged"]["by"] == "ann" and view["judged"] == {"of": 1, "real": 0, "false": 1}
+        assert {bool(i["muted"]) for i in view["incidents"] if i["model"] == chosen["model"]} == {True}
+        store.apply([Stored("remarks", 0, 9, 1, quiet.key().encode(), None)], {})
+        with snapshot:
+            assert not remarks_of(snapshot).mutes and remarks_of(snapshot).acknowledgements
+    snapshot.close()
+    store.close()
+
+
+def test_what_can_be_left_out(site: str) -> None:
+    _, view, _ = ask(f"{site}/api/v1/models/fraud/reduce?range=all")
+    (group,) = [g for g in view["redundant"] if "amount" in (g["stays"], *g["others"])]
+    assert {group["stays"], *group["others"]} == {"amount", "amount_again"} and group["r"] > 0.9
+    silent = {one["name"] for one in view["silent"]}
+    assert "null_answer" in silent and not silent & {"amount", "error"}
+    assert set(view["stay"]) | set(view["ignore"]) | set(view["never_judged"]) == {
+        m["name"] for m in ask(f"{site}/api/v1/models/fraud?range=all")[1]["measures"]
+    }
+
+
+def test_nothing_is_said_of_few_windows() -> None:
+    measure = {"name": "a", "kind": "number", "times": [0.1] * 5, "n": [9] * 5, "mean": [1.0] * 5, "missing": [0] * 5}
+    found = reduction({"measures": [measure], "alerts": [], "times": [0] * 5})
+    assert (found["silent"], found["redundant"], found["never_judged"], found["stay"]) == ([], [], [], ["a"])
+
+
+def test_rank_correlation_is_that_of_scipy() -> None:
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(2)
+    a = rng.integers(0, 9, 60).astype(float)
+    b = a + rng.normal(size=60)
+    assert correlations([a.tolist(), b.tolist()])[0, 1] == pytest.approx(spearmanr(a, b).statistic)
+    holes = [None, *a.tolist()[1:]]
+    assert correlations([holes, b.tolist()])[0, 1] == pytest.approx(spearmanr(a[1:], b[1:]).statistic)
+
+
+def test_groups_are_joined_by_their_mean_likeness() -> None:
+    alike = np.array([[1, 0.95, 0.9, 0], [0.95, 1, 0.8, 0], [0.9, 0.8, 1, 0], [0, 0, 0, 1.0]])
+    assert linkage(alike) == [[0, 1], [2], [3]]
+
+
+def test_hostile_names_come_through_as_they_are(site: str) -> None:
+    name = quote(stories.HOSTILE, safe="")
+    status, view, _ = ask(f"{site}/api/v1/measures/{name}?measure={name}&range=all")
+    assert status == 200 and view["model"] == view["measure"]["name"] == stories.HOSTILE
+
+
+def test_an_empty_store_says_that_nothing_came(tmp_path: Path) -> None:
+    store = Store(tmp_path / "page.sqlite", DISK, stories.APP)
+    with serving(stories.settings(), store) as url:
+        fleet = ask(f"{url}/api/v1/fleet")[1]
+        assert fleet["models"] == [] and fleet["app_name"] == stories.APP
+        assert ask(f"{url}/api/v1/incidents")[1]["incidents"] == []
+        assert ask(f"{url}/api/v1/dead-letters")[1]["latest"] == []
+        assert ask(f"{url}/api/v1/health")[1]["reading"]["state"] == "connecting"
+    store.close()
+
+
+def test_events_of_dead_letters_are_shown_to_those_who_may_write(store: Store) -> None:
+    letter = b'{"topic":"t","partition":0,"offset":1,"reason":"json","error":"e","length":3,"sha256":"","bytes":"YWJj"}'
+    assert pack_record(letter)
+    with serving(stories.settings(), store) as url:
+        assert ask(f"{url}/api/v1/dead-letters")[1]["latest"][0]["bytes"]
+    with serving(stories.settings(dashboard={"host": "0.0.0.0"}, http={"open": True}), store) as url:
+        assert ask(f"{url}/api/v1/dead-letters")[1]["latest"][0]["bytes"] is None
