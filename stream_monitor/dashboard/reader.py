@@ -100,6 +100,6 @@ class Reader:
                 self.progress.read += len(batch.records)
                 self.progress.newest = max([self.progress.newest, *(record.ts for record in batch.records)])
             self.progress.behind = follower.behind()
-            self.progress.enter("reading" if self.progress.behind > BATCH else "live")
+            self.progress.enter("reading" if roles != READ or self.progress.behind > BATCH else "live")
             if roles != READ and not self.progress.behind:
                 return
