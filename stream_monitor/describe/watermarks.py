@@ -32,6 +32,10 @@ class TopicClock:
     at_end: bool = False
     idle: bool = False
     merged_by_time: bool = False
+    caught_up: bool = False
+    """Whether everything has been read that was in this log at the commit before."""
+    end: int | None = None
+    """The end of the log at the last commit; None: not known."""
     read_for: int = NEVER
     """A prediction time: everything that was in this log when it was the largest one has been read."""
     goal: tuple[int, int] | None = None
@@ -40,6 +44,8 @@ class TopicClock:
     def learn(self, reported: PartitionStatus, predicted: int) -> None:
         """Take in a status from the driver; `predicted` is the largest prediction time read so far."""
         self.at_end, self.idle, self.merged_by_time = reported.at_end, reported.idle, reported.merged_by_time
+        self.caught_up = reported.at_end or (self.end is not None and reported.position >= self.end)
+        self.end = reported.end
         if reported.at_end:
             self.read_for, self.goal = predicted, None
         elif reported.end is not None:
@@ -161,6 +167,8 @@ class Clocks:
                     largest=max(topic.latest(end) for topic in (clock.predictions, clock.labels, clock.feedback)),
                     idle=clock.predictions.idle,
                     end=end,
+                    labels_read=clock.labels.caught_up,
+                    feedback_read=clock.feedback.caught_up,
                 )
             )
         return times
