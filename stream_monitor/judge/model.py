@@ -286,7 +286,8 @@ class ModelJudge:
     ) -> WindowEvaluation:
         state, settings, context = timeline.state, self.settings.detection, evaluation_context(timeline)
         comparisons = comparisons_of(window, context, settings.min_count)
-        comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
+        if timeline.rules.recent is None:  # a recent baseline does not know hours without values
+            comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
         comparisons += first_values(state, timeline.rules, window, settings.min_count)
         sizes = sorted(size for size in timeline.slide_of if size <= window.size)
         dispersions = [(size, state.dispersion.get(size, Dispersion())) for size in sizes]
