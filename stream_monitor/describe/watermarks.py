@@ -79,6 +79,10 @@ class PartitionClock:
         """The input watermark."""
         return self.predictions.watermark(lateness_ms)
 
+    def latest(self, end: bool) -> int:
+        """The largest time read from any of the topics; a candidate counts when nothing more comes."""
+        return max(topic.latest(end) for topic in (self.predictions, self.labels, self.feedback))
+
     def joined(self, items: TopicClock, lateness_ms: int, horizon_ms: int) -> int:
         """The watermark of labels or feedback.
 
@@ -153,18 +157,22 @@ class Clocks:
             before[rows] = self.clock(role, number).admit(arrivals.of(rows), self.jump)
         return before
 
+    def over(self, ended: Collection[Partition]) -> set[int]:
+        """The partition numbers of which predictions, labels and feedback bring no more."""
+        return {number for number in self.joined if all((role, number) in ended for role in JOINED_ROLES)}
+
     def partition_times(self, ended: Collection[Partition], lateness: int, horizon: int) -> list[PartitionTime]:
         """The watermarks of predictions, labels and feedback; `ended` are the partitions that bring no more."""
-        times = []
+        times, over = [], self.over(ended)
         for number, clock in sorted(self.joined.items()):
-            end = all((role, number) in ended for role in JOINED_ROLES)
+            end = number in over
             times.append(
                 PartitionTime(
                     partition=number,
                     input=END if end else clock.input(lateness),
                     label=END if end else clock.joined(clock.labels, lateness, horizon),
                     feedback=END if end else clock.joined(clock.feedback, lateness, horizon),
-                    largest=max(topic.latest(end) for topic in (clock.predictions, clock.labels, clock.feedback)),
+                    largest=clock.latest(end),
                     idle=clock.predictions.idle,
                     end=end,
                     labels_read=clock.labels.caught_up,
