@@ -265,6 +265,9 @@ def _judge(cell: Performance, answer: Any, label: Any, sign: int) -> None:
         gap = answer - label
         cell.add("absolute_error", abs(gap), sign)
         cell.add("squared_error", gap * gap, sign)
+        cell.add("bias", gap, sign)
+        part = abs(gap) / abs(label) if label else math.inf
+        cell.add("relative_error", part if math.isfinite(part) else None, sign)
     classes = isinstance(answer, str) and isinstance(label, str)
     names = _class(answer), _class(label)
     whole = all(name is not None and name.lstrip("-").isdigit() for name in names)
