@@ -34,6 +34,7 @@ class Baseline(msgspec.Struct):
     kinds: dict[str, int]
     """Values by kind: numeric, categorical, other."""
     n: int = 0
+    """Values that are counted; 0 where all are arrays or objects: only missing values and types are judged then."""
     mean: float = 0.0
     m2: float = 0.0
     low: float = 0.0
@@ -211,8 +212,8 @@ class BaselineBuilder(msgspec.Struct):
 
     @property
     def numeric(self) -> bool:
-        """Whether most values are numbers."""
-        return self.n >= self.categorical
+        """Whether most of the values that are numbers or categories are numbers."""
+        return self.n >= self.categorical and self.n > 0
 
     def edges(self, limits: tuple[float, ...], ordinal: int = 1) -> BinEdges:
         """Compute edges from the values so far."""
@@ -230,6 +231,8 @@ class BaselineBuilder(msgspec.Struct):
             baseline.n = self.categorical
             baseline.categories, baseline.least = named_categories(self.categories)
             baseline.rest = self.categorical - sum(baseline.categories.values())
+        elif self.other:
+            baseline.categories = {}
         return baseline
 
     def panes(self, borders: F64) -> PaneCounts:

@@ -48,7 +48,9 @@ class TimeSettings(Section):
     idle_after: Duration = Field(
         ms("5s"), description="a partition that is read to its end and brings nothing this long is idle"
     )
-    silence_after: Duration = Field(ms("10m"), description="all partitions idle this long: alert")
+    silence_after: Duration = Field(
+        ms("10m"), description="all partitions idle this long: alert; labels that miss for less are no silence"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> TimeSettings:

@@ -107,6 +107,14 @@ class TopicSettings(Section):
         return self
 
 
+class SignalSettings(Section):
+    """What it means that a signal of feedback never comes."""
+
+    absent: Literal["missing", "zero"] = "missing"
+    after: Duration = ms("1h")
+    models: str = "*"
+
+
 class JoinSettings(Section):
     """How long predictions wait for their labels and feedback."""
 
@@ -125,6 +133,18 @@ class JoinSettings(Section):
         ms("1d"),
     )
     pending_rows: Annotated[int, Field(ge=1000, le=500_000_000, description="that a worker keeps waiting")] = 10_000_000
+    signals: Annotated[dict[str, SignalSettings], Field(max_length=16)] = Field(
+        {},
+        description="signals that count as 0 where none came within `after` (1h), for models by a pattern of their "
+        "names: {click: {absent: zero, after: 30m, models: shop*}}; a later one does not count",
+    )
+
+    @model_validator(mode="after")
+    def _signals_come_in_time(self) -> JoinSettings:
+        for name, signal in self.signals.items():
+            if signal.absent == "zero" and not 0 < signal.after <= self.label_horizon:
+                raise ValueError(f"signals: after of {name!r} must be above 0 and at most label_horizon")
+        return self
 
 
 class PrivacySettings(Section):

@@ -214,10 +214,10 @@ class Describe(OffsetsOnly):
             self.clocks.learn(partition, reported)
             if reported.at_end:  # beyond the markers of a transactional producer, which would look like lag for ever
                 self.next_offset[partition] = max(self.next_offset.get(partition, 0), reported.position)
-        ended = {partition for partition, reported in status.items() if reported.ended}
         yield from self._rejected.outputs()
-        traffic = self._traffic()
-        joined = self.joiner.flush(self.clocks.joined, self.settings.time.allowed_lateness)
+        traffic, ended = self._traffic(), {partition for partition, reported in status.items() if reported.ended}
+        lateness, over = self.settings.time.allowed_lateness, self.clocks.over(ended)
+        joined = self.joiner.flush(self.clocks.joined, lateness, over)
         self.intake.join(joined.items, joined.joined)
         for number, value in joined.changes:
             yield Output("pending", value, partition=number, tracked=True)

@@ -32,6 +32,10 @@ class TopicClock:
     at_end: bool = False
     idle: bool = False
     merged_by_time: bool = False
+    caught_up: bool = False
+    """Whether everything has been read that was in this log at the commit before."""
+    end: int | None = None
+    """The end of the log at the last commit; None: not known."""
     read_for: int = NEVER
     """A prediction time: everything that was in this log when it was the largest one has been read."""
     goal: tuple[int, int] | None = None
@@ -40,6 +44,8 @@ class TopicClock:
     def learn(self, reported: PartitionStatus, predicted: int) -> None:
         """Take in a status from the driver; `predicted` is the largest prediction time read so far."""
         self.at_end, self.idle, self.merged_by_time = reported.at_end, reported.idle, reported.merged_by_time
+        self.caught_up = reported.at_end or (self.end is not None and reported.position >= self.end)
+        self.end = reported.end
         if reported.at_end:
             self.read_for, self.goal = predicted, None
         elif reported.end is not None:
@@ -72,6 +78,10 @@ class PartitionClock:
     def input(self, lateness_ms: int) -> int:
         """The input watermark."""
         return self.predictions.watermark(lateness_ms)
+
+    def latest(self, end: bool) -> int:
+        """The largest time read from any of the topics; a candidate counts when nothing more comes."""
+        return max(topic.latest(end) for topic in (self.predictions, self.labels, self.feedback))
 
     def joined(self, items: TopicClock, lateness_ms: int, horizon_ms: int) -> int:
         """The watermark of labels or feedback.
@@ -147,20 +157,26 @@ class Clocks:
             before[rows] = self.clock(role, number).admit(arrivals.of(rows), self.jump)
         return before
 
+    def over(self, ended: Collection[Partition]) -> set[int]:
+        """The partition numbers of which predictions, labels and feedback bring no more."""
+        return {number for number in self.joined if all((role, number) in ended for role in JOINED_ROLES)}
+
     def partition_times(self, ended: Collection[Partition], lateness: int, horizon: int) -> list[PartitionTime]:
         """The watermarks of predictions, labels and feedback; `ended` are the partitions that bring no more."""
-        times = []
+        times, over = [], self.over(ended)
         for number, clock in sorted(self.joined.items()):
-            end = all((role, number) in ended for role in JOINED_ROLES)
+            end = number in over
             times.append(
                 PartitionTime(
                     partition=number,
                     input=END if end else clock.input(lateness),
                     label=END if end else clock.joined(clock.labels, lateness, horizon),
                     feedback=END if end else clock.joined(clock.feedback, lateness, horizon),
-                    largest=max(topic.latest(end) for topic in (clock.predictions, clock.labels, clock.feedback)),
+                    largest=clock.latest(end),
                     idle=clock.predictions.idle,
                     end=end,
+                    labels_read=clock.labels.caught_up,
+                    feedback_read=clock.feedback.caught_up,
                 )
             )
         return times

@@ -285,7 +285,8 @@ class ModelJudge:
     ) -> WindowEvaluation:
         state, settings, context = timeline.state, self.settings.detection, evaluation_context(timeline)
         comparisons = comparisons_of(window, context, settings.min_count)
-        comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
+        if timeline.rules.recent is None:  # a recent baseline does not know hours without values
+            comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
         comparisons += first_values(state, timeline.rules, window, settings.min_count)
         if settings.ignore:
             comparisons = [one for one in comparisons if not settings.ignores(one.measure)]

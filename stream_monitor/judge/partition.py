@@ -12,10 +12,12 @@ from stream_monitor.config.recorded import applied
 from stream_monitor.config.settings import Settings
 from stream_monitor.detect.cusum.bank import CusumBank, PaneBatch
 from stream_monitor.detect.windows.overdispersion import DispersionUpdate, learn
+from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.consumers.contract import BatchTask
 from stream_monitor.judge.detection.window_evaluation import WindowEvaluation, run_tests
 from stream_monitor.judge.health import Gone
 from stream_monitor.judge.intake import follow_intake
+from stream_monitor.judge.label_silence import follow_labels
 from stream_monitor.judge.model import JudgeOutput, ModelJudge
 from stream_monitor.judge.model_state import ModelState, new_state
 from stream_monitor.judge.pane_memory import PaneMemory
@@ -77,6 +79,7 @@ class PartitionJudge:
         match record:
             case DeltaRecord() if self.state.fits(record, self._structure, self.base.embeddings):
                 self.state.has_unpublished = True
+                self.state.label_arrivals.take_deltas(record)
                 self._feed(record)
             case DeltaRecord():
                 self._refuse(record)
@@ -92,6 +95,7 @@ class PartitionJudge:
                 yield from self._advance()
                 yield from self._publish_progress(self.memory.must_wait())
                 yield from self._idle(arrived)
+                yield from self._follow_labels(record, arrived)
                 rules = None if self.state.settings is None else self.settings
                 yield from follow_intake(self.state.intake, self.state.alerts, rules, record.intake, arrived)
 
@@ -248,6 +252,7 @@ class PartitionJudge:
             if watermark < END:  # at the end of a finite stream no time has passed
                 yield from judge.end()
             judge.release()
+            self.state.label_arrivals.forget(name)
             yield Gone(name)
 
     # --- idle partitions and silence ---
@@ -261,6 +266,11 @@ class PartitionJudge:
             yield from self._preview_pending_models()
         if self.number == 0 and self.state.settings is not None:
             yield from check_silence(self.state, self.settings, arrived)
+
+    def _follow_labels(self, record: WatermarkRecord, arrived: int) -> Iterator[Alert]:
+        watermark = self.state.watermarks.for_timeline("input")
+        if self.state.settings is not None and NEVER < watermark < END:
+            yield from follow_labels(self.state.label_arrivals, self.models, record, watermark, arrived)
 
     def _preview_pending_models(self) -> Iterator[JudgeOutput]:
         for name in sorted(self.state.pending_models):

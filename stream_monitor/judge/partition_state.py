@@ -9,6 +9,7 @@ import msgspec
 from stream_monitor.baselines.pinned import Pin
 from stream_monitor.judge.alerts.lifecycle import AlertLifecycle
 from stream_monitor.judge.intake import IntakeState
+from stream_monitor.judge.label_arrivals import LabelArrivals
 from stream_monitor.judge.panes.watermarks import Watermarks
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.names import NEVER
@@ -53,6 +54,8 @@ class PartitionState(msgspec.Struct):
     """The number of refused records: their structure does not fit."""
     intake: IntakeState = msgspec.field(default_factory=IntakeState)
     """Losses that have no event time; of the first partition only."""
+    label_arrivals: LabelArrivals = msgspec.field(default_factory=LabelArrivals)
+    """When labels and feedback came."""
     has_unpublished: bool = msgspec.field(name="fresh", default=False)
     """Whether deltas came since the last preview of open windows."""
 

@@ -23,6 +23,9 @@ OVERRIDDEN: Final = "human_override"
 VOLUME: Final = "volume"
 ERRORS: Final = ("error", "absolute_error", "squared_error")
 """The measures of how wrong an answer is; more is worse."""
+DISTANCES: Final = ("bias", "relative_error")
+"""What else is said of a number and its label: the signed difference, and the distance as a part of the label. They
+show no harm by themselves: a relative error rises, too, when labels become small."""
 LABEL: Final = "label"
 """The label, on timeline `label`. A label that is true or false is a number, too, for its mean."""
 INCOMPARABLE: Final = "incomparable"

@@ -79,6 +79,9 @@ class PartitionTime(msgspec.Struct, array_like=True):
     largest: int
     idle: bool
     end: bool
+    labels_read: bool = False
+    """Whether all labels have been read that were there at the commit before; false from a former version."""
+    feedback_read: bool = False
 
 
 class ObservationTime(msgspec.Struct, array_like=True):

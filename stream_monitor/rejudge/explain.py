@@ -273,6 +273,8 @@ def _opening(first: Alert, settings: Settings) -> WindowSpec | None:
 def _timelines_of(published: Sequence[Alert]) -> set[TimelineName]:
     """The timelines whose watermarks an alert depends on."""
     alert, timelines = published[0], set[TimelineName]()
+    if alert.kind == "silence":  # labels that stopped hold their watermark back
+        return {"input"}
     if alert.group == "outcome" or any(record.status == "outcome" for record in published):
         timelines.add("label")
     if alert.measure.startswith("signal."):

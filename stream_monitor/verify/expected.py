@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from stream_monitor.config.settings import Settings
@@ -12,6 +14,7 @@ from stream_monitor.describe.decode.columns import segment_of
 from stream_monitor.events.contracts import Feedback, Label, Prediction
 from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
 from stream_monitor.profiles import measures
+from stream_monitor.profiles.names import NEVER
 
 ALL = "all"
 Cell = tuple[str, str, str, int]
@@ -100,6 +103,8 @@ class Expected:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._privacy = settings.privacy.rules()
+        given = settings.join.signals
+        self._zeros = {measures.bounded(name): rules for name, rules in given.items() if rules.absent == "zero"}
         self.traffic: dict[Cell, Counts] = defaultdict(Counts)
         self.values: dict[Cell, dict[str, Values]] = defaultdict(lambda: defaultdict(Values))
         """By measure: features, the prediction and its latency."""
@@ -221,10 +226,26 @@ class Expected:
         for waiting in self._joined(partition, event, event.ts):
             for signal, value in event.signals.items():
                 name = measures.bounded(signal)
-                if value is not None and name not in waiting.signals:
+                late = name in self._zeros_of(waiting) and event.ts - waiting.ts > self._zeros[name].after
+                if value is not None and name not in waiting.signals and not late:
                     waiting.signals.add(name)
                     for cell in self._cells(waiting):
                         cell.add(f"signal.{name}", value)
+
+    def _zeros_of(self, waiting: Waiting) -> list[str]:
+        """The signals whose absence is a 0 for the model of a prediction."""
+        return [name for name, rules in self._zeros.items() if fnmatchcase(waiting.model, rules.models)]
+
+    def absent_signals(self, watermarks: Mapping[int, int]) -> None:
+        """Count as 0 the signals that never came, by the watermark of feedback of each partition."""
+        for (partition, _), predictions in self._waiting.items():
+            for waiting in predictions:
+                for name in self._zeros_of(waiting):
+                    due = waiting.ts + self._zeros[name].after < watermarks.get(partition, NEVER)
+                    if due and name not in waiting.signals:
+                        waiting.signals.add(name)
+                        for cell in self._cells(waiting):
+                            cell.add(f"signal.{name}", 0.0)
 
 
 def _value(value: Any) -> Any:
@@ -244,6 +265,9 @@ def _judge(cell: Performance, answer: Any, label: Any, sign: int) -> None:
         gap = answer - label
         cell.add("absolute_error", abs(gap), sign)
         cell.add("squared_error", gap * gap, sign)
+        cell.add("bias", gap, sign)
+        part = abs(gap) / abs(label) if label else math.inf
+        cell.add("relative_error", part if math.isfinite(part) else None, sign)
     classes = isinstance(answer, str) and isinstance(label, str)
     names = _class(answer), _class(label)
     whole = all(name is not None and name.lstrip("-").isdigit() for name in names)

@@ -9,7 +9,14 @@ import msgspec
 from stream_monitor.errors import FormatError
 from stream_monitor.events.contracts import Alert, DeadLetter, Metric
 from stream_monitor.profiles.delta import Delta
-from stream_monitor.profiles.records import DeltaRecord, PerformanceDelta, SettingsRecord, read_record
+from stream_monitor.profiles.names import NEVER
+from stream_monitor.profiles.records import (
+    DeltaRecord,
+    PerformanceDelta,
+    SettingsRecord,
+    WatermarkRecord,
+    read_record,
+)
 from stream_monitor.verify.expected import Cell, Counts, Performance
 
 MetricKey = tuple[str, str, str, int, int, str, int]
@@ -34,6 +41,8 @@ class Published:
         """Records on `profiles` that are not ours."""
         self.settings: str | None = None
         """The first settings record on `profiles`, as JSON."""
+        self.feedback: dict[int, int] = {}
+        """The watermark of feedback of each partition."""
         self.sums: list[DeadLetter] = []
         """Letters that stand for several events."""
 
@@ -65,6 +74,10 @@ class Published:
             return False
         if isinstance(record, SettingsRecord) and self.settings is None:
             self.settings = record.text
+        if isinstance(record, WatermarkRecord):
+            for time in record.partitions:
+                watermark = time.largest + 1 if time.end else time.feedback
+                self.feedback[time.partition] = max(self.feedback.get(time.partition, NEVER), watermark)
         if not isinstance(record, DeltaRecord):
             return False
         for delta in record.deltas:

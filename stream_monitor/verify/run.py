@@ -136,6 +136,7 @@ def _verify(
         progress(done, total)
     if audit.committed("describe", inputs) != committed:
         return None
+    truth.absent_signals(published.feedback)
     if unjudged and audit.committed("judge", audit.partitions("profiles")) != judged:
         return None
     settings = audit.settings if published.settings is None else adopted(audit.settings, published.settings)

@@ -37,7 +37,7 @@ def quality(run: Recorded) -> list[dict[str, Any]]:
 
 def test_a_feature_that_gets_its_first_values_rings_and_resolves_with_a_baseline() -> None:
     run = recorded(SETTINGS, events(1))
-    changed = {"from_null", "text_from_null", "new_feature"}
+    changed = {"from_null", "text_from_null", "list_from_null", "new_feature"}
     opened = [alert for alert in quality(run) if alert["status"] == "open"]
     assert sorted(alert["measure"] for alert in opened) == sorted(changed)
     for alert in opened:

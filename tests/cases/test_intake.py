@@ -29,7 +29,7 @@ def event(i: int, ts: int, **more: Any) -> dict[str, Any]:
 
 
 class App:
-    """A cluster that is fed second by second of broker time."""
+    """A cluster that is fed step by step of broker time."""
 
     def __init__(self, seed: int = 1, crashes: float = 0.0) -> None:
         self.cluster = Cluster(quick_settings(commit={"snapshot_interval": "5s"}), PARTITIONS, seed, crashes)
@@ -37,12 +37,12 @@ class App:
         for role in ("describe", "judge"):
             self.cluster.start(role)
 
-    def run(self, seconds: int, send: Send) -> None:
-        for _ in range(seconds):
+    def run(self, steps: int, send: Send, step_ms: int = 1_000) -> None:
+        for _ in range(steps):
             for role, key, body in send(self.cluster.now, self.rng):
                 number = partition_of(key, PARTITIONS)
                 self.cluster.broker.append(role, json.dumps(body).encode(), key.encode(), number)
-            self.cluster.now += 1_000
+            self.cluster.now += step_ms
             for role in ("describe", "judge"):
                 self.cluster.tick(role, 0)
                 self.cluster.tick(role, 0)

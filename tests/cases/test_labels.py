@@ -111,6 +111,60 @@ def test_three_classes_as_numbers_have_an_error_and_regression_has_none() -> Non
     assert all("error" not in m["measures"] and m["compared"] == m["labelled"] for m in windows if m["model"] == "r")
 
 
+def priced(shift: float, seed: int = 1, count: int = 2_400) -> list[tuple[str, bytes]]:
+    """Prices whose answers are right but for 10 % of noise; half-way they become too high or too low by a part."""
+    rng, events = random.Random(seed), []
+    for i in range(count):
+        price = rng.lognormvariate(4, 1)
+        answer = price * (1 + rng.gauss(0, 0.1) + (shift if i >= count // 2 else 0))
+        events.append(("predictions", {"id": f"p{i}", "ts": T0 + i * 250, "model": "m", "prediction": answer}))
+        events.append(("labels", {"id": f"p{i}", "ts": T0 + i * 250 + 100, "label": price}))
+    return [(role, json.dumps(event).encode()) for role, event in events]
+
+
+@pytest.mark.parametrize(("shift", "direction"), [(0.1, "up"), (-0.1, "down")])
+def test_answers_that_are_too_high_or_too_low_move_the_bias(shift: float, direction: str) -> None:
+    made = recorded(RULES, priced(shift))
+    (alert,) = [a for a in made.alerts if (a["measure"], a["status"]) == ("bias", "open")]
+    assert alert["findings"][0]["direction"] == direction and alert["severity"] == "warning"
+    assert T0 + 300_000 < alert["ts"] < T0 + 420_000
+    assert (
+        len({a["incident"] for a in made.alerts if a["measure"] in ("bias", "relative_error", "absolute_error")}) == 1
+    )
+    last = [m for m in made.metrics if m["kind"] == "performance" and m["final"]][-1]["measures"]
+    assert (last["bias"]["mean"] > 0) == (shift > 0) and 0.08 < last["relative_error"]["mean"] < 0.16
+
+
+def test_a_label_of_0_has_a_bias_and_no_relative_error() -> None:
+    events: list[tuple[str, dict[str, Any]]] = []
+    for i, (answer, label) in enumerate([(150.5, 0), (150.5, 100.5), (-3, -6), (1e100, 1e-300)]):
+        events.append(("predictions", {"id": f"p{i}", "ts": T0 + i, "model": "m", "prediction": answer}))
+        events.append(("labels", {"id": f"p{i}", "ts": T0 + i, "label": label}))
+    made = recorded(RULES, [(role, json.dumps(event).encode()) for role, event in events])
+    (last,) = [m["measures"] for m in made.metrics if m["kind"] == "performance" and m["final"]]
+    assert (last["bias"]["n"], last["relative_error"]["n"]) == (4, 2)
+    assert last["relative_error"]["sum"] == pytest.approx(50 / 100.5 + 0.5)
+
+
+def test_verify_knows_bias_and_relative_error() -> None:
+    events, expected, published = priced(0.1, count=400), Expected(RULES), Published()
+    for offset, (role, raw) in enumerate(events):
+        if role == "predictions":
+            expected.feed(role, 0, offset, T0 + 10**9, raw)
+    for offset, (role, raw) in enumerate(events):
+        if role == "labels":
+            expected.feed(role, 0, offset, T0 + 10**9, raw)
+    made = recorded(RULES, events)
+    for value in made.raw_log:
+        published.feed("profiles", value)
+    for metric in made.metrics:
+        published.feed("metrics", json.dumps(metric).encode())
+    assert list(compare(RULES, expected, published, settled=True)) == []
+    for cell in published.performance.values():
+        cell.total["bias"] += 1e-3
+    assert any("bias" in problem for problem in compare(RULES, expected, published, settled=True))
+
+
 def test_a_correction_takes_the_comparison_back() -> None:
     events: list[tuple[str, dict[str, Any]]] = [("predictions", {"id": "a", "ts": T0, "model": "m", "prediction": "1"})]
     events += [("labels", {"id": "a", "ts": T0 + at, "label": label}) for at, label in enumerate(["spam", 0.5, 1, 0])]

@@ -56,3 +56,47 @@ def test_a_sliding_window_rings_when_half_of_it_is_missing_and_not_where_the_str
     found = alerts_of([*range(40), *range(43, 50)], "3h/1h")
     assert [(a["status"], (a["ts"] - START) // HOUR) for a in found] == [("open", 42), ("resolved", 46), ("open", 52)]
     assert [a["findings"][0]["score"] for a in found if a["status"] == "open"] == [20, 20]
+
+
+def weekly(kind: str, days: int, night: dict[int, int]) -> list[tuple[str, str, int]]:
+    """Volume alerts, as (status, direction, hour), of a model with 60 events an hour by day and 6 at night.
+
+    `night` has the events of some hours that have others than usual.
+    """
+    rules = quick_settings(
+        time={"pane": "1h", "windows": ["1h"], "allowed_lateness": "5s", "max_skew": "1s"},
+        join={"grain": "1h", "label_horizon": "1h"}, baseline={"first": 100, "kind": kind},
+    )  # fmt: skip
+    events = []
+    for hour in range(days * 24):
+        count = night.get(hour, 60 if 6 <= hour % 24 < 22 else 6)
+        for i in range(count):
+            ts = START + hour * HOUR + i * HOUR // count
+            event = {"id": f"{hour}-{i}", "model": "m", "ts": ts, "features": {}, "prediction": 1}
+            events.append(("predictions", json.dumps(event).encode()))
+    found: list[dict[str, Any]] = []
+    replay(rules, events, lambda output: found.append(json.loads(output.value)) if output.role == "alerts" else None)
+    return [
+        (a["status"], a["findings"][0]["direction"] if "findings" in a else "", (a["ts"] - START) // HOUR)
+        for a in found
+        if (a["measure"], a["kind"]) == ("volume", "drift")
+    ]
+
+
+def test_a_night_as_busy_as_a_day_rings_by_the_hour_of_the_week_and_not_by_the_first_day() -> None:
+    night = 17 * 24 + 2
+    assert weekly("first", 18, {night: 60}) == []
+    assert weekly("hour_of_week", 18, {night: 60})[0] == ("open", "up", night + 1)
+    assert weekly("hour_of_week", 18, {}) == []
+
+
+def test_a_day_as_quiet_as_a_night_rings_by_the_hour_of_the_week() -> None:
+    noon = 17 * 24 + 12
+    assert weekly("first", 18, {noon: 6}) == []
+    assert weekly("hour_of_week", 18, {noon: 6})[0] == ("open", "down", noon + 1)
+
+
+def test_traffic_that_grows_slowly_is_usual_with_a_rolling_baseline() -> None:
+    grows = {hour: round(60 * 1.03 ** (hour / 24)) for hour in range(40 * 24)}
+    assert weekly("rolling", 40, grows) == []
+    assert weekly("first", 40, grows)[0][:2] == ("open", "up")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from stream_monitor.types import I64
+from stream_monitor.types import I64, Bool
 
 
 class Interner:
@@ -60,6 +61,8 @@ class CodeBook:
         self.keys, self.answers = Interner(), Interner()
         self.categories, self.labelers, self.signals = Interner(), Interner(), Interner()
         self.models = Interner()
+        self._like: dict[str, list[bool]] = {}
+        """By pattern of names of models: whether the model of each key matches."""
         self._tables = {
             "key": self.keys, "model": self.models, "answer": self.answers,
             "labeler": self.labelers, "signal": self.signals, "category": self.categories,
@@ -75,6 +78,12 @@ class CodeBook:
         if kind in _STRUCTS:
             values = msgspec.convert(values, list[_STRUCTS[kind]])  # type: ignore[valid-type]
         return self._tables[kind].array(values).astype(np.uint32)
+
+    def keys_like(self, pattern: str, keys: npt.NDArray[Any]) -> Bool:
+        """Which key codes are of models whose names match a pattern."""
+        known = self._like.setdefault(pattern, [])
+        known.extend(fnmatchcase(key.model, pattern) for key in self.keys.values[len(known) :])
+        return np.array(known, np.bool_)[keys] if len(keys) else np.zeros(0, np.bool_)
 
     def model_of_key(self, keys: npt.NDArray[Any]) -> I64:
         """The model codes of key codes."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from stream_monitor.describe.aggregate.delta_writer import Batch
 from stream_monitor.describe.decode.columns import Coded, Columns, distinct
 from stream_monitor.describe.join.code_book import Answer, CodeBook, Key
 from stream_monitor.describe.join.outcomes import Outcomes
+from stream_monitor.describe.join.pending.absent_signals import AbsentSignal
 from stream_monitor.describe.join.pending.changelog import first_of
 from stream_monitor.describe.join.pending.rows import (
     LABEL,
@@ -78,6 +80,7 @@ class Joiner:
         """Rows that the joiner dropped since the last commit because there were too many pending rows."""
         self.overflow = 0
         """Rows since the last commit that had no place: too many rows of one id, or too many signal names."""
+        self._absent = [*self._absent_signals()]
         self._logs: dict[int, _Log] = {}
         self._waiting: list[tuple[I64, LabelRows | SignalRows]] = []
         self._joined: list[Joined] = []
@@ -88,7 +91,7 @@ class Joiner:
         if partition in self.stores:
             return
         join = self.settings.join
-        store = PendingStore(join.label_horizon, join.early_horizon, self.book.model_of_key)
+        store = PendingStore(join.label_horizon, join.early_horizon, self.book.model_of_key, absent=self._absent)
         try:
             store.restore(log, self.book)
         except FormatError as error:
@@ -211,15 +214,29 @@ class Joiner:
             code = self.book.signals.of(name)
         return code if code is not None and code < MAX_SIGNALS else None
 
+    def _absent_signals(self) -> Iterator[AbsentSignal]:
+        for name, rules in self.settings.join.signals.items():
+            code = self._signal(measures.bounded(name))
+            if rules.absent == "zero" and code is not None:
+                yield AbsentSignal(code, rules.after, partial(self.book.keys_like, rules.models))
+
     # --- the commit ---
 
-    def flush(self, clocks: Mapping[int, PartitionClock], lateness_ms: int) -> JoinFlush:
-        """Join the labels and feedback of this commit, and return the outputs of all its joins."""
+    def flush(self, clocks: Mapping[int, PartitionClock], lateness_ms: int, over: Collection[int] = ()) -> JoinFlush:
+        """Join the labels and feedback of this commit, and return the outputs of all its joins.
+
+        `over` are the partition numbers that bring no more: the end of a file.
+        """
         for partition, rows in self._waiting:
             for number in np.unique(partition).tolist():
                 store, chosen = self.stores[number], rows.take(np.flatnonzero(partition == number))
                 joined = store.add_labels(chosen) if isinstance(chosen, LabelRows) else store.add_signals(chosen)
                 self._joined.append(joined)
+        for number, store in self.stores.items():
+            if self._absent and number in clocks:
+                clock = clocks[number]
+                watermark = clock.joined(clock.feedback, lateness_ms, self.settings.join.label_horizon)
+                self._joined += store.absent_signals(clock.latest(True) + 1 if number in over else watermark)
         flush = JoinFlush()
         if self._joined:
             everything = gather(self._joined)

@@ -27,6 +27,7 @@ from stream_monitor.types import F64, I64, Bool
 from stream_monitor.wire.msgpack_arrays import pack
 
 ERROR, ABSOLUTE_ERROR, SQUARED_ERROR = "error", "absolute_error", "squared_error"
+BIAS, RELATIVE_ERROR = "bias", "relative_error"
 DISAGREEMENT = "label_disagreement"
 
 
@@ -37,6 +38,10 @@ class LabelComparison:
     error: F64
     absolute: F64
     squared: F64
+    bias: F64
+    """The answer less the label."""
+    relative: F64
+    """The distance as a part of the label's size; NaN where the label is 0."""
     label: F64
     """The label as a number; true is 1, false is 0, other categories are NaN."""
     incomparable: F64
@@ -48,6 +53,8 @@ class LabelComparison:
             ERROR: self.error,
             ABSOLUTE_ERROR: self.absolute,
             SQUARED_ERROR: self.squared,
+            BIAS: self.bias,
+            RELATIVE_ERROR: self.relative,
             LABEL: self.label,
             INCOMPARABLE: self.incomparable,
         }
@@ -72,7 +79,13 @@ def compare_with_labels(joined: Joined, label: F64, categorical: Bool, book: Cod
     gap = np.where(numbers, joined.value - label, np.nan)
     number = np.where(categorical, table.truth[codes], label)
     incomparable = np.where(np.isnan(error) & np.isnan(gap), 1.0, np.nan)
-    return LabelComparison(error, np.abs(gap), gap * gap, number, incomparable)
+    return LabelComparison(error, np.abs(gap), gap * gap, gap, _relative(gap, label), number, incomparable)
+
+
+def _relative(gap: F64, label: F64) -> F64:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        part = np.abs(gap) / np.abs(label)
+    return np.where(np.isfinite(part), part, np.nan)
 
 
 class _ClassTable:

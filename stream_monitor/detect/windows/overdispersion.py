@@ -8,8 +8,10 @@ We estimate f from the windows: subtract the baseline's shares in ten groups of 
 far the residuals of two windows differ (`estimate_overdispersion`). We compare windows 1, 2 and 4 apart. Dependence
 that outlasts a window makes distant windows differ more, and the baseline is farther away than any of them.
 
-A change must not raise f. So we do not compare two windows if exactly one of them was rejected, and no comparison
-counts more than `CLIP` times the mean so far. f depends only on the windows before the one that is judged.
+A change must not raise f. So we do not compare two windows if exactly one of them was rejected. A window next to a
+rejected one may hold half of the change, too little to be rejected: it is left out, and since that is known only when
+the next window was judged, a window counts from then on. No comparison counts more than `CLIP` times the mean so far. f
+depends only on the windows before the one that is judged.
 """
 
 from __future__ import annotations
@@ -61,6 +63,9 @@ class DispersionSample(NamedTuple):
     """(R, BINS) the bins in the order in which neighbours are merged to groups; None: as they are."""
 
 
+_TABLES = ("left", "error", "rejected", "mean", "n", "next_mean", "next_n")
+
+
 class Dispersion(msgspec.Struct):
     """The state of R rows: their latest windows, and the mean comparison of each distance; 1.2 kB a row."""
 
@@ -73,6 +78,13 @@ class Dispersion(msgspec.Struct):
     mean: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((len(LAGS), 0)))
     n: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((len(LAGS), 0), np.int64))
     """(LAGS, R) comparisons in `mean`, at most `MEMORY`."""
+    next_mean: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((len(LAGS), 0)))
+    """(LAGS, R) `mean` with the comparisons of the latest window, which count unless the next one is rejected."""
+    next_n: np.ndarray = msgspec.field(default_factory=lambda: np.zeros((len(LAGS), 0), np.int64))
+
+    def __post_init__(self) -> None:
+        if self.next_mean.shape != self.mean.shape:  # a snapshot of a former version
+            self.next_mean, self.next_n = self.mean.copy(), self.n.copy()
 
     def factors(self, keys: Sequence[Key]) -> F64:
         """The overdispersion f of each of these rows, (R,), at least 1."""
@@ -114,6 +126,8 @@ class Dispersion(msgspec.Struct):
         usual, no = np.broadcast_to(base, (len(keys), BINS)), np.zeros(len(keys), np.bool_)
         for counts in table[table.sum(axis=1) >= max(least, 1)]:
             self.add(keys, DispersionSample(usual, np.broadcast_to(counts, usual.shape), no, no))
+        rows = self._rows(keys)  # a baseline holds no change: its last window counts at once
+        self.mean[:, rows], self.n[:, rows] = self.next_mean[:, rows], self.next_n[:, rows]
 
     def add(self, keys: Sequence[Key], sample: DispersionSample) -> None:
         """Take in a window of these distinct rows."""
@@ -122,8 +136,8 @@ class Dispersion(msgspec.Struct):
     def forget(self, measure: str) -> None:
         """Clear the rows of a measure, because it has new edges or a new baseline."""
         cleared = [row for (_, name, _), row in self.rows.items() if name == measure]
-        for table in (self.left, self.error, self.rejected, self.mean, self.n):
-            table[:, cleared] = 0
+        for name in _TABLES:
+            getattr(self, name)[:, cleared] = 0
 
     def _rows(self, keys: Sequence[Key]) -> I64:
         for key in keys:
@@ -132,7 +146,7 @@ class Dispersion(msgspec.Struct):
         size, wanted = self.error.shape[1], len(self.rows)
         if wanted > size:
             more = max(wanted, 2 * size) - size
-            for name in ("left", "error", "rejected", "mean", "n"):
+            for name in _TABLES:
                 table = getattr(self, name)
                 setattr(self, name, np.pad(table, [(0, 0), (0, more)] + [(0, 0)] * (table.ndim - 2)))
         return np.array([self.rows[key] for key in keys], np.int64)
@@ -177,12 +191,12 @@ def learn(updates: Sequence[DispersionUpdate]) -> None:
 
 def _learn(updates: Sequence[DispersionUpdate]) -> None:
     places = [update.dispersion._rows(update.keys) for update in updates]
-    left, errors, hits, means, ns = (
+    left, errors, hits, old_means, old_ns, means, ns = (
         np.concatenate(
             [getattr(update.dispersion, name)[:, rows] for update, rows in zip(updates, places, strict=True)],
             1,
         )
-        for name in ("left", "error", "rejected", "mean", "n")
+        for name in _TABLES
     )
     samples = [update.sample for update in updates]
     base, counts, moving, rejected = (
@@ -194,6 +208,11 @@ def _learn(updates: Sequence[DispersionUpdate]) -> None:
     q, m = _shares(base)
     groups = _places(groups_of(base, np.full(len(base), GROUPS), order))
     error = np.where(n > 0, 1 / np.maximum(n, 1) + moving / np.maximum(m, 1), 0.0)
+    apart = (errors[0] > 0) & (hits[0] != rejected)
+    half = apart & rejected  # the window before held half of a change
+    means, ns = np.where(half, old_means, means), np.where(half, old_ns, ns)
+    errors[0], error = np.where(half, 0.0, errors[0]), np.where(apart & ~rejected, 0.0, error)
+    sure = means.copy(), ns.copy()
     kept = np.rint((p - q) * WHOLE)  # rounded as the kept windows are, so that two equal windows differ by 0
     now, usual = _grouped(kept / WHOLE, groups), _grouped(q, groups)
     rounding = np.maximum((base > 0).sum(axis=1), 2) / (6 * WHOLE**2)
@@ -211,7 +230,8 @@ def _learn(updates: Sequence[DispersionUpdate]) -> None:
     end = 0
     for (dispersion, *_), rows in zip(updates, places, strict=True):
         part, end = slice(end, end + len(rows)), end + len(rows)
-        dispersion.mean[:, rows], dispersion.n[:, rows] = means[:, part], ns[:, part]
+        dispersion.mean[:, rows], dispersion.n[:, rows] = sure[0][:, part], sure[1][:, part]
+        dispersion.next_mean[:, rows], dispersion.next_n[:, rows] = means[:, part], ns[:, part]
         for (name, column), before in zip(newest.items(), (left, errors, hits), strict=True):
             table = getattr(dispersion, name)
             table[1:, rows], table[0, rows] = before[:-1, part], column[part]

@@ -12,6 +12,7 @@ import hashlib
 import msgspec
 
 from stream_monitor.profiles.measures import (
+    DISTANCES,
     ERRORS,
     LABEL,
     NULL_ANSWER,
@@ -21,7 +22,7 @@ from stream_monitor.profiles.measures import (
     norm_base,
 )
 
-_ONE_SUBJECT = {NULL_ANSWER: PREDICTION} | dict.fromkeys(ERRORS, LABEL)
+_ONE_SUBJECT = {NULL_ANSWER: PREDICTION} | dict.fromkeys((*ERRORS, *DISTANCES), LABEL)
 
 
 class Incident(msgspec.Struct):

@@ -24,6 +24,8 @@ CLEAR_RATIO = 1.25
 NAMED = 3
 """How many categories or features a sentence names."""
 
+ITEMS = ("labels", "feedback")
+"""What an alert of silence is about, if not about predictions."""
 _RATES = {
     "error": "the error rate",
     "label_disagreement": "the share of labels that labelers disagree on",
@@ -100,7 +102,7 @@ def _what(alert: Alert) -> str:
     finding = alert.findings[0]
     match alert.kind:
         case "silence":
-            return _silence(finding)
+            return _silence(alert.measure, finding)
         case "limit":
             return f"{_limit(finding)}{_of_how_many(alert)}"
         case "quality":
@@ -116,7 +118,10 @@ def _what(alert: Alert) -> str:
     return f"{_numeric(alert, finding)}{_of_how_many(alert)}"
 
 
-def _silence(finding: Finding) -> str:
+def _silence(measure: str, finding: Finding) -> str:
+    if "usual_ms" in finding.evidence:
+        gap, longest = (format_duration(finding.evidence[name]) for name in ("silent_ms", "usual_ms"))
+        return f"no {measure} came in {gap} of predictions (usual gaps are up to {longest})"
     if "expected" in finding.evidence:
         lasted, expected = format_duration(finding.evidence["silent_ms"]), number(finding.evidence["expected"])
         return f"no event for {lasted}, where {expected} were expected"
@@ -271,7 +276,7 @@ def _end(alert: Alert) -> str:
     ended = f"at {moment(alert.ts, alert.opened_ts)}, {lasted} after it began"
     match alert.kind:
         case "silence":
-            return "events come again"
+            return f"{alert.measure if alert.measure in ITEMS else 'events'} come again"
         case "quality" if is_about_loss(alert.model, alert.measure):
             return end_of_loss(alert.model, alert.measure)
         case "limit":

@@ -48,7 +48,7 @@ def control_false_discoveries(
             s.group, s.measure, kind, _findings(s, names, settings, level) if hit else [], not hit and p_value <= CLEAN
         )
         for (kind, s, names), hit, p_value in zip(everything, rejected.tolist(), p.tolist(), strict=True)
-        if hit or not s.few  # too few values to call the measure clean: nobody tested its categories
+        if hit or s.is_whole  # else too few values to call the measure clean: nobody tested its categories
     ]
 
 

@@ -17,17 +17,13 @@ from stream_monitor.baselines.baseline import Baseline, Baselines, category_coun
 from stream_monitor.baselines.recent import MergedBaseline
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.detect.windows.binned import Compared
-from stream_monitor.detect.windows.overdispersion import (
-    Dispersion,
-    Key,
-    believed_factors,
-)
+from stream_monitor.detect.windows.overdispersion import Dispersion, Key, believed_factors
 from stream_monitor.detect.windows.shares import share
 from stream_monitor.detect.windows.tests import ON_WIDTHS, TESTS, TOLERANCE
 from stream_monitor.judge.baselines.recent import other_values
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.profiles.bins import BINS, BinEdges
-from stream_monitor.profiles.measures import Group, TimelineName, base_of, group_of
+from stream_monitor.profiles.measures import Group, TimelineName, base_of, group_of, kind_of
 from stream_monitor.profiles.quantiles import NO_VALUES, Extent
 from stream_monitor.types import F64, I64
 
@@ -72,6 +68,11 @@ class MeasureComparison:
     """Of a numeric measure: measures of software get tests of their own."""
     few: bool = False
     """Fewer values than `min_count`, in enough events: only the tests of missing values and of types judge it."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all tests that its baseline allows judge it; one of arrays and objects allows two."""
+        return not self.few or bool(self.baseline.kinds and not self.baseline.n)
 
     @property
     def base_counts(self) -> I64:
@@ -121,7 +122,7 @@ def comparisons_of(window: Window, context: EvaluationContext, minimum: int) -> 
             comparisons.append(by_recent(comparison, context, (window.start, window.size)))
     for (group, name), (n, counts) in sorted(window.categories.items()):
         baseline = context.baselines.active_at(context.groups[group], name, window.start)
-        if n >= minimum and baseline is not None and baseline.categories is not None:
+        if n >= minimum and baseline is not None and baseline.categories is not None and baseline.n:
             base, now = category_counts(baseline, counts, n)
             comparison = MeasureComparison(group, name, baseline, expected_counts(baseline, base), now, None, counts)
             comparisons.append(by_recent(comparison, context, (window.start, window.size)))
@@ -293,14 +294,14 @@ def shares_of(window: Window, comparison: MeasureComparison, numbers: Numbered) 
         yield from _new_categories(comparison, n)
     if numbers is None or base_of(comparison.measure) or comparison.group >= len(window.counts):
         return
-    key = comparison.group, comparison.measure
-    events, other_kinds = (
-        int(window.counts[comparison.group, 0]),
-        other_values(window, key, comparison.borders is not None, numbers),
-    )
+    key, events = (comparison.group, comparison.measure), int(window.counts[comparison.group, 0])
+    other_kinds = other_values(window, key, comparison.borders is not None, numbers)
     yield "missing", (baseline.events - values, baseline.events, events - n - other_kinds, events)
     if values and n + other_kinds:
-        yield "type_change", (values - baseline.n, max(values, 1), other_kinds, n + other_kinds)
+        hits = values - baseline.n, other_kinds
+        if not baseline.n:  # nothing but arrays and objects
+            hits = 0, n + other_kinds - window.categories.get((key[0], kind_of(key[1])), (0, {}))[0]
+        yield "type_change", (hits[0], values, hits[1], n + other_kinds)
 
 
 def _new_categories(comparison: MeasureComparison, n: int) -> Iterator[tuple[str, Shares]]:

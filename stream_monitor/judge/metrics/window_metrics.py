@@ -191,10 +191,10 @@ def expected_measures(timeline: Timeline, window: Window) -> dict[int, list[str]
     """By number of a group that has events: the measures of predictions that must have values, or miss them.
 
     They have a baseline, and are not derived from others. A name beyond the cap of measures is not expected: its values
-    are left out. With recent baselines nothing is expected: a recent baseline does not know hours without values.
+    are left out.
     """
     state, rules = timeline.state, timeline.rules
-    if state.name != "input" or rules.recent is not None:
+    if state.name != "input":
         return {}
     groups, names = list(state.ids.groups), state.ids.names
     is_full = len(names) >= rules.caps.measures

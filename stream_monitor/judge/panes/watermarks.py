@@ -93,4 +93,6 @@ def _later(old: PartitionTime | None, new: PartitionTime) -> PartitionTime:
         max(old.largest, new.largest),
         new.idle,
         new.end,
+        new.labels_read,
+        new.feedback_read,
     )

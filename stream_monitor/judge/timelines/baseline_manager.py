@@ -129,7 +129,7 @@ class BaselineManager:
     def complete_all(self) -> Iterator[CatalogUpdate]:
         """Complete all baselines with the values so far: the last step of `baseline build`.
 
-        A feature with nothing but arrays or objects gets no baseline, as in a stream; its length or norm gets one.
+        A feature with nothing but arrays or objects gets none; its length or norm gets one.
         """
         for key, builder in sorted(
             self.state.builders.by_key.items(), key=lambda item: (item[0][0] != ALL_SEGMENTS, item[0])

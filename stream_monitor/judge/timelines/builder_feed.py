@@ -128,6 +128,7 @@ class BuilderFeed:
                 self._filled_categories.add(row)
             elif of_kind:
                 builder.other += n
+                touched.add((segment, str(feature)))
             else:
                 builder.add_categories(categories, counts, n)
                 builder.tally(pane.start, self._sizes, (categories, counts, n))

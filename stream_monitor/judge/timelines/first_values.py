@@ -28,13 +28,12 @@ def first_values(
 ) -> Iterator[MeasureComparison]:
     """Compare the measures that had never a value, and get some, in groups with `minimum` events in the window.
 
-    A feature with nothing but arrays or objects is left out: it never has a baseline that could end its alert.
     With recent baselines nothing is yielded: a recent baseline does not know hours without values.
     """
     if state.name != "input" or rules.recent is not None:
         return
     for (segment, name), builder in sorted(state.builders.by_key.items()):
-        if base_of(name) is not None or not never_before(builder, rules.first) or builder.total == builder.other:
+        if base_of(name) is not None or not never_before(builder, rules.first):
             continue
         events = builder.events_before
         for group, (version, of) in enumerate(state.ids.groups):

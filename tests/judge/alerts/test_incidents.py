@@ -12,6 +12,7 @@ from stream_monitor.judge.alerts.incidents import Incidents, subject_of_measure
     [
         ("x", "x"), ("length(x)", "x"), ("kind(x)", "x"), ("norm(v)", "v"), ("distance(v)", "v"),
         ("projection_3(v)", "v"), ("error", "label"), ("absolute_error", "label"), ("squared_error", "label"),
+        ("bias", "label"), ("relative_error", "label"),
         ("label", "label"), ("null_answer", "prediction"), ("length(prediction)", "prediction"), ("f(x)", "f(x)"),
     ],
 )  # fmt: skip

@@ -84,6 +84,6 @@ def test_the_windows_of_a_baseline_are_those_that_would_have_been_judged() -> No
     for window in windows[-33:-1]:
         now = category_counts(baseline, window, 104)[1]
         added.add([(0, "m", "")], DispersionSample(base[None], now[None], no, no))
-    assert begun.n[0, 0] == added.n[0, 0] == 31 and begun.mean.tolist() == added.mean.tolist()
+    assert begun.n[0, 0] == added.next_n[0, 0] == 31 and begun.mean.tolist() == added.next_mean.tolist()
     assert filling.category_windows(5_000, baseline).starts.tolist() == []
     assert base.shape == (BINS,)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from stream_monitor.describe.join.pending.absent_signals import AbsentSignal
 from stream_monitor.describe.join.pending.id_groups import Groups, group_rows, rounds
 from stream_monitor.describe.join.pending.ring_buffer import CATEGORICAL, HAS_LABEL, JOINED, Ring
 from stream_monitor.describe.join.pending.rows import (
@@ -34,21 +35,34 @@ CHANGING = ("label", "labeler", "bits", "flags")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rule by which an item joins: -early_ms <= item ts - prediction ts <= horizon_ms, and its model fits."""
+    """The rule by which an item joins: -early_ms <= item ts - prediction ts <= horizon_ms, and its model fits.
+
+    A signal of `absent` joins only before its absence counts.
+    """
 
     horizon_ms: int
     early_ms: int
     model_of_key: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+    absent: Sequence[AbsentSignal] = ()
 
     def joins(self, ts: I64, key: npt.NDArray[Any], items: Items) -> Bool:
         """Which items join their predictions, given the ts and key of each prediction."""
         gap = items.ts - ts
         keep = (gap >= -self.early_ms) & (gap <= self.horizon_ms)
+        for signal in self.absent:
+            keep &= ~(signal.concerns(key, items.signal) & (gap > signal.after_ms))
         named = np.flatnonzero(keep & (items.model > 0))
         if len(named):
             models = self.model_of_key(key[named]).astype(np.int64)
             keep[named] = models == items.model[named].astype(np.int64) - 1
         return keep
+
+    def counted_at(self, ts: I64, key: npt.NDArray[Any], items: Items) -> I64:
+        """The event times of items; of a signal whose absence is a 0, the moment at which that would be known."""
+        counted = items.ts
+        for signal in self.absent:
+            counted = np.where(signal.concerns(key, items.signal), ts + signal.after_ms, counted)
+        return counted
 
 
 class Applier:
@@ -104,10 +118,10 @@ class Applier:
             self._labels(np.flatnonzero(items.signal == NO_SIGNAL), row, items, effects)
         if len(signals):
             self._signals(signals, row, items, effects)
-        take = self._ring.take
+        take, counted = self._ring.take, self._rules.counted_at(ts, key, items)
         joined = Joined(
             effects.event, ts, key, take("answer", row), take("value", row), take("score", row), effects.old,
-            effects.old_categorical, items.value, items.categorical, items.ts, items.signal,
+            effects.old_categorical, items.value, items.categorical, counted, items.signal,
         )  # fmt: skip
         return joined if effects.counts.all() else joined.take(effects.counts)
 

@@ -20,13 +20,14 @@ reserve, and 4 to 8 bytes of index. The store is for one thread; only `restore` 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from stream_monitor.describe.join.pending import changelog as log
+from stream_monitor.describe.join.pending.absent_signals import AbsentSignal, AbsentSignals
 from stream_monitor.describe.join.pending.duplicates import Arrivals, Held, decide
 from stream_monitor.describe.join.pending.hash_index import IdIndex
 from stream_monitor.describe.join.pending.id_groups import Groups, group_ids
@@ -64,6 +65,7 @@ class PendingStore:
         model_of_key: maps n key codes to n model codes, for items that name a model.
         chain_cap: most pending rows of one id, of each kind. The store counts further rows in `overflow`: it
             applies such an item but does not keep it, and it neither keeps nor joins such a prediction.
+        absent: signals whose absence is a 0.
     """
 
     def __init__(
@@ -72,9 +74,11 @@ class PendingStore:
         early_ms: int,
         model_of_key: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
         chain_cap: int = CHAIN_CAP,
+        absent: Sequence[AbsentSignal] = (),
     ) -> None:
-        self._rules, self._cap = Rules(horizon_ms, early_ms, model_of_key), chain_cap
+        self._rules, self._cap = Rules(horizon_ms, early_ms, model_of_key, absent), chain_cap
         self._ring = Ring()
+        self._absent = AbsentSignals(self._ring, absent)
         self._index = IdIndex(self._ring)
         self._applier = Applier(self._ring, self._rules)
         self.overflow = 0
@@ -137,6 +141,11 @@ class PendingStore:
         """Apply n signals to the predictions of their ids, and keep them for later predictions."""
         values: _Values = {"value": rows.value, "answer": rows.signal}
         return self._add_items(rows, SIGNAL, Items.of_signals(rows), values)
+
+    def absent_signals(self, watermark: int) -> Iterator[Joined]:
+        """The zeros of predictions that wait for a signal no more, at a watermark of feedback (epoch ms)."""
+        for rows, zeros in self._absent.due(watermark):
+            yield self._applier.apply(rows, zeros)
 
     def _add_items(self, rows: LabelRows | SignalRows, kind: int, items: Items, values: _Values) -> Joined:
         groups = group_ids(rows.hash, rows.check)
