@@ -288,8 +288,7 @@ class ModelJudge:
         if timeline.rules.recent is None:  # a recent baseline does not know hours without values
             comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
         comparisons += first_values(state, timeline.rules, window, settings.min_count)
-        if settings.ignore:
-            comparisons = [one for one in comparisons if not settings.ignores(one.measure)]
+        comparisons = [one for one in comparisons if not settings.ignores(one.measure)]
         sizes = sorted(size for size in timeline.slide_of if size <= window.size)
         dispersions = [(size, state.dispersion.get(size, Dispersion())) for size in sizes]
         rows = list(timeline.joint.comparisons(window, settings, list(state.ids.groups)))
