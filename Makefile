@@ -11,7 +11,7 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo quick test failures image-test check format bench evaluate kafka sbom audit docs lock clean
+.PHONY: help setup demo quick test browser failures image-test check format bench evaluate kafka sbom audit docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ quick: $(READY)  ## the tests to run at each save: no Kafka, no long properties 
 
 test: $(READY)  ## all tests, real Apache Kafka included
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+browser: $(READY)  ## a Chromium for the tests of the page: the system's package for root, else Playwright's
+	$(BIN)/python -m tests.browsers
 
 failures: $(READY)  ## break workers and brokers on purpose, and verify from the input; ARGS="--seeds 100" for more
 	STREAM_MONITOR_TEST_SCHEDULES=4 $(BIN)/pytest -m "long or not long" tests/failures tests/test_promise.py $(ARGS)

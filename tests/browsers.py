@@ -1,4 +1,4 @@
-"""A real Chromium for the tests of the page: one that is here, or one that `python -m tests.browsers` brings.
+"""A real Chromium for the tests of the page: one that is here, or one that `make browser` brings.
 
 A machine without one skips these tests loudly; in CI (`CI=true`) that is a failure.
 """

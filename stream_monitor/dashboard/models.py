@@ -27,7 +27,8 @@ from stream_monitor.profiles.names import ALL_SEGMENTS
 
 TIMELINES = {"traffic": "input", "observation": "observation", "label": "label", "feedback": "feedback"}
 """The timeline of each kind of windows that are judged."""
-COLUMNS = ("p05", "p50", "p95", "mean")
+COLUMNS = ("p05", "p50", "p95")
+"""Columns of numbers, besides the mean. Records have six digits of them."""
 
 
 def head(store: Snapshot, choice: Choice) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def _columns(
         "group": present[-1].group if present else "input",
         "n": [None if row is None else row.n for row in rows],
         "missing": [None if row is None or row.missing is None else figure(_share(row)) for row in rows],
-        "times": [None if row is None else figure(row.times) for row in rows],
+        "times": [None if row is None else row.times for row in rows],
         "found": [bool(row is not None and row.found) for row in rows],
         "course": [None if row is None else max((row.courses or {}).values(), default=None) for row in rows],
         "baseline": baseline,
@@ -97,7 +98,8 @@ def _columns(
     now = columns["now"]
     columns["last"] = None if now is None else _whole(rows[now])
     if number:
-        columns |= {key: [None if row is None else figure(getattr(row, key)) for row in rows] for key in COLUMNS}
+        columns |= {key: [None if row is None else getattr(row, key) for row in rows] for key in COLUMNS}
+        columns["mean"] = [None if row is None else figure(row.mean) for row in rows]
     elif name != JOINT:
         columns |= _categories(rows, baseline)
     return columns

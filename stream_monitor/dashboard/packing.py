@@ -20,6 +20,9 @@ _DICTIONARY = (
 ).encode()
 """Text that zlib may refer to. A store with records on another one cannot be read: change `store.FORMAT` with it."""
 
+LEVEL = 3
+"""Half the time of zlib's usual level, for a tenth more bytes."""
+
 
 def pack_record(value: bytes) -> bytes:
     """Compress a record.
@@ -27,7 +30,7 @@ def pack_record(value: bytes) -> bytes:
     >>> unpack_record(pack_record(b'{"model":"a"}'))
     b'{"model":"a"}'
     """
-    packer = zlib.compressobj(6, zlib.DEFLATED, -15, zdict=_DICTIONARY)
+    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -15, zdict=_DICTIONARY)
     return packer.compress(value) + packer.flush()
 
 

@@ -68,7 +68,7 @@ def chromium() -> Iterator[Any]:
     path = browsers.found()
     if path is None:
         if not browsers.in_ci():
-            pytest.skip("NO BROWSER, so nothing about the page is tested: `python -m tests.browsers` brings one")
+            pytest.skip("NO BROWSER, so nothing about the page is tested: `make browser` brings one")
         path = browsers.install()
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=list(browsers.ARGUMENTS))
