@@ -11,7 +11,7 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo quick test long failures image-test check format bench evaluate kafka sbom audit docs lock clean
+.PHONY: help setup demo quick test long coverage failures image-test check format bench evaluate kafka sbom audit docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,10 @@ quick: $(READY)  ## the tests to run at each save: no Kafka, no long properties 
 
 test: $(READY)  ## all tests, real Apache Kafka included
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+coverage: $(READY)  ## the lines that the tests without Kafka never run; fails below the floor in pyproject.toml
+	mkdir -p build
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not kafka and not long and not image" --cov=stream_monitor $(ARGS)
 
 failures: $(READY)  ## break workers and brokers on purpose, and verify from the input; ARGS="--seeds 100" for more
 	STREAM_MONITOR_TEST_EFFORT=4 $(BIN)/pytest -m "long or not long" tests/failures tests/test_promise.py $(ARGS)
