@@ -11,7 +11,8 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo quick test browser failures image-test check format bench evaluate kafka sbom audit docs lock clean
+.PHONY: help setup demo quick test long coverage browser failures image-test check format bench evaluate kafka sbom audit \
+	docs lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,11 +34,19 @@ quick: $(READY)  ## the tests to run at each save: no Kafka, no long properties 
 test: $(READY)  ## all tests, real Apache Kafka included
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
+coverage: $(READY)  ## the lines that the tests without Kafka never run; fails below the floor in pyproject.toml
+	mkdir -p build
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not kafka and not long and not image" --cov=stream_monitor $(ARGS)
+
 browser: $(READY)  ## a Chromium for the tests of the page: the system's package for root, else Playwright's
 	$(BIN)/python -m tests.browsers
 
 failures: $(READY)  ## break workers and brokers on purpose, and verify from the input; ARGS="--seeds 100" for more
-	STREAM_MONITOR_TEST_SCHEDULES=4 $(BIN)/pytest -m "long or not long" tests/failures tests/test_promise.py $(ARGS)
+	STREAM_MONITOR_TEST_EFFORT=4 $(BIN)/pytest -m "long or not long" tests/failures tests/test_promise.py $(ARGS)
+
+long: $(READY)  ## what `test` leaves out for its length: more seeds, and four times as many examples of each property
+	STREAM_MONITOR_TEST_EFFORT=4 $(BIN)/pytest -m "(long or not long) and not kafka and not image" -n auto \
+		--dist loadfile --no-loadscope-reorder $(ARGS)
 
 image-test: $(READY)  ## build deploy/Dockerfile, run it locked down on a real Kafka, print its size by part
 	$(BIN)/pytest -m image -s tests/deploy $(ARGS)

@@ -57,6 +57,9 @@ class Line(NamedTuple):
         """The replay's start: what is after it comes from the future."""
         return 1, self.arrived
 
+    def headers(self) -> None:
+        """A line has none."""
+
 
 class _Kind(msgspec.Struct):
     label: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -89,6 +92,8 @@ class Driver:
 
     def __init__(self, settings: Settings, catalog: BinCatalog, topology: Topology | None = None) -> None:
         self._merged_by_time = topology is None
+        if topology is None:  # the lines of files are JSON, whatever the topics hold
+            settings = settings.model_copy(update={"topics": settings.topics.model_copy(update={"formats": {}})})
         topology = topology or ONE
         self.describe = Describe(settings, topology, catalog)
         self.started = int(time.time() * 1000)

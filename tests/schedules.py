@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-from hypothesis import settings
 
 from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import ROLES_IN, ROLES_INTERNAL, ROLES_OPTIONAL, ROLES_OUT, Settings
@@ -25,16 +22,9 @@ from stream_monitor.stages.contract import Output, PartitionStatus
 from stream_monitor.stages.topology import Topology, partition_of
 from tests.streams import Event
 
-MORE = int(os.environ.get("STREAM_MONITOR_TEST_SCHEDULES", "1"))
-"""How many times as many schedules a test tries: `make failures` tries more."""
 ROUNDS = 60
 """In which a cluster may read what is there."""
 Result = tuple[dict[tuple[str, ...], Any], dict[tuple[str, str, int], Any]]
-
-
-def schedules(count: int) -> settings:
-    """So many examples of a law over schedules, the same ones in each run."""
-    return settings(max_examples=count * MORE, deadline=None, derandomize=True)
 
 
 def rounded(value: Any) -> Any:

@@ -7,12 +7,13 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.config.settings import ROLES_IN
 from stream_monitor.file_replay import Replay
 from stream_monitor.stages.contract import Output
+from tests.effort import examples
 from tests.streams import T0, quick_settings
 
 Mutate = Callable[[random.Random, bytes], bytes]
@@ -56,7 +57,7 @@ MUTATIONS: list[Mutate] = [
 ]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(30)
 @given(st.integers(0, 2**32), st.integers(1, 200))
 def test_whatever_bytes_come_every_prediction_is_counted_or_a_dead_letter(seed: int, batch: int) -> None:
     rng = random.Random(seed)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from stream_monitor.baseline.build import build
 from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.records import ResetRecord
-from tests.schedules import by_cluster, by_replay, schedules
+from tests.effort import examples
+from tests.schedules import by_cluster, by_replay
 from tests.streams import T0, Event, mornings, quick_settings, shop
 
 
@@ -33,7 +34,7 @@ SCHEDULE = st.integers(0, 10_000), st.sampled_from([1, 3]), st.sampled_from([1, 
 """Seed, partitions, workers, share of steps after which a worker dies."""
 
 
-@schedules(14)
+@examples(10)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([1, 2, 3]),
@@ -50,7 +51,7 @@ def test_no_schedule_of_batches_partitions_crashes_snapshots_and_rebalances_show
     assert by_cluster(events, rules, (partitions, workers), seed, crashes) == by_replay(events, rules)
 
 
-@schedules(4)
+@examples(3)
 @given(st.integers(0, 10_000), st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02]))
 def test_nor_in_where_a_drift_comes_from_and_whether_it_matters(
     seed: int, partitions: int, workers: int, crashes: float
@@ -66,7 +67,7 @@ def test_nor_in_where_a_drift_comes_from_and_whether_it_matters(
     assert by_cluster(events, rules, (partitions, workers), seed, crashes) == (metrics, alerts)
 
 
-@schedules(4)
+@examples(3)
 @given(*SCHEDULE, st.sampled_from([["10s", "30s"], ["20s/4s"]]), st.sampled_from(["first", "rolling"]))
 def test_nor_in_where_a_change_comes_from_that_a_sequential_detector_found(
     seed: int, partitions: int, workers: int, crashes: float, windows: list[str], kind: str
@@ -89,7 +90,7 @@ def test_nor_in_where_a_change_comes_from_that_a_sequential_detector_found(
     assert by_cluster(events, rules, (partitions, workers), seed, crashes) == (metrics, alerts)
 
 
-@schedules(4)
+@examples(3)
 @given(
     *SCHEDULE,
     st.sampled_from(["first", "rolling"]),
@@ -110,7 +111,7 @@ def test_nor_when_windows_slide(seed: int, partitions: int, workers: int, crashe
     assert by_cluster(events, rules, (partitions, workers), seed, crashes) == (metrics, alerts)
 
 
-@schedules(3)
+@examples(2)
 @given(st.integers(0, 10_000), st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02]))
 def test_nor_does_it_show_when_the_baseline_is_pinned(seed: int, partitions: int, workers: int, crashes: float) -> None:
     rules = quick_settings(segments=[["country"]], sample={"rows": 8})
@@ -122,7 +123,7 @@ def test_nor_does_it_show_when_the_baseline_is_pinned(seed: int, partitions: int
     assert by_cluster(events, rules, (partitions, workers), seed, crashes, pinned) == (metrics, alerts)
 
 
-@schedules(5)
+@examples(4)
 @given(
     *SCHEDULE,
     st.sampled_from(["first", "rolling"]),
@@ -148,7 +149,7 @@ def test_nor_does_it_show_when_baselines_are_reset_on_the_way(
     assert by_cluster(events, rules, (partitions, workers), seed, crashes, pinned, resets) == (metrics, alerts)
 
 
-@schedules(4)
+@examples(3)
 @given(
     *SCHEDULE,
     st.sampled_from([("20s", "first"), ("20s/5s", "first"), ("20s/5s", "rolling"), ("10s", "rolling")]),
@@ -193,7 +194,7 @@ def with_vectors(events: Sequence[Event]) -> list[Event]:
     return made
 
 
-@schedules(3)
+@examples(2)
 @given(*SCHEDULE, st.sampled_from(["20s", "20s/5s"]), st.booleans())
 def test_nor_in_how_far_embeddings_are_from_their_centroid(
     seed: int, partitions: int, workers: int, crashes: float, window: str, pin: bool
@@ -222,7 +223,7 @@ def names_of(metrics: dict[tuple[str, ...], Any]) -> set[str | None]:
     return {m.get("baseline") for m in metrics.values() if m["kind"] == "traffic"}
 
 
-@schedules(3)
+@examples(2)
 @given(st.integers(0, 10_000), st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02]))
 def test_nor_when_it_is_the_recent_past(seed: int, partitions: int, workers: int, crashes: float) -> None:
     rules = quick_settings(

@@ -13,6 +13,8 @@ from stream_monitor.baseline.show import active, in_progress, measures_of, summa
 from stream_monitor.baselines.pinned import PinnedBaseline, read_file, write_file
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError
+from stream_monitor.formats.contract import text_of
+from stream_monitor.formats.registry import format_of
 from stream_monitor.kafka.range_reader import TopicRange
 from stream_monitor.kafka.tail import tail
 from stream_monitor.profiles.names import NEVER
@@ -68,7 +70,7 @@ def _of_topics(settings: Settings, source: Source, screen: Screen) -> Iterator[t
     try:
         with screen.progress("read", topics.total) as bar:
             events = (
-                (role, message.value() or b"")
+                (role, text_of(format_of(settings.topics.formats, role), message))
                 for batches in topics.read()
                 for role, messages in batches
                 for message in messages

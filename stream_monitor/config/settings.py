@@ -86,6 +86,9 @@ ROLES_REKEYED = ("labels-by-id", "feedback-by-id")
 ROLES = (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT, *ROLES_REKEYED, *ROLES_OPTIONAL)
 
 
+FormatName = Literal["json", "cloudevents"]
+
+
 class TopicSettings(Section):
     """Names of topics that are not `<app>.<role>`, and how missing ones are made."""
 
@@ -98,12 +101,16 @@ class TopicSettings(Section):
         "(librdkafka's default)",
     )
     names: dict[str, str] = Field({}, description="role: name, for example {predictions: ml.inference}")
+    formats: dict[str, FormatName] = Field(
+        {}, description="role: what the records of an input topic hold, json or cloudevents; json where none is named"
+    )
 
     @model_validator(mode="after")
     def _known(self) -> TopicSettings:
-        for role in self.names:
-            if role not in ROLES:
-                raise ValueError(f"no topic role {role!r}; roles are {', '.join(ROLES)}")
+        for section, known in ((self.names, ROLES), (self.formats, ROLES_IN)):
+            for role in section:
+                if role not in known:
+                    raise ValueError(f"no topic role {role!r}; roles are {', '.join(known)}")
         return self
 
 

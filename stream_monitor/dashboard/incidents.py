@@ -81,7 +81,7 @@ def _brief(row: Sequence[Any], whole: bool = False) -> dict[str, Any] | None:
         "opened": opened,
         "at": (opening or latest).ts,
         "ended": ended,
-        "reason": _answered((opening or latest).reason, None if error is None else error.state),
+        "reason": _answered(_telling(opening, latest).reason, None if error is None else error.state),
         "matters": None if error is None else error.state,
     }
     if whole:
@@ -90,6 +90,13 @@ def _brief(row: Sequence[Any], whole: bool = False) -> dict[str, Any] | None:
         alert["attribution"] = None if shown.attribution is None else msgspec.to_builtins(shown.attribution)
         alert["error"] = None if error is None else msgspec.to_builtins(error)
     return alert
+
+
+def _telling(opening: Alert | None, latest: Alert) -> Alert:
+    """The record whose reason is shown: the opening, or the update that made the alert graver."""
+    if opening is None or (latest.status == "update" and latest.severity != opening.severity):
+        return latest
+    return opening
 
 
 def _answered(reason: str, state: str | None) -> str:
@@ -124,7 +131,7 @@ def incidents_view(
         if (state == "all" or (one["ended"] is None) == (state == "open"))
         and (severity is None or one["severity"] == severity)
     ]
-    wanted.sort(key=lambda one: (one["ended"] is not None, -one["opened"], one["id"]))
+    wanted.sort(key=_urgency)
     verdicts = [one["acknowledged"]["verdict"] for one in found[:100] if one["acknowledged"]]
     return {
         "incidents": wanted[:LISTED],
@@ -133,6 +140,12 @@ def incidents_view(
         "judged": {"of": len(verdicts), "real": verdicts.count("real"), "false": verdicts.count("false alarm")},
         "span": [min((a["opened"] for a in alerts), default=None), max((a["at"] for a in alerts), default=None)],
     }
+
+
+def _urgency(incident: dict[str, Any]) -> tuple[Any, ...]:
+    """Open ones first, of these the gravest, then the latest."""
+    is_over = incident["ended"] is not None
+    return is_over, 0 if is_over else RANK[incident["severity"]], -incident["opened"], incident["id"]
 
 
 def _incident(identity: str, members: list[dict[str, Any]], remarks: Remarks) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import tempfile
 from collections.abc import Callable
@@ -14,8 +13,6 @@ from stream_monitor.dashboard.reader import Reader
 from stream_monitor.dashboard.store import Store
 from stream_monitor.errors import SettingsError
 from stream_monitor.telemetry import http_server, ports
-
-log = logging.getLogger(__name__)
 
 
 def listener_of(settings: Settings) -> socket.socket:
@@ -47,9 +44,7 @@ def serve(settings: Settings, listener: socket.socket, ready: Callable[[str], No
             server_header=False, lifespan="off", timeout_graceful_shutdown=1, limit_concurrency=1_000,
             ssl_certfile=settings.http.tls_certificate, ssl_keyfile=settings.http.tls_key, proxy_headers=False,
         )  # fmt: skip
-        url = ports.address(settings.http, listener)
-        log.info("the page is at %s", url)
-        ready(url)
+        ready(ports.address(settings.http, listener))
         uvicorn.Server(config).run([listener])
 
 

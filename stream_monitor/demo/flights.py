@@ -23,6 +23,7 @@ UNITS_START = 1_372_636_800_000  # 2013-07-01
 FROZEN_MEASURE = "dep_delay"
 FROZEN_START, FROZEN_END = 1_381_190_400_000, 1_382_400_000_000  # 2013-10-08 to 2013-10-22
 LEARN_UNTIL = 1_359_676_800_000  # 2013-02-01
+END = 1_388_534_400_000  # 2014-01-01
 KILOMETRES = 1.609344
 LATE_MINUTES = 15
 TAXI_MINUTES = 20
@@ -63,7 +64,9 @@ def _table() -> pd.DataFrame:
     # The airports' own clock, read as UTC: then windows of a day are New York's days.
     scheduled = pd.to_datetime(table[["year", "month", "day", "hour", "minute"]])
     table["ts"] = scheduled.astype("datetime64[ms]").astype("int64") + table["dep_delay"] * 60_000
-    table = table[table["dep_delay"].notna()]  # the others were cancelled
+    table = table[
+        (table["dep_delay"].notna()) & (table["ts"] < END)
+    ]  # the others were cancelled, or left after midnight
     table["ts"] = table["ts"].astype("int64")
     table["landed"] = table["ts"] + (table["air_time"] + TAXI_MINUTES) * 60_000
     return table.sort_values("ts", kind="stable")

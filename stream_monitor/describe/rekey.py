@@ -1,8 +1,8 @@
 """The rekey stage: it copies labels and feedback to topics that are keyed by prediction id.
 
 An app needs it if its labels or feedback have other keys or other partition counts. It runs before describe, which then
-reads `labels-by-id` and `feedback-by-id`. The stage copies a record unchanged, with its own time, under the id of its
-prediction. It also copies a record whose id it cannot read; describe makes that a dead letter.
+reads `labels-by-id` and `feedback-by-id`. The stage copies a record unchanged, with its own time and headers, under the
+id of its prediction. It also copies a record whose id it cannot read; describe makes that a dead letter.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from stream_monitor.config.settings import Settings
 from stream_monitor.events.json_text import decode_json
+from stream_monitor.formats.contract import text_of
+from stream_monitor.formats.registry import format_of
 from stream_monitor.stages.contract import (
     ChangeLogs,
     Message,
@@ -42,7 +45,8 @@ class Rekey(OffsetsOnly):
     keyed = False
     stands_on = (*TARGET, *TARGET.values())
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._formats = {role: format_of(settings.topics.formats, role) for role in TARGET}
         self._outputs: list[Output] = []
         self.buffered_bytes = 0
         self._next: dict[Partition, int] = {}
@@ -72,7 +76,10 @@ class Rekey(OffsetsOnly):
         for message in messages:
             value = message.value() or b""
             self.buffered_bytes += len(value)
-            self._outputs.append(Output(TARGET[role], value, id_of(value), timestamp=message.timestamp()[1]))
+            key = id_of(text_of(self._formats[role], message))
+            self._outputs.append(
+                Output(TARGET[role], value, key, timestamp=message.timestamp()[1], headers=message.headers() or ())
+            )
             self._next[role, message.partition()] = message.offset() + 1
 
     def flush(self, status: Mapping[Partition, PartitionStatus]) -> list[Output]:
@@ -101,9 +108,9 @@ class Rekey(OffsetsOnly):
         return set()
 
 
-def id_of(value: bytes) -> bytes:
-    """The id of a label or feedback; empty if the value has no readable id."""
+def id_of(text: bytes) -> bytes:
+    """The id of the JSON of a label or feedback; empty if it has no readable id."""
     try:
-        return decode_json(_decoder, value).id.encode()
+        return decode_json(_decoder, text).id.encode()
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return b""

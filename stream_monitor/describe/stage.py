@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_monitor.config.settings import Settings
+from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.aggregate.delta_writer import Batch, batches
 from stream_monitor.describe.aggregate.grouping import ACCEPTED, DUPLICATE, LATE
 from stream_monitor.describe.aggregate.row_sampling import SampleSpec
@@ -33,6 +33,7 @@ from stream_monitor.describe.profile_outputs import ProfileOutputs
 from stream_monitor.describe.watermarks import JOINED_ROLES, Clocks, Limits
 from stream_monitor.errors import RestoreError
 from stream_monitor.events.decode import Event, Reject
+from stream_monitor.formats.registry import format_of
 from stream_monitor.kernels.id_hash import hash_ids
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import WatermarkRecord
@@ -66,14 +67,14 @@ class Describe(OffsetsOnly):
         self._scanner = PredictionScanner(
             settings.segments, settings.privacy.rules(), settings.embeddings, settings.sample.rows > 0
         )
-        self._rejected = DeadLetterQuota(settings)
-        self.intake = Intake()
+        self._formats = {role: format_of(settings.topics.formats, role) for role in ROLES_IN}
+        self._rejected, self.intake = DeadLetterQuota(settings), Intake()
         self._placed_keys = {role: KeyPlacement() for role in JOINED_ROLES}
         self._stats = DescribeStatistics()
         self._reset_overlay()
 
     def _reset_overlay(self) -> None:
-        self._intake = PredictionBuffer(self._scanner, self.settings.time.max_skew)
+        self._intake = PredictionBuffer(self._scanner, self._formats["predictions"], self.settings.time.max_skew)
         self._others = 0
         self._late, self._duplicates = Counter[str](), Counter[str]()
         self._observed = ObservationBuffer()
@@ -166,7 +167,7 @@ class Describe(OffsetsOnly):
             self._take[role](self, kept, where)
 
     def _decode(self, role: str, message: Message) -> Event | None:
-        event = decode_admissible(role, message, self.settings.time.max_skew)
+        event = decode_admissible(self._formats[role], role, message, self.settings.time.max_skew)
         if isinstance(event, Reject):
             self._rejected.add(event, role, message)
             self.intake.refuse(role, message.partition(), event.reason)

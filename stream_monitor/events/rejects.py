@@ -27,6 +27,8 @@ ADVICE = {
     "future": "set the sender's clock right, or raise time.max_skew",
     "blank": "send no record in place of an empty one",
     TOMBSTONE: "nothing: a tombstone deletes a key of a compacted topic",
+    "no_cloudevent": "send CloudEvents 1.0, or leave out the topic in topics.formats where it has plain JSON",
+    "cloudevent_data": "send the event as JSON in the CloudEvent's data",
     "too_large": "leave out what nobody watches",
     "too_many_features": "leave out features that nobody watches",
     "too_deep": "send features as flat names and values",

@@ -36,7 +36,7 @@ def health_of(
     groups = list(timeline.state.ids.groups)
     counts = {groups[group]: int(row[0]) for group, row in enumerate(window.counts) if row[0]}
     learning = sorted(_learning(timeline, window), key=lambda one: (one.n - one.of, one.measure))
-    labelled = performance.waiting(timeline.state.closed_until)
+    labelled = performance.waiting(timeline.state.closed_until, keep=final)
     name = _error_measure(labelled)
     n, total = labelled.sums[name] if name is not None else (0, 0.0)
     return Health(

@@ -15,7 +15,7 @@ import xxhash
 
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.interface import Batch, Listener, OffsetsOf, TableRecord, Topic
-from stream_monitor.stages.contract import Output, Partition, Position
+from stream_monitor.stages.contract import Headers, Output, Partition, Position
 
 Crash = Callable[[str], None]
 """The broker calls it with the name of each step of a commit. It raises to crash there."""
@@ -31,6 +31,7 @@ class MemoryRecord(NamedTuple):
     label: bytes | None
     transaction: int | None
     tombstone: bool = False
+    head: Headers = ()
 
     def value(self) -> bytes | None:
         """The raw value."""
@@ -51,6 +52,10 @@ class MemoryRecord(NamedTuple):
     def timestamp(self) -> tuple[int, int]:
         """Broker time."""
         return 1, self.arrived
+
+    def headers(self) -> Headers:
+        """The headers."""
+        return self.head
 
 
 @dataclass(slots=True)
@@ -89,24 +94,28 @@ class MemoryBroker:
         """The group of this name. The first use creates it."""
         return self.groups.setdefault(name, Group())
 
-    def append(self, role: str, value: bytes, key: bytes | None = None, number: int | None = None) -> None:
+    def append(
+        self, role: str, value: bytes, key: bytes | None = None, number: int | None = None, headers: Headers = ()
+    ) -> None:
         """Produce a record outside any transaction, as a user's producer does."""
-        self._append(role, value, key, number, None)
+        self._append(Output(role, value, key, number, headers=headers), None)
 
-    def _append(
-        self,
-        role: str,
-        value: bytes | None,
-        key: bytes | None,
-        number: int | None,
-        transaction: int | None,
-        tombstone: bool = False,
-    ) -> tuple[Partition, int]:
+    def _append(self, output: Output, transaction: int | None) -> tuple[Partition, int]:
+        role, number = output.role, output.partition
         if number is None:
-            number = xxhash.xxh3_64_intdigest(key or b"") % self.partitions[role]
+            number = xxhash.xxh3_64_intdigest(output.key or b"") % self.partitions[role]
         log = self.logs[role, number]
-        log.append(MemoryRecord(value, number, len(log), self.clock(), key, transaction, tombstone))
-        return (role, number), len(log) - 1
+        at, arrived = len(log), self.clock()
+        log.append(
+            MemoryRecord(
+                output.value, number, at, arrived, output.key, transaction, output.tombstone, tuple(output.headers)
+            )
+        )
+        return (role, number), at
+
+    def _mark(self, partition: Partition, transaction: int) -> None:
+        log = self.logs[partition]
+        log.append(MemoryRecord(None, partition[1], len(log), self.clock(), None, transaction))
 
     def begin(self) -> int:
         """Begin a transaction; returns its number."""
@@ -119,8 +128,8 @@ class MemoryBroker:
         self.open.discard(transaction)
         if not committed:
             self.aborted.add(transaction)
-        for role, number in set(touched):
-            self._append(role, None, None, number, transaction)
+        for partition in set(touched):
+            self._mark(partition, transaction)
 
     def visible(self, partition: Partition, start: int, limit: int) -> tuple[list[MemoryRecord], int]:
         """(committed records from `start`, next position). It stops before an undecided transaction."""
@@ -262,9 +271,7 @@ class MemoryClient:
             self.crash("begun")
             landed = []
             for output in outputs:
-                where, at = self.broker._append(
-                    output.role, output.value, output.key, output.partition, transaction, output.tombstone
-                )
+                where, at = self.broker._append(output, transaction)
                 touched.append(where)
                 if output.tracked:
                     landed.append(at)

@@ -110,9 +110,7 @@ class Transactions:
         delivered: dict[int, int] = {}
         tracked: list[int] = []
         for at, output in enumerate(outputs):
-            options: dict[str, Any] = {} if output.partition is None else {"partition": output.partition}
-            if output.timestamp is not None:
-                options["timestamp"] = output.timestamp
+            options = _options(output)
             if output.tracked:
                 tracked.append(at)
 
@@ -182,3 +180,13 @@ class Transactions:
             " (another worker uses the same transactional id: set kafka.worker_id; or the broker ended a commit that "
             "took longer than kafka.transaction_timeout)"
         )
+
+
+def _options(output: Output) -> dict[str, Any]:
+    """What `produce` is told of a record beside its topic, value and key."""
+    options: dict[str, Any] = {} if output.partition is None else {"partition": output.partition}
+    if output.timestamp is not None:
+        options["timestamp"] = output.timestamp
+    if output.headers:
+        options["headers"] = list(output.headers)
+    return options

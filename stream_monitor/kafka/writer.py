@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import BrokerError
 from stream_monitor.kafka.client_config import CALL_S, PARTITIONER, common, made
+from stream_monitor.stages.contract import Headers
 
 
 class EventWriter:
@@ -19,11 +20,11 @@ class EventWriter:
         config = {"partitioner": PARTITIONER[settings.topics.partitioner], "linger.ms": 5}
         self._producer = made(Producer, common(settings, "events") | config)
 
-    def send(self, role: str, key: str, value: bytes) -> None:
+    def send(self, role: str, key: str, value: bytes, headers: Headers = ()) -> None:
         """Queue an event; waits while the queue is full."""
         while True:
             try:
-                self._producer.produce(self.settings.topic(role), value, key)
+                self._producer.produce(self.settings.topic(role), value, key, headers=list(headers))
                 return
             except BufferError:
                 self._producer.poll(0.1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.key_placement import KeyPlacement
+from stream_monitor.formats.contract import text_of
+from stream_monitor.formats.registry import format_of
 from stream_monitor.kafka.topic_reader import Span, TopicReader
 from stream_monitor.kafka.topics import JOINED
 from stream_monitor.service.event_survey import EventSurvey
@@ -21,7 +23,7 @@ def sample(settings: Settings) -> tuple[dict[str, KeyPlacement], EventSurvey]:
     ends = {p: Span(max(span.first, span.end - LATEST), span.end) for p, span in spans.items()}
     latest = EventSurvey()
     for role, message in audit.read(ends):
-        latest.take(message.value())
+        latest.take(text_of(format_of(settings.topics.formats, role), message))
         if role in seen:
             seen[role].observe([message], len(parts[role]))
     return seen, latest

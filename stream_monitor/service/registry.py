@@ -53,7 +53,7 @@ def _judge(settings: Settings, topology: Topology) -> tuple[Stage, Tables]:
 def _rekey(settings: Settings, topology: Topology) -> tuple[Stage, Tables]:
     from stream_monitor.describe.rekey import Rekey
 
-    return Rekey(), {}
+    return Rekey(settings), {}
 
 
 STAGES = {

@@ -21,6 +21,10 @@ ChangeLogs = dict[int, list[tuple[int, bytes]]]
 """(offset, value) of the records of a change log (`pending` or `state`) by partition number, in log order."""
 
 
+Headers = Sequence[tuple[str, bytes | None]]
+"""The headers of a record, in its order; a name may come more than once."""
+
+
 class Skip(NamedTuple):
     """A record on one of our topics that workers leave out."""
 
@@ -56,6 +60,9 @@ class Message(Protocol):
     def timestamp(self) -> tuple[int, int]:
         """(type, epoch ms)."""
 
+    def headers(self) -> Headers | None:
+        """The record's headers; None or empty where it has none."""
+
 
 class Position(NamedTuple):
     """The committed state of a topic partition. `metadata` is empty when nothing was committed."""
@@ -78,6 +85,7 @@ class Output(NamedTuple):
     tracked: bool = False
     timestamp: int | None = None
     tombstone: bool = False
+    headers: Headers = ()
 
 
 class PartitionStatus(NamedTuple):

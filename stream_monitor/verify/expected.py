@@ -12,9 +12,11 @@ from typing import Any, Literal
 from stream_monitor.config.settings import Settings
 from stream_monitor.describe.decode.columns import segment_of
 from stream_monitor.events.contracts import Feedback, Label, Prediction
-from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
+from stream_monitor.events.decode import EARLIEST, Event, Reject
+from stream_monitor.formats.registry import format_of
 from stream_monitor.profiles import measures
 from stream_monitor.profiles.names import NEVER
+from stream_monitor.stages.contract import Headers
 
 ALL = "all"
 Cell = tuple[str, str, str, int]
@@ -120,11 +122,18 @@ class Expected:
         self._waiting: dict[tuple[int, str], list[Waiting]] = defaultdict(list)
 
     def feed(
-        self, role: str, partition: int, offset: int, arrived: int, value: bytes | None, stamped: bool = False
+        self,
+        role: str,
+        partition: int,
+        offset: int,
+        arrived: int,
+        value: bytes | None,
+        stamped: bool = False,
+        headers: Headers = (),
     ) -> None:
         """Process a record with the time `arrived` (epoch ms), which the broker has set where it is `stamped`."""
         self.events[role] += 1
-        event = self._admissible(role, arrived, value)
+        event = self._admissible(role, arrived, value, headers)
         match event:
             case Reject():
                 self.rejected[self.settings.topic(role), partition, offset] = event.reason
@@ -135,8 +144,8 @@ class Expected:
             case Feedback():
                 self._feedback(event, partition)
 
-    def _admissible(self, role: str, arrived: int, value: bytes | None) -> Event | Reject:
-        event = decode(role, value)
+    def _admissible(self, role: str, arrived: int, value: bytes | None, headers: Headers) -> Event | Reject:
+        event = format_of(self.settings.topics.formats, role).decode(role, value, headers)
         if not isinstance(event, Reject) and event.ts is not None:
             if event.ts < EARLIEST:
                 return Reject(_BEFORE_2000, "")

@@ -11,6 +11,8 @@ from stream_monitor.config.recorded import adopted
 from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.rekey import TARGET, id_of
 from stream_monitor.errors import BrokerError
+from stream_monitor.formats.contract import text_of
+from stream_monitor.formats.registry import format_of
 from stream_monitor.kafka.topic_reader import Span, TopicReader
 from stream_monitor.kafka.topics import inspect
 from stream_monitor.stages.contract import Partition
@@ -98,7 +100,8 @@ def rekeyed_wrongly(audit: TopicReader) -> list[str]:
     balance: Counter[tuple[str, bytes, bytes]] = Counter()
     for role, message in audit.read(read):
         value = message.value() or b""
-        balance[TARGET[role], id_of(value), value] += 1
+        text = text_of(format_of(audit.settings.topics.formats, role), message)
+        balance[TARGET[role], id_of(text), value] += 1
     for role, message in audit.read(written):
         balance[role, message.key() or b"", message.value()] -= 1
     wrong = [(role, key, n) for (role, key, _), n in balance.items() if n]
@@ -123,7 +126,8 @@ def _verify(
     done = unjudged = 0
     for role, message in audit.read(read):
         kind, at = message.timestamp()
-        truth.feed(role, message.partition(), message.offset(), at, message.value(), kind == LOG_APPEND_TIME)
+        place, headers = (message.partition(), message.offset()), message.headers() or ()
+        truth.feed(role, *place, at, message.value(), kind == LOG_APPEND_TIME, headers)
         done += 1
         progress(done, total)
     for role, message in audit.read(written):

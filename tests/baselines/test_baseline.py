@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.baselines.baseline import Baseline, Baselines, rebin
 from stream_monitor.profiles.bins import BINS, bin_values, make_edges
+from tests.effort import examples
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200).map(np.array)
 
@@ -16,7 +17,7 @@ def counted(borders: np.ndarray, sample: np.ndarray) -> np.ndarray:
     return np.bincount(bin_values(borders, sample), minlength=BINS)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(67)
 @given(values, values)
 def test_moved_counts_keep_their_total_and_stay_where_both_have_a_border(a: np.ndarray, b: np.ndarray) -> None:
     old, new = make_edges(a).edges, make_edges(b).edges

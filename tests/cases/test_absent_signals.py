@@ -15,8 +15,9 @@ from stream_monitor.errors import SettingsError
 from stream_monitor.verify.compare import compare
 from stream_monitor.verify.expected import Expected
 from stream_monitor.verify.published import Published
+from tests.effort import examples
 from tests.judge.logs import recorded
-from tests.schedules import by_cluster, by_replay, schedules
+from tests.schedules import by_cluster, by_replay
 from tests.streams import T0, Event, quick_settings
 from tests.verify.test_verify import Recording
 
@@ -105,7 +106,7 @@ def test_what_is_told_is_what_the_input_demands() -> None:
     assert sum(cell.n["signal.click"] for key, cell in truth.performance.items() if key[2] == "all") > 600
 
 
-@schedules(6)
+@examples(6)
 @given(seed=st.integers(0, 10**6), partitions=st.integers(1, 3), crashes=st.sampled_from([0.0, 0.1]))
 def test_zeros_do_not_depend_on_batches_partitions_or_crashes(seed: int, partitions: int, crashes: float) -> None:
     events = shop(7, 500, (0.3, 0.1), slow=0.1)

@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from stream_monitor.describe.clock_jumps import Arrivals, Candidate, Clock, advance
@@ -21,8 +20,9 @@ from stream_monitor.errors import SettingsError
 from stream_monitor.events.contracts import Prediction
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.verify.expected import Expected
+from tests.effort import examples
 from tests.judge.logs import Recorded, recorded
-from tests.schedules import by_cluster, by_replay, schedules
+from tests.schedules import by_cluster, by_replay
 from tests.streams import T0, Event, quick_settings
 
 HOUR, DAY = 3_600_000, 86_400_000
@@ -70,7 +70,7 @@ def test_a_time_that_the_broker_has_set_moves_the_clock_at_once() -> None:
 steps = st.lists(st.tuples(st.sampled_from([0, 1, 2, 30, 59, 61, 90, 120, 121, 600]), st.integers(1, 4)), max_size=30)
 
 
-@examples(max_examples=400, deadline=None, derandomize=True)
+@examples(130)
 @given(steps, st.lists(st.integers(0, 30), max_size=5), st.lists(st.booleans(), min_size=30, max_size=30))
 def test_batches_do_not_show_and_the_oracle_agrees(minutes: list[Step], cuts: list[int], stamps: list[bool]) -> None:
     events, stamped = [(T0 + at * 60_000, id_) for at, id_ in minutes], stamps[: len(minutes)]
@@ -145,7 +145,7 @@ def test_labels_feedback_and_observations_with_one_wrong_clock_are_counted() -> 
     assert sum(m["count"] for m in observed) == 300 and sum(m.get("late", 0) for m in observed) == 0
 
 
-@schedules(6)
+@examples(4)
 @given(st.integers(0, 10_000), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.02]))
 def test_no_schedule_of_batches_and_crashes_shows_in_a_stream_with_jumps(
     seed: int, workers: int, crashes: float

@@ -7,13 +7,14 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.profiles import classes
 from stream_monitor.verify.compare import compare
 from stream_monitor.verify.expected import Expected, _class
 from stream_monitor.verify.published import Published
+from tests.effort import examples
 from tests.judge.logs import Recorded, recorded
 from tests.streams import T0, quick_settings
 
@@ -21,6 +22,7 @@ Pair = tuple[Any, Any]
 RULES = quick_settings(
     time={"pane": "1s", "windows": ["1m"], "allowed_lateness": "1m", "max_skew": "1s"}, join={"grain": "1m"}
 )
+
 SAME: dict[str, tuple[Pair, Pair]] = {
     "bool": ((True, False), (True, False)),
     "int and text": ((1, 0), ("1", "0")),
@@ -211,7 +213,7 @@ spellings = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@examples(167)
 @given(spellings)
 def test_the_spelling_of_a_class_is_that_of_the_oracle(text: str) -> None:
     assert classes.class_of(text) == _class(text)

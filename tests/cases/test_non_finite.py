@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.config.settings import Settings
@@ -17,6 +17,7 @@ from stream_monitor.events.decode import Reject, decode
 from stream_monitor.events.json_text import without_non_finite
 from stream_monitor.file_replay import role_of
 from stream_monitor.verify.expected import Expected
+from tests.effort import examples
 from tests.judge.logs import recorded
 from tests.streams import T0, quick_settings
 
@@ -117,7 +118,7 @@ texts = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(100)
 @given(texts, st.booleans())
 def test_only_numbers_that_are_not_finite_change(value: Any, ascii_only: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only).encode()

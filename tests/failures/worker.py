@@ -1,4 +1,4 @@
-"""A worker process with a fault in it: `python -m tests.failures.worker ROLE SETTINGS LAYOUT FAULT`.
+"""A worker process with a fault in it.
 
 The fault is put around the clients from outside; the product has no hooks for it.
 """
@@ -111,8 +111,11 @@ def first_call(cls: type, name: str, before: Callable[[], None]) -> None:
     setattr(cls, name, wrapped)
 
 
-def main() -> None:
-    role, settings, topology, told = sys.argv[1:]
+def work(role: str, settings: str, topology: str, told: str, log: str) -> None:
+    """Be a worker, whose output goes to the file `log`."""
+    with open(log, "ab") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
     fault = Fault(**json.loads(told))
     stage: type = {"describe": Describe, "judge": Judge, "rekey": Rekey}[role]
 
@@ -141,7 +144,3 @@ def main() -> None:
 
     vars(app)["KafkaClient"] = FaultyClient
     sys.exit(app.run_stage(Settings.model_validate_json(settings), Topology(**json.loads(topology)), role, 0))
-
-
-if __name__ == "__main__":
-    main()

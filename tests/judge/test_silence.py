@@ -19,6 +19,7 @@ from tests.screens import shown
 
 T0 = 1_760_000_040_000
 MINUTE = 60_000
+BATCH = 2_000
 
 
 def events(seconds: int, every: float, until: dict[str, int]) -> Iterator[tuple[str, bytes]]:
@@ -48,7 +49,7 @@ def silence(run: Any) -> list[tuple[str, str, str, str, int, str]]:
 @pytest.mark.parametrize(("every", "within"), [(1.0, 120), (20.0, 420)])
 def test_a_model_that_goes_quiet_on_its_first_day_is_critical_at_once(every: float, within: int) -> None:
     seconds, gone = 7_200, 3_600
-    run = recorded(Settings(), events(seconds, every, dict.fromkeys(("m 1 DE", "m 1 FR", "m 2 DE"), gone)))
+    run = recorded(Settings(), events(seconds, every, dict.fromkeys(("m 1 DE", "m 1 FR", "m 2 DE"), gone)), batch=BATCH)
     first, *others = silence(run)
     assert first[:4] == ("open", "m", "all", "all") and first[5] == "critical"
     assert gone < first[4] <= gone + within
@@ -67,7 +68,7 @@ def test_a_version_and_a_segment_that_go_quiet_while_others_go_on_are_told_and_e
         }).encode())
         for i in range(600)
     ]  # fmt: skip
-    found = [one for one in silence(recorded(settings, stream + back)) if one[1] == "m"]
+    found = [one for one in silence(recorded(settings, stream + back, batch=BATCH)) if one[1] == "m"]
     opened = {(version, segment): ts for status, _, version, segment, ts, _ in found if status == "open"}
     assert 1_800 < opened["1", "country=FR"] <= 2_100
     assert 3_600 < opened["2", "all"] <= 3_900 and 3_600 < opened["2", "country=DE"] <= 3_900
@@ -89,12 +90,12 @@ def test_a_version_that_another_one_replaces_is_not_silent() -> None:
                 yield "predictions", json.dumps(event).encode()
 
     settings = Settings.model_validate({"segments": [["country"]]})
-    assert silence(recorded(settings, events_of_a_release())) == []
+    assert silence(recorded(settings, events_of_a_release(), batch=BATCH)) == []
 
 
 def test_a_segment_that_is_silent_for_a_day_counts_as_retired() -> None:
-    settings = Settings.model_validate({"segments": [["country"]]})
-    run = recorded(settings, events(100_000, 20.0, {"m 1 FR": 3_600, "m 2 DE": 0}))
+    settings = Settings.model_validate({"segments": [["country"]], "time": {"windows": ["1m"]}})
+    run = recorded(settings, events(100_000, 20.0, {"m 1 FR": 3_600, "m 2 DE": 0}), batch=BATCH)
     found = [one for one in silence(run) if one[3] == "country=FR"]
     assert [one[0] for one in found] == ["open", "resolved"]
     assert 3_600 + 86_400 <= found[1][4] <= 3_600 + 86_400 + 120
@@ -103,7 +104,7 @@ def test_a_segment_that_is_silent_for_a_day_counts_as_retired() -> None:
 
 
 def test_an_alert_of_a_silent_model_is_explained() -> None:
-    run = recorded(Settings(), events(7_200, 1.0, dict.fromkeys(("m 1 DE", "m 1 FR", "m 2 DE"), 3_600)))
+    run = recorded(Settings(), events(7_200, 1.0, dict.fromkeys(("m 1 DE", "m 1 FR", "m 2 DE"), 3_600)), batch=BATCH)
     alerts = [msgspec.convert(alert, Alert) for alert in run.alerts if alert["kind"] == "silence"]
     explained = explain(RejudgeTerms(Settings(), obey_log=True), 0, run.log, alerts)
     assert explained.exact and explained.records == alerts

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.kernels.id_hash import hash_all, hash_ids
 from stream_monitor.kernels.json_scanner import PADDING
+from tests.effort import examples
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(67)
 @given(st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=20), st.binary(max_size=9))
 def test_what_stands_around_an_id_does_not_matter(ids: list[str], around: bytes) -> None:
     raw = [name.encode("utf-8", "replace") for name in ids]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.baselines.baseline import rebin
@@ -13,6 +13,7 @@ from stream_monitor.profiles.bins import BINS, BinEdges, bin_values, just_below,
 from stream_monitor.profiles.known_bins import EdgeTable
 from stream_monitor.profiles.quantiles import Extent, quantiles
 from stream_monitor.types import F64, I64
+from tests.effort import examples
 
 RNG = np.random.default_rng(5)
 ATOMS = {
@@ -74,7 +75,7 @@ def test_values_without_atoms_have_the_edges_that_they_always_had() -> None:
         np.testing.assert_array_equal(make_edges(values).edges, before_atoms(values))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(67)
 @given(st.data())
 def test_quantiles_of_atoms_are_the_ones_that_sorting_finds(data: st.DataObject) -> None:
     atoms = np.array(

@@ -37,7 +37,7 @@ export function performanceView(data) {
     ]),
     error && h('section', {}, h('h2', {}, 'Accuracy; dashed: baseline; pale: labels may still come'), chart(data, scale, 'accuracy', data.accuracy, before === undefined ? undefined : 1 - before, error.n, true)),
     h('section', {}, h('h2', {}, 'Share of predictions with a label'), plot({ times: data.times, scale, height: 90, lines: [{ values: data.labelled.map((n, i) => (data.count[i] ? n / data.count[i] : null)), class: 'line' }], domain: [0, 1], format: pct, label: 'share of predictions with a label', read: i => `${num(data.labelled[i])} of ${num(data.count[i])}` })),
-    others.map(name => h('section', {}, h('h2', {}, name), chart(data, scale, name, data.measures[name].mean, data.baselines[name]?.mean, data.measures[name].n, SHARES.has(name) || name.startsWith('signal.') && data.measures[name].mean.every(m => m === null || (m >= 0 && m <= 1))))),
+    others.map(name => h('section', {}, h('h2', {}, name), chart(data, scale, name, data.measures[name].mean, data.baselines[name]?.mean, data.measures[name].n, SHARES.has(name) || (name === 'label' && data.confusion.length > 0) || name.startsWith('signal.') && data.measures[name].mean.every(m => m === null || (m >= 0 && m <= 1))))),
     data.confusion.length > 0 && h('div', { class: 'columns' }, confusion(data.confusion)),
     h('p', { class: 'sub' }, `A window is published again as its labels come in, and is final once no label can join any more. Shown until ${when(data.until, data.size)}, in windows of ${span(data.size)}.`),
   ];

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from stream_monitor.events.decode import EARLIEST, Event, Reject, decode
+from stream_monitor.events.decode import EARLIEST, Event, Reject
+from stream_monitor.formats.contract import Format
 from stream_monitor.stages.contract import Message
 
 
-def decode_admissible(role: str, message: Message, max_skew: int) -> Event | Reject:
+def decode_admissible(form: Format, role: str, message: Message, max_skew: int) -> Event | Reject:
     """The event of a record, or why it is a dead letter.
 
     An event's `ts` must lie after 2000-01-01, and at most `max_skew` ms after the record's own time.
     """
-    event = decode(role, message.value())
+    event = form.decode(role, message.value(), message.headers() or ())
     if isinstance(event, Reject) or event.ts is None:
         return event
     if event.ts < EARLIEST:

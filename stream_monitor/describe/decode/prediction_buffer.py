@@ -20,6 +20,7 @@ from stream_monitor.describe.decode.columns import Columns, merge
 from stream_monitor.describe.decode.scanned_columns import PredictionScanner, ScannedRows
 from stream_monitor.events.contracts import Prediction
 from stream_monitor.events.decode import EARLIEST, Event
+from stream_monitor.formats.contract import Format
 from stream_monitor.kernels.id_hash import hash_all, hash_ids
 from stream_monitor.kernels.json_scanner import PADDING
 from stream_monitor.stages.contract import Message
@@ -52,6 +53,7 @@ class PredictionBuffer:
     """All predictions since the last commit; their row numbers count from 0."""
 
     scanner: PredictionScanner
+    form: Format
     max_skew: int
     partition: list[I64] = field(default_factory=list)
     ts: list[I64] = field(default_factory=list)
@@ -75,10 +77,11 @@ class PredictionBuffer:
         values = list(map(_value, messages))
         if None in values:
             values = [value or b"" for value in values]
-        joined = b"".join([*values, bytes(PADDING)])
-        ends = np.zeros(len(values) + 1, np.int64)
-        np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=ends[1:])
-        self.bytes += int(ends[-1])
+        texts = self.form.texts(messages, values) if self.form.texts else [b""] * len(values)
+        joined = b"".join([*texts, bytes(PADDING)])
+        ends = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=ends[1:])
+        self.bytes += int(ends[-1]) if texts is values else sum(map(len, values))
         buffer = np.frombuffer(joined, np.uint8)
         done = 0
         while done < len(messages):

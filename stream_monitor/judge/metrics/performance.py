@@ -75,8 +75,9 @@ class Performance(msgspec.Struct):
     """No revision except a final one is due before the label watermark reaches this."""
     next_final_due: int = msgspec.field(name="wake_last", default=NEVER)
     """No final revision is due before the label and the feedback watermark reach this."""
-    all_of: OutcomeSums | None = None
-    """The sum of the windows of the smallest size; None until `waiting` is called first."""
+    ended: OutcomeSums | None = None
+    """The sum of the windows of the smallest size that ended by `ended_until`; None until `waiting` is called first."""
+    ended_until: int = NEVER
 
     def count(self, key: GroupKey, at: int, predictions: int) -> None:
         """Add accepted predictions of a pane that starts at `at`."""
@@ -86,8 +87,8 @@ class Performance(msgspec.Struct):
                 outcomes = window.groups.setdefault(key, OutcomeSums())
                 outcomes.count += predictions
                 window.changed = True
-                if self.all_of is not None and size == min(self.sizes) and key[1] == ALL_SEGMENTS:
-                    self.all_of.count += predictions
+                if self.ended is not None and key[1] == ALL_SEGMENTS and self._has_ended(window):
+                    self.ended.count += predictions
 
     def feed(self, delta: PerformanceDelta) -> int:
         """Merge a delta. Return the number of labels that came too late: their windows are final."""
@@ -100,21 +101,16 @@ class Performance(msgspec.Struct):
                 if window is not None:
                     window.changed = True
                     outcomes.append(window.groups.setdefault((delta.version[cell], delta.segment[cell]), OutcomeSums()))
+                    if self.ended is not None and delta.segment[cell] == ALL_SEGMENTS and self._has_ended(window):
+                        outcomes.append(self.ended)
             lost += 0 if outcomes else int(delta.labelled[cell])
-            if (
-                outcomes
-                and self.all_of is not None
-                and delta.segment[cell] == ALL_SEGMENTS
-                and self._keeps(delta.window[cell])
-            ):
-                outcomes.append(self.all_of)
             for outcome in outcomes:
                 outcome.labelled += int(delta.labelled[cell])
             touched.append(outcomes)
         self._add_sums(delta, touched)
         self._add_pairs(delta, touched)
-        if self.all_of is not None:
-            self.all_of.pairs.clear()
+        if self.ended is not None:
+            self.ended.pairs.clear()
         return lost
 
     def _window(self, size: int, ts: int) -> PerformanceWindow | None:
@@ -152,27 +148,35 @@ class Performance(msgspec.Struct):
             return ()
         return self._advance(labels, watermark)
 
-    def _keeps(self, ts: int) -> bool:
-        """Whether the window of the smallest size that contains this time is kept, that is, not final yet."""
-        size = min(self.sizes)
-        return (size, int(ts) - int(ts) % size) in self.windows
-
-    def waiting(self, closed: int) -> OutcomeSums:
+    def waiting(self, closed: int, keep: bool = True) -> OutcomeSums:
         """The outcomes of all windows of the smallest size that ended by `closed` and are not final yet.
 
-        There may be thousands of windows, so their sum is kept up to date as they change.
+        There may be thousands of windows, of which most may lie ahead, so their sum is kept and follows their changes.
+        Without `keep`, as for a preview, nothing changes.
         """
-        size, total = min(self.sizes), OutcomeSums()
-        if self.all_of is None:
-            self.all_of = OutcomeSums()
-            for (window_size, _), window in self.windows.items():
-                if window_size == size:
-                    self.all_of.add(window.total())
-        total.add(self.all_of)
-        for (window_size, start), window in self.windows.items():
-            if window_size == size and start + size > closed:
-                total.add(window.total(), -1)
+        total, since = OutcomeSums(), NEVER
+        if self.ended is not None and self.ended_until <= closed:
+            total.add(self.ended)
+            since = self.ended_until
+        for window in self._ending(since, closed):
+            total.add(window.total())
+        if keep:
+            self.ended, self.ended_until = OutcomeSums(), closed
+            self.ended.add(total)
         return total
+
+    def _ending(self, since: int, closed: int) -> list[PerformanceWindow]:
+        """The windows of the smallest size that end after `since` and by `closed`, in the order of time."""
+        size = min(self.sizes)
+        if (closed - since) // size < len(self.windows):
+            starts = range(since - since % size, closed - size + 1, size)
+            return [self.windows[size, start] for start in starts if (size, start) in self.windows]
+        found = (window for window in self.windows.values() if window.size == size and since < window.start + size)
+        return sorted((window for window in found if window.start + size <= closed), key=lambda window: window.start)
+
+    def _has_ended(self, window: PerformanceWindow) -> bool:
+        """Whether a window belongs to the sum of those that have ended."""
+        return window.size == min(self.sizes) and window.start + window.size <= self.ended_until
 
     def due(self, labels: int, feedback: int) -> bool:
         """Whether a revision may be due at these watermarks."""
@@ -192,8 +196,8 @@ class Performance(msgspec.Struct):
                 yield Revised(window, revision, final)
             window.changed, window.due = False, revision + 1
             if final:
-                if self.all_of is not None and key[0] == min(self.sizes):
-                    self.all_of.add(window.total(), -1)
+                if self.ended is not None and self._has_ended(window):
+                    self.ended.add(window.total(), -1)
                 del self.windows[key]
         ends = [(w.start + w.size, w.due) for w in self.windows.values()]
         self.next_due = min((end + self.lags[due] for end, due in ends if due < last), default=END)

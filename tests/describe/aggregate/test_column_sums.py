@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.describe.aggregate.column_sums import add_up
 from stream_monitor.profiles.bins import BinEdges, bin_values, make_edges
 from stream_monitor.profiles.known_bins import EdgeTable, _guide
+from tests.effort import examples
 
 
 def sample(rng: np.random.Generator, kind: str, size: int) -> np.ndarray:
@@ -28,7 +29,7 @@ def sample(rng: np.random.Generator, kind: str, size: int) -> np.ndarray:
             return np.exp(rng.normal(0, 5, size)) * 1e-300
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(
     st.integers(0, 10_000),
     st.lists(st.sampled_from(["normal", "heavy", "few", "constant", "tiny"]), min_size=1, max_size=4),

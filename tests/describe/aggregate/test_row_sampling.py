@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.baselines.sampled_rows import ALL_HASHES, Rows, merge, of_cell
@@ -22,6 +22,7 @@ from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import DeltaRecord, read_record
 from stream_monitor.stages.contract import Output, Position
 from stream_monitor.stages.topology import Topology
+from tests.effort import examples
 from tests.streams import T0, quick_settings
 
 K = 5
@@ -103,7 +104,7 @@ def expected(events: Sequence[dict[str, Any]]) -> dict[Cell, Told]:
     return {cell: dict(sorted(rows, key=lambda row: row[0])[:K]) for cell, rows in cells.items()}
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(20)
 @given(st.integers(0, 10_000), st.integers(1, 200), st.lists(st.integers(1, 60), max_size=6))
 def test_a_sample_is_the_events_of_smallest_hash_however_they_are_batched(
     seed: int, count: int, batches: list[int]
@@ -136,7 +137,7 @@ def test_private_features_are_tokens_or_not_there() -> None:
     assert all("x" not in row and row["country"] not in ("DE", "FR") for row in rows)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@examples(10)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 60), max_size=4))
 def test_a_row_keeps_its_first_features_by_name_however_events_are_batched(seed: int, batches: list[int]) -> None:
     rng = random.Random(seed)
@@ -153,7 +154,7 @@ def test_a_row_keeps_its_first_features_by_name_however_events_are_batched(seed:
         assert row == {name: features[name] for name in sorted(features)[:MOST_FEATURES]}
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(30)
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 40))
 def test_merging_is_exact_in_any_order_and_grouping(seed: int, parts: int, most: int) -> None:
     """What stays is every event up to one hash: the chance to be sampled is the same in busy and in quiet panes."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.describe.aggregate.delta_writer import Batch, pack_deltas
@@ -25,6 +25,7 @@ from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.profiles.records import MAX_RECORD_BYTES
 from stream_monitor.types import I64
 from stream_monitor.wire.msgpack_arrays import pack, unpack
+from tests.effort import examples
 
 PANE = 1_000
 N = 400
@@ -153,7 +154,7 @@ WHOLE = {seed: Table(seed) for seed in range(3)}
 EXPECTED = {seed: merged(table.deltas([np.arange(N)], KNOWN)) for seed, table in WHOLE.items()}
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(30)
 @given(splits(), st.sampled_from(sorted(WHOLE)), st.randoms(use_true_random=False))
 def test_deltas_of_any_split_merge_to_one_delta_of_all_rows(parts: list[I64], seed: int, rng: Any) -> None:
     deltas = WHOLE[seed].deltas(parts, KNOWN)
@@ -161,7 +162,7 @@ def test_deltas_of_any_split_merge_to_one_delta_of_all_rows(parts: list[I64], se
     assert_same(merged(deltas), EXPECTED[seed])
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(20)
 @given(splits(), st.integers(0, 12))
 def test_it_does_not_show_when_a_worker_heard_of_the_edges(parts: list[I64], heard: int) -> None:
     table = WHOLE[0]
@@ -313,7 +314,7 @@ def kept(categories: list[str], known: frozenset[str] | None) -> dict[str, int]:
     return {rows.categories[code]: int(n) for code, n in zip(rows.code, rows.count, strict=True)}
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(15)
 @given(st.randoms(use_true_random=False), st.booleans())
 def test_the_same_categories_are_kept_whatever_the_order_and_the_batches(rng: Any, aware: bool) -> None:
     known = frozenset({"k1", "k2", "k3"})

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.baselines.sampled_rows import merge
@@ -27,6 +27,7 @@ from stream_monitor.profiles.records import DeltaRecord, read_record
 from stream_monitor.stages.contract import Position
 from stream_monitor.stages.topology import Topology
 from tests.describe.aggregate.test_row_sampling import samples_of, told
+from tests.effort import examples
 from tests.streams import T0, quick_settings
 
 values = st.one_of(
@@ -39,6 +40,7 @@ values = st.one_of(
     st.just({"nested": 1}),
     st.just(-0.0),
 )
+
 steady = {"amount": st.floats(-5, 5), "country": st.sampled_from(["DE", "FR"]), "vip": st.booleans()}
 odd = st.dictionaries(st.sampled_from(["amount", "country", "score", "x)"]), values, max_size=3)
 features = st.one_of(st.fixed_dictionaries(steady), st.fixed_dictionaries(steady), odd)
@@ -166,7 +168,7 @@ class Moments:
         return exact and squares and self.mean == pytest.approx(other.mean, rel=1e-9, abs=1e-9 * scale)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(st.lists(raw, max_size=60))
 def test_scanned_and_generic_events_are_described_alike(lines: list[bytes]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -187,7 +189,7 @@ def test_both_zeros_are_one_segment() -> None:
     assert segments == {"all", "country=DE", "vip=false,amount=0"}
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(100)
 @given(st.lists(st.one_of(damaged(), damaged(), raw), min_size=10, max_size=60))
 def test_damaged_events_are_described_alike(lines: list[bytes]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -196,7 +198,7 @@ def test_damaged_events_are_described_alike(lines: list[bytes]) -> None:
     assert fast == slow
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(st.lists(st.one_of(raw, raw, damaged()), max_size=60))
 def test_private_fields_are_described_alike(lines: list[bytes]) -> None:
     with pytest.MonkeyPatch.context() as patch:

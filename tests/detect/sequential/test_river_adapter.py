@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from river import drift
 
@@ -34,6 +34,7 @@ from stream_monitor.errors import SettingsError
 from stream_monitor.profiles.bins import make_edges
 from stream_monitor.types import F64
 from stream_monitor.wire.msgpack_arrays import pack, unpack
+from tests.effort import examples
 
 SEED = 7
 BINARY: dict[str, Callable[[], Any]] = {
@@ -95,9 +96,9 @@ def river_rings(name: str, values: F64) -> list[int]:
 # --- River's alarms ---
 
 
-@pytest.mark.parametrize(("name", "n"), [*((name, 220_000) for name in BINARY), ("kswin", 5_000)])
+@pytest.mark.parametrize(("name", "n"), [*((name, 60_000) for name in BINARY), ("kswin", 3_000)])
 def test_on_panes_of_one_value_it_rings_where_rivers_does(name: str, n: int) -> None:
-    """1,105,000 values together."""
+    """303,000 values together."""
     values = stream(name, n)
     expected = river_rings(name, values)
     assert rings(ours(name), values) == expected
@@ -129,7 +130,7 @@ def everything(detector: Sequential, pieces: list[F64], cuts: frozenset[int]) ->
     return found, pack(detector)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(12)
 @given(
     st.sampled_from(NAMES),
     st.integers(0, 5),
@@ -137,7 +138,7 @@ def everything(detector: Sequential, pieces: list[F64], cuts: frozenset[int]) ->
     st.frozensets(st.integers(0, 600), min_size=1, max_size=8),
 )
 def test_a_restored_detector_goes_on_bit_for_bit(name: str, seed: int, pane: int, cuts: frozenset[int]) -> None:
-    values = stream(name, 1_000 if name == "kswin" else 40_000, seed)
+    values = stream(name, 1_000 if name == "kswin" else 20_000, seed)
     pieces = np.split(values, range(pane, len(values), pane))[:600]
     cuts = frozenset(cut % len(pieces) for cut in cuts)
     assert everything(ours(name), pieces, cuts) == everything(ours(name), pieces, frozenset())
@@ -200,7 +201,7 @@ def fed(name: str, baseline: Baseline, values: F64, pane: int, detector: Sequent
     return found
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(67)
 @given(st.integers(1, 400), st.floats(0, 1))
 def test_hits_are_spread_evenly(n: int, share: float) -> None:
     hits = round(share * n)
@@ -210,7 +211,7 @@ def test_hits_are_spread_evenly(n: int, share: float) -> None:
     assert np.abs(so_far).max() <= 0.5 + 1e-9, "never more than half a hit from the straight line"
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(33)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8).filter(any), st.integers(1, 100))
 def test_values_of_bins_are_all_or_the_evenly_ranked_and_no_trend(counts: list[int], cap: int) -> None:
     at = np.flatnonzero(counts)

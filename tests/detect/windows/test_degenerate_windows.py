@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.detect.windows.binned import Compared
 from stream_monitor.detect.windows.shares import share
 from stream_monitor.detect.windows.tests import TESTS
 from stream_monitor.profiles.bins import BINS
+from tests.effort import examples
 
 EDGE = st.sampled_from([0, 1, 2, 9, 10**6])
 
@@ -29,7 +30,7 @@ def degenerate(draw: st.DrawFn) -> Compared:
     return Compared(sides[0], sides[1], widths)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(100)
 @given(degenerate(), st.sampled_from([0.0, 1e-12, 0.1, 1.0, 1e6]))
 def test_degenerate_windows_are_total_and_quiet(data: Compared, tolerance: float) -> None:
     n, m = data.now.sum(axis=1), data.base.sum(axis=1)
@@ -43,7 +44,7 @@ def test_degenerate_windows_are_total_and_quiet(data: Compared, tolerance: float
         assert (tested.score[silent] == 0).all(), name
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(100)
 @given(st.lists(st.tuples(EDGE, EDGE, EDGE, EDGE), max_size=5), st.sampled_from([0.0, 1e-12, 0.02, 1.0]))
 def test_degenerate_shares_are_total_and_quiet(rows: list[tuple[int, int, int, int]], tolerance: float) -> None:
     """All missing, none missing, no events at all, one event."""
@@ -57,7 +58,7 @@ def test_degenerate_shares_are_total_and_quiet(rows: list[tuple[int, int, int, i
     assert (tested.p[same] == 1).all(), "equal shares are no difference, however many the values"
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(degenerate(), st.floats(1, 1e5), st.sampled_from([0.0, 0.1, 1.0]))
 def test_windows_that_are_worth_fewer_values_are_total_too(data: Compared, factor: float, tolerance: float) -> None:
     """Counts that were divided because windows scatter, down to less than a value in all."""

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
@@ -16,6 +16,7 @@ from stream_monitor.detect.windows.shares import share
 from stream_monitor.detect.windows.tests import ON_WIDTHS, TESTS, TOLERANCE, discoveries
 from stream_monitor.profiles.bins import BINS, bin_values, make_edges
 from stream_monitor.types import F64, I64
+from tests.effort import examples
 
 TRIALS, BASELINE = 600, 2_000
 SIZES = (50, 500, 5_000)
@@ -98,7 +99,7 @@ SHARES = {
 @pytest.mark.parametrize("n", [50, 100])
 def test_small_windows_of_many_features_stay_within_the_far_tail(n: int, shares: list[float]) -> None:
     """Two hundred features at a level of .04: one of them must not fall below 2e-4 more often than that."""
-    rng, rows = np.random.default_rng([n, len(shares)]), 100_000
+    rng, rows = np.random.default_rng([n, len(shares)]), 40_000
     data = Compared(
         rng.multinomial(10_000, shares, rows), rng.multinomial(n, shares, rows), np.zeros((rows, len(shares)))
     )
@@ -274,7 +275,7 @@ def test_a_test_that_is_not_named_for_it_does_not_look_at_widths(name: str) -> N
     np.testing.assert_array_equal(TESTS[name](some, TOLERANCE[name]), without)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(33)
 @given(st.data())
 def test_any_counts_give_a_score_and_a_probability(data: st.DataObject) -> None:
     count = st.one_of(st.just(0), st.integers(0, 20), st.integers(0, 10**9))
@@ -318,7 +319,7 @@ def textbook(p: list[float], rate: float) -> list[bool]:
     return [k > 0 and x <= sorted(p)[k - 1] for x in p]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(
     st.lists(st.one_of(st.floats(0, 1), st.floats(0, 0.02), st.sampled_from([0.0, 0.01, 0.02, 1.0])), max_size=30),
     st.sampled_from([0.01, 0.05, 0.2]),

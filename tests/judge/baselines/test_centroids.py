@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.baseline.show import active
@@ -33,6 +33,7 @@ from stream_monitor.rejudge.log_replay import RejudgeTerms
 from stream_monitor.stages.contract import Position
 from stream_monitor.stages.topology import Topology
 from stream_monitor.wire.msgpack_arrays import pack
+from tests.effort import examples
 from tests.judge.logs import Recorded, packed, recorded, restored
 from tests.rejudge.test_log_replay import said
 from tests.streams import T0, quick_settings
@@ -262,7 +263,7 @@ def merged(lines: list[bytes], size: int) -> list[tuple[str, tuple[str, str], li
     return sorted((one.measure, names[one.group], one.vectors.tolist()) for one in found)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(20)
 @given(st.integers(0, 10_000), st.integers(1, 12))
 def test_vectors_are_those_of_the_sampled_rows_whatever_came_in_which_delta(seed: int, commit: int) -> None:
     """At most six events of a version, fewer than the rows: every event is in the sample, and its vector with it."""

@@ -112,3 +112,33 @@ def test_signals_that_come_after_all_labels_are_in_the_final_record() -> None:
     said = [one for record in records for one in judge.process(record, 0) if isinstance(one, Metric)]
     final = [one for one in said if one.kind == "performance" and one.final and (one.version, one.segment) == KEY]
     assert [one.measures["signal.click"].n for one in final] == [3]
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["count", "feed", "advance", "waiting"]), st.integers(0, 300)), max_size=40)
+
+
+@given(STEPS, st.booleans())
+def test_what_waits_is_the_sum_of_the_windows_that_have_ended_and_are_not_final(
+    steps: list[tuple[str, int]], with_snapshots: bool
+) -> None:
+    windows, closed, watermark = Performance([SIZE, 3 * SIZE], lags_of((0, 30), HORIZON)), 0, 0
+    for step, at in steps:
+        if step == "count":
+            windows.count(KEY, at, 3)
+        elif step == "feed":
+            windows.feed(signals(at, "signal.click"))
+        elif step == "advance":
+            watermark = max(watermark, at)
+            list(windows.advance(watermark, watermark))
+        else:
+            closed = max(closed, at)
+            kept = [w for (size, _), w in windows.windows.items() if size == SIZE and w.start + SIZE <= closed]
+            before = pack(windows)
+            found = windows.waiting(closed, keep=False)
+            assert pack(windows) == before
+            assert windows.waiting(closed) == found
+            assert found.count == sum(window.groups[KEY].count for window in kept)
+            clicks = sum(window.groups[KEY].sums.get("signal.click", (0, 0.0))[0] for window in kept)
+            assert found.sums.get("signal.click", (0, 0.0)) == (clicks, clicks)
+        if with_snapshots:
+            windows = unpack(pack(windows), Performance, own=True)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.baselines.baseline import Baseline
@@ -55,6 +55,7 @@ from stream_monitor.profiles.records import (
     write_record,
 )
 from stream_monitor.wire.msgpack_arrays import pack, unpack
+from tests.effort import examples
 from tests.judge.logs import Recorded
 from tests.streams import T0, quick_settings
 
@@ -123,7 +124,7 @@ def plain(window: Window) -> bytes:
     return msgspec.msgpack.encode((window.start, window.size, window.counts.tolist(), rows, categories))
 
 
-@settings(deadline=None, max_examples=25, derandomize=True)
+@examples(12)
 @given(st.integers(0, 10**6), st.sets(st.integers(0, PANES)))
 def test_when_panes_are_merged_does_not_show_in_the_last_digit(seed: int, stops: set[int]) -> None:
     feed = feed_of(seed)

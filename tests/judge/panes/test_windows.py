@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.config.detection import DetectionSettings
@@ -27,6 +27,7 @@ from stream_monitor.profiles.delta import CategoricalRows, Delta, NumericRows
 from stream_monitor.profiles.names import END
 from stream_monitor.stages.contract import Output
 from stream_monitor.wire.msgpack_arrays import pack, unpack
+from tests.effort import examples
 from tests.streams import Event, quick_settings, shop
 
 PACES = [WindowSpec(12, 3), WindowSpec(6, 6), WindowSpec(8, 2), WindowSpec(20, 20), WindowSpec(9, 1)]
@@ -110,7 +111,7 @@ panes_of = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(panes_of, st.lists(st.sampled_from(PACES), min_size=1, max_size=3, unique=True), st.data())
 def test_a_window_is_the_merge_of_its_panes_however_the_watermark_comes(
     panes: dict[int, list[float]], paces: list[WindowSpec], data: st.DataObject

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.describe.join.pending import rows
@@ -32,6 +32,7 @@ from tests.describe.join.pending.oracle import (
     prediction_rows,
     topics,
 )
+from tests.effort import examples
 
 # --- commits ---
 
@@ -74,7 +75,7 @@ def test_names_survive_a_restore_in_a_process_that_has_other_codes() -> None:
     assert book.export("key", again.key.tolist()) == ["key 4"]
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(33)
 @given(topics, st.randoms(use_true_random=False), st.sampled_from([1, 700, 400_000]))
 def test_a_store_restored_from_its_change_log_equals_the_live_one(
     topics: Any, rng: random.Random, max_bytes: int

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.describe.join.pending import rows
@@ -33,11 +33,12 @@ from tests.describe.join.pending.oracle import (
     prediction_rows,
     topics,
 )
+from tests.effort import examples
 
 # --- the rules ---
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(100)
 @given(topics, st.randoms(use_true_random=False), st.sampled_from([1, 4, 30]))
 def test_the_store_says_what_the_oracle_says(topics: Any, rng: random.Random, most: int) -> None:
     batches = interleaved(topics, rng, most)
@@ -49,7 +50,7 @@ def test_the_store_says_what_the_oracle_says(topics: Any, rng: random.Random, mo
     assert driven.states() == oracle.states()
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(topics, st.randoms(use_true_random=False))
 def test_events_and_rows_do_not_depend_on_interleaving_and_batches(topics: Any, rng: random.Random) -> None:
     one, other = Driven(), Driven()
@@ -61,7 +62,7 @@ def test_events_and_rows_do_not_depend_on_interleaving_and_batches(topics: Any, 
     assert one.states() == other.states()
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(33)
 @given(topics, st.randoms(use_true_random=False))
 def test_two_batches_in_a_row_say_the_same_in_the_same_order_as_one(topics: Any, rng: random.Random) -> None:
     whole, split = Driven(), Driven()
@@ -74,7 +75,7 @@ def test_two_batches_in_a_row_say_the_same_in_the_same_order_as_one(topics: Any,
     assert whole.duplicates == split.duplicates
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(topics, st.randoms(use_true_random=False), st.sampled_from([1, 3, 9]))
 def test_the_chain_cap_bounds_each_kind_and_counts_what_it_turns_away(
     topics: Any, rng: random.Random, cap: int
@@ -210,7 +211,7 @@ def flooded(repeated: int, count: int) -> float:
 # --- letting go ---
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(topics, st.randoms(use_true_random=False), st.integers(1, 40))
 def test_a_sweep_never_drops_what_a_later_event_that_is_not_late_could_join(
     topics: Any, rng: random.Random, limit: int

@@ -1,0 +1,1 @@
+"""What the records of a topic hold: bytes and headers to events. The setting `topics.formats` chooses one per topic."""
