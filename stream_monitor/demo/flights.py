@@ -66,7 +66,7 @@ def _table() -> pd.DataFrame:
     table["ts"] = scheduled.astype("datetime64[ms]").astype("int64") + table["dep_delay"] * 60_000
     table = table[
         (table["dep_delay"].notna()) & (table["ts"] < END)
-    ]  # the others were cancelled, or left after midnight
+    ]  # cancelled, or of the next year
     table["ts"] = table["ts"].astype("int64")
     table["landed"] = table["ts"] + (table["air_time"] + TAXI_MINUTES) * 60_000
     return table.sort_values("ts", kind="stable")
