@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from stream_monitor.dashboard.packing import unpack_record
-from stream_monitor.dashboard.remarks import Acknowledgement, Annotation, Mute, Remark, read_remark
 from stream_monitor.dashboard.store import Snapshot
 from stream_monitor.dashboard.windows import Choice, UnknownName
 from stream_monitor.events.contracts import Alert
 from stream_monitor.events.reason_command import LABELS_AWAITED
+from stream_monitor.events.remarks import Acknowledgement, Annotation, Mute, Remark, read_remark
 from stream_monitor.profiles.names import ALL_SEGMENTS
 
 RANK = {"critical": 0, "warning": 1, "info": 2}

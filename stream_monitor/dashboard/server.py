@@ -29,10 +29,10 @@ from stream_monitor.dashboard.incidents import alert_view, incidents_view
 from stream_monitor.dashboard.models import known_models, measure_view, model_view, performance_view
 from stream_monitor.dashboard.reader import Reader
 from stream_monitor.dashboard.reduce import reduction
-from stream_monitor.dashboard.remarks import Acknowledgement, Annotation, Mute, read_remark
 from stream_monitor.dashboard.store import Snapshot, Store
 from stream_monitor.dashboard.windows import Choice, UnknownName, choose
 from stream_monitor.errors import StreamMonitorError
+from stream_monitor.events.remarks import Acknowledgement, Annotation, Mute, read_remark
 from stream_monitor.kafka.writer import write_keyed
 
 STATIC = Path(__file__).with_name("static")

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream_monitor.dashboard.packing import pack_record
-from stream_monitor.dashboard.remarks import read_remark
 from stream_monitor.errors import FormatError
 from stream_monitor.events.contracts import Alert, DeadLetter, Health, Metric
+from stream_monitor.events.remarks import read_remark
 from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, read_notice
 
 log = logging.getLogger(__name__)

@@ -21,10 +21,10 @@ from stream_monitor.dashboard.guard import Guard
 from stream_monitor.dashboard.incidents import incidents_view, remarks_of
 from stream_monitor.dashboard.packing import pack_record
 from stream_monitor.dashboard.reduce import correlations, linkage, reduction
-from stream_monitor.dashboard.remarks import Acknowledgement, Mute
 from stream_monitor.dashboard.store import Snapshot, Store, Stored
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange
 from stream_monitor.events.reason_command import LABELS_AWAITED
+from stream_monitor.events.remarks import Acknowledgement, Mute
 from tests.dashboard import stories
 from tests.dashboard.conftest import DISK, filled, serving
 
