@@ -164,6 +164,18 @@ def test_the_state_is_in_the_address_and_back_goes_back(visit: Visit, site: str)
     assert not visit.complaints
 
 
+def test_a_version_is_drawn_against_another(visit: Visit, site: str) -> None:
+    visit.open(f"{site}/#/m/ranking?range=all")
+    visit.page.select_option("select[data-focus=against]", "version:1")
+    visit.page.wait_for_selector("table.measures path.second", state="attached")
+    visit.page.click("table.measures a.name >> text=latency_ms")
+    visit.page.wait_for_selector(".plot path.second", state="attached")
+    assert "against=version%3A1" in visit.page.url and "version 1" in visit.page.inner_text("main .key >> nth=0")
+    visit.open(f"{site}/#/m/ranking?range=all&against=version%3Anone")
+    assert "Nothing to compare with" in visit.page.inner_text("main")
+    assert [c for c in visit.complaints if "404" not in c] == []
+
+
 def test_the_crosshair_reads_all_charts_at_one_time(visit: Visit, site: str) -> None:
     visit.open(address(site, "measure"))
     box = visit.page.locator(".area-box").first.bounding_box()

@@ -14,9 +14,21 @@ import { healthView, lettersView } from './service.js';
 
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 const bar = /** @type {HTMLElement} */ (document.getElementById('bar'));
-let reading = null, shown = '', busy = false, again = false, drawn = null;
+let reading = null, shown = '', busy = false, again = false, movedMeanwhile = false, drawn = null;
 
 const GROUPS = { labels: ['label'], users: ['feedback'], software: ['observation'] };
+
+let pair = null;
+
+/** A view, and with `against` in the address the same view of another version or segment, on the same times. */
+async function askBoth(path, range, query) {
+  const [kind, ...rest] = (query.get('against') ?? '').split(':');
+  const first = await ask(path, range);
+  if (!['version', 'segment'].includes(kind)) return first;
+  const other = await ask(path, { ...range, version: first.version, segment: first.segment, until: first.until, [kind]: rest.join(':') }).catch(error => ({ missing: error.message }));
+  if (pair?.first !== first || pair?.other !== other) pair = { first, other, both: { ...first, other, against: rest.join(':') } };
+  return pair.both;
+}
 
 /** The view that a path names: a function that fetches and one that draws. */
 function view(path, query) {
@@ -30,22 +42,22 @@ function view(path, query) {
   if (first !== 'm' || !model) return { fetch: async () => { throw new Error('There is no such view.'); }, draw: () => [], crumbs: [] };
   const name = encodeURIComponent(model);
   const up = [model, link(['m', model], {}, ['version', 'segment', 'range', 'until', 'tz'])];
-  if (tab === 'x' && measure !== undefined) return { fetch: () => ask(`measures/${name}`, { ...range, measure }), draw: measureView, crumbs: [up, [measure]] };
+  if (tab === 'x' && measure !== undefined) return { fetch: () => askBoth(`measures/${name}`, { ...range, measure }, query), draw: measureView, crumbs: [up, [measure]] };
   if (tab === 'performance') return { fetch: () => ask(`models/${name}/performance`, range), draw: performanceView, crumbs: [up, ['performance']] };
   if (tab === 'reduce') return { fetch: () => ask(`models/${name}/reduce`, range), draw: reduceView, crumbs: [up, ['reduce']] };
-  return { fetch: () => ask(`models/${name}`, range), draw: data => modelView(data, tab ? GROUPS[tab] : undefined, tab), crumbs: tab ? [up, [tab]] : [[model]] };
+  return { fetch: () => askBoth(`models/${name}`, range, query), draw: data => modelView(data, tab ? GROUPS[tab] : undefined, tab), crumbs: tab ? [up, [tab]] : [[model]] };
 }
 
 /** Draw the view of the URL. Data that have not changed leave the page as it is. */
 async function show(moved) {
-  if (busy) { again = true; return; }
+  if (busy) { again = true; movedMeanwhile ||= moved; return; }
   busy = true;
-  const { path, query } = place();
+  const { path, query } = place(), address = location.hash;
   setZone(query.get('tz') === 'local');
   const wanted = view(path, query);
   try {
     const data = await wanted.fetch();
-    const key = location.hash + zoneName();
+    const key = address + zoneName();
     if (data !== drawn || key !== shown) {
       if (!moved && isInUse()) { again = false; return; }
       const focused = document.activeElement?.getAttribute('data-focus');
@@ -62,9 +74,13 @@ async function show(moved) {
   }
   frame(wanted.crumbs);
   document.title = [...wanted.crumbs.map(c => c[0]).reverse(), 'stream_monitor'].join(' · ');
-  document.documentElement.dataset.ready = location.hash || '#/';
+  document.documentElement.dataset.ready = address || '#/';
   if (moved) { main.focus({ preventScroll: true }); scrollTo(0, 0); }
-  if (again) { again = false; await show(false); }
+  if (again) {
+    const jump = movedMeanwhile;
+    again = movedMeanwhile = false;
+    await show(jump);
+  }
 }
 
 /** Whether a person is in the middle of something that a redraw would take away. */

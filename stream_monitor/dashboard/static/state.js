@@ -25,7 +25,7 @@ export function link(path, parameters = {}, keep = []) {
 export const here = parameters => link(place().path, parameters, [...new Set(place().query.keys())]);
 
 /** What a model's views keep when one leads to another. */
-export const KEPT = ['version', 'segment', 'range', 'until', 'tz'];
+export const KEPT = ['version', 'segment', 'range', 'until', 'against', 'tz'];
 
 const tags = new Map();
 const answers = new Map();
