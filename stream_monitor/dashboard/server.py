@@ -26,6 +26,7 @@ from stream_monitor.dashboard.facts import letters_view, store_view
 from stream_monitor.dashboard.fleet import Fleet
 from stream_monitor.dashboard.guard import HEADERS, Guard
 from stream_monitor.dashboard.incidents import alert_view, incidents_view
+from stream_monitor.dashboard.lags import FRESH_S, Lags
 from stream_monitor.dashboard.models import known_models, measure_view, model_view, performance_view
 from stream_monitor.dashboard.reader import Reader
 from stream_monitor.dashboard.reduce import reduction
@@ -126,6 +127,7 @@ class Page:
         self.settings, self.store, self.reader = settings, store, reader
         self.guard = Guard(settings)
         self._fleet = Fleet()
+        self._lags = Lags(settings)
         self._streams = 0
         self._stamp = uuid.uuid4().hex[:8]
 
@@ -135,7 +137,8 @@ class Page:
         """A handler that answers with a view as JSON; one with an ETag, for the same store gives the same answer."""
 
         def handle(request: Request) -> Response:
-            tag = f'W/"{self._stamp}-{self.store.revision}-{self.reader.progress.state}"'
+            asked = int(time.time() / FRESH_S) if view == self.health else 0  # lags change, the store need not
+            tag = f'W/"{self._stamp}-{self.store.revision}-{self.reader.progress.state}-{asked}"'
             if request.headers.get("if-none-match") == tag:
                 return Response(status_code=304, headers={"ETag": tag})
             values = {**request.query_params, **request.path_params}
@@ -201,7 +204,8 @@ class Page:
 
     def health(self, store: Snapshot, values: Mapping[str, str]) -> Any:
         """Of the page itself."""
-        return store_view(store, self.reader.progress, self.settings.dashboard.disk, self.store.strange)
+        told = store_view(store, self.reader.progress, self.settings.dashboard.disk, self.store.strange)
+        return told | self._lags.view()
 
     @staticmethod
     def _choice(store: Snapshot, values: Mapping[str, str], performance: bool = False) -> Choice:
