@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from stream_monitor.dashboard.reader import Reader
 from stream_monitor.dashboard.report import write_report
 from stream_monitor.dashboard.store import Snapshot, Store
 from tests.dashboard import stories
@@ -221,6 +223,18 @@ def test_an_app_without_events_says_how_to_send_them(chromium: Any, tmp_path: Pa
         visit.page.wait_for_selector("table.fleet")  # by the stream of changes
         assert not visit.complaints
     store.close()
+
+
+def test_a_page_to_which_nothing_comes_any_more_says_so(chromium: Any, store: Store) -> None:
+    reader = Reader(stories.settings(), store)
+    reader.progress.enter("live")
+    with serving(stories.settings(), store, reader=reader) as url, visiting(chromium) as visit:
+        for age, is_stale in ((10 * stories.MINUTE, False), (40 * stories.MINUTE, True)):
+            reader.progress.newest = int(time.time() * 1000) - age
+            visit.open(f"{url}/#/m/fraud")
+            visit.page.reload()
+            visit.page.wait_for_selector(".state.live")
+            assert (visit.page.locator(".stale").count() == 1) == is_stale
 
 
 def test_a_report_opens_from_a_file_and_shows_what_the_page_shows(

@@ -64,6 +64,7 @@ async function show(moved) {
       main.replaceChildren(...[wanted.draw(data)].flat(Infinity).filter(part => part !== null && part !== undefined && part !== false));
       if (focused) /** @type {HTMLElement | null} */ (main.querySelector(`[data-focus="${CSS.escape(focused)}"]`))?.focus();
       if (data.reading) reading = data.reading;
+      for (const size of [data.size, ...(data.models ?? []).map(row => row.size)]) if (size > 0) shortest = Math.min(shortest, size);
       [drawn, shown] = [data, key];
     }
   } catch (error) {
@@ -96,6 +97,13 @@ function status() {
   return reading.state === 'live' ? ['live', reading.newest ? `live, newest record ${span(Math.max(0, Date.now() - reading.newest))} ago` : 'live, no records yet'] : ['wait', 'connecting'];
 }
 
+let shortest = Infinity;
+
+/** Whether nothing has come for three of the shortest windows and a minute: then what is shown is old. */
+function isStale() {
+  return !isReport() && reading?.state === 'live' && reading.newest > 0 && Date.now() - reading.newest > 3 * shortest + 60_000;
+}
+
 /** The bar: where one is, other views, and the state of the reader. */
 function frame(crumbs) {
   const [kind, text] = status();
@@ -109,7 +117,8 @@ function frame(crumbs) {
     h('span', { role: 'status', class: `state ${kind}`, title: text }, isReport() ? text : h('a', { href: link(['health']) }, h('i', { 'aria-hidden': 'true' }), text)),
     h('a', { href: here({ tz: place().query.get('tz') === 'local' ? null : 'local' }), title: 'Times in UTC or in the zone of this machine (key t)' }, zoneName()),
     h('button', { type: 'button', 'aria-label': dark ? 'Light theme' : 'Dark theme', title: 'Key d', onclick: toggleTheme }, '◐'),
-    h('button', { type: 'button', 'aria-label': 'Keys', title: 'Key ?', onclick: help }, '?'));
+    h('button', { type: 'button', 'aria-label': 'Keys', title: 'Key ?', onclick: help }, '?'),
+    isStale() ? h('p', { class: 'stale', role: 'alert' }, `▲ No record has come for ${span(Date.now() - reading.newest)}. What is shown is old: are the workers running? `, h('code', {}, 'stream-monitor status'), ' tells.') : '');
 }
 
 function toggleTheme() {
