@@ -129,7 +129,7 @@ def _lone_value(counts: I64, borders: F64, extent: Extent) -> tuple[int, float] 
     inside, n = int(counts[place]), int(counts.sum())
     apart = borders[atoms] - extent.mean
     mean = -float((counts[atoms] * apart).sum()) / inside
-    rest = extent.m2 - float((counts[atoms] * apart**2).sum()) - inside * mean**2
+    rest = extent.m2 - float((counts[atoms] * apart**2).sum()) - inside * mean * mean
     if not abs(rest) <= n * 1e-9 * max(extent.m2 / n, 0.0):
         return None
     error = EXACT * (abs(extent.mean) + math.sqrt(extent.m2 / n))
