@@ -15,8 +15,8 @@ settings.load_profile("suite")  # no test depends on the machine's pace
 
 LONGEST = (
     "test_promise.py", "failures", "kafka", "test_evaluate.py", "test_numba_backend.py", "test_log_replay.py",
-    "test_river_adapter.py", "test_browser.py", "test_verify.py", "test_silence.py", "test_scanned_columns.py", "test_multivariate.py",
-    "test_reset.py", "test_new_topics.py",
+    "test_river_adapter.py", "test_browser.py", "test_verify.py", "test_silence.py", "test_scanned_columns.py",
+    "test_multivariate.py", "test_reset.py", "test_new_topics.py",
 )  # fmt: skip
 """Files and folders that take longest: they begin first, so that no core is idle at the end."""
 SLOW = frozenset({
