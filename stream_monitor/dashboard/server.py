@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -40,7 +40,8 @@ KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 STREAMS = 200
 """Streams of changes at once; a page that gets none asks every few seconds."""
 BODY = 16_384
-"""Bytes of a remark."""
+"""Bytes that a request may send."""
+WRONG = '<p class="notice critical" role="alert">That is not the token.</p>'
 COMMENT_S = 15.0
 
 View = Callable[[Snapshot, Mapping[str, str]], Any]
@@ -108,7 +109,7 @@ class Protected:
         free = path in ("/login", "/healthz") or path.startswith("/static/")
         if free or self._guard.admits(request.headers):
             return self._app
-        return _error(401, "a token is needed (http.token)") if path.startswith("/api/") else RedirectResponse("login")
+        return RedirectResponse("login") if path == "/" else _error(401, "a token is needed (http.token)")
 
 
 def _error(status: int, text: str) -> Response:
@@ -241,9 +242,11 @@ class Page:
     async def login(self, request: Request) -> Response:
         """A form for the token, and the cookie after it."""
         if request.method == "GET":
-            return FileResponse(STATIC / "login.html", headers={"Cache-Control": "no-store"})
-        body = (await request.body())[:BODY]
-        if not self.guard.is_token(_field(body, "token")):
+            form = (STATIC / "login.html").read_text(encoding="utf-8")
+            said = WRONG if "wrong" in request.query_params else ""
+            return HTMLResponse(form.replace("<!-- said -->", said), headers={"Cache-Control": "no-store"})
+        body = await _body(request)
+        if body is None or not self.guard.is_token(_field(body, "token")):
             await asyncio.sleep(1.0)  # a guesser gets one try a second and connection
             return RedirectResponse("login?wrong", 303)
         return RedirectResponse(".", 303, headers={"Set-Cookie": self.guard.cookie(request.url.scheme == "https")})
@@ -287,8 +290,8 @@ class Page:
             return _error(415, "a remark is JSON")
         if not self.guard.count_write():
             return _error(429, "ten remarks a minute are the most")
-        body = await request.body()
-        if len(body) > BODY:
+        body = await _body(request)
+        if body is None:
             return _error(413, f"a remark has at most {BODY:,} bytes")
         return await run_in_threadpool(self._write, body)
 
@@ -308,6 +311,16 @@ class Page:
         return Response(orjson.dumps({"key": remark.key()}), media_type="application/json")
 
 
+async def _body(request: Request) -> bytes | None:
+    """What a request sends; None where it is too much, of which no more is read."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY:
+            return None
+    return body
+
+
 def _field(body: bytes, name: str) -> str:
     """A field of a form."""
     from urllib.parse import parse_qs
@@ -317,7 +330,11 @@ def _field(body: bytes, name: str) -> str:
 
 
 def _same_origin(request: Request) -> bool:
-    """Whether a browser sent the request from the page itself; a program sends no origin."""
-    origin = request.headers.get("origin")
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    return site in ("same-origin", "none") and (origin is None or origin.partition("://")[2] == request.headers["host"])
+    """Whether a browser sent the request from the page itself; a program sends neither of these headers.
+
+    What the browser says of the site holds before a comparison of names, for a proxy may give the page another name.
+    """
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -214,6 +215,8 @@ def test_a_token_guards_everything_but_the_login(tmp_path: Path) -> None:
         assert ask(f"{url}/api/v1/fleet", {"Cookie": value})[0] == 200
         assert ask(f"{url}/api/v1/fleet", {"Cookie": value[:-1] + "0"})[0] == 401
         assert ask(f"{url}/login", data=b"token=wrong")[2]["Location"] == "login?wrong"
+        assert b"not the token" in ask(f"{url}/login?wrong")[1] and b"not the token" not in ask(f"{url}/login")[1]
+        assert ask(f"{url}/deep/link")[0] == 401  # a relative address would lead from there to itself
     store.close()
 
 
@@ -232,6 +235,29 @@ def test_a_token_guards_everything_but_the_login(tmp_path: Path) -> None:
 def test_a_wrong_remark_is_refused(store: Store, headers: dict[str, str], body: bytes, status: int) -> None:
     with serving(stories.settings(), store) as url:
         assert ask(f"{url}/api/v1/remarks", headers, body)[0] == status
+
+
+@pytest.mark.parametrize(("path", "status"), [("login", 303), ("api/v1/remarks", 413)])
+def test_no_more_of_a_request_is_read_than_it_may_send(store: Store, path: str, status: int) -> None:
+    """Somebody without the token must not fill the memory: the answer comes before the end of the body."""
+    with serving(with_token(), store) as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        connection.putrequest("POST", f"/{path}")
+        connection.putheader("Authorization", f"Bearer {TOKEN}")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(10**9))
+        connection.endheaders()
+        connection.send(b"x" * 100_000)
+        assert connection.getresponse().status == status
+        connection.close()
+
+
+def test_a_remark_may_come_through_a_proxy_that_names_the_page_anew(store: Store) -> None:
+    """A browser says that the request is of the page's own site, whatever name the proxy asks for."""
+    headers = {"Content-Type": "application/json", "Origin": "https://page.example", "Sec-Fetch-Site": "same-origin"}
+    with serving(stories.settings(), store) as url:
+        assert ask(f"{url}/api/v1/remarks", headers, b"[")[0] == 400
+        assert ask(f"{url}/api/v1/remarks", headers | {"Sec-Fetch-Site": "same-site"}, b"[")[0] == 403
 
 
 def test_remarks_are_written_on_loopback_or_with_a_token_and_ten_a_minute(store: Store) -> None:
