@@ -18,20 +18,24 @@ import msgspec
 
 from stream_monitor.dashboard.packing import pack_record
 from stream_monitor.dashboard.remarks import read_remark
-from stream_monitor.errors import FormatError
+from stream_monitor.errors import FormatError, SettingsError
 from stream_monitor.events.contracts import Alert, DeadLetter, Health, Metric
 from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, read_notice
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Number of the layout. A file with another one is emptied: all it holds is read from Kafka again."""
+OURS = 0x53744D6E
+"""SQLite's application_id of a store. No other file is touched."""
 WINDOWS_KEPT = 3_000
-"""Windows of each size that are kept: two days of 1m, four months of 1h."""
+"""Windows of each model and size that are kept: two days of 1m, four months of 1h."""
 LARGEST_KEPT = 10_000
 """Of the largest size."""
 LETTERS_KEPT = 1_000
 REMARKS_KEPT = 10_000
+ALERTS_KEPT = 20_000
+"""Alerts that have ended; open ones stay."""
 HOUR = 3_600_000
 LETTER_HOURS = 24 * 35
 PRUNE_EVERY = 5_000
@@ -87,7 +91,7 @@ class Store:
     """The file, and the only connection that writes to it. Not for use by two threads at once.
 
     Args:
-        path: the file; it is made where it is missing.
+        path: the file; it is made where it is missing. SettingsError where it is a file of something else.
         disk: bytes that the records may take; above that the oldest of the finest windows are deleted.
         app: whose records they are; a file of another app is emptied.
     """
@@ -95,8 +99,11 @@ class Store:
     def __init__(self, path: Path, disk: int, app: str) -> None:
         self.path, self.disk = path, disk
         self._app = app
-        self._connection = _connect(path)
-        self._prepare()
+        try:
+            self._connection = _connect(path)
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise SettingsError(f"dashboard.path: {path} cannot be used: {error}") from None
         self._series: dict[tuple[str, str, str, str, int], int] = {}
         self._unpruned = 0
         self.revision = 0
@@ -116,6 +123,8 @@ class Store:
 
     def _empty(self) -> None:
         db = self._connection
+        db.execute(f"PRAGMA application_id = {OURS}")
+        db.execute("PRAGMA user_version = 0")
         names = db.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         ).fetchall()
@@ -151,6 +160,13 @@ class Store:
         self._connection.execute("DELETE FROM position WHERE topic = ?", (role,))
         self._connection.commit()
         self._series.clear()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell that something has changed."""
+        with self.changed:
+            self.revision += 1
+            self.changed.notify_all()
 
     # --- records ---
 
@@ -171,9 +187,7 @@ class Store:
             self._series.clear()
             raise
         if records:
-            with self.changed:
-                self.revision += 1
-                self.changed.notify_all()
+            self._tell()
 
     def _apply(self, record: Stored) -> None:
         take = {
@@ -254,9 +268,12 @@ class Store:
             return
         notice = read_notice(record.value)
         db = self._connection
-        if isinstance(notice, EdgesRecord) and notice.borders is not None and not notice.former:
+        if isinstance(notice, EdgesRecord) and notice.categories is None and not notice.former:
             key = notice.model, notice.timeline, notice.measure
-            db.execute("INSERT OR REPLACE INTO edges VALUES (?, ?, ?, ?, ?)", (*key, record.offset, record.value))
+            if notice.borders is None:
+                db.execute("DELETE FROM edges WHERE model = ? AND timeline = ? AND measure = ?", key)
+            else:
+                db.execute("INSERT OR REPLACE INTO edges VALUES (?, ?, ?, ?, ?)", (*key, record.offset, record.value))
         elif isinstance(notice, BaselineRecord):
             of = (notice.model, notice.timeline, notice.version or "", notice.segment, notice.measure)
             db.execute(
@@ -299,18 +316,26 @@ class Store:
     # --- bounds ---
 
     def _prune(self) -> None:
-        """Delete windows beyond those that are kept, and the oldest of the finest while the file is too large."""
+        """Delete what is beyond that which is kept, and the oldest of the finest while the file is too large.
+
+        Each model has a time of its own: one that replays a past year, or whose clock is wrong, costs no other one.
+        """
         self._unpruned, db = 0, self._connection
         sizes = [size for (size,) in db.execute("SELECT DISTINCT size FROM series ORDER BY size")]
-        for size in sizes:
-            kept = LARGEST_KEPT if size == sizes[-1] else WINDOWS_KEPT
-            ids = "SELECT id FROM series WHERE size = ?"
-            newest = db.execute(f"SELECT MAX(start) FROM window WHERE series IN ({ids})", (size,)).fetchone()[0]
-            if newest is not None:
-                db.execute(f"DELETE FROM window WHERE series IN ({ids}) AND start < ?", (size, newest - kept * size))
+        last = "(SELECT MAX(start) FROM window WHERE series = series.id)"
+        newest = db.execute(f"SELECT model, size, MAX({last}) FROM series GROUP BY model, size").fetchall()
+        for model, size, start in newest:
+            if start is not None:
+                since = start - size * (LARGEST_KEPT if size == sizes[-1] else WINDOWS_KEPT)
+                ids = "SELECT id FROM series WHERE model = ? AND size = ?"
+                db.execute(f"DELETE FROM window WHERE series IN ({ids}) AND start < ?", (model, size, since))
         for size in sizes:
             while self.used() > self.disk and self._drop_oldest(size):
                 pass
+        db.execute("DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM window WHERE window.series = series.id)")
+        self._series.clear()
+        ended = "SELECT id FROM alert WHERE ended IS NOT NULL ORDER BY opened DESC LIMIT -1 OFFSET ?"
+        db.execute(f"DELETE FROM alert WHERE id IN ({ended})", (ALERTS_KEPT,))
 
     def _drop_oldest(self, size: int) -> bool:
         """Delete the oldest tenth of the windows of a size; False: there are hardly any."""
@@ -337,6 +362,9 @@ class Store:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
+    theirs = connection.execute("PRAGMA application_id").fetchone()[0] != OURS
+    if theirs and connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        raise sqlite3.DatabaseError("it is a file of something else")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -32000")
@@ -347,7 +375,7 @@ class Snapshot:
     """A connection that only reads. All queries of a `with` block see one state of the store."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
         self._connection.execute("PRAGMA busy_timeout = 5000")
 
     def __enter__(self) -> Snapshot:
