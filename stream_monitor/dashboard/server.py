@@ -126,7 +126,7 @@ class Page:
     def __init__(self, settings: Settings, store: Store, reader: Reader) -> None:
         self.settings, self.store, self.reader = settings, store, reader
         self.guard = Guard(settings)
-        self._fleet = Fleet()
+        self._fleet = Fleet(store.windows)
         self._streams = 0
         self._stamp = uuid.uuid4().hex[:8]
 

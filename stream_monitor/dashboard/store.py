@@ -51,6 +51,7 @@ CREATE TABLE window (
     id INTEGER PRIMARY KEY, series INTEGER, start INTEGER, part INTEGER, offset INTEGER, final INTEGER,
     count INTEGER, times REAL, found INTEGER, record BLOB, UNIQUE (series, start, part)
 );
+CREATE INDEX window_figures ON window (series, start, part, count, times);
 CREATE TABLE health (model TEXT PRIMARY KEY, offset INTEGER, app INTEGER, record BLOB);
 CREATE TABLE alert (
     id TEXT PRIMARY KEY, model TEXT, incident TEXT, measure TEXT, severity TEXT, opened INTEGER, ended INTEGER,
@@ -106,10 +107,13 @@ class Store:
             raise SettingsError(f"dashboard.path: {path} cannot be used: {error}") from None
         self._series: dict[tuple[str, str, str, str, int], int] = {}
         self._unpruned = 0
+        self._fresh = set[str]()
         self.revision = 0
         """Grows with each batch that changed something."""
         self.changed = threading.Condition()
         """Notified when `revision` has grown."""
+        self.windows: dict[str, int] = {}
+        """By model: the revision with which its latest windows came, since the start."""
         self.strange = 0
         """Records that are none of ours; they are left out."""
 
@@ -160,10 +164,13 @@ class Store:
         self._connection.execute("DELETE FROM position WHERE topic = ?", (role,))
         self._connection.commit()
         self._series.clear()
+        self.windows.clear()
         self._tell()
 
     def _tell(self) -> None:
         """Tell that something has changed."""
+        self.windows |= dict.fromkeys(self._fresh, self.revision + 1)
+        self._fresh.clear()
         with self.changed:
             self.revision += 1
             self.changed.notify_all()
@@ -185,6 +192,7 @@ class Store:
         except BaseException:
             self._connection.rollback()
             self._series.clear()
+            self._fresh.clear()
             raise
         if records:
             self._tell()
@@ -222,6 +230,7 @@ class Store:
              pack_record(record.value)),
         )  # fmt: skip
         self._unpruned += 1
+        self._fresh.add(metric.model)
 
     def _series_of(self, key: tuple[str, str, str, str, int]) -> int:
         if key not in self._series:
