@@ -177,7 +177,10 @@ def test_an_answer_is_sent_again_only_when_something_changed(tmp_path: Path) -> 
         assert ask(f"{url}/api/v1/fleet", {"If-None-Match": headers["ETag"]})[0] == 304
         letter = next(r for r in stories.records() if r.role == "dead-letters")
         store.apply([letter._replace(offset=10**6)], {})
-        assert ask(f"{url}/api/v1/fleet", {"If-None-Match": headers["ETag"]})[0] == 200
+        status, _, again = ask(f"{url}/api/v1/fleet", {"If-None-Match": headers["ETag"]})
+        assert status == 304 and again["ETag"] != headers["ETag"]  # another state of the store, and the same fleet
+        store.apply([letter._replace(role="health", key=b"fraud", value=None, offset=10**6)], {})
+        assert ask(f"{url}/api/v1/fleet", {"If-None-Match": again["ETag"]})[0] == 200
     store.close()
 
 

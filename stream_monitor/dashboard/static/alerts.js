@@ -102,6 +102,6 @@ export function alertView(alert) {
     attribution(alert),
     incident.size > 1 && h('section', {}, h('h2', {}, `The incident: ${count(incident.size, 'alert')}`), table('Alerts of the incident', ['opened', 'ended', 'measure', 'version', 'segment', 'severity'], incident.alerts.map(a => [h('a', { href: link(['alerts', a.id]) }, when(a.opened)), a.ended === null ? 'open' : when(a.ended), a.measure, a.version, a.segment, badge(a.severity)]))),
     alert.together.length > 0 && h('section', {}, h('h2', {}, 'Opened at the same time, of other causes'), table('Alerts at the same time', ['opened', 'measure', 'why'], alert.together.map(a => [h('a', { href: link(['alerts', a.id]) }, when(a.opened)), a.measure, sentence(a.reason)]))),
-    h('details', { class: 'fold' }, h('summary', {}, `The ${count(alert.records.length, 'record')} as published`), h('pre', { tabindex: 0 }, alert.records.map(r => JSON.stringify(r, null, 1)).join('\n\n'))),
+    h('details', { class: 'fold', data: { focus: 'records' } }, h('summary', {}, `The ${count(alert.records.length, 'record')} as published`), h('pre', { tabindex: 0 }, alert.records.map(r => JSON.stringify(r, null, 1)).join('\n\n'))),
   ];
 }
