@@ -9,10 +9,9 @@ from typing import Any
 import msgspec
 
 from stream_monitor.dashboard.incidents import RANK
-from stream_monitor.dashboard.models import health_records
 from stream_monitor.dashboard.packing import unpack_record
 from stream_monitor.dashboard.store import Snapshot
-from stream_monitor.dashboard.windows import DAY, figure, sizes_of
+from stream_monitor.dashboard.windows import DAY, figure, health_records, sizes_of
 from stream_monitor.events.contracts import Health
 from stream_monitor.profiles.names import ALL_SEGMENTS
 

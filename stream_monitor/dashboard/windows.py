@@ -10,7 +10,7 @@ import msgspec
 
 from stream_monitor.dashboard.packing import unpack_record
 from stream_monitor.dashboard.store import Snapshot
-from stream_monitor.events.contracts import Metric
+from stream_monitor.events.contracts import Health, Metric
 from stream_monitor.profiles.names import ALL_SEGMENTS
 
 DAY = 86_400_000
@@ -182,3 +182,9 @@ def _version_of_observations(store: Snapshot, choice: Choice) -> str:
     query = "SELECT version FROM series WHERE model = ? AND kind = 'observation' ORDER BY version != ?, id DESC"
     row = store.one(query, (choice.model, choice.version))
     return choice.version if row is None else row[0]
+
+
+def health_records(store: Snapshot) -> list[tuple[Health, int]]:
+    """The health record of each model, and its offset."""
+    query = "SELECT record, offset FROM health WHERE NOT app ORDER BY model"
+    return [(msgspec.json.decode(unpack_record(r), type=Health), offset) for r, offset in store.rows(query)]
