@@ -21,7 +21,7 @@ from stream_monitor.dashboard.windows import (
     versions_of,
     windows,
 )
-from stream_monitor.events.contracts import Health, MeasureSummary
+from stream_monitor.events.contracts import MeasureSummary
 from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.names import ALL_SEGMENTS
 
@@ -234,9 +234,3 @@ def known_models(store: Snapshot) -> list[str]:
     """The models with a health record or windows."""
     query = "SELECT model FROM health WHERE NOT app UNION SELECT DISTINCT model FROM series WHERE kind != 'intake'"
     return sorted(model for (model,) in store.rows(query))
-
-
-def health_records(store: Snapshot) -> list[tuple[Health, int]]:
-    """The health record of each model, and its offset."""
-    query = "SELECT record, offset FROM health WHERE NOT app ORDER BY model"
-    return [(msgspec.json.decode(unpack_record(r), type=Health), offset) for r, offset in store.rows(query)]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,7 +42,8 @@ KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 STREAMS = 200
 """Streams of changes at once; a page that gets none asks every few seconds."""
 BODY = 16_384
-"""Bytes of a remark."""
+"""Bytes that a request may send."""
+WRONG = '<p class="notice critical" role="alert">That is not the token.</p>'
 COMMENT_S = 15.0
 
 View = Callable[[Snapshot, Mapping[str, str]], Any]
@@ -57,10 +59,10 @@ def make_app(settings: Settings, store: Store, reader: Reader) -> Starlette:
     get = {
         "fleet": page.fleet,
         "models": page.models,
-        "models/{model}": page.model,
-        "models/{model}/performance": page.performance,
-        "models/{model}/reduce": page.reduce,
-        "measures/{model}": page.measure,
+        "models/{model:path}/performance": page.performance,
+        "models/{model:path}/reduce": page.reduce,
+        "models/{model:path}": page.model,
+        "measures/{model:path}": page.measure,
         "incidents": page.incidents,
         "alerts/{id}": page.alert,
         "dead-letters": page.letters,
@@ -109,7 +111,7 @@ class Protected:
         free = path in ("/login", "/healthz") or path.startswith("/static/")
         if free or self._guard.admits(request.headers):
             return self._app
-        return _error(401, "a token is needed (http.token)") if path.startswith("/api/") else RedirectResponse("login")
+        return RedirectResponse("login") if path == "/" else _error(401, "a token is needed (http.token)")
 
 
 def _error(status: int, text: str) -> Response:
@@ -126,7 +128,7 @@ class Page:
     def __init__(self, settings: Settings, store: Store, reader: Reader) -> None:
         self.settings, self.store, self.reader = settings, store, reader
         self.guard = Guard(settings)
-        self._fleet = Fleet()
+        self._fleet = Fleet(store.windows)
         self._lags = Lags(settings)
         self._streams = 0
         self._stamp = uuid.uuid4().hex[:8]
@@ -134,26 +136,34 @@ class Page:
     # --- views ---
 
     def json(self, view: View) -> Callable[[Request], Response]:
-        """A handler that answers with a view as JSON; one with an ETag, for the same store gives the same answer."""
+        """A handler that answers with a view as JSON, and with an ETag of the store's state and of the answer.
+
+        The same state of the store gives the same answer, and another one gives the same more often than not: then a
+        page need not be drawn again.
+        """
 
         def handle(request: Request) -> Response:
             asked = int(time.time() / FRESH_S) if view == self.health else 0  # lags change, the store need not
-            tag = f'W/"{self._stamp}-{self.store.revision}-{self.reader.progress.state}-{asked}"'
-            if request.headers.get("if-none-match") == tag:
-                return Response(status_code=304, headers={"ETag": tag})
+            state = f"{self._stamp}-{self.store.revision}-{self.reader.progress.state}-{asked}"
+            known = request.headers.get("if-none-match", "").removeprefix('W/"').removesuffix('"')
+            if known.rpartition("-")[0] == state:
+                return Response(status_code=304, headers={"ETag": f'W/"{known}"'})
             values = {**request.query_params, **request.path_params}
             store = Snapshot(self.store.path)
             try:
                 with store:
-                    body = view(store, values)
+                    body = orjson.dumps(view(store, values))
             except UnknownName as error:
                 return _error(404, str(error))
             except BadQuery as error:
                 return _error(400, str(error))
             finally:
                 store.close()
-            headers = {"ETag": tag, "Cache-Control": "no-cache"}
-            return Response(orjson.dumps(body), media_type="application/json", headers=headers)
+            found = f"{zlib.crc32(body):08x}{len(body):x}"
+            headers = {"ETag": f'W/"{state}-{found}"', "Cache-Control": "no-cache"}
+            if known.startswith(self._stamp) and known.rpartition("-")[2] == found:
+                return Response(status_code=304, headers=headers)
+            return Response(body, media_type="application/json", headers=headers)
 
         return handle
 
@@ -223,7 +233,7 @@ class Page:
     def _reading(self) -> dict[str, Any]:
         progress = self.reader.progress
         reading: dict[str, Any] = msgspec.to_builtins(progress)
-        return reading | {"now": int(time.time() * 1000)}
+        return reading
 
     # --- the page's files ---
 
@@ -245,9 +255,11 @@ class Page:
     async def login(self, request: Request) -> Response:
         """A form for the token, and the cookie after it."""
         if request.method == "GET":
-            return FileResponse(STATIC / "login.html", headers={"Cache-Control": "no-store"})
-        body = (await request.body())[:BODY]
-        if not self.guard.is_token(_field(body, "token")):
+            form = (STATIC / "login.html").read_text(encoding="utf-8")
+            said = WRONG if "wrong" in request.query_params else ""
+            return HTMLResponse(form.replace("<!-- said -->", said), headers={"Cache-Control": "no-store"})
+        body = await _body(request)
+        if body is None or not self.guard.is_token(_field(body, "token")):
             await asyncio.sleep(1.0)  # a guesser gets one try a second and connection
             return RedirectResponse("login?wrong", 303)
         return RedirectResponse(".", 303, headers={"Set-Cookie": self.guard.cookie(request.url.scheme == "https")})
@@ -291,8 +303,8 @@ class Page:
             return _error(415, "a remark is JSON")
         if not self.guard.count_write():
             return _error(429, "ten remarks a minute are the most")
-        body = await request.body()
-        if len(body) > BODY:
+        body = await _body(request)
+        if body is None:
             return _error(413, f"a remark has at most {BODY:,} bytes")
         return await run_in_threadpool(self._write, body)
 
@@ -312,6 +324,16 @@ class Page:
         return Response(orjson.dumps({"key": remark.key()}), media_type="application/json")
 
 
+async def _body(request: Request) -> bytes | None:
+    """What a request sends; None where it is too much, of which no more is read."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY:
+            return None
+    return body
+
+
 def _field(body: bytes, name: str) -> str:
     """A field of a form."""
     from urllib.parse import parse_qs
@@ -321,7 +343,11 @@ def _field(body: bytes, name: str) -> str:
 
 
 def _same_origin(request: Request) -> bool:
-    """Whether a browser sent the request from the page itself; a program sends no origin."""
-    origin = request.headers.get("origin")
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    return site in ("same-origin", "none") and (origin is None or origin.partition("://")[2] == request.headers["host"])
+    """Whether a browser sent the request from the page itself; a program sends neither of these headers.
+
+    What the browser says of the site holds before a comparison of names, for a proxy may give the page another name.
+    """
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")

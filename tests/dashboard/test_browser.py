@@ -7,8 +7,9 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -209,6 +210,77 @@ def test_a_narrow_screen_shows_each_view_without_scrolling_aside(chromium: Any, 
         visit.open(address(site, view))
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
         visit.page.screenshot(path=SCREENSHOTS / f"{view}-narrow.png")
+
+
+@contextmanager
+def living(path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A page of its own, and a function that lets something come that no view but the dead letters shows."""
+    store, letters = Store(path, DISK, stories.APP), count(10**6)
+    store.apply(stories.records(), {})
+    letter = next(r for r in stories.records() if r.role == "dead-letters")
+    with serving(stories.settings(), store) as url:
+        yield url, lambda: store.apply([letter._replace(offset=next(letters))], {})
+    store.close()
+
+
+def test_what_is_unfolded_stays_so_while_records_come(visit: Visit, tmp_path: Path) -> None:
+    with living(tmp_path / "page.sqlite") as (url, more):
+        visit.open(address(url, "measure"))
+        visit.page.click("details summary")
+        with visit.page.expect_response(lambda r: "measures/fraud" in r.url) as answer:
+            more()
+        assert answer.value.status == 304  # nothing of the view has changed
+        visit.page.wait_for_timeout(300)
+        assert visit.page.eval_on_selector("details", "node => node.open") and not visit.complaints
+        visit.page.evaluate("history.replaceState(null, '', location.hash + '&x=1')")  # the same view is drawn anew
+        with visit.page.expect_response(lambda r: "measures/fraud" in r.url):
+            more()
+        visit.page.wait_for_timeout(300)
+        assert visit.page.eval_on_selector("details", "node => node.open") and not visit.complaints
+
+
+def test_a_choice_that_is_made_while_the_view_is_fetched_is_drawn(visit: Visit, site: str) -> None:
+    visit.open(f"{site}/#/m/fraud?range=all")
+
+    def late(route: Any) -> None:
+        visit.page.evaluate("document.querySelector('select[data-focus=segment]').focus()")
+        visit.page.evaluate("location.hash = '#/m/fraud?range=all&segment=country%3DUS'")
+        route.continue_()
+
+    visit.page.route("**/models/fraud?range=1d", late, times=1)
+    visit.page.evaluate("location.hash = '#/m/fraud?range=1d'")
+    visit.page.wait_for_selector("h1 >> text=country=US")
+    assert not visit.complaints
+
+
+def test_a_server_that_does_not_answer_leaves_what_is_shown(visit: Visit, tmp_path: Path) -> None:
+    with living(tmp_path / "page.sqlite") as (url, more):
+        visit.open(address(url, "model"))
+        visit.page.route("**/api/v1/models/**", lambda route: route.abort())
+        with visit.page.expect_event("requestfailed"):
+            more()
+        visit.page.wait_for_timeout(300)
+        assert visit.page.locator("table.measures").count() > 0
+
+
+def test_an_address_that_is_no_text_is_told_so(visit: Visit, site: str) -> None:
+    visit.open(f"{site}/#/m/%E0%A4%A")
+    assert visit.title() == "Nothing to show here"
+    visit.open(f"{site}/#/alerts")
+    assert "incident" in visit.title()
+
+
+def test_figures_are_saved_and_nothing_is_held_for_it(visit: Visit, site: str, tmp_path: Path) -> None:
+    visit.page.add_init_script("window.made = 0; const make = URL.createObjectURL; "
+                               "URL.createObjectURL = blob => { window.made += 1; return make(blob); }")  # fmt: skip
+    visit.open(address(site, "measure"))
+    assert visit.page.evaluate("window.made") == 0
+    visit.page.click("details summary")
+    with visit.page.expect_download() as saved:
+        visit.page.click("text=Download as CSV")
+    saved.value.save_as(tmp_path / "saved.csv")
+    lines = (tmp_path / "saved.csv").read_text().splitlines()
+    assert lines[0].startswith("window_start,time_utc,n,") and len(lines) > 10 and not visit.complaints
 
 
 def test_the_page_works_behind_a_proxy_that_strips_a_prefix(chromium: Any, store: Store) -> None:

@@ -14,7 +14,7 @@ import { healthView, lettersView } from './service.js';
 
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 const bar = /** @type {HTMLElement} */ (document.getElementById('bar'));
-let reading = null, shown = '', busy = false, again = false, movedMeanwhile = false, drawn = null;
+let reading = null, shown = '', busy = false, again = false, went = false, drawn = null;
 
 const GROUPS = { labels: ['label'], users: ['feedback'], software: ['observation'] };
 
@@ -48,40 +48,49 @@ function view(path, query) {
   return { fetch: () => askBoth(`models/${name}`, range, query), draw: data => modelView(data, tab ? GROUPS[tab] : undefined, tab), crumbs: tab ? [up, [tab]] : [[model]] };
 }
 
-/** Draw the view of the URL. Data that have not changed leave the page as it is. */
+/** Draw the view of the URL; `moved` says that the URL has changed. Data that have not changed leave the page as it is. */
 async function show(moved) {
-  if (busy) { again = true; movedMeanwhile ||= moved; return; }
+  went ||= moved;
+  if (busy) { again = true; return; }
   busy = true;
-  const { path, query } = place(), address = location.hash;
+  do {
+    again = false;
+    await draw();
+  } while (again);
+  busy = false;
+}
+
+async function draw() {
+  const { path, query } = place(), hash = location.hash;
   setZone(query.get('tz') === 'local');
-  const wanted = view(path, query);
-  try {
-    const data = await wanted.fetch();
-    const key = address + zoneName();
-    if (data !== drawn || key !== shown) {
-      if (!moved && isInUse()) { again = false; return; }
-      const focused = document.activeElement?.getAttribute('data-focus');
-      main.replaceChildren(...[wanted.draw(data)].flat(Infinity).filter(part => part !== null && part !== undefined && part !== false));
-      if (focused) /** @type {HTMLElement | null} */ (main.querySelector(`[data-focus="${CSS.escape(focused)}"]`))?.focus();
-      if (data.reading) reading = data.reading;
-      for (const size of [data.size, ...(data.models ?? []).map(row => row.size)]) if (size > 0) shortest = Math.min(shortest, size);
-      [drawn, shown] = [data, key];
-    }
-  } catch (error) {
-    main.replaceChildren(h('h1', {}, 'Nothing to show here'), h('p', { class: 'say', role: 'alert' }, error instanceof Error ? error.message : String(error)), h('p', {}, h('a', { href: link([]) }, 'All models')));
-    [drawn, shown] = [null, ''];
-  } finally {
-    busy = false;
+  const wanted = view(path, query), key = hash + zoneName();
+  let data = null, failed = null;
+  try { data = await wanted.fetch(); } catch (error) { failed = error; }
+  if (location.hash !== hash) { again = true; return; }
+  if (failed === null ? (data !== drawn || key !== shown) && (went || !isInUse()) : went || !(failed instanceof TypeError) || drawn === null) {
+    try {
+      renew(failed === null ? wanted.draw(data) : problem(failed));
+      if (data?.reading) reading = data.reading;
+      for (const size of [data?.size, ...(data?.models ?? []).map(row => row.size)]) if (size > 0) shortest = Math.min(shortest, size);
+      [drawn, shown] = failed === null ? [data, key] : [null, ''];
+    } catch (error) { renew(problem(error)); [drawn, shown] = [null, '']; }
   }
   frame(wanted.crumbs);
   document.title = [...wanted.crumbs.map(c => c[0]).reverse(), 'stream_monitor'].join(' · ');
-  document.documentElement.dataset.ready = address || '#/';
-  if (moved) { main.focus({ preventScroll: true }); scrollTo(0, 0); }
-  if (again) {
-    const jump = movedMeanwhile;
-    again = movedMeanwhile = false;
-    await show(jump);
-  }
+  document.documentElement.dataset.ready = hash || '#/';
+  if (went) { main.focus({ preventScroll: true }); scrollTo(0, 0); }
+  went = false;
+}
+
+const problem = error => [h('h1', {}, 'Nothing to show here'), h('p', { class: 'say', role: 'alert' }, error instanceof Error ? error.message : String(error)), h('p', {}, h('a', { href: link([]) }, 'All models'))];
+
+/** Put a view in the place of the present one. What is focused stays so, and on one view what is unfolded. */
+function renew(parts) {
+  const focused = document.activeElement?.getAttribute('data-focus');
+  const open = went ? [] : [...main.querySelectorAll('details[open]')].map(fold => fold.getAttribute('data-focus'));
+  main.replaceChildren(...[parts].flat(Infinity).filter(part => part !== null && part !== undefined && part !== false));
+  for (const fold of main.querySelectorAll('details')) if (open.includes(fold.getAttribute('data-focus'))) fold.open = true;
+  if (focused) /** @type {HTMLElement | null} */ (main.querySelector(`[data-focus="${CSS.escape(focused)}"]`))?.focus();
 }
 
 /** Whether a person is in the middle of something that a redraw would take away. */
@@ -173,13 +182,13 @@ document.addEventListener('keydown', event => {
 /** Follow the changes. A hidden tab closes its stream: browsers allow six connections to a server. */
 function follow() {
   let stream = null, last = 0, timer = 0;
-  const renew = () => { const wait = Math.max(0, last + 1000 - Date.now()); clearTimeout(timer); timer = setTimeout(() => { last = Date.now(); show(false); }, wait); };
+  const soon = () => { const wait = Math.max(0, last + 1000 - Date.now()); clearTimeout(timer); timer = setTimeout(() => { last = Date.now(); show(false); }, wait); };
   const open = () => {
     stream = new EventSource('api/v1/events');
-    stream.onmessage = event => { const told = JSON.parse(event.data); reading = told.reading; renew(); };
-    stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) setTimeout(renew, 5000); reading = reading && { ...reading, state: 'away', reason: 'the page’s server does not answer', since: reading.state === 'away' ? reading.since : Date.now() / 1000 }; frame(view(place().path, place().query).crumbs); };
+    stream.onmessage = event => { const told = JSON.parse(event.data); reading = told.reading; soon(); };
+    stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) setTimeout(soon, 5000); reading = reading && { ...reading, state: 'away', reason: 'the page’s server does not answer', since: reading.state === 'away' ? reading.since : Date.now() / 1000 }; frame(view(place().path, place().query).crumbs); };
   };
-  document.addEventListener('visibilitychange', () => { if (document.hidden) { stream?.close(); stream = null; } else if (!stream) { open(); renew(); } });
+  document.addEventListener('visibilitychange', () => { if (document.hidden) { stream?.close(); stream = null; } else if (!stream) { open(); soon(); } });
   open();
   setInterval(() => { if (!document.hidden) frame(view(place().path, place().query).crumbs); }, 5000);
 }

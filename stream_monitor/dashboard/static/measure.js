@@ -83,14 +83,17 @@ function segments(data) {
 
 function figuresTable(data, measure) {
   const rows = data.rows.map((r, i) => [when(data.times[i], data.size), num(r?.n), num(r?.missing), num(r?.mean), num(r?.p05), num(r?.p50), num(r?.p95), multiple(r?.times)]).reverse().slice(0, 300);
-  return h('details', { class: 'fold' }, h('summary', {}, 'The figures as a table'), h('p', {}, h('a', { href: csv(data, measure), download: `${data.model}-${measure.name}.csv`.replace(/[^\w.-]+/g, '_') }, 'Download as CSV')),
+  return h('details', { class: 'fold', data: { focus: 'figures' } }, h('summary', {}, 'The figures as a table'), h('p', {}, h('button', { type: 'button', onclick: () => download(data, measure) }, 'Download as CSV')),
     h('div', { class: 'scroll' }, table(`Windows of ${measure.name}, the latest first`, ['window', 'values#', 'missing#', 'mean#', '5 %#', 'median#', '95 %#', 'effect#'], rows)));
 }
 
-function csv(data, measure) {
+/** Save the figures. The address of a blob holds its bytes until it is taken back. */
+function download(data, measure) {
   const names = ['n', 'missing', 'mean', 'std', 'min', 'p05', 'p25', 'p50', 'p75', 'p95', 'p99', 'max', 'times'];
   const lines = data.rows.map((r, i) => [data.times[i], new Date(data.times[i]).toISOString(), ...names.map(n => r?.[n] ?? '')].join(','));
-  return URL.createObjectURL(new Blob([[`window_start,time_utc,${names.join(',')}`, ...lines].join('\n')], { type: 'text/csv' }));
+  const href = URL.createObjectURL(new Blob([[`window_start,time_utc,${names.join(',')}`, ...lines].join('\n')], { type: 'text/csv' }));
+  h('a', { href, download: `${data.model}-${measure.name}.csv`.replace(/[^\w.-]+/g, '_') }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 1000);
 }
 
 export function measureView(data) {

@@ -89,7 +89,7 @@ export function modelView(data, timelines, tab) {
     comparison(data),
     !tab && learning(health),
     measures.length ? body(data, [!tab && counts(data, scale), ...shown.map(m => row(data, m, scale, alerts))], scale, `Measures of ${data.model}, the worst first`) : h('p', { class: 'notice' }, NOTHING[tab] ?? 'No window of this version and segment lies in this range.'),
-    folds && h('details', { class: 'fold' }, h('summary', {}, `${count(quiet.length, 'quiet measure')}, folded: ${quiet.slice(0, 6).map(m => m.name).join(', ')}${quiet.length > 6 ? ', …' : ''}`), body(data, quiet.map(m => row(data, m, scale, alerts)), scale, 'Quiet measures')),
+    folds && h('details', { class: 'fold', data: { focus: 'quiet' } }, h('summary', {}, `${count(quiet.length, 'quiet measure')}, folded: ${quiet.slice(0, 6).map(m => m.name).join(', ')}${quiet.length > 6 ? ', …' : ''}`), body(data, quiet.map(m => row(data, m, scale, alerts)), scale, 'Quiet measures')),
     measures.length > 0 && KEY(),
   ];
 }

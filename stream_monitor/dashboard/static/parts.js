@@ -53,7 +53,7 @@ export function tabs(model, present) {
     names.map(([path, name]) => h('a', { href: link(['m', model, ...(path ? [path] : [])], {}, KEPT), 'aria-current': path === (present ?? '') ? 'page' : false }, name)));
 }
 
-const MATTERS = { worse: 'answers got worse', better: 'answers got better', unchanged: 'answers are as before', undecided: 'too few labels to tell', unknown: 'no labels yet' };
+const MATTERS = { worse: 'answers got worse', little: 'answers got a little worse, by less than is tolerated', better: 'answers got better', unchanged: 'answers are as before', undecided: 'too few labels to tell', unknown: 'no labels yet' };
 
 /** Whether a drift matters, in words. */
 export const matters = state => h('span', { class: state === 'worse' ? 'badge critical' : 'sub' }, MATTERS[state ?? 'unknown']);

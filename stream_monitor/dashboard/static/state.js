@@ -2,10 +2,15 @@
 
 /** @typedef {{path: string[], query: URLSearchParams}} Place */
 
+/** A name of the URL; one that a person has mistyped stays as it is. */
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
 /** Where the page is. @returns {Place} */
 export function place() {
   const [path, query] = location.hash.replace(/^#\/?/, '').split('?');
-  return { path: path.split('/').filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query ?? '') };
+  return { path: path.split('/').filter(Boolean).map(decoded), query: new URLSearchParams(query ?? '') };
 }
 
 /** A link: a path of names, and parameters; null takes one out. `keep` are parameters of the present URL that stay. */
@@ -41,7 +46,7 @@ export async function ask(path, parameters = {}) {
     return view;
   }
   const answer = await fetch(url, { headers: tags.has(url) ? { 'If-None-Match': tags.get(url) } : {} });
-  if (answer.status === 304) return answers.get(url);
+  if (answer.status === 304) { tags.set(url, answer.headers.get('ETag') ?? ''); return answers.get(url); }
   if (answer.status === 401) location.assign('login');
   const body = await answer.json();
   if (!answer.ok) throw new Error(body.error ?? `the page's server answered ${answer.status}`);
