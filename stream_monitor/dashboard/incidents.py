@@ -143,7 +143,7 @@ def incidents_view(
     return {
         "incidents": wanted[:LISTED],
         "total": len(wanted),
-        "alerts": len(alerts),
+        "alerts": sum(one["size"] for one in wanted),
         "judged": {"of": len(verdicts), "real": verdicts.count("real"), "false": verdicts.count("false alarm")},
         "span": [min((a["opened"] for a in alerts), default=None), max((a["at"] for a in alerts), default=None)],
     }

@@ -329,6 +329,36 @@ def test_a_report_opens_from_a_file_and_shows_what_the_page_shows(
                 shown.append(visit.page.eval_on_selector_all("main svg path", "p => p.map(x => x.getAttribute('d'))"))
                 assert not visit.complaints and not visit.foreign
         assert shown[0] == shown[1] and shown[0]
+    with visiting(chromium, offline=True) as visit:
+        for query in ("state=open", "model=ranking", "severity=critical&model=fraud"):
+            titles = []
+            for base in (site + "/", path.as_uri()):
+                with visiting(chromium) as other:
+                    other.open(f"{base}#/alerts?{query}")
+                    titles.append(other.title())
+            assert titles[0] == titles[1]
+        visit.open(f"{path.as_uri()}#/m/fraud?segment=country%3DUS")
+        assert visit.title() == "Nothing to show here"  # it holds all segments as one, and says so
+
+
+def test_a_gap_is_told_as_one(visit: Visit, tmp_path: Path) -> None:
+    store = Store(tmp_path / "page.sqlite", DISK, stories.APP)
+    gap = (stories.T0 + 2 * 3_600_000, stories.T0 + 5 * 3_600_000)
+    kept = [r for r in stories.records() if r.role != "metrics" or not r.value or not is_within(r.value, gap)]
+    store.apply(kept, {})
+    with serving(stories.settings(), store) as url:
+        visit.open(address(url, "measure"))
+        box = visit.page.locator(".area-box").first.bounding_box()
+        told = []
+        for position in (0.1, 0.44, 0.9):
+            visit.page.mouse.move(box["x"] + box["width"] * position, box["y"] + 20)
+            told.append(visit.page.locator(".cross.on").first.get_attribute("data-at"))
+    store.close()
+    assert "median" in told[0] and "no window" in told[1] and "median" in told[2]
+
+
+def is_within(record: bytes, gap: tuple[int, int]) -> bool:
+    return gap[0] <= int(json.loads(record)["window_start"]) < gap[1]
 
 
 def test_the_page_is_small(site: str, chromium: Any) -> None:

@@ -3,7 +3,7 @@
 import { h, s, table } from './dom.js';
 import { count, num, pct, when } from './format.js';
 import { badge, choice, matters, sentence } from './parts.js';
-import { KEPT, link, place, remark } from './state.js';
+import { isReport, KEPT, link, place, remark } from './state.js';
 
 function course(incident, [first, last]) {
   const width = Math.max(last - first, 1), x = t => 400 * (t - first) / width;
@@ -54,7 +54,11 @@ function others(incident) {
 
 export function alertsView(data) {
   const query = place().query, first = data.span[0] ?? 0, last = Math.max(data.span[1] ?? 1, ...data.incidents.map(i => i.ended ?? 0));
-  const judged = data.judged;
+  const judged = data.judged, wanted = name => query.get(name) ?? '';
+  if (isReport()) {
+    const incidents = data.incidents.filter(i => (!wanted('model') || i.model === wanted('model')) && (!wanted('severity') || i.severity === wanted('severity')) && (!wanted('state') || (i.ended === null) === (wanted('state') === 'open')));
+    data = { ...data, incidents, total: incidents.length, alerts: incidents.reduce((n, i) => n + i.size, 0) };
+  }
   return [
     h('h1', {}, count(data.total, 'incident'), h('span', { class: 'sub' }, ` of ${count(data.alerts, 'alert')}: those of one cause are one incident`)),
     h('div', { class: 'choices' },

@@ -196,8 +196,9 @@ export function withCross(figure, times, scale, read) {
   figure.readout = position => {
     if (!times.length) return '';
     const wanted = scale.first + Math.round(position * scale.n - 0.5) * scale.size;
-    let i = times.findIndex(t => t >= wanted);
-    if (i < 0) i = times.length - 1;
+    const next = times.findIndex(t => t >= wanted);
+    const i = next < 0 || (next > 0 && wanted - times[next - 1] < times[next] - wanted) ? (next < 0 ? times.length : next) - 1 : next;
+    if (Math.abs(times[i] - wanted) >= scale.size) return `${when(wanted, scale.size)}  no window`;
     return `${when(times[i], scale.size)}  ${read ? read(i) : ''}`;
   };
   return figure;

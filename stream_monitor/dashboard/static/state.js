@@ -42,7 +42,8 @@ export async function ask(path, parameters = {}) {
   if (isReport()) {
     const found = report()[decodeURIComponent(path)];
     const view = parameters.measure === undefined ? found : found?.[parameters.measure];
-    if (view === undefined) throw new Error('This report does not hold that view.');
+    const differs = name => parameters[name] && view?.[name] !== undefined && view[name] !== parameters[name];
+    if (view === undefined || differs('version') || differs('segment')) throw new Error('This report does not hold that view.');
     return view;
   }
   const answer = await fetch(url, { headers: tags.has(url) ? { 'If-None-Match': tags.get(url) } : {} });
