@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 import uuid
-import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream_monitor.config.durations import ms
 from stream_monitor.config.settings import Settings
+from stream_monitor.dashboard.answers import Answers, answer_of
 from stream_monitor.dashboard.facts import letters_view, store_view
 from stream_monitor.dashboard.fleet import Fleet
 from stream_monitor.dashboard.guard import HEADERS, Guard
@@ -130,6 +130,7 @@ class Page:
         self.guard = Guard(settings)
         self._fleet = Fleet(store.windows)
         self._lags = Lags(settings)
+        self._answers = Answers()
         self._streams = 0
         self._stamp = uuid.uuid4().hex[:8]
 
@@ -144,28 +145,39 @@ class Page:
 
         def handle(request: Request) -> Response:
             asked = int(time.time() / FRESH_S) if view == self.health else 0  # lags change, the store need not
-            state = f"{self._stamp}-{self.store.revision}-{self.reader.progress.state}-{asked}"
+            progress = self.reader.progress
+            state = f"{self._stamp}-{self.store.revision}-{progress.state}-{progress.behind}-{asked}"
             known = request.headers.get("if-none-match", "").removeprefix('W/"').removesuffix('"')
             if known.rpartition("-")[0] == state:
                 return Response(status_code=304, headers={"ETag": f'W/"{known}"'})
-            values = {**request.query_params, **request.path_params}
-            store = Snapshot(self.store.path)
-            try:
-                with store:
-                    body = orjson.dumps(view(store, values))
-            except UnknownName as error:
-                return _error(404, str(error))
-            except BadQuery as error:
-                return _error(400, str(error))
-            finally:
-                store.close()
-            found = f"{zlib.crc32(body):08x}{len(body):x}"
-            headers = {"ETag": f'W/"{state}-{found}"', "Cache-Control": "no-cache"}
-            if known.startswith(self._stamp) and known.rpartition("-")[2] == found:
+            question = f"{request.url.path}?{request.url.query}"
+            answer = self._answers.get(question, state)
+            if answer is None:
+                try:
+                    answer = answer_of(state, self._body(view, {**request.query_params, **request.path_params}))
+                except UnknownName as error:
+                    return _error(404, str(error))
+                except BadQuery as error:
+                    return _error(400, str(error))
+                self._answers.put(question, answer)
+            headers = {"ETag": f'W/"{state}-{answer.mark}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+            if known.startswith(self._stamp) and known.rpartition("-")[2] == answer.mark:
                 return Response(status_code=304, headers=headers)
-            return Response(body, media_type="application/json", headers=headers)
+            if answer.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+                headers["Content-Encoding"] = "gzip"
+                return Response(answer.packed, media_type="application/json", headers=headers)
+            return Response(answer.body, media_type="application/json", headers=headers)
 
         return handle
+
+    def _body(self, view: View, values: Mapping[str, str]) -> bytes:
+        """The text of an answer, from one state of the store."""
+        store = Snapshot(self.store.path)
+        try:
+            with store:
+                return orjson.dumps(view(store, values))
+        finally:
+            store.close()
 
     def fleet(self, store: Snapshot, values: Mapping[str, str]) -> Any:
         """All models."""
