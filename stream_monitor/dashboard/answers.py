@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 MOST_BYTES = 32_000_000
 """What is held at most; of more, the answers that were made first go."""
+LOCKS = 64
 SMALL = 1_000
 """Bytes below which an answer is not compressed."""
 
@@ -37,6 +38,11 @@ class Answers:
         self._held: dict[str, Answer] = {}
         self._bytes = 0
         self._lock = threading.Lock()
+        self._making = [threading.Lock() for _ in range(LOCKS)]
+
+    def making(self, question: str) -> threading.Lock:
+        """To be held while an answer is made: who asks the same meanwhile waits for it."""
+        return self._making[zlib.crc32(question.encode()) % LOCKS]
 
     def get(self, question: str, state: str) -> Answer | None:
         """The answer to a question, if it was given in this state of the store."""

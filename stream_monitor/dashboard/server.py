@@ -151,15 +151,16 @@ class Page:
             if known.rpartition("-")[0] == state:
                 return Response(status_code=304, headers={"ETag": f'W/"{known}"'})
             question = f"{request.url.path}?{request.url.query}"
-            answer = self._answers.get(question, state)
-            if answer is None:
-                try:
-                    answer = answer_of(state, self._body(view, {**request.query_params, **request.path_params}))
-                except UnknownName as error:
-                    return _error(404, str(error))
-                except BadQuery as error:
-                    return _error(400, str(error))
-                self._answers.put(question, answer)
+            with self._answers.making(question):
+                answer = self._answers.get(question, state)
+                if answer is None:
+                    try:
+                        answer = answer_of(state, self._body(view, {**request.query_params, **request.path_params}))
+                    except UnknownName as error:
+                        return _error(404, str(error))
+                    except BadQuery as error:
+                        return _error(400, str(error))
+                    self._answers.put(question, answer)
             headers = {"ETag": f'W/"{state}-{answer.mark}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
             if known.startswith(self._stamp) and known.rpartition("-")[2] == answer.mark:
                 return Response(status_code=304, headers=headers)
