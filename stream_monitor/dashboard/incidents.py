@@ -121,6 +121,18 @@ def alerts_of(store: Snapshot, choice: Choice, whole: bool = False) -> list[dict
     return [a for a in found if a["version"] in (choice.version, ALL_SEGMENTS) and a["segment"] == choice.segment]
 
 
+ELSEWHERE = 50
+"""Open alerts of other segments and versions that a model's view names at most."""
+
+
+def alerts_elsewhere(store: Snapshot, choice: Choice) -> list[dict[str, Any]]:
+    """The open alerts of a model that are not of the version and segment that a view shows; the gravest first."""
+    query = f"SELECT {_COLUMNS} FROM alert WHERE model = ? AND ended IS NULL ORDER BY opened DESC"
+    found = [alert for row in store.rows(query, (choice.model,)) if (alert := _brief(row)) is not None]
+    others = [a for a in found if a["version"] not in (choice.version, ALL_SEGMENTS) or a["segment"] != choice.segment]
+    return sorted(others, key=lambda a: (RANK[a["severity"]], -a["opened"], a["id"]))[:ELSEWHERE]
+
+
 def incidents_view(
     store: Snapshot, state: str = "all", severity: str | None = None, model: str | None = None
 ) -> dict[str, Any]:

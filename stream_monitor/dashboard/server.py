@@ -128,7 +128,7 @@ class Page:
     def __init__(self, settings: Settings, store: Store, reader: Reader) -> None:
         self.settings, self.store, self.reader = settings, store, reader
         self.guard = Guard(settings)
-        self._fleet = Fleet(store.windows)
+        self._fleet = Fleet(store.models)
         self._lags = Lags(settings)
         self._answers = Answers()
         self._streams = 0
@@ -144,18 +144,17 @@ class Page:
         """
 
         def handle(request: Request) -> Response:
-            asked = int(time.time() / FRESH_S) if view == self.health else 0  # lags change, the store need not
-            progress = self.reader.progress
-            state = f"{self._stamp}-{self.store.revision}-{progress.state}-{progress.behind}-{asked}"
+            writes = self.guard.may_write(request.headers)
+            state = self._state(view, request)
             known = request.headers.get("if-none-match", "").removeprefix('W/"').removesuffix('"')
             if known.rpartition("-")[0] == state:
                 return Response(status_code=304, headers={"ETag": f'W/"{known}"'})
-            question = f"{request.url.path}?{request.url.query}"
+            question = f"{request.url.path}?{request.url.query}#{writes}"
             with self._answers.making(question):
                 answer = self._answers.get(question, state)
                 if answer is None:
                     try:
-                        answer = answer_of(state, self._body(view, {**request.query_params, **request.path_params}))
+                        answer = answer_of(state, self._body(view, self._values(request, writes)))
                     except UnknownName as error:
                         return _error(404, str(error))
                     except BadQuery as error:
@@ -170,6 +169,20 @@ class Page:
             return Response(answer.body, media_type="application/json", headers=headers)
 
         return handle
+
+    @staticmethod
+    def _values(request: Request, writes: bool) -> dict[str, str]:
+        """The parameters of a request; `writes` is not empty for who may write."""
+        return {**request.query_params, **request.path_params, "writes": "yes" if writes else ""}
+
+    def _state(self, view: View, request: Request) -> str:
+        """What an answer depends on: of a model's view the latest record of the model, of the others any record."""
+        model = request.path_params.get("model")
+        if model is not None:
+            return f"{self._stamp}-{self.store.models.get(model, 0)}-{model in self.store.models}"
+        asked = int(time.time() / FRESH_S) if view == self.health else 0  # lags change, the store need not
+        progress = self.reader.progress
+        return f"{self._stamp}-{self.store.revision}-{progress.state}-{progress.behind}-{asked}"
 
     def _body(self, view: View, values: Mapping[str, str]) -> bytes:
         """The text of an answer, from one state of the store."""
@@ -215,15 +228,15 @@ class Page:
         if state not in ("all", "open", "ended"):
             raise BadQuery("`state` is all, open or ended")
         view = incidents_view(store, state, values.get("severity") or None, values.get("model") or None)
-        return view | {"may_write": self.guard.may_write}
+        return view | {"may_write": bool(values["writes"])}
 
     def alert(self, store: Snapshot, values: Mapping[str, str]) -> Any:
         """One alert."""
-        return alert_view(store, values["id"]) | {"may_write": self.guard.may_write}
+        return alert_view(store, values["id"]) | {"may_write": bool(values["writes"])}
 
     def letters(self, store: Snapshot, values: Mapping[str, str]) -> Any:
         """Dead letters."""
-        return letters_view(store, self.guard.may_write)
+        return letters_view(store, bool(values["writes"]))
 
     def health(self, store: Snapshot, values: Mapping[str, str]) -> Any:
         """Of the page itself."""
@@ -308,7 +321,7 @@ class Page:
 
     async def write(self, request: Request) -> Response:
         """Write a remark to its topic; it comes back to the page by the reader."""
-        if not self.guard.may_write:
+        if not self.guard.may_write(request.headers):
             return _error(403, "remarks are written with a token, or on the page's own machine")
         if not _same_origin(request):
             return _error(403, "remarks are written from the page itself")

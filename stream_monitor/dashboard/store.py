@@ -107,8 +107,8 @@ class Store:
         """Grows with each batch that changed something."""
         self.changed = threading.Condition()
         """Notified when `revision` has grown."""
-        self.windows: dict[str, int] = {}
-        """By model: the revision with which its latest windows came, since the start."""
+        self.models: dict[str, int] = {}
+        """By model: the revision with which its latest record came, since the start."""
         self.strange = 0
         """Records that are none of ours; they are left out."""
 
@@ -159,12 +159,12 @@ class Store:
         self._connection.execute("DELETE FROM position WHERE topic = ?", (role,))
         self._connection.commit()
         self._series.clear()
-        self.windows.clear()
+        self.models.clear()
         self._tell()
 
     def _tell(self) -> None:
         """Tell that something has changed."""
-        self.windows |= dict.fromkeys(self._fresh, self.revision + 1)
+        self.models |= dict.fromkeys(self._fresh, self.revision + 1)
         self._fresh.clear()
         with self.changed:
             self.revision += 1
@@ -240,6 +240,7 @@ class Store:
             return
         alert = msgspec.json.decode(record.value, type=Alert)
         db, packed = self._connection, pack_record(record.value)
+        self._fresh.add(alert.model)
         db.execute(
             "INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, NULL, -1, NULL, -1)",
             (alert.id, alert.model, alert.incident or alert.id, alert.measure, alert.severity, alert.opened_ts),
@@ -257,6 +258,7 @@ class Store:
 
     def _health(self, record: Stored) -> None:
         model = record.key.decode()
+        self._fresh.add(model)
         if record.value is None:
             self._connection.execute("DELETE FROM health WHERE model = ?", (model,))
             return
@@ -272,6 +274,8 @@ class Store:
             return
         notice = read_notice(record.value)
         db = self._connection
+        if isinstance(notice, EdgesRecord | BaselineRecord):
+            self._fresh.add(notice.model)
         if isinstance(notice, EdgesRecord) and notice.categories is None and not notice.former:
             key = notice.model, notice.timeline, notice.measure
             if notice.borders is None:
@@ -306,9 +310,12 @@ class Store:
     def _remark(self, record: Stored) -> None:
         key, db = record.key.decode(), self._connection
         if record.value is None:
+            known = db.execute("SELECT model FROM remark WHERE key = ?", (key,)).fetchone()
+            self._fresh.add((known or [None])[0] or "")
             db.execute("DELETE FROM remark WHERE key = ?", (key,))
             return
         remark = read_remark(record.value)
+        self._fresh.add(getattr(remark, "model", ""))
         full = db.execute("SELECT COUNT(*) FROM remark").fetchone()[0] >= REMARKS_KEPT
         if full:
             db.execute("DELETE FROM remark WHERE offset = (SELECT MIN(offset) FROM remark)")

@@ -71,7 +71,7 @@ def test_of_two_versions_that_answer_now_the_one_that_answers_more_is_shown(fill
 
 def test_a_row_is_made_anew_when_windows_come_after_their_health(filler: Filler) -> None:
     """The reader begins with `health`: the rows of a start are made before any window is there."""
-    fleet = Fleet(filler.store.windows)
+    fleet = Fleet(filler.store.models)
     filler.health(T0 + 2 * MINUTE)
     courses = []
     for minute in range(3):
@@ -90,7 +90,7 @@ def test_labels_of_a_far_later_time_make_no_course_long(filler: Filler) -> None:
 
 
 def test_many_threads_get_the_fleet_while_models_come_and_go(filler: Filler) -> None:
-    fleet, rng = Fleet(filler.store.windows), random.Random(1)
+    fleet, rng = Fleet(filler.store.models), random.Random(1)
 
     def read(_: int) -> int:
         snapshot = Snapshot(filler.store.path)

@@ -228,6 +228,25 @@ def test_an_answer_is_sent_again_only_when_something_changed(tmp_path: Path) -> 
     store.close()
 
 
+def test_a_models_view_is_made_again_only_for_a_record_of_the_model(tmp_path: Path) -> None:
+    store, path = filled(tmp_path / "page.sqlite"), "api/v1/models/fraud?range=all"
+    with serving(stories.settings(), store) as url:
+        tag = ask(f"{url}/{path}")[2]["ETag"]
+        windows = [r for r in stories.records() if r.role == "metrics" and r.value]
+        for model, status in (("ranking", 304), ("fraud", 200)):
+            found = next(r for r in windows if json.loads(r.value or b"")["model"] == model)
+            changed = json.loads(found.value or b"") | {"count": 12_345}
+            store.apply([found._replace(offset=10**6, value=json.dumps(changed).encode())], {})
+            assert ask(f"{url}/{path}", {"If-None-Match": tag})[0] == status
+    store.close()
+
+
+def test_open_alerts_of_segments_are_told_on_the_page_of_the_model(site: str) -> None:
+    segment = {a["id"] for a in open_alerts() if a["model"] == "fraud" and a["segment"] != "all"}
+    _, view, _ = ask(f"{site}/api/v1/models/fraud?range=all")
+    assert {alert["id"] for alert in view["elsewhere"]} == segment and segment
+
+
 def test_every_answer_has_the_policy_and_no_path_leads_out(site: str) -> None:
     strange = "/nothing", "/static/..%2f..%2fserver.py", "/static/server.py"
     for path in ("/", "/static/app.js", "/api/v1/fleet", *strange):
@@ -309,7 +328,9 @@ def test_a_remark_may_come_through_a_proxy_that_names_the_page_anew(store: Store
 
 def test_remarks_are_written_on_loopback_or_with_a_token_and_ten_a_minute(store: Store) -> None:
     open_page = stories.settings(dashboard={"host": "0.0.0.0"}, http={"open": True})
-    assert not Guard(open_page).may_write and Guard(with_token()).may_write
+    assert not Guard(open_page).may_write({}) and Guard(with_token()).may_write({"x-forwarded-for": "10.0.0.1"})
+    assert Guard(stories.settings()).may_write({})
+    assert not Guard(stories.settings()).may_write({"x-forwarded-for": "10.0.0.1"})
     guard = Guard(stories.settings())
     assert [guard.count_write() for _ in range(12)] == [True] * 10 + [False] * 2
 
@@ -406,5 +427,8 @@ def test_events_of_dead_letters_are_shown_to_those_who_may_write(store: Store) -
     assert pack_record(letter)
     with serving(stories.settings(), store) as url:
         assert ask(f"{url}/api/v1/dead-letters")[1]["latest"][0]["bytes"]
+        for query in ("", "?writes=yes"):  # after the answer to somebody who may write, which is kept
+            through = ask(f"{url}/api/v1/dead-letters{query}", {"X-Forwarded-For": "10.0.0.1"})[1]
+            assert through["latest"][0]["bytes"] is None and not through["with_events"]
     with serving(stories.settings(dashboard={"host": "0.0.0.0"}, http={"open": True}), store) as url:
         assert ask(f"{url}/api/v1/dead-letters")[1]["latest"][0]["bytes"] is None

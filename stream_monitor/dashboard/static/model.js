@@ -86,6 +86,7 @@ export function modelView(data, timelines, tab) {
       [num(data.measures.length), 'measures'],
     ]),
     !tab && openAlerts.length > 0 && h('ul', { class: 'reasons' }, openAlerts.slice(0, 3).map(a => h('li', {}, badge(a.severity), ' ', h('a', { href: link(['alerts', a.id]) }, sentence(a.reason, a.model, a.version))))),
+    !tab && data.elsewhere.length > 0 && h('details', { class: 'fold', data: { focus: 'elsewhere' } }, h('summary', {}, `${count(data.elsewhere.length, 'alert')} open in other segments or versions`), h('ul', { class: 'reasons' }, data.elsewhere.map(a => h('li', {}, badge(a.severity), ' ', h('a', { href: link(['alerts', a.id]) }, sentence(a.reason, a.model, a.version)))))),
     comparison(data),
     !tab && learning(health),
     measures.length ? body(data, [!tab && counts(data, scale), ...shown.map(m => row(data, m, scale, alerts))], scale, `Measures of ${data.model}, the worst first`) : h('p', { class: 'notice' }, NOTHING[tab] ?? 'No window of this version and segment lies in this range.'),
