@@ -10,13 +10,13 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from stream_monitor.cli.main import app as command_line
@@ -63,20 +63,30 @@ def remarks(url: str, alert: str) -> dict[str, Any]:
     return {"acknowledged": None, "muted": None} if found is None else found["about"]
 
 
+def persistently(step: Callable[[float], None]) -> None:
+    """A step of a transaction, again while the broker says that it may be: a coordinator may be starting."""
+    for last in (*[False] * 9, True):
+        try:
+            return step(60)
+        except KafkaException as error:
+            if last or not error.args[0].retriable():
+                raise
+
+
 class Publisher:
     """Writes output records in transactions, as judges do; some of them are aborted."""
 
     def __init__(self, rules: Settings) -> None:
         self.rules = rules
         self._producer = Producer({"bootstrap.servers": rules.kafka.bootstrap_servers, "transactional.id": rules.app})
-        self._producer.init_transactions(60)
+        persistently(self._producer.init_transactions)
 
     def publish(self, records: list[Stored], abort: bool = False) -> None:
         self._producer.begin_transaction()
         for record in records:
             self._producer.produce(self.rules.topic(record.role), record.value, record.key)
             self._producer.poll(0)
-        (self._producer.abort_transaction if abort else self._producer.commit_transaction)(60)
+        persistently(self._producer.abort_transaction if abort else self._producer.commit_transaction)
 
 
 @contextmanager
