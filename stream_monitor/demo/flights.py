@@ -64,9 +64,7 @@ def _table() -> pd.DataFrame:
     # The airports' own clock, read as UTC: then windows of a day are New York's days.
     scheduled = pd.to_datetime(table[["year", "month", "day", "hour", "minute"]])
     table["ts"] = scheduled.astype("datetime64[ms]").astype("int64") + table["dep_delay"] * 60_000
-    table = table[
-        (table["dep_delay"].notna()) & (table["ts"] < END)
-    ]  # cancelled, or of the next year
+    table = table[(table["dep_delay"].notna()) & (table["ts"] < END)]  # cancelled, or of the next year
     table["ts"] = table["ts"].astype("int64")
     table["landed"] = table["ts"] + (table["air_time"] + TAXI_MINUTES) * 60_000
     return table.sort_values("ts", kind="stable")
