@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from stream_monitor.events.rollouts import RolloutDecision
+
 Id = Annotated[str, Meta(min_length=1, max_length=256, description="prediction id; also the Kafka key")]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Millis = Annotated[int, Meta(ge=-(2**62), le=2**62, description="epoch milliseconds, event time")]
@@ -379,6 +381,7 @@ CONTRACTS: dict[str, type[Struct]] = {
     "metric": Metric,
     "health": Health,
     "dead-letter": DeadLetter,
+    "rollout-decision": RolloutDecision,
 }
 
 
