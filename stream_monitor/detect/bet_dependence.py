@@ -20,7 +20,8 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from stream_monitor.types import F64, Bool
+from stream_monitor.detect.bet_kernels import add_scatter, factors
+from stream_monitor.types import F64
 
 LEVELS = 4
 """Blocks of 1, 2, 4 and 8 strata."""
@@ -56,16 +57,11 @@ class Dependence(msgspec.Struct):
 
     def take(self, hits: tuple[F64, F64], n: tuple[F64, F64], weight: float | None = None) -> None:
         """Take in a stratum: hits and values (R,) of primary and candidate, and the weight that the router drew by."""
-        share = np.stack(n, axis=-1) / np.maximum(n[0] + n[1], 1)[:, None]
-        self.hits = self.hits + np.stack(hits, axis=-1)
-        self.expected = self.expected + share * (hits[0] + hits[1])[:, None]
         self.strata += 1
-        self.open = self.open + np.stack(contrast(hits, n, (self.hits + 1) / (self.expected + 1)))[..., None]
-        full = self.strata % (1 << np.arange(LEVELS)) == 0
-        z, v = self.open
-        counted = full & (v > 0)
-        self.sums = self.sums + counted * np.stack([z, v, z**2 / np.where(v > 0, v, 1.0), np.ones_like(v)])
-        self.open = np.where(counted, 0.0, self.open)
+        self.hits, self.expected = self.hits.copy(), self.expected.copy()
+        self.open, self.sums = self.open.copy(), self.sums.copy()
+        a, b, n_a, n_b = (np.ascontiguousarray(column, np.float64) for column in (*hits, *n))
+        add_scatter(a, b, n_a, n_b, self.strata, self.hits, self.expected, self.open, self.sums)
         if weight is not None and 0 < weight < 1:
             total = n[0] + n[1]
             variance = np.maximum(total * weight * (1 - weight), 1e-9)
@@ -74,32 +70,6 @@ class Dependence(msgspec.Struct):
 
     def factor(self, given: float = 1.0) -> F64:
         """(R,) f."""
-        lumps = _effect(self.drawn / self.draws, self.draws, False) if self.draws else np.ones(len(self.hits))
-        z, v, squares, count = self.sums
-        f = np.where(count[:, 0] >= ENOUGH, max(1.0, given), max(UNKNOWN, given))
-        f = np.where(self.expected[:, 1] < HITS * lumps, np.maximum(f, lumps), f)
-        known = count >= ENOUGH
-        phi = (squares - z**2 / np.where(v > 0, v, 1.0)) / np.where(known, count - 1, 1.0)
-        single = np.arange(LEVELS) == 0
-        effects = np.where(known, _effect(phi, np.where(known, count, 1.0), single), 1.0)
-        return np.asarray(np.maximum(f, effects.max(axis=-1)))
-
-
-def contrast(hits: tuple[F64, F64], n: tuple[F64, F64], ratio: F64) -> tuple[F64, F64]:
-    """(R,) hits of the candidate less those expected of all hits, and the variance of that for single draws.
-
-    `ratio` (R, 2): how many times the expected hits each arm had so far. With 1 and 1 it is hypergeometric.
-    """
-    (a, b), (n_a, n_b) = hits, n
-    total, k = n_a + n_b, a + b
-    used = (n_a > 0) & (n_b > 0) & (total >= 2) & (k > 0) & (k < total)
-    total = np.where(used, total, 2.0)
-    p_a, p_b = (np.minimum(ratio[:, arm] * k / total, 1.0) for arm in (0, 1))
-    v = (n_a * n_a * n_b * p_b * (1 - p_b) + n_b * n_b * n_a * p_a * (1 - p_a)) / (total * (total - 1.0))
-    return np.where(used, b - n_b * k / total, 0.0), np.where(used, v, 0.0)
-
-
-def _effect(phi: F64, n: F64 | float, single: Bool | bool) -> F64:
-    """The design effect that n squared standardised contrasts with mean phi show."""
-    error = np.sqrt(2.0 / n)
-    return np.where(np.asarray(single) | (phi > 1 + 2 * error), phi * (1 + error), 1.0)
+        found = np.empty(len(self.hits))
+        factors(self.sums, self.expected, self.drawn, float(self.draws), float(given), (ENOUGH, UNKNOWN, HITS), found)
+        return found

@@ -20,12 +20,14 @@ simulation has thousands.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from stream_monitor.detect.bet_dependence import Dependence
+from stream_monitor.detect.bet_kernels import add_two_arms
 from stream_monitor.types import F64
 
 HARM, PASS = 1, -1
@@ -34,8 +36,8 @@ EFFECTS = 0.0125 * 2.0 ** np.arange(8)
 """(E,) in standard deviations of the primary."""
 PRIOR = np.array([1.0, 1, 2, 3, 3, 2, 1, 1]) / 14
 """(E,) weight of each effect in the mixture."""
-LEAST_FACTOR = 0.05
-"""No value multiplies a bet by less: a bet is never lost for good."""
+KEPT = 0.95
+"""The most of its worth that a bet stakes on a value: it is never lost for good."""
 KNOWN = 2_000.0
 """Values that a baseline is worth."""
 MEMORY = 20_000.0
@@ -120,8 +122,23 @@ class TwoArmBets(msgspec.Struct):
 
         `weight` is the candidate's share of requests that a router draws one by one; None: it draws none.
         """
-        mean, variance = self.usual.moments(values)
-        self.log_bets = self.log_bets + two_arm_gains(primary, candidate, values, (mean, variance), lines)
+        usual = self.usual.moments(values)
+        self.log_bets = self.log_bets + two_arm_gains(primary, candidate, values, usual, lines)
+        self._learn(primary, candidate, values, usual[0], weight)
+
+    def take_each(
+        self, primary: F64, candidates: Sequence[F64], values: F64, lines: Lines, weight: float | None = None
+    ) -> None:
+        """As `take`, where the candidate's counts differ by line; those of the first line tell the dependence."""
+        usual = self.usual.moments(values)
+        gains = [
+            two_arm_gains(primary, candidate, values, usual, Lines(*(column[i : i + 1] for column in lines)))
+            for i, candidate in enumerate(candidates)
+        ]
+        self.log_bets = self.log_bets + np.concatenate(gains, axis=1)
+        self._learn(primary, candidates[0], values, usual[0], weight)
+
+    def _learn(self, primary: F64, candidate: F64, values: F64, mean: F64, weight: float | None) -> None:
         high = values > mean[:, None]
         hits = (primary * high).sum(axis=-1), (candidate * high).sum(axis=-1)
         self.dependence.take(hits, (primary.sum(axis=-1), candidate.sum(axis=-1)), weight)
@@ -171,24 +188,11 @@ def two_arm_gains(primary: F64, candidate: F64, values: F64, usual: tuple[F64, F
 
     It is 0 where an arm has nothing, and where the primary's values never vary.
     """
-    n_a, n_b = primary.sum(axis=-1)[:, None, None], candidate.sum(axis=-1)[:, None, None]
-    mean, variance = usual[0][:, None, None], usual[1][:, None, None]
-    used = (n_a > 0) & (n_b > 0) & (variance > 0)
-    n_a, n_b, sd = np.where(used, n_a, 1.0), np.where(used, n_b, 1.0), np.sqrt(np.where(used, variance, 1.0))
-    r, d, s = (column[None, :, None] for column in lines)
-    low, high = values[0], values[-1]
-    edge = 1e-9 * (high - low)
-    m_a = np.clip(mean + r * s * EFFECTS * sd * n_b / (n_a + r * r * n_b), low + edge, high - edge)
-    m_b = r * m_a + d
-    lost_a, lost_b = np.where(s > 0, high - m_a, m_a - low), np.where(s > 0, m_b - low, high - m_b)
-    l_b = np.minimum(EFFECTS / sd / (1 + r * r * n_b / n_a), _cut(lost_a) * n_a / (r * n_b))
-    l_b = np.minimum(l_b, _cut(lost_b))
-    l_a = r * l_b * n_b / n_a
-    seen = np.flatnonzero((primary + candidate).sum(axis=0))
-    g = values[seen]
-    won = np.log1p((s * l_b)[..., None] * (g - m_b[..., None])) @ candidate[:, None, seen, None]
-    won += np.log1p((-s * l_a)[..., None] * (g - m_a[..., None])) @ primary[:, None, seen, None]
-    return np.where(used, won[..., 0], 0.0)
+    mean, variance = (np.ascontiguousarray(moment, np.float64) for moment in usual)
+    a, b, g = (np.ascontiguousarray(counts, np.float64) for counts in (primary, candidate, values))
+    gains = np.zeros((len(mean), len(lines.times), len(EFFECTS)))
+    add_two_arms(a, b, g, mean, variance, np.stack(lines), EFFECTS, KEPT, gains)
+    return gains
 
 
 def one_sample_gains(counts: F64, values: F64, variance: F64, side: F64) -> F64:
@@ -211,5 +215,5 @@ def log_mixture(log_bets: F64, f: F64 | float = 1.0) -> F64:
 
 
 def _cut(lost: F64) -> F64:
-    """The largest stake that keeps every factor at `LEAST_FACTOR`, where a value may lose so much of it."""
-    return np.where(lost > 0, (1 - LEAST_FACTOR) / np.where(lost > 0, lost, 1.0), np.inf)
+    """The largest stake that keeps every factor at 1 - `KEPT`, where a value may lose so much of it."""
+    return np.where(lost > 0, KEPT / np.where(lost > 0, lost, 1.0), np.inf)

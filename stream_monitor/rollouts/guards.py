@@ -28,6 +28,7 @@ from stream_monitor.rollouts.strata import Arms, InputStratum, LabelStratum, Set
 from stream_monitor.types import F64
 
 RATES = np.array([0.0, 1.0])
+QUANTILE_LINES = Lines(np.ones(4), np.zeros(4), np.array([1.0, -1.0, -1.0, -1.0]))
 SOONER, MUTED_AT = 1.05, math.log(20)
 """The early bet is muted when it is surely not so that the candidate's share of early labels is within 1.05 of the
 primary's."""
@@ -95,9 +96,7 @@ class InputGuard(msgspec.Struct, tag="input"):
 
     def said(self, given: float) -> Said:
         """What it says, by a given design effect."""
-        f = self.bets.dependence.factor(given)
-        harm, *passes = self.bets.log_worth(f).T
-        return Said((harm,), dict(zip(FACTORS, passes, strict=True)), f, self.bets.dependence.strata)
+        return _said(self.bets, given)
 
 
 class QuantileGuard(msgspec.Struct, tag="quantile"):
@@ -108,8 +107,7 @@ class QuantileGuard(msgspec.Struct, tag="quantile"):
 
     border: float
     """t; 0: it is not known yet."""
-    bets: list[TwoArmBets]
-    """By factor of the margin; the first one bets on harm, too."""
+    bets: TwoArmBets
     values: np.ndarray
     learned: np.ndarray
     """(J,) counts of the primary until t is known."""
@@ -117,8 +115,7 @@ class QuantileGuard(msgspec.Struct, tag="quantile"):
     @classmethod
     def start(cls, guard: Guard, known: Known | None, rows: int = 1) -> QuantileGuard:
         """Bets worth 1; without a baseline the first `LEARN` values of the primary tell t."""
-        bets = [TwoArmBets.start(Usual.unknown(rows), 2 if factor == 1 else 1) for factor in FACTORS]
-        own = cls(0.0, bets, np.zeros(0), np.zeros(0))
+        own = cls(0.0, TwoArmBets.start(Usual.unknown(rows), 1 + len(FACTORS)), np.zeros(0), np.zeros(0))
         if known is not None:
             own._learn(guard, known)
         return own
@@ -126,9 +123,8 @@ class QuantileGuard(msgspec.Struct, tag="quantile"):
     def _learn(self, guard: Guard, known: Known) -> None:
         self.border = known.quantile(guard.quantile or 0.0)
         share = known.counts[known.values > self.border].sum() / known.counts.sum()
-        for bets in self.bets:
-            rate = np.full(len(bets.usual.n), share)
-            bets.usual = Usual.baseline(rate, rate, min(KNOWN, float(known.counts.sum())))
+        rate = np.full(len(self.bets.usual.n), share)
+        self.bets.usual = Usual.baseline(rate, rate, min(KNOWN, float(known.counts.sum())))
 
     def take(self, guard: Guard, stratum: InputStratum, weight: float | None) -> None:
         """Bet on a stratum."""
@@ -140,13 +136,9 @@ class QuantileGuard(msgspec.Struct, tag="quantile"):
             if self.learned.sum() >= LEARN:
                 self._learn(guard, Known(values, self.learned))
             return
-        above = values > self.border
-        side = np.array([1.0, -1.0])
-        for factor, bets in zip(FACTORS, self.bets, strict=True):
-            beyond = values > self.judged(guard, factor, values)
-            count = bets.log_bets.shape[1]
-            lines = Lines(np.ones(count), np.zeros(count), side[-count:])
-            bets.take(_two(primary, above), _two(candidate, beyond), RATES, lines, weight)
+        beyond = [_two(candidate, values > self.judged(guard, factor, values)) for factor in FACTORS]
+        above = _two(primary, values > self.border)
+        self.bets.take_each(above, [beyond[0], *beyond], RATES, QUANTILE_LINES, weight)
 
     def judged(self, guard: Guard, factor: float, values: F64) -> float:
         """The border that stands for t and so many margins."""
@@ -155,10 +147,7 @@ class QuantileGuard(msgspec.Struct, tag="quantile"):
 
     def said(self, given: float) -> Said:
         """What it says."""
-        f = self.bets[0].dependence.factor(given)
-        first, *others = (bets.log_worth(f) for bets in self.bets)
-        passes = dict(zip(FACTORS, (first[:, 1], *(one[:, 0] for one in others)), strict=True))
-        return Said((first[:, 0],), passes, f, self.bets[0].dependence.strata)
+        return _said(self.bets, given)
 
 
 class LimitGuard(msgspec.Struct, tag="limit"):
@@ -272,6 +261,13 @@ def means(arms: Arms) -> tuple[tuple[float, float], tuple[float, float]]:
     sides = (arms.primary, arms.candidate)
     a, b = ((float(counts.sum()), float((counts @ arms.values).sum())) for counts in sides)
     return a, b
+
+
+def _said(bets: TwoArmBets, given: float) -> Said:
+    """What bets on harm, and on a pass at each factor, say."""
+    f = bets.dependence.factor(given)
+    harm, *passes = bets.log_worth(f).T
+    return Said((harm,), dict(zip(FACTORS, passes, strict=True)), f, bets.dependence.strata)
 
 
 def _two(counts: F64, above: np.ndarray) -> F64:

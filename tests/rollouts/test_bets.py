@@ -221,3 +221,17 @@ def test_rows_know_nothing_of_each_other() -> None:
     expected = [float(bets.log_worth(bets.dependence.factor())[0, 0]) for bets in alone]
     np.testing.assert_allclose(together.log_worth(together.dependence.factor())[:, 0], expected, atol=1e-9)
     assert together.log_bets.shape == (3, 1, len(EFFECTS))
+
+
+def test_lines_with_counts_of_their_own_equal_bets_of_their_own() -> None:
+    lines = columns((1.0, 0.0, 1), (1.0, 0.0, -1))
+    together, alone = (TwoArmBets.start(Usual.baseline(np.full(1, 0.1), np.full(1, 0.1)), 2) for _ in range(2))
+    rng = np.random.default_rng(6)
+    for a, b in some_strata(3, 20):
+        other = b + rng.integers(0, 3, (1, 2))
+        together.take_each(a, [b, other], RATES, lines, 0.5)
+        before = alone.log_bets
+        second = two_arm_gains(a, other, RATES, alone.usual.moments(RATES), lines)[:, 1:]
+        alone.take(a, b, RATES, lines, 0.5)
+        alone.log_bets = np.concatenate([alone.log_bets[:, :1], before[:, 1:] + second], axis=1)
+    assert pack(together) == pack(alone)
