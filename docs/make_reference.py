@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 import stream_monitor
 from stream_monitor.cli.main import app
-from stream_monitor.events.contracts import CONTRACTS, json_schema
+from stream_monitor.events.schemas import CONTRACTS, json_schema
 from stream_monitor.telemetry.metrics import Telemetry
 
 FOLDER = Path(__file__).with_name("reference")

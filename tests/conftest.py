@@ -15,8 +15,8 @@ settings.load_profile("suite")  # no test depends on the machine's pace
 
 LONGEST = (
     "test_promise.py", "failures", "kafka", "test_evaluate.py", "test_numba_backend.py", "test_log_replay.py",
-    "test_river_adapter.py", "test_verify.py", "test_silence.py", "test_scanned_columns.py", "test_multivariate.py",
-    "test_reset.py", "test_new_topics.py",
+    "test_river_adapter.py", "test_browser.py", "test_verify.py", "test_silence.py", "test_scanned_columns.py",
+    "test_multivariate.py", "test_reset.py", "test_new_topics.py",
 )  # fmt: skip
 """Files and folders that take longest: they begin first, so that no core is idle at the end."""
 SLOW = frozenset({
@@ -30,7 +30,7 @@ SLOW = frozenset({
     "test_logs.py", "test_supervisor.py", "test_commands.py", "test_health.py", "test_build.py", "test_structure.py",
     "test_skips.py", "test_new_topics.py", "test_row_sampling.py", "test_privacy.py", "test_attribution.py",
     "test_id_hash.py", "test_concat.py", "test_sequential.py", "test_summarise.py", "test_baseline_manager.py",
-    "test_numeric_table.py",
+    "test_numeric_table.py", "test_browser.py",
 })  # fmt: skip
 """Files and folders that `make quick` leaves out."""
 

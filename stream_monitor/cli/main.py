@@ -249,14 +249,18 @@ def verify(
 @app.command()
 def schema(
     name: Annotated[
-        str, typer.Argument(help="prediction, label, feedback, observation, alert, metric, dead-letter or profile")
+        str,
+        typer.Argument(
+            help="prediction, label, feedback, observation, alert, metric, health, dead-letter, acknowledgement, mute, "
+            "annotation or profile"
+        ),
     ],
 ) -> None:
     """Print the JSON Schema of a record.
 
     Example: `stream-monitor schema alert > alert.schema.json`
     """
-    from stream_monitor.events.contracts import CONTRACTS, json_schema
+    from stream_monitor.events.schemas import CONTRACTS, json_schema
     from stream_monitor.profiles.records import profile_schema
 
     if name not in (*CONTRACTS, "profile"):

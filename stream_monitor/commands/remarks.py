@@ -10,9 +10,9 @@ import msgspec
 
 from stream_monitor.config.durations import ms
 from stream_monitor.config.settings import Settings
-from stream_monitor.dashboard.remarks import Acknowledgement, Annotation, Mute, Remark, read_remark
 from stream_monitor.errors import SettingsError, StreamMonitorError
 from stream_monitor.events.contracts import Alert
+from stream_monitor.events.remarks import Acknowledgement, Annotation, Mute, Remark, read_remark
 from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.writer import write_keyed
 from stream_monitor.rejudge.explain import find

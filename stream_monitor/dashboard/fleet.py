@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from stream_monitor.dashboard.incidents import RANK
-from stream_monitor.dashboard.models import health_records
 from stream_monitor.dashboard.packing import unpack_record
 from stream_monitor.dashboard.store import Snapshot
-from stream_monitor.dashboard.windows import DAY, figure, sizes_of
+from stream_monitor.dashboard.windows import DAY, figure, health_records, sizes_of
 from stream_monitor.events.contracts import Health
 from stream_monitor.profiles.names import ALL_SEGMENTS
 
@@ -22,22 +22,31 @@ LEAST_SPAN = 60
 
 
 class Fleet:
-    """Makes the rows, and makes a row anew only when the model's record has changed."""
+    """Makes the rows, and makes a row anew only when the model's record or windows have changed. For many threads.
 
-    def __init__(self) -> None:
-        self._rows: dict[str, tuple[int, dict[str, Any]]] = {}
+    Args:
+        windows: by model, something that changes with its windows; it is read before the store is.
+    """
+
+    def __init__(self, windows: Mapping[str, int] | None = None) -> None:
+        self._windows = {} if windows is None else windows
+        self._rows: dict[str, tuple[tuple[int, int | None], dict[str, Any]]] = {}
+        self._lock = threading.Lock()
 
     def view(self, store: Snapshot) -> dict[str, Any]:
         """All models, the worst first, and totals."""
-        rows, latest = [], 0
+        with self._lock:
+            return self._view(store)
+
+    def _view(self, store: Snapshot) -> dict[str, Any]:
+        rows, latest, windows = [], 0, dict(self._windows)
         for health, offset in health_records(store):
-            known = self._rows.get(health.model)
-            if known is None or known[0] != offset:
-                known = self._rows[health.model] = offset, _row(store, health)
+            known, state = self._rows.get(health.model), (offset, windows.get(health.model))
+            if known is None or known[0] != state:
+                known = self._rows[health.model] = state, _row(store, health)
             rows.append(known[1])
             latest = max(latest, health.window_end)
-        for gone in self._rows.keys() - {row["model"] for row in rows}:
-            del self._rows[gone]
+        self._rows = {row["model"]: self._rows[row["model"]] for row in rows}
         rows.sort(key=lambda row: (RANK.get(row["severity"], 3), -row["open"], row["model"]))
         app = store.one("SELECT record FROM health WHERE app")
         return {
@@ -79,7 +88,10 @@ def _row(store: Snapshot, health: Health) -> dict[str, Any]:
 
 
 def _course(store: Snapshot, health: Health) -> dict[str, Any] | None:
-    """Predictions and the farthest drift of each window of the last day, over all versions."""
+    """Predictions and the farthest drift of each window of the last day, over all versions.
+
+    Labels of past predictions may be of a far later time: what begins after the model's last window is left out.
+    """
     sizes = sizes_of(store, health.model)
     if not sizes:
         return None
@@ -88,12 +100,12 @@ def _course(store: Snapshot, health: Health) -> dict[str, Any] | None:
     query = (
         "SELECT start, kind, SUM(count), MAX(times) FROM window JOIN series ON window.series = series.id "
         "WHERE model = ? AND segment = ? AND size = ? AND kind NOT IN ('performance', 'intake') "
-        "AND start >= ? AND part = 1 GROUP BY start, kind"
+        "AND start >= ? AND start < ? AND part = 1 GROUP BY start, kind"
     )
     since = health.window_end - span
     counts: dict[int, int] = {}
     worst: dict[int, float] = {}
-    for start, kind, count, times in store.rows(query, (health.model, ALL_SEGMENTS, size, since)):
+    for start, kind, count, times in store.rows(query, (health.model, ALL_SEGMENTS, size, since, health.window_end)):
         if kind == "traffic":
             counts[start] = count
         worst[start] = max(worst.get(start, 0.0), times or 0.0)

@@ -28,6 +28,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+"""Headers by which proxies say that they are there."""
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -51,10 +53,12 @@ class Guard:
         """Whether a token is demanded."""
         return self._token is not None
 
-    @property
-    def may_write(self) -> bool:
-        """Whether anybody who may read may also write remarks: on loopback, or with the token."""
-        return self._local or self.asks
+    def may_write(self, headers: Mapping[str, str]) -> bool:
+        """Whether who may read may also write remarks, and see what was refused: on loopback, or with the token.
+
+        What comes through a proxy is not from this machine, though it reaches the page on loopback.
+        """
+        return self.asks or (self._local and not any(name in headers for name in FORWARDED))
 
     def right_host(self, host: str) -> bool:
         """Whether the name that was asked for may lead here."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from stream_monitor.dashboard.packing import unpack_record
-from stream_monitor.dashboard.remarks import Acknowledgement, Annotation, Mute, Remark, read_remark
 from stream_monitor.dashboard.store import Snapshot
-from stream_monitor.dashboard.windows import Choice, UnknownName
-from stream_monitor.events.contracts import Alert
+from stream_monitor.dashboard.windows import Choice, UnknownName, health_records
+from stream_monitor.events.contracts import Alert, ErrorChange
 from stream_monitor.events.reason_command import LABELS_AWAITED
+from stream_monitor.events.remarks import Acknowledgement, Annotation, Mute, Remark, read_remark
 from stream_monitor.profiles.names import ALL_SEGMENTS
 
 RANK = {"critical": 0, "warning": 1, "info": 2}
@@ -30,12 +30,18 @@ class Remarks:
     mutes: list[Mute]
     annotations: list[Annotation]
 
-    def mute_of(self, alert: dict[str, Any]) -> Mute | None:
-        """The mute that covers an alert at its opening, or later."""
+    def mute_of(self, alert: dict[str, Any], now: int | None = None) -> Mute | None:
+        """The mute that covers an alert that has ended at some time of its, or an open one at present.
+
+        Args:
+            alert: the alert.
+            now: the model's event time (epoch ms); None: that at which the alert opened.
+        """
+        first = alert["opened"] if alert["ended"] else max(now or 0, alert["opened"])
         for mute in self.mutes:
             fields = {name: getattr(mute, name) for name in ("version", "segment", "measure", "kind")}
             alike = mute.model == alert["model"] and all(not v or alert[name] == v for name, v in fields.items())
-            if alike and alert["opened"] < mute.until_ts and (alert["ended"] or mute.from_ts) >= mute.from_ts:
+            if alike and first < mute.until_ts and (alert["ended"] or mute.from_ts) >= mute.from_ts:
                 return mute
         return None
 
@@ -67,6 +73,7 @@ def _brief(row: Sequence[Any], whole: bool = False) -> dict[str, Any] | None:
     if latest is None:
         return None
     said = told or opening or newest
+    shown = latest if latest.status == "update" else opening or latest
     error = said.attribution.error if said is not None and said.attribution is not None else None
     alert: dict[str, Any] = {
         "id": identity,
@@ -81,22 +88,22 @@ def _brief(row: Sequence[Any], whole: bool = False) -> dict[str, Any] | None:
         "opened": opened,
         "at": (opening or latest).ts,
         "ended": ended,
-        "reason": _answered(_telling(opening, latest).reason, None if error is None else error.state),
-        "matters": None if error is None else error.state,
+        "reason": _answered(shown.reason, None if error is None else error.state),
+        "matters": None if error is None else _state(error),
     }
     if whole:
-        shown = opening or latest
+        told_of = (opening or latest).attribution
         alert["findings"] = msgspec.to_builtins(shown.findings)
-        alert["attribution"] = None if shown.attribution is None else msgspec.to_builtins(shown.attribution)
+        alert["attribution"] = None if told_of is None else msgspec.to_builtins(told_of)
         alert["error"] = None if error is None else msgspec.to_builtins(error)
     return alert
 
 
-def _telling(opening: Alert | None, latest: Alert) -> Alert:
-    """The record whose reason is shown: the opening, or the update that made the alert graver."""
-    if opening is None or (latest.status == "update" and latest.severity != opening.severity):
-        return latest
-    return opening
+def _state(error: ErrorChange) -> str:
+    """What labels say of a drift. A rise may be certain and yet be less than is tolerated: `little`."""
+    if error.state == "worse" and not error.alarmed and error.now is not None and error.baseline is not None:
+        return "worse" if error.now - error.baseline > (error.tolerance or 0.0) else "little"
+    return error.state
 
 
 def _answered(reason: str, state: str | None) -> str:
@@ -114,17 +121,29 @@ def alerts_of(store: Snapshot, choice: Choice, whole: bool = False) -> list[dict
     return [a for a in found if a["version"] in (choice.version, ALL_SEGMENTS) and a["segment"] == choice.segment]
 
 
+ELSEWHERE = 50
+"""Open alerts of other segments and versions that a model's view names at most."""
+
+
+def alerts_elsewhere(store: Snapshot, choice: Choice) -> list[dict[str, Any]]:
+    """The open alerts of a model that are not of the version and segment that a view shows; the gravest first."""
+    query = f"SELECT {_COLUMNS} FROM alert WHERE model = ? AND ended IS NULL ORDER BY opened DESC"
+    found = [alert for row in store.rows(query, (choice.model,)) if (alert := _brief(row)) is not None]
+    others = [a for a in found if a["version"] not in (choice.version, ALL_SEGMENTS) or a["segment"] != choice.segment]
+    return sorted(others, key=lambda a: (RANK[a["severity"]], -a["opened"], a["id"]))[:ELSEWHERE]
+
+
 def incidents_view(
     store: Snapshot, state: str = "all", severity: str | None = None, model: str | None = None
 ) -> dict[str, Any]:
     """Incidents, the latest first: their alerts, the one that stands for them, and what was said of them."""
     query = f"SELECT {_COLUMNS} FROM alert WHERE (? IS NULL OR model = ?) ORDER BY opened DESC, id LIMIT 20000"
     alerts = [alert for row in store.rows(query, (model, model)) if (alert := _brief(row)) is not None]
-    remarks = remarks_of(store)
+    remarks, now = remarks_of(store), _event_times(store)
     groups: dict[str, list[dict[str, Any]]] = {}
     for alert in alerts:
         groups.setdefault(alert["incident"], []).append(alert)
-    found = [_incident(identity, members, remarks) for identity, members in groups.items()]
+    found = [_incident(identity, members, remarks, now) for identity, members in groups.items()]
     wanted = [
         one
         for one in found
@@ -136,7 +155,7 @@ def incidents_view(
     return {
         "incidents": wanted[:LISTED],
         "total": len(wanted),
-        "alerts": len(alerts),
+        "alerts": sum(one["size"] for one in wanted),
         "judged": {"of": len(verdicts), "real": verdicts.count("real"), "false": verdicts.count("false alarm")},
         "span": [min((a["opened"] for a in alerts), default=None), max((a["at"] for a in alerts), default=None)],
     }
@@ -148,12 +167,25 @@ def _urgency(incident: dict[str, Any]) -> tuple[Any, ...]:
     return is_over, 0 if is_over else RANK[incident["severity"]], -incident["opened"], incident["id"]
 
 
-def _incident(identity: str, members: list[dict[str, Any]], remarks: Remarks) -> dict[str, Any]:
-    members.sort(key=lambda a: (a["segment"] != ALL_SEGMENTS, RANK[a["severity"]], a["opened"], a["id"]))
+def _event_times(store: Snapshot) -> dict[str, int]:
+    """By model: the end of its last window."""
+    return {health.model: health.window_end for health, _ in health_records(store)}
+
+
+def _incident(
+    identity: str, members: list[dict[str, Any]], remarks: Remarks, times: Mapping[str, int]
+) -> dict[str, Any]:
+    """An incident; of its alerts an open one stands for it as long as there is one."""
+    members.sort(
+        key=lambda a: (
+            a["ended"] is not None, a["segment"] != ALL_SEGMENTS, RANK[a["severity"]], a["opened"], a["id"],
+        )
+    )  # fmt: skip
     chief = members[0]
+    now = max(times.get(chief["model"], 0), *(a["at"] for a in members), *(a["ended"] or 0 for a in members))
     matters = [a["matters"] for a in members if a["matters"] not in (None, "unknown")]
-    order = ("worse", "undecided", "better", "unchanged")
-    acknowledged, mute = remarks.acknowledgements.get(identity), remarks.mute_of(chief)
+    order = ("worse", "little", "undecided", "better", "unchanged")
+    acknowledged, mute = remarks.acknowledgements.get(identity), remarks.mute_of(chief, now)
     return {
         "id": identity,
         "model": chief["model"],
@@ -165,6 +197,7 @@ def _incident(identity: str, members: list[dict[str, Any]], remarks: Remarks) ->
         "severity": min((a["severity"] for a in members), key=RANK.__getitem__),
         "opened": min(a["opened"] for a in members),
         "at": min(a["at"] for a in members),
+        "now": now,
         "ended": None if any(a["ended"] is None for a in members) else max(a["ended"] for a in members),
         "matters": min(matters, key=order.index) if matters else None,
         "alerts": members[:50],
@@ -186,7 +219,9 @@ def alert_view(store: Snapshot, identity: str) -> dict[str, Any]:
         raise UnknownName(f"no alert {identity!r} is in the store; records older than the topic's retention are not")
     members = store.rows(f"SELECT {_COLUMNS} FROM alert WHERE incident = ?", (alert["incident"],))
     known: Iterable[dict[str, Any] | None] = (_brief(one) for one in members)
-    incident = _incident(alert["incident"], [one for one in known if one is not None], remarks_of(store))
+    incident = _incident(
+        alert["incident"], [one for one in known if one is not None], remarks_of(store), _event_times(store)
+    )
     records = [msgspec.json.decode(unpack_record(packed)) for packed in row[5:8] if packed is not None]
     return alert | {"records": records, "about": incident, "together": _together(store, alert)}
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from stream_monitor.dashboard.baselines import baselines_of
-from stream_monitor.dashboard.incidents import alerts_of
+from stream_monitor.dashboard.incidents import alerts_elsewhere, alerts_of
 from stream_monitor.dashboard.packing import unpack_record
 from stream_monitor.dashboard.store import Snapshot
 from stream_monitor.dashboard.windows import (
@@ -21,7 +21,7 @@ from stream_monitor.dashboard.windows import (
     versions_of,
     windows,
 )
-from stream_monitor.events.contracts import Health, MeasureSummary
+from stream_monitor.events.contracts import MeasureSummary
 from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.names import ALL_SEGMENTS
 
@@ -71,6 +71,7 @@ def model_view(store: Snapshot, choice: Choice) -> dict[str, Any]:
         "open": bool(final) and not final[-1],
         "measures": measures,
         "alerts": alerts_of(store, choice),
+        "elsewhere": alerts_elsewhere(store, choice),
     }
 
 
@@ -162,7 +163,7 @@ def measure_view(store: Snapshot, choice: Choice, measure: str) -> dict[str, Any
         "times": times,
         "counts": [closed.metric.count for closed in found],
         "measure": _columns(measure, kind, found, place, baseline),
-        "shapes": [None if row is None else row.shape for row in rows],
+        "shapes": _shapes(rows, times, choice.size, baseline),
         "tests": {test: [None if r is None else figure((r.tests or {}).get(test)) for r in rows] for test in tests},
         "p": {test: [None if row is None else (row.p or {}).get(test) for row in rows] for test in tests},
         "courses": {name: [None if r is None else (r.courses or {}).get(name) for r in rows] for name in detectors},
@@ -170,6 +171,17 @@ def measure_view(store: Snapshot, choice: Choice, measure: str) -> dict[str, Any
         "siblings": _siblings(store, choice, kind, measure),
         "alerts": alerts,
     }
+
+
+def _shapes(
+    rows: Sequence[MeasureSummary | None], times: Sequence[int], size: int, baseline: dict[str, Any] | None
+) -> list[list[int] | None]:
+    """The shapes of the windows. Those before the baseline came into force may be on other bins, and are left out."""
+    since = None if baseline is None else baseline["since"]
+    return [
+        None if row is None or (since is not None and start + size <= since) else row.shape
+        for row, start in zip(rows, times, strict=True)
+    ]
 
 
 def _plain(row: MeasureSummary) -> dict[str, Any]:
@@ -234,9 +246,3 @@ def known_models(store: Snapshot) -> list[str]:
     """The models with a health record or windows."""
     query = "SELECT model FROM health WHERE NOT app UNION SELECT DISTINCT model FROM series WHERE kind != 'intake'"
     return sorted(model for (model,) in store.rows(query))
-
-
-def health_records(store: Snapshot) -> list[tuple[Health, int]]:
-    """The health record of each model, and its offset."""
-    query = "SELECT record, offset FROM health WHERE NOT app ORDER BY model"
-    return [(msgspec.json.decode(unpack_record(r), type=Health), offset) for r, offset in store.rows(query)]

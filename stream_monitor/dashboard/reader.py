@@ -42,10 +42,12 @@ class Progress:
     newest: int = 0
     """Kafka time of the newest record (epoch ms)."""
 
-    def enter(self, state: str, reason: str = "") -> None:
-        """Change the state; a state that goes on keeps its begin."""
-        if state != self.state or reason != self.reason:
-            self.state, self.reason, self.since = state, reason, time.time()
+    def enter(self, state: str, reason: str = "") -> bool:
+        """Change the state, and return whether it is another one; a state that goes on keeps its begin."""
+        if (state, reason) == (self.state, self.reason):
+            return False
+        self.state, self.reason, self.since = state, reason, time.time()
+        return True
 
 
 class Reader:
@@ -70,11 +72,11 @@ class Reader:
             try:
                 self._follow()
             except StreamMonitorError as error:
-                self.progress.enter("away", str(error))
-                log.warning("%s; reading again in %.0f s", error, AGAIN_S)
+                if self.progress.enter("away", str(error)):
+                    log.warning("%s; the page tries again every %.0f s", error, AGAIN_S)
             except Exception as error:
-                self.progress.enter("away", f"an error of our own: {error}")
-                log.exception("the reader failed; it begins again in %.0f s", AGAIN_S)
+                if self.progress.enter("away", f"an error of our own: {error}"):
+                    log.exception("the reader failed; it begins again every %.0f s", AGAIN_S)
             self._stop.wait(AGAIN_S)
 
     def _follow(self) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 
 from stream_monitor.types import F64
 
+OUTCOME = "outcome"
+"""The group of errors and labels."""
 LEAST_WINDOWS = 30
 """Windows below which nothing is said of a measure."""
 SILENT = 0.5
@@ -22,7 +24,9 @@ def reduction(view: dict[str, Any]) -> dict[str, Any]:
 
     silent: never above half of its tolerance, and no alert. redundant: groups of measures that move together, by
     average linkage of |Spearman|; the one with the most alerts stays, of equal ones the one with the fewest missing
-    values. never_judged: too few values in every window.
+    values. never_judged: too few values in every window; what has no baseline yet is not among them.
+
+    Errors and labels are never ignored: that they stay where they are is what a quiet model has to say.
     """
     measures = [m for m in view["measures"] if m["kind"] != "rows"]
     alerts = {name: 0 for name in (m["name"] for m in measures)}
@@ -33,19 +37,20 @@ def reduction(view: dict[str, Any]) -> dict[str, Any]:
     for measure in measures:
         judged = [times for times in measure["times"] if times is not None]
         filled = sum(bool(n) for n in measure["n"])
-        if not judged and filled >= LEAST_WINDOWS:
+        if not judged and filled >= LEAST_WINDOWS and measure["baseline"] is not None:
             never.append(measure["name"])
         elif len(judged) >= LEAST_WINDOWS and max(judged) <= SILENT and not alerts[measure["name"]]:
             silent.append({"name": measure["name"], "most": max(judged)})
     groups = _groups([m for m in measures if m["kind"] == "number"], alerts)
-    removable = {one["name"] for one in silent} | {name for group in groups for name in group["others"]}
+    removable = {one["name"] for one in silent} | {name for group in groups for name in group["others"]} | set(never)
+    removable -= {m["name"] for m in measures if m["group"] == OUTCOME}
     return {
         "measures": len(measures),
         "silent": silent,
         "redundant": groups,
         "never_judged": never,
-        "stay": [m["name"] for m in measures if m["name"] not in removable and m["name"] not in never],
-        "ignore": sorted(removable | set(never)),
+        "stay": [m["name"] for m in measures if m["name"] not in removable],
+        "ignore": sorted(removable),
         "windows": len(view["times"]),
         "least": LEAST_WINDOWS,
     }

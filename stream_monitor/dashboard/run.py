@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from stream_monitor.config.settings import Settings
 from stream_monitor.dashboard.reader import Reader
 from stream_monitor.dashboard.store import Store
 from stream_monitor.errors import SettingsError
 from stream_monitor.telemetry import http_server, ports
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def listener_of(settings: Settings) -> socket.socket:
@@ -44,8 +50,20 @@ def serve(settings: Settings, listener: socket.socket, ready: Callable[[str], No
             server_header=False, lifespan="off", timeout_graceful_shutdown=1, limit_concurrency=1_000,
             ssl_certfile=settings.http.tls_certificate, ssl_keyfile=settings.http.tls_key, proxy_headers=False,
         )  # fmt: skip
+        server = uvicorn.Server(config)
+        _stop_on_signals(server)
         ready(ports.address(settings.http, listener))
-        uvicorn.Server(config).run([listener])
+        server.run([listener])
+
+
+def _stop_on_signals(server: uvicorn.Server) -> None:
+    """SIGTERM and SIGINT end the server, and nothing more: it raises them again, and then the store is closed."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
 
 
 def _path(settings: Settings, stack: ExitStack) -> Path:

@@ -16,23 +16,25 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream_monitor.config.durations import ms
 from stream_monitor.config.settings import Settings
+from stream_monitor.dashboard.answers import Answers, answer_of
 from stream_monitor.dashboard.facts import letters_view, store_view
 from stream_monitor.dashboard.fleet import Fleet
 from stream_monitor.dashboard.guard import HEADERS, Guard
 from stream_monitor.dashboard.incidents import alert_view, incidents_view
+from stream_monitor.dashboard.lags import FRESH_S, Lags
 from stream_monitor.dashboard.models import known_models, measure_view, model_view, performance_view
 from stream_monitor.dashboard.reader import Reader
 from stream_monitor.dashboard.reduce import reduction
-from stream_monitor.dashboard.remarks import Acknowledgement, Annotation, Mute, read_remark
 from stream_monitor.dashboard.store import Snapshot, Store
 from stream_monitor.dashboard.windows import Choice, UnknownName, choose
 from stream_monitor.errors import StreamMonitorError
+from stream_monitor.events.remarks import Acknowledgement, Annotation, Mute, read_remark
 from stream_monitor.kafka.writer import write_keyed
 
 STATIC = Path(__file__).with_name("static")
@@ -40,7 +42,8 @@ KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 STREAMS = 200
 """Streams of changes at once; a page that gets none asks every few seconds."""
 BODY = 16_384
-"""Bytes of a remark."""
+"""Bytes that a request may send."""
+WRONG = '<p class="notice critical" role="alert">That is not the token.</p>'
 COMMENT_S = 15.0
 
 View = Callable[[Snapshot, Mapping[str, str]], Any]
@@ -56,10 +59,10 @@ def make_app(settings: Settings, store: Store, reader: Reader) -> Starlette:
     get = {
         "fleet": page.fleet,
         "models": page.models,
-        "models/{model}": page.model,
-        "models/{model}/performance": page.performance,
-        "models/{model}/reduce": page.reduce,
-        "measures/{model}": page.measure,
+        "models/{model:path}/performance": page.performance,
+        "models/{model:path}/reduce": page.reduce,
+        "models/{model:path}": page.model,
+        "measures/{model:path}": page.measure,
         "incidents": page.incidents,
         "alerts/{id}": page.alert,
         "dead-letters": page.letters,
@@ -108,7 +111,7 @@ class Protected:
         free = path in ("/login", "/healthz") or path.startswith("/static/")
         if free or self._guard.admits(request.headers):
             return self._app
-        return _error(401, "a token is needed (http.token)") if path.startswith("/api/") else RedirectResponse("login")
+        return RedirectResponse("login") if path == "/" else _error(401, "a token is needed (http.token)")
 
 
 def _error(status: int, text: str) -> Response:
@@ -125,34 +128,70 @@ class Page:
     def __init__(self, settings: Settings, store: Store, reader: Reader) -> None:
         self.settings, self.store, self.reader = settings, store, reader
         self.guard = Guard(settings)
-        self._fleet = Fleet()
+        self._fleet = Fleet(store.models)
+        self._lags = Lags(settings)
+        self._answers = Answers()
         self._streams = 0
         self._stamp = uuid.uuid4().hex[:8]
 
     # --- views ---
 
     def json(self, view: View) -> Callable[[Request], Response]:
-        """A handler that answers with a view as JSON; one with an ETag, for the same store gives the same answer."""
+        """A handler that answers with a view as JSON, and with an ETag of the store's state and of the answer.
+
+        The same state of the store gives the same answer, and another one gives the same more often than not: then a
+        page need not be drawn again.
+        """
 
         def handle(request: Request) -> Response:
-            tag = f'W/"{self._stamp}-{self.store.revision}-{self.reader.progress.state}"'
-            if request.headers.get("if-none-match") == tag:
-                return Response(status_code=304, headers={"ETag": tag})
-            values = {**request.query_params, **request.path_params}
-            store = Snapshot(self.store.path)
-            try:
-                with store:
-                    body = view(store, values)
-            except UnknownName as error:
-                return _error(404, str(error))
-            except BadQuery as error:
-                return _error(400, str(error))
-            finally:
-                store.close()
-            headers = {"ETag": tag, "Cache-Control": "no-cache"}
-            return Response(orjson.dumps(body), media_type="application/json", headers=headers)
+            writes = self.guard.may_write(request.headers)
+            state = self._state(view, request)
+            known = request.headers.get("if-none-match", "").removeprefix('W/"').removesuffix('"')
+            if known.rpartition("-")[0] == state:
+                return Response(status_code=304, headers={"ETag": f'W/"{known}"'})
+            question = f"{request.url.path}?{request.url.query}#{writes}"
+            with self._answers.making(question):
+                answer = self._answers.get(question, state)
+                if answer is None:
+                    try:
+                        answer = answer_of(state, self._body(view, self._values(request, writes)))
+                    except UnknownName as error:
+                        return _error(404, str(error))
+                    except BadQuery as error:
+                        return _error(400, str(error))
+                    self._answers.put(question, answer)
+            headers = {"ETag": f'W/"{state}-{answer.mark}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+            if known.startswith(self._stamp) and known.rpartition("-")[2] == answer.mark:
+                return Response(status_code=304, headers=headers)
+            if answer.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+                headers["Content-Encoding"] = "gzip"
+                return Response(answer.packed, media_type="application/json", headers=headers)
+            return Response(answer.body, media_type="application/json", headers=headers)
 
         return handle
+
+    @staticmethod
+    def _values(request: Request, writes: bool) -> dict[str, str]:
+        """The parameters of a request; `writes` is not empty for who may write."""
+        return {**request.query_params, **request.path_params, "writes": "yes" if writes else ""}
+
+    def _state(self, view: View, request: Request) -> str:
+        """What an answer depends on: of a model's view the latest record of the model, of the others any record."""
+        model = request.path_params.get("model")
+        if model is not None:
+            return f"{self._stamp}-{self.store.models.get(model, 0)}-{model in self.store.models}"
+        asked = int(time.time() / FRESH_S) if view == self.health else 0  # lags change, the store need not
+        progress = self.reader.progress
+        return f"{self._stamp}-{self.store.revision}-{progress.state}-{progress.behind}-{asked}"
+
+    def _body(self, view: View, values: Mapping[str, str]) -> bytes:
+        """The text of an answer, from one state of the store."""
+        store = Snapshot(self.store.path)
+        try:
+            with store:
+                return orjson.dumps(view(store, values))
+        finally:
+            store.close()
 
     def fleet(self, store: Snapshot, values: Mapping[str, str]) -> Any:
         """All models."""
@@ -189,19 +228,20 @@ class Page:
         if state not in ("all", "open", "ended"):
             raise BadQuery("`state` is all, open or ended")
         view = incidents_view(store, state, values.get("severity") or None, values.get("model") or None)
-        return view | {"may_write": self.guard.may_write}
+        return view | {"may_write": bool(values["writes"])}
 
     def alert(self, store: Snapshot, values: Mapping[str, str]) -> Any:
         """One alert."""
-        return alert_view(store, values["id"]) | {"may_write": self.guard.may_write}
+        return alert_view(store, values["id"]) | {"may_write": bool(values["writes"])}
 
     def letters(self, store: Snapshot, values: Mapping[str, str]) -> Any:
         """Dead letters."""
-        return letters_view(store, self.guard.may_write)
+        return letters_view(store, bool(values["writes"]))
 
     def health(self, store: Snapshot, values: Mapping[str, str]) -> Any:
         """Of the page itself."""
-        return store_view(store, self.reader.progress, self.settings.dashboard.disk, self.store.strange)
+        told = store_view(store, self.reader.progress, self.settings.dashboard.disk, self.store.strange)
+        return told | self._lags.view()
 
     @staticmethod
     def _choice(store: Snapshot, values: Mapping[str, str], performance: bool = False) -> Choice:
@@ -219,7 +259,7 @@ class Page:
     def _reading(self) -> dict[str, Any]:
         progress = self.reader.progress
         reading: dict[str, Any] = msgspec.to_builtins(progress)
-        return reading | {"now": int(time.time() * 1000)}
+        return reading
 
     # --- the page's files ---
 
@@ -241,9 +281,11 @@ class Page:
     async def login(self, request: Request) -> Response:
         """A form for the token, and the cookie after it."""
         if request.method == "GET":
-            return FileResponse(STATIC / "login.html", headers={"Cache-Control": "no-store"})
-        body = (await request.body())[:BODY]
-        if not self.guard.is_token(_field(body, "token")):
+            form = (STATIC / "login.html").read_text(encoding="utf-8")
+            said = WRONG if "wrong" in request.query_params else ""
+            return HTMLResponse(form.replace("<!-- said -->", said), headers={"Cache-Control": "no-store"})
+        body = await _body(request)
+        if body is None or not self.guard.is_token(_field(body, "token")):
             await asyncio.sleep(1.0)  # a guesser gets one try a second and connection
             return RedirectResponse("login?wrong", 303)
         return RedirectResponse(".", 303, headers={"Set-Cookie": self.guard.cookie(request.url.scheme == "https")})
@@ -279,7 +321,7 @@ class Page:
 
     async def write(self, request: Request) -> Response:
         """Write a remark to its topic; it comes back to the page by the reader."""
-        if not self.guard.may_write:
+        if not self.guard.may_write(request.headers):
             return _error(403, "remarks are written with a token, or on the page's own machine")
         if not _same_origin(request):
             return _error(403, "remarks are written from the page itself")
@@ -287,8 +329,8 @@ class Page:
             return _error(415, "a remark is JSON")
         if not self.guard.count_write():
             return _error(429, "ten remarks a minute are the most")
-        body = await request.body()
-        if len(body) > BODY:
+        body = await _body(request)
+        if body is None:
             return _error(413, f"a remark has at most {BODY:,} bytes")
         return await run_in_threadpool(self._write, body)
 
@@ -308,6 +350,16 @@ class Page:
         return Response(orjson.dumps({"key": remark.key()}), media_type="application/json")
 
 
+async def _body(request: Request) -> bytes | None:
+    """What a request sends; None where it is too much, of which no more is read."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY:
+            return None
+    return body
+
+
 def _field(body: bytes, name: str) -> str:
     """A field of a form."""
     from urllib.parse import parse_qs
@@ -317,7 +369,11 @@ def _field(body: bytes, name: str) -> str:
 
 
 def _same_origin(request: Request) -> bool:
-    """Whether a browser sent the request from the page itself; a program sends no origin."""
-    origin = request.headers.get("origin")
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    return site in ("same-origin", "none") and (origin is None or origin.partition("://")[2] == request.headers["host"])
+    """Whether a browser sent the request from the page itself; a program sends neither of these headers.
+
+    What the browser says of the site holds before a comparison of names, for a proxy may give the page another name.
+    """
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")

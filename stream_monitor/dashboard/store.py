@@ -17,19 +17,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream_monitor.dashboard.packing import pack_record
-from stream_monitor.dashboard.remarks import read_remark
-from stream_monitor.errors import FormatError
+from stream_monitor.dashboard.retention import prune, used
+from stream_monitor.errors import FormatError, SettingsError
 from stream_monitor.events.contracts import Alert, DeadLetter, Health, Metric
+from stream_monitor.events.remarks import read_remark
 from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, read_notice
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Number of the layout. A file with another one is emptied: all it holds is read from Kafka again."""
-WINDOWS_KEPT = 3_000
-"""Windows of each size that are kept: two days of 1m, four months of 1h."""
-LARGEST_KEPT = 10_000
-"""Of the largest size."""
+OURS = 0x53744D6E
+"""SQLite's application_id of a store. No other file is touched."""
 LETTERS_KEPT = 1_000
 REMARKS_KEPT = 10_000
 HOUR = 3_600_000
@@ -47,6 +46,7 @@ CREATE TABLE window (
     id INTEGER PRIMARY KEY, series INTEGER, start INTEGER, part INTEGER, offset INTEGER, final INTEGER,
     count INTEGER, times REAL, found INTEGER, record BLOB, UNIQUE (series, start, part)
 );
+CREATE INDEX window_figures ON window (series, start, part, count, times);
 CREATE TABLE health (model TEXT PRIMARY KEY, offset INTEGER, app INTEGER, record BLOB);
 CREATE TABLE alert (
     id TEXT PRIMARY KEY, model TEXT, incident TEXT, measure TEXT, severity TEXT, opened INTEGER, ended INTEGER,
@@ -87,7 +87,7 @@ class Store:
     """The file, and the only connection that writes to it. Not for use by two threads at once.
 
     Args:
-        path: the file; it is made where it is missing.
+        path: the file; it is made where it is missing. SettingsError where it is a file of something else.
         disk: bytes that the records may take; above that the oldest of the finest windows are deleted.
         app: whose records they are; a file of another app is emptied.
     """
@@ -95,14 +95,20 @@ class Store:
     def __init__(self, path: Path, disk: int, app: str) -> None:
         self.path, self.disk = path, disk
         self._app = app
-        self._connection = _connect(path)
-        self._prepare()
+        try:
+            self._connection = _connect(path)
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise SettingsError(f"dashboard.path: {path} cannot be used: {error}") from None
         self._series: dict[tuple[str, str, str, str, int], int] = {}
         self._unpruned = 0
+        self._fresh = set[str]()
         self.revision = 0
         """Grows with each batch that changed something."""
         self.changed = threading.Condition()
         """Notified when `revision` has grown."""
+        self.models: dict[str, int] = {}
+        """By model: the revision with which its latest record came, since the start."""
         self.strange = 0
         """Records that are none of ours; they are left out."""
 
@@ -116,6 +122,8 @@ class Store:
 
     def _empty(self) -> None:
         db = self._connection
+        db.execute(f"PRAGMA application_id = {OURS}")
+        db.execute("PRAGMA user_version = 0")
         names = db.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         ).fetchall()
@@ -151,6 +159,16 @@ class Store:
         self._connection.execute("DELETE FROM position WHERE topic = ?", (role,))
         self._connection.commit()
         self._series.clear()
+        self.models.clear()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell that something has changed."""
+        self.models |= dict.fromkeys(self._fresh, self.revision + 1)
+        self._fresh.clear()
+        with self.changed:
+            self.revision += 1
+            self.changed.notify_all()
 
     # --- records ---
 
@@ -169,11 +187,10 @@ class Store:
         except BaseException:
             self._connection.rollback()
             self._series.clear()
+            self._fresh.clear()
             raise
         if records:
-            with self.changed:
-                self.revision += 1
-                self.changed.notify_all()
+            self._tell()
 
     def _apply(self, record: Stored) -> None:
         take = {
@@ -208,6 +225,7 @@ class Store:
              pack_record(record.value)),
         )  # fmt: skip
         self._unpruned += 1
+        self._fresh.add(metric.model)
 
     def _series_of(self, key: tuple[str, str, str, str, int]) -> int:
         if key not in self._series:
@@ -222,6 +240,7 @@ class Store:
             return
         alert = msgspec.json.decode(record.value, type=Alert)
         db, packed = self._connection, pack_record(record.value)
+        self._fresh.add(alert.model)
         db.execute(
             "INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, NULL, -1, NULL, -1)",
             (alert.id, alert.model, alert.incident or alert.id, alert.measure, alert.severity, alert.opened_ts),
@@ -239,6 +258,7 @@ class Store:
 
     def _health(self, record: Stored) -> None:
         model = record.key.decode()
+        self._fresh.add(model)
         if record.value is None:
             self._connection.execute("DELETE FROM health WHERE model = ?", (model,))
             return
@@ -254,9 +274,14 @@ class Store:
             return
         notice = read_notice(record.value)
         db = self._connection
-        if isinstance(notice, EdgesRecord) and notice.borders is not None and not notice.former:
+        if isinstance(notice, EdgesRecord | BaselineRecord):
+            self._fresh.add(notice.model)
+        if isinstance(notice, EdgesRecord) and notice.categories is None and not notice.former:
             key = notice.model, notice.timeline, notice.measure
-            db.execute("INSERT OR REPLACE INTO edges VALUES (?, ?, ?, ?, ?)", (*key, record.offset, record.value))
+            if notice.borders is None:
+                db.execute("DELETE FROM edges WHERE model = ? AND timeline = ? AND measure = ?", key)
+            else:
+                db.execute("INSERT OR REPLACE INTO edges VALUES (?, ?, ?, ?, ?)", (*key, record.offset, record.value))
         elif isinstance(notice, BaselineRecord):
             of = (notice.model, notice.timeline, notice.version or "", notice.segment, notice.measure)
             db.execute(
@@ -285,9 +310,12 @@ class Store:
     def _remark(self, record: Stored) -> None:
         key, db = record.key.decode(), self._connection
         if record.value is None:
+            known = db.execute("SELECT model FROM remark WHERE key = ?", (key,)).fetchone()
+            self._fresh.add((known or [None])[0] or "")
             db.execute("DELETE FROM remark WHERE key = ?", (key,))
             return
         remark = read_remark(record.value)
+        self._fresh.add(getattr(remark, "model", ""))
         full = db.execute("SELECT COUNT(*) FROM remark").fetchone()[0] >= REMARKS_KEPT
         if full:
             db.execute("DELETE FROM remark WHERE offset = (SELECT MIN(offset) FROM remark)")
@@ -296,47 +324,21 @@ class Store:
             (key, record.offset, getattr(remark, "model", None), record.value),
         )
 
-    # --- bounds ---
-
     def _prune(self) -> None:
-        """Delete windows beyond those that are kept, and the oldest of the finest while the file is too large."""
-        self._unpruned, db = 0, self._connection
-        sizes = [size for (size,) in db.execute("SELECT DISTINCT size FROM series ORDER BY size")]
-        for size in sizes:
-            kept = LARGEST_KEPT if size == sizes[-1] else WINDOWS_KEPT
-            ids = "SELECT id FROM series WHERE size = ?"
-            newest = db.execute(f"SELECT MAX(start) FROM window WHERE series IN ({ids})", (size,)).fetchone()[0]
-            if newest is not None:
-                db.execute(f"DELETE FROM window WHERE series IN ({ids}) AND start < ?", (size, newest - kept * size))
-        for size in sizes:
-            while self.used() > self.disk and self._drop_oldest(size):
-                pass
-
-    def _drop_oldest(self, size: int) -> bool:
-        """Delete the oldest tenth of the windows of a size; False: there are hardly any."""
-        db, ids = self._connection, "SELECT id FROM series WHERE size = ?"
-        low, high = db.execute(f"SELECT MIN(start), MAX(start) FROM window WHERE series IN ({ids})", (size,)).fetchone()
-        if low is None or high - low < 10 * size:
-            return False
-        until = low + max((high - low) // 10, size)
-        dropped = db.execute(f"DELETE FROM window WHERE series IN ({ids}) AND start < ?", (size, until)).rowcount
-        db.execute(
-            "INSERT INTO fact VALUES ('dropped', ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-            (dropped,),
-        )
-        return True
+        self._unpruned = 0
+        prune(self._connection, self.disk)
+        self._series.clear()
 
     def used(self) -> int:
         """Bytes that the records take in the file."""
-        db = self._connection
-        pages, free, size = (
-            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
+        return used(self._connection)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
+    theirs = connection.execute("PRAGMA application_id").fetchone()[0] != OURS
+    if theirs and connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        raise sqlite3.DatabaseError("it is a file of something else")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -32000")
@@ -347,7 +349,7 @@ class Snapshot:
     """A connection that only reads. All queries of a `with` block see one state of the store."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
         self._connection.execute("PRAGMA busy_timeout = 5000")
 
     def __enter__(self) -> Snapshot:

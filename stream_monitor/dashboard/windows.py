@@ -10,7 +10,7 @@ import msgspec
 
 from stream_monitor.dashboard.packing import unpack_record
 from stream_monitor.dashboard.store import Snapshot
-from stream_monitor.events.contracts import Metric
+from stream_monitor.events.contracts import Health, Metric
 from stream_monitor.profiles.names import ALL_SEGMENTS
 
 DAY = 86_400_000
@@ -63,16 +63,27 @@ def sizes_of(store: Snapshot, model: str, performance: bool = False) -> list[int
 
 
 def versions_of(store: Snapshot, model: str) -> list[dict[str, int | str]]:
-    """A model's versions, the one with the latest windows first, of equal ones the larger.
+    """A model's versions, the one with the latest predictions first, of equal ones the one that answers more of them.
 
-    Observations may come from a server that knows no version; they make none.
+    The shortest windows tell: a day that has begun ends at one time for all versions of it, and labels of a version
+    come in when it answers no more. Observations may come from a server that knows no version; they make none.
     """
+    last = "(SELECT start FROM window WHERE series = series.id AND part = 1 ORDER BY start DESC LIMIT 1)"
+    found: dict[str, tuple[bool, int, int]] = {}
     query = (
-        "SELECT version, MAX(start + size), SUM(count) FROM series JOIN window ON window.series = series.id "
-        "WHERE model = ? AND segment = ? AND kind NOT IN ('intake', 'observation') GROUP BY version "
-        "ORDER BY 2 DESC, 3 DESC, 1"
+        f"SELECT version, kind, size, {last} AS start FROM series WHERE model = ? AND segment = ? "
+        "AND kind NOT IN ('intake', 'observation') ORDER BY kind != 'traffic', size"
     )
-    return [{"version": v, "until": until, "count": n or 0} for v, until, n in store.rows(query, (model, ALL_SEGMENTS))]
+    for version, kind, size, start in store.rows(query, (model, ALL_SEGMENTS)):
+        if start is not None and version not in found:
+            row = store.one(
+                "SELECT count FROM window JOIN series ON window.series = series.id WHERE model = ? AND version = ? "
+                "AND segment = ? AND kind = ? AND size = ? AND start = ? AND part = 1",
+                (model, version, ALL_SEGMENTS, kind, size, start),
+            )
+            found[version] = kind == "traffic", start + size, (row or (0,))[0] or 0
+    order = sorted(found, key=lambda version: (*(-x for x in found[version]), version))
+    return [{"version": version, "until": found[version][1], "count": found[version][2]} for version in order]
 
 
 def segments_of(store: Snapshot, model: str, version: str) -> list[str]:
@@ -87,9 +98,10 @@ def span_of(store: Snapshot, model: str, size: int) -> tuple[int, int] | None:
 
     The end is that of the shortest windows, because a day that has begun ends in the future.
     """
+    first, last = (f"(SELECT {end}(start) FROM window WHERE series = series.id)" for end in ("MIN", "MAX"))
     query = (
-        "SELECT MIN(start), MAX(CASE WHEN size = ? THEN start + size END) FROM series JOIN window "
-        "ON window.series = series.id WHERE model = ? AND kind != 'intake'"
+        f"SELECT MIN({first}), MAX(CASE WHEN size = ? THEN {last} + size END) FROM series "
+        "WHERE model = ? AND kind != 'intake'"
     )
     row = store.one(query, (size, model))
     return None if row is None or row[1] is None else (row[0], row[1])
@@ -170,3 +182,9 @@ def _version_of_observations(store: Snapshot, choice: Choice) -> str:
     query = "SELECT version FROM series WHERE model = ? AND kind = 'observation' ORDER BY version != ?, id DESC"
     row = store.one(query, (choice.model, choice.version))
     return choice.version if row is None else row[0]
+
+
+def health_records(store: Snapshot) -> list[tuple[Health, int]]:
+    """The health record of each model, and its offset."""
+    query = "SELECT record, offset FROM health WHERE NOT app ORDER BY model"
+    return [(msgspec.json.decode(unpack_record(r), type=Health), offset) for r, offset in store.rows(query)]

@@ -130,7 +130,8 @@ def dispersion_of(slices: Sequence[Mapping[int, tuple[int, float]]], variance: f
         parts = [(n, total - n * means[stratum]) for stratum, (n, total) in one.items() if stratum in means]
         n = sum(n for n, _ in parts)
         if n > 0 and variance > 0:
-            squares.append(sum(rest for _, rest in parts) ** 2 / (n * variance))
+            apart = sum(rest for _, rest in parts)
+            squares.append(apart * apart / (n * variance))  # a power of a large float would raise
     if len(squares) < 2:
         return 1.0
     return max(1.0, sum(squares) / len(squares) / (1 + 2 * math.sqrt(2 / len(squares))))

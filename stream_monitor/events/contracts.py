@@ -1,6 +1,6 @@
 """The JSON contracts of every record that a user of stream_monitor reads or writes.
 
-`stream-monitor schema NAME` prints these as JSON Schema. Times are epoch milliseconds, event time.
+`stream-monitor schema NAME` prints these as JSON Schema (`schemas`). Times are epoch milliseconds, event time.
 In events that come in, NaN, Infinity and numbers that no double holds are read as null.
 """
 
@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
-
-from stream_monitor.events.rollouts import RolloutDecision
 
 Id = Annotated[str, Meta(min_length=1, max_length=256, description="prediction id; also the Kafka key")]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -370,21 +367,3 @@ class Health(Struct, kw_only=True, omit_defaults=True):
     unseen_limits: Annotated[
         list[str], Meta(description="limits of the settings whose measure the model has never had, at most 20")
     ] = []
-
-
-CONTRACTS: dict[str, type[Struct]] = {
-    "prediction": Prediction,
-    "label": Label,
-    "feedback": Feedback,
-    "observation": Observation,
-    "alert": Alert,
-    "metric": Metric,
-    "health": Health,
-    "dead-letter": DeadLetter,
-    "rollout-decision": RolloutDecision,
-}
-
-
-def json_schema(name: str) -> dict[str, Any]:
-    """The JSON Schema of a contract; KeyError if there is none of that name."""
-    return msgspec.json.schema(CONTRACTS[name])

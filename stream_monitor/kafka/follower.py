@@ -16,6 +16,8 @@ from stream_monitor.stages.contract import Partition
 
 ENDS_S = 1.0
 """How often the follower asks for the ends of the partitions, and for topics that were missing."""
+ENDS_SHARE = 10
+"""Where asking takes long, because there are many partitions, it asks less often: at most this part of the time."""
 
 
 class FollowedRecord(NamedTuple):
@@ -74,9 +76,12 @@ class Follower:
         self._ends: dict[Partition, int] = {}
         self._assigned = set[Partition]()
         self._followed: Sequence[str] = ()
-        self._looked = 0.0
+        self._look_at = 0.0
         self.made_anew = self._find_made_anew()
-        """Roles whose topic ends before a position: it is another one than was read."""
+        """Roles whose topic is another one than was read: it ends before a position, or has fewer partitions.
+
+        A topic that is not told of is none of them: a broker that has just started does not know all topics.
+        """
 
     def __enter__(self) -> Follower:
         return self
@@ -88,17 +93,14 @@ class Follower:
 
     def _find_made_anew(self) -> list[str]:
         self._look()
-        gone = {
-            role
-            for (role, number), at in self._next.items()
-            if at > self._ends.get((role, number), 0) or (role, number) not in self._ends
-        }
+        known = {role for role, _ in self._ends}
+        gone = {p[0] for p, at in self._next.items() if p[0] in known and at > self._ends.get(p, -1)}
         self._next = {partition: at for partition, at in self._next.items() if partition[0] not in gone}
         return sorted(gone)
 
     def _look(self) -> None:
         """Ask for the partitions that there are, and their ends."""
-        self._looked = time.monotonic()
+        began = time.monotonic()
         for topic, role in self._roles.items():
             try:
                 known = self._consumer.list_topics(topic, CALL_S).topics[topic]
@@ -110,6 +112,8 @@ class Follower:
                     self._begins[role, number], self._ends[role, number] = begin, end
             except KafkaException as error:
                 raise BrokerError(f"cannot read {topic}: {error.args[0].str()}") from error
+        now = time.monotonic()
+        self._look_at = now + max(ENDS_S, ENDS_SHARE * (now - began))
 
     def follow(self, roles: Sequence[str]) -> None:
         """Read these topics from now on."""
@@ -139,8 +143,10 @@ class Follower:
 
     def poll(self, most: int, timeout_s: float) -> FollowedBatch:
         """Records that arrived within the timeout, at most so many."""
-        if time.monotonic() - self._looked > ENDS_S:
+        if time.monotonic() > self._look_at:
             self._look()
+            for (role, _), end in self._behind_ends():
+                raise BrokerError(f"{self.settings.topic(role)} ends at {end}, before what was read: it was made anew")
             self._assign()
         records = list[FollowedRecord]()
         for message in arrived(self._consumer, most, timeout_s) if self._assigned else self._wait(timeout_s):
@@ -153,6 +159,10 @@ class Follower:
             place = role, message.partition(), message.offset()
             records.append(FollowedRecord(*place, message.timestamp()[1], message.key() or b"", message.value()))
         return FollowedBatch(records, *self._positions())
+
+    def _behind_ends(self) -> list[tuple[Partition, int]]:
+        """Partitions that end before the next offset to read, right after the ends were asked for."""
+        return [(p, end) for p, end in self._ends.items() if self._next.get(p, 0) > end]
 
     @staticmethod
     def _wait(timeout_s: float) -> list[Message]:

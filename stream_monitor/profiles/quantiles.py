@@ -82,7 +82,10 @@ class Quantiles:
             return self._in_tail(wanted - int(self._below[self._body]))
         before = int(self._below[place - 1]) if place > 0 else 0
         inside = int(self.counts[place]) or 1
-        return left + (right - left) * min(max((wanted - before) / inside, 0.0), 1.0)
+        part = min(max((wanted - before) / inside, 0.0), 1.0)
+        width = right - left
+        inner = left + width * part if math.isfinite(width) else left * (1 - part) + right * part
+        return min(max(inner, left), right)
 
     def is_coarse(self, share: float) -> bool:
         """Whether the quantile is interpolated in a bin that is wider than those of a tail."""
@@ -126,10 +129,12 @@ def _lone_value(counts: I64, borders: F64, extent: Extent) -> tuple[int, float] 
     inside, n = int(counts[place]), int(counts.sum())
     apart = borders[atoms] - extent.mean
     mean = -float((counts[atoms] * apart).sum()) / inside
-    rest = extent.m2 - float((counts[atoms] * apart**2).sum()) - inside * mean**2
+    rest = extent.m2 - float((counts[atoms] * apart**2).sum()) - inside * mean * mean
     if not abs(rest) <= n * 1e-9 * max(extent.m2 / n, 0.0):
         return None
     error = EXACT * (abs(extent.mean) + math.sqrt(extent.m2 / n))
+    if not 0 < error < math.inf:  # numbers at the ends of what doubles hold: their squares are 0 or infinite
+        return None
     value = round(extent.mean + mean, -math.floor(math.log10(error)) - 1)
     left = float(borders[place - 1]) if place > 0 else -math.inf
     right = float(borders[place]) if place < len(borders) else math.inf

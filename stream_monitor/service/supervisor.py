@@ -150,14 +150,15 @@ def _bury(worker: Worker, now: float) -> bool:
     code = worker.process.exitcode or 0
     extra = {"child": worker.name, "child_pid": worker.process.pid, "exit_code": code}
     who = f"worker {worker.name} (process {worker.process.pid}) {_told(code)}"
-    if not worker.vital and (code == REFUSED or worker.deaths >= MOST_DEATHS):
+    deaths = 1 if now - worker.since >= STEADY_S else worker.deaths + 1
+    if not worker.vital and (code == REFUSED or deaths > MOST_DEATHS):
         worker.given_up = True
         log.error("%s: it is not started again; the workers go on without it", who, extra=extra)
         return True
     if code == REFUSED:
         log.error("%s: it cannot go on, and has said why; all workers stop", who, extra=extra)
         return False
-    worker.deaths = 1 if now - worker.since >= STEADY_S else worker.deaths + 1
+    worker.deaths = deaths
     if worker.deaths > MOST_DEATHS:
         log.error("%s, for the %d. time in a row: all workers stop", who, worker.deaths, extra=extra)
         return False

@@ -270,10 +270,10 @@ def _judge(cell: Performance, answer: Any, label: Any, sign: int) -> None:
     """Compare an answer with its label: classes with classes, numbers with numbers, whole numbers with both."""
     cell.add("label", {"true": 1.0, "false": 0.0}.get(label.lower()) if isinstance(label, str) else label, sign)
     numbers = isinstance(answer, float) and isinstance(label, float)
-    if numbers:
-        gap = answer - label
+    gap = answer - label if numbers else math.inf
+    if math.isfinite(gap):
         cell.add("absolute_error", abs(gap), sign)
-        cell.add("squared_error", gap * gap, sign)
+        cell.add("squared_error", gap * gap if math.isfinite(gap * gap) else None, sign)
         cell.add("bias", gap, sign)
         part = abs(gap) / abs(label) if label else math.inf
         cell.add("relative_error", part if math.isfinite(part) else None, sign)
@@ -284,7 +284,7 @@ def _judge(cell: Performance, answer: Any, label: Any, sign: int) -> None:
     if classes or (answer is not None and whole and not numbers) or small:
         cell.add("error", float(names[0] != names[1]), sign)
         cell.pairs[_spelled(answer), _spelled(label)] += sign
-    elif not numbers:
+    elif not math.isfinite(gap):  # no numbers, or so far apart that no double holds it
         cell.add("incomparable", 1.0, sign)
 
 

@@ -15,8 +15,8 @@ from stream_monitor.stages.contract import Output
 
 MINUTE = 60_000
 T0 = 1_700_000_000_000 - 1_700_000_000_000 % 3_600_000
-HOSTILE = '<img src=x onerror="document.title=1">\u202e{{7*7}}'
-"""A name that some page would take for markup, for a template, or for a direction of writing."""
+HOSTILE = '<img src=x onerror="document.title=1"></a>\u202e{{7*7}}'
+"""A name that some page would take for markup, for a template, for a path, or for a direction of writing."""
 APP = "page"
 
 

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.dashboard.packing import pack_record, unpack_record
-from stream_monitor.dashboard.store import LETTERS_KEPT, Store, Stored
+from stream_monitor.dashboard.store import LETTERS_KEPT, Snapshot, Store, Stored
+from stream_monitor.errors import SettingsError
 from stream_monitor.events.contracts import DeadLetter, Metric
 from tests.dashboard import stories
 from tests.dashboard.conftest import DISK, filled
@@ -143,6 +144,68 @@ def test_old_windows_go_and_those_of_the_largest_size_stay_longer(tmp_path: Path
     store.close()
 
 
+def test_a_model_of_another_time_costs_no_other_a_window(tmp_path: Path) -> None:
+    store = Store(tmp_path / "page.sqlite", DISK, "a")
+    past = [metric(60_000 * i, model="replayed") for i in range(100)]
+    store.apply(stored(past + [metric(stories.T0 + 60_000 * i) for i in range(12_000)]), {})
+    assert (count(store, "window WHERE series = 1"), count(store, "window WHERE series = 2")) == (100, 10_001)
+    store.close()
+
+
+def alert(number: int, status: str) -> bytes:
+    ends = {"id": f"a{number}", "status": status, "revision": int(status != "open"), "ts": number, "opened_ts": number}
+    about = {"model": "m", "version": "1", "segment": "all", "measure": "x", "group": "input", "kind": "drift"}
+    return msgspec.json.encode({**ends, **about, "severity": "warning", "reason": "r"})
+
+
+def test_alerts_that_ended_long_ago_go_and_open_ones_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_monitor.dashboard.retention.ALERTS_KEPT", 10)
+    store = Store(tmp_path / "page.sqlite", DISK, "a")
+    store.apply(
+        stored([alert(i, "open") for i in range(50)] + [alert(i, "resolved") for i in range(5, 50)], "alerts"), {}
+    )
+    store.apply(stored([metric(60_000 * i) for i in range(6_000)]), {})
+    connection = sqlite3.connect(store.path)
+    left = {int(name[1:]) for (name,) in connection.execute("SELECT id FROM alert")}
+    connection.close()
+    assert left == {*range(5), *range(40, 50)}
+    store.close()
+
+
+def test_a_version_without_windows_is_forgotten(tmp_path: Path) -> None:
+    store = Store(tmp_path / "page.sqlite", DISK, "a")
+    store.apply(stored([metric(0), *(metric(60_000 * (5_000 + i), 60_000) for i in range(6_000))]), {})
+    other = metric(0).replace(b'"version":"1"', b'"version":"0"')
+    store.apply(stored([other, *(metric(60_000 * (11_000 + i)) for i in range(6_000))], first=10_000), {})
+    assert count(store, "series") == 1
+    store.apply(stored([other], first=20_000), {})
+    assert count(store, "window JOIN series ON series.id = window.series WHERE version = '0'") == 1
+    store.close()
+
+
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    theirs, text = tmp_path / "theirs.sqlite", tmp_path / "notes.txt"
+    connection = sqlite3.connect(theirs)
+    connection.execute("CREATE TABLE precious (x)")
+    connection.close()
+    text.write_text("precious " * 100)
+    for path in (theirs, text):
+        before = path.read_bytes()
+        with pytest.raises(SettingsError, match=r"dashboard\.path"):
+            Store(path, DISK, "a")
+        assert path.read_bytes() == before
+
+
+def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
+    path = tmp_path / "a#b?c%20 d.sqlite"
+    store, snapshot = Store(path, DISK, "a"), Snapshot(path)
+    store.apply(stored([metric(0)]), {})
+    with snapshot:
+        assert snapshot.one("SELECT COUNT(*) FROM window") == (1,)
+    snapshot.close()
+    store.close()
+
+
 def test_the_store_stays_within_its_disk_and_counts_what_it_drops(tmp_path: Path) -> None:
     disk = 1_000_000
     store = Store(tmp_path / "page.sqlite", disk, "a")
@@ -199,7 +262,9 @@ def test_a_file_of_another_app_or_layout_is_emptied(tmp_path: Path) -> None:
 
 def test_a_topic_that_was_made_anew_is_forgotten(tmp_path: Path) -> None:
     store = filled(tmp_path / "page.sqlite")
+    revision = store.revision
     store.forget("metrics")
+    assert store.revision > revision  # an answer of before does not hold any more
     assert count(store, "window") == 0 and all(role != "metrics" for role, _ in store.positions())
     store.apply(stored([metric(0)]), {("metrics", 0): 1})
     assert count(store, "window") == 1 and count(store, "alert") > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -21,10 +22,10 @@ from stream_monitor.dashboard.guard import Guard
 from stream_monitor.dashboard.incidents import incidents_view, remarks_of
 from stream_monitor.dashboard.packing import pack_record
 from stream_monitor.dashboard.reduce import correlations, linkage, reduction
-from stream_monitor.dashboard.remarks import Acknowledgement, Mute
 from stream_monitor.dashboard.store import Snapshot, Store, Stored
-from stream_monitor.events.contracts import Alert, Attribution, ErrorChange
+from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Health
 from stream_monitor.events.reason_command import LABELS_AWAITED
+from stream_monitor.events.remarks import Acknowledgement, Mute
 from tests.dashboard import stories
 from tests.dashboard.conftest import DISK, filled, serving
 
@@ -149,6 +150,50 @@ def test_what_labels_have_answered_is_not_awaited_any_more(tmp_path: Path) -> No
     store.close()
 
 
+def an_alert(identity: str = "a", status: str = "open", **fields: Any) -> Alert:
+    plain = {"revision": 0, "ts": 2, "opened_ts": 1, "model": "m", "version": "1", "segment": "all", "measure": "x",
+             "group": "input", "kind": "drift", "severity": "warning", "incident": "i", "reason": "up"}  # fmt: skip
+    return msgspec.convert({**plain, "id": identity, "status": status, **fields}, Alert)
+
+
+def incident_of(path: Path, *records: Alert | Mute | Health) -> dict[str, Any]:
+    """The only incident of a store with these records."""
+    store, snapshot = Store(path, DISK, "a"), Snapshot(path)
+    roles: dict[type, str] = {Alert: "alerts", Mute: "remarks", Health: "health"}
+    for offset, record in enumerate(records):
+        key = record.key() if isinstance(record, Mute) else "m"
+        store.apply([Stored(roles[type(record)], 0, offset, 1, key.encode(), msgspec.json.encode(record))], {})
+    with snapshot:
+        (found,) = incidents_view(snapshot)["incidents"]
+    snapshot.close()
+    store.close()
+    assert isinstance(found, dict)
+    return found
+
+
+def test_an_open_alert_stands_for_its_incident_with_its_latest_reason(tmp_path: Path) -> None:
+    first, ended = an_alert("a"), an_alert("a", "resolved", revision=1, ts=3, reason="ended")
+    second = an_alert("b", opened_ts=5, ts=6, segment="country=US", reason="went down")
+    more = an_alert("b", "update", opened_ts=5, ts=7, revision=1, segment="country=US", reason="went far down")
+    found = incident_of(tmp_path / "page.sqlite", first, ended, second, more)
+    assert found["ended"] is None and found["alerts"][0]["id"] == "b" and found["reason"] == "went far down"
+
+
+@pytest.mark.parametrize(("rise", "state"), [(0.01, "little"), (0.2, "worse")])
+def test_a_rise_that_is_tolerated_is_told_as_such(tmp_path: Path, rise: float, state: str) -> None:
+    error = ErrorChange(state="worse", measure="error", n=9_000, baseline=0.1, now=0.1 + rise, tolerance=0.05)
+    told = an_alert(status="outcome", attribution=msgspec.to_builtins(Attribution(error=error)))
+    assert incident_of(tmp_path / "page.sqlite", an_alert(), told)["matters"] == state
+
+
+@pytest.mark.parametrize(("now", "muted"), [(50, True), (150, False)])
+def test_a_mute_ends(tmp_path: Path, now: int, muted: bool) -> None:
+    quiet = Mute(id="q", ts=1, by="bob", model="m", from_ts=0, until_ts=100)
+    health = Health(model="m", window_start=0, window_end=now)
+    found = incident_of(tmp_path / "page.sqlite", an_alert(), quiet, health)
+    assert bool(found["muted"]) == muted and found["now"] == now
+
+
 @pytest.mark.parametrize(
     ("path", "status", "word"),
     [
@@ -176,8 +221,30 @@ def test_an_answer_is_sent_again_only_when_something_changed(tmp_path: Path) -> 
         assert ask(f"{url}/api/v1/fleet", {"If-None-Match": headers["ETag"]})[0] == 304
         letter = next(r for r in stories.records() if r.role == "dead-letters")
         store.apply([letter._replace(offset=10**6)], {})
-        assert ask(f"{url}/api/v1/fleet", {"If-None-Match": headers["ETag"]})[0] == 200
+        status, _, again = ask(f"{url}/api/v1/fleet", {"If-None-Match": headers["ETag"]})
+        assert status == 304 and again["ETag"] != headers["ETag"]  # another state of the store, and the same fleet
+        store.apply([letter._replace(role="health", key=b"fraud", value=None, offset=10**6)], {})
+        assert ask(f"{url}/api/v1/fleet", {"If-None-Match": again["ETag"]})[0] == 200
     store.close()
+
+
+def test_a_models_view_is_made_again_only_for_a_record_of_the_model(tmp_path: Path) -> None:
+    store, path = filled(tmp_path / "page.sqlite"), "api/v1/models/fraud?range=all"
+    with serving(stories.settings(), store) as url:
+        tag = ask(f"{url}/{path}")[2]["ETag"]
+        windows = [r for r in stories.records() if r.role == "metrics" and r.value]
+        for model, status in (("ranking", 304), ("fraud", 200)):
+            found = next(r for r in windows if json.loads(r.value or b"")["model"] == model)
+            changed = json.loads(found.value or b"") | {"count": 12_345}
+            store.apply([found._replace(offset=10**6, value=json.dumps(changed).encode())], {})
+            assert ask(f"{url}/{path}", {"If-None-Match": tag})[0] == status
+    store.close()
+
+
+def test_open_alerts_of_segments_are_told_on_the_page_of_the_model(site: str) -> None:
+    segment = {a["id"] for a in open_alerts() if a["model"] == "fraud" and a["segment"] != "all"}
+    _, view, _ = ask(f"{site}/api/v1/models/fraud?range=all")
+    assert {alert["id"] for alert in view["elsewhere"]} == segment and segment
 
 
 def test_every_answer_has_the_policy_and_no_path_leads_out(site: str) -> None:
@@ -212,8 +279,10 @@ def test_a_token_guards_everything_but_the_login(tmp_path: Path) -> None:
         assert status == 303 and "HttpOnly" in cookie and "SameSite=Strict" in cookie
         value = cookie.partition(";")[0]
         assert ask(f"{url}/api/v1/fleet", {"Cookie": value})[0] == 200
-        assert ask(f"{url}/api/v1/fleet", {"Cookie": value[:-1] + "0"})[0] == 401
+        assert ask(f"{url}/api/v1/fleet", {"Cookie": value[:-1] + ("1" if value[-1] == "0" else "0")})[0] == 401
         assert ask(f"{url}/login", data=b"token=wrong")[2]["Location"] == "login?wrong"
+        assert b"not the token" in ask(f"{url}/login?wrong")[1] and b"not the token" not in ask(f"{url}/login")[1]
+        assert ask(f"{url}/deep/link")[0] == 401  # a relative address would lead from there to itself
     store.close()
 
 
@@ -234,9 +303,34 @@ def test_a_wrong_remark_is_refused(store: Store, headers: dict[str, str], body: 
         assert ask(f"{url}/api/v1/remarks", headers, body)[0] == status
 
 
+@pytest.mark.parametrize(("path", "status"), [("login", 303), ("api/v1/remarks", 413)])
+def test_no_more_of_a_request_is_read_than_it_may_send(store: Store, path: str, status: int) -> None:
+    """Somebody without the token must not fill the memory: the answer comes before the end of the body."""
+    with serving(with_token(), store) as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        connection.putrequest("POST", f"/{path}")
+        connection.putheader("Authorization", f"Bearer {TOKEN}")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(10**9))
+        connection.endheaders()
+        connection.send(b"x" * 100_000)
+        assert connection.getresponse().status == status
+        connection.close()
+
+
+def test_a_remark_may_come_through_a_proxy_that_names_the_page_anew(store: Store) -> None:
+    """A browser says that the request is of the page's own site, whatever name the proxy asks for."""
+    headers = {"Content-Type": "application/json", "Origin": "https://page.example", "Sec-Fetch-Site": "same-origin"}
+    with serving(stories.settings(), store) as url:
+        assert ask(f"{url}/api/v1/remarks", headers, b"[")[0] == 400
+        assert ask(f"{url}/api/v1/remarks", headers | {"Sec-Fetch-Site": "same-site"}, b"[")[0] == 403
+
+
 def test_remarks_are_written_on_loopback_or_with_a_token_and_ten_a_minute(store: Store) -> None:
     open_page = stories.settings(dashboard={"host": "0.0.0.0"}, http={"open": True})
-    assert not Guard(open_page).may_write and Guard(with_token()).may_write
+    assert not Guard(open_page).may_write({}) and Guard(with_token()).may_write({"x-forwarded-for": "10.0.0.1"})
+    assert Guard(stories.settings()).may_write({})
+    assert not Guard(stories.settings()).may_write({"x-forwarded-for": "10.0.0.1"})
     guard = Guard(stories.settings())
     assert [guard.count_write() for _ in range(12)] == [True] * 10 + [False] * 2
 
@@ -269,13 +363,28 @@ def test_what_can_be_left_out(site: str) -> None:
     assert {group["stays"], *group["others"]} == {"amount", "amount_again"} and group["r"] > 0.9
     silent = {one["name"] for one in view["silent"]}
     assert "null_answer" in silent and not silent & {"amount", "error"}
-    assert set(view["stay"]) | set(view["ignore"]) | set(view["never_judged"]) == {
-        m["name"] for m in ask(f"{site}/api/v1/models/fraud?range=all")[1]["measures"]
-    }
+    measures = ask(f"{site}/api/v1/models/fraud?range=all")[1]["measures"]
+    assert set(view["stay"]) | set(view["ignore"]) == {m["name"] for m in measures}
+    assert {m["name"] for m in measures if m["group"] == "outcome"} <= set(view["stay"])
+
+
+def test_what_has_no_baseline_yet_and_what_labels_say_is_not_left_out() -> None:
+    def measure(name: str, group: str, times: float | None, baseline: dict[str, Any] | None) -> dict[str, Any]:
+        columns = {"times": [times] * 40, "n": [9] * 40, "mean": [1.0] * 40, "missing": [0] * 40}
+        return {"name": name, "kind": "number", "group": group, "baseline": baseline, **columns}
+
+    measures = [
+        measure("new", "input", None, None), measure("rare", "input", None, {}),
+        measure("flat", "input", 0.1, {}), measure("error", "outcome", 0.1, {}),
+    ]  # fmt: skip
+    found = reduction({"measures": measures, "alerts": [], "times": [0] * 40})
+    assert found["stay"] == ["new", "error"] and found["ignore"] == ["flat", "rare"]
+    assert found["never_judged"] == ["rare"] and [one["name"] for one in found["silent"]] == ["flat", "error"]
 
 
 def test_nothing_is_said_of_few_windows() -> None:
-    measure = {"name": "a", "kind": "number", "times": [0.1] * 5, "n": [9] * 5, "mean": [1.0] * 5, "missing": [0] * 5}
+    columns = {"times": [0.1] * 5, "n": [9] * 5, "mean": [1.0] * 5, "missing": [0] * 5}
+    measure = {"name": "a", "kind": "number", "group": "input", "baseline": {}, **columns}
     found = reduction({"measures": [measure], "alerts": [], "times": [0] * 5})
     assert (found["silent"], found["redundant"], found["never_judged"], found["stay"]) == ([], [], [], ["a"])
 
@@ -318,5 +427,8 @@ def test_events_of_dead_letters_are_shown_to_those_who_may_write(store: Store) -
     assert pack_record(letter)
     with serving(stories.settings(), store) as url:
         assert ask(f"{url}/api/v1/dead-letters")[1]["latest"][0]["bytes"]
+        for query in ("", "?writes=yes"):  # after the answer to somebody who may write, which is kept
+            through = ask(f"{url}/api/v1/dead-letters{query}", {"X-Forwarded-For": "10.0.0.1"})[1]
+            assert through["latest"][0]["bytes"] is None and not through["with_events"]
     with serving(stories.settings(dashboard={"host": "0.0.0.0"}, http={"open": True}), store) as url:
         assert ask(f"{url}/api/v1/dead-letters")[1]["latest"][0]["bytes"] is None

@@ -46,7 +46,8 @@ def test_ports_are_published_to_this_machine_alone(services: dict[str, Any]) -> 
     assert ports and all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_our_container_is_locked_down(services: dict[str, Any]) -> None:
-    ours = services["stream-monitor"]
+@pytest.mark.parametrize("name", ["stream-monitor", "page"])
+def test_our_containers_are_locked_down(services: dict[str, Any], name: str) -> None:
+    ours = services[name]
     assert ours["read_only"] is True and ours["cap_drop"] == ["ALL"] and ours["security_opt"] == ["no-new-privileges"]
     assert "mem_limit" in ours and "healthcheck" in ours

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stream_monitor.describe.stage import Describe
-from stream_monitor.events.contracts import CONTRACTS, json_schema
+from stream_monitor.events.schemas import CONTRACTS, json_schema
 from stream_monitor.file_replay import Line, replay
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.records import DeltaRecord, profile_schema, read_record

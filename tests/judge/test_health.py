@@ -13,7 +13,7 @@ import pytest
 from stream_monitor.baselines.baseline import BaselineBuilder
 from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.config.settings import CapSettings
-from stream_monitor.events.contracts import json_schema
+from stream_monitor.events.schemas import json_schema
 from stream_monitor.file_replay import Replay
 from stream_monitor.judge.detection.sequential import SequentialRules
 from stream_monitor.judge.health import ready_in

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from stream_monitor.cli.main import app as command_line
@@ -47,6 +47,14 @@ def is_read(url: str) -> bool:
     """Whether the page has read all topics to their ends."""
     reading = ask(url, "health")["reading"]
     return bool(reading["state"] == "live" and reading["behind"] == 0)
+
+
+def commit(rules: Settings, stage: str, role: str, offset: int) -> None:
+    """Commit an offset in the name of a stage."""
+    group = {"bootstrap.servers": rules.kafka.bootstrap_servers, "group.id": f"{rules.app}.{stage}"}
+    consumer = Consumer(group)
+    consumer.commit(offsets=[TopicPartition(rules.topic(role), 0, offset)], asynchronous=False)
+    consumer.close()
 
 
 def remarks(url: str, alert: str) -> dict[str, Any]:
@@ -126,8 +134,11 @@ def test_committed_records_are_on_the_page_once_through_kills_and_remarks_come_b
     with page(config) as (process, _):
         publisher.publish(records[2 * third :])
         process.kill()  # in the middle of the backlog, or before it
+    commit(rules, "judge", "profiles", 0)
     with page(config) as (_, url):
         until(lambda: is_read(url), "the end of the topics")
+        (lag,) = ask(url, "health")["lags"]
+        assert (lag["stage"], lag["topic"], lag["records"]) == ("judge", "profiles", 0)
         incident = ask(url, "incidents?state=open")["incidents"][0]
         assert ask(url, "remarks", {"remark": "acknowledgement", "incident": incident["id"], "by": "ann"})
         alert = incident["alerts"][0]["id"]

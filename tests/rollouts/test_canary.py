@@ -10,8 +10,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from stream_monitor.events.contracts import json_schema
 from stream_monitor.events.rollouts import Action
+from stream_monitor.events.schemas import json_schema
 from stream_monitor.rollouts import canary
 from stream_monitor.rollouts.plan import MOST_SEGMENTS
 from tests.rollouts.stories import HEAD, QUICK, Story

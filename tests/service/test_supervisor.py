@@ -92,6 +92,14 @@ def test_a_worker_that_lived_long_begins_a_new_row() -> None:
     assert worker.deaths == 1
 
 
+@pytest.mark.parametrize(("since", "given_up"), [(0.0, True), (-STEADY_S, False)])
+def test_a_worker_that_is_not_vital_is_given_up_after_a_row_of_deaths_only(since: float, given_up: bool) -> None:
+    page, looks = ended(CRASHED), count()
+    page.vital, page.deaths, page.since = False, MOST_DEATHS, since
+    supervise([page], lambda dead: dead.process, lambda: next(looks) > 2, Clock())
+    assert page.given_up == given_up
+
+
 def test_a_worker_that_cannot_go_on_ends_all_and_is_not_started_again(told: pytest.LogCaptureFixture) -> None:
     started: list[Worker] = []
 

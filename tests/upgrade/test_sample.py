@@ -24,6 +24,10 @@ BY_EDGES = {"p05", "p25", "p50", "p75", "p95", "p99", "p999", "coarse", "shape",
 """Figures that depend on the edges: a former version gave an atom no bin of its own, and no measure a tail."""
 
 
+NEW = {"bias", "relative_error"}
+"""Measures that former versions did not know: of outcomes that they counted there are no sums."""
+
+
 def without_figures(record: dict[Any, Any]) -> dict[Any, Any]:
     """A record without what depends on the edges."""
     measures = {
@@ -33,6 +37,7 @@ def without_figures(record: dict[Any, Any]) -> dict[Any, Any]:
             if key not in BY_EDGES and (name not in ATOMS or key in ("n", "mean", "missing"))
         }
         for name, figures in record.get("measures", {}).items()
+        if name not in NEW
     }
     findings = [finding | {"evidence": {}} for finding in record.get("findings", ())]
     return record | {"measures": measures, "findings": findings, "reason": ""}

@@ -3,7 +3,7 @@
 import { h, s, table } from './dom.js';
 import { count, num, pct, when } from './format.js';
 import { badge, choice, matters, sentence } from './parts.js';
-import { KEPT, link, place, remark } from './state.js';
+import { isReport, KEPT, link, place, remark } from './state.js';
 
 function course(incident, [first, last]) {
   const width = Math.max(last - first, 1), x = t => 400 * (t - first) / width;
@@ -33,9 +33,9 @@ export function acknowledge(incident) {
     values => remark({ remark: 'acknowledgement', incident: incident.id, verdict: values.verdict, why: values.why, by: values.by || 'page' }));
 }
 
-export function mute(alert) {
-  ask(`Mute ${alert.measure} of ${alert.model}`, [h('label', { class: 'field' }, 'For how long, in event time from the last record on', h('select', { name: 'days' }, [['1', 'a day'], ['7', 'a week'], ['30', 'a month']].map(([v, t]) => h('option', { value: v }, t)))), text('why', 'Why'), who()],
-    values => remark({ remark: 'mute', model: alert.model, measure: alert.measure, from_ts: alert.opened, until_ts: Math.max(alert.at, alert.opened) + Number(values.days) * 864e5, why: values.why, by: values.by || 'page' }));
+export function mute(alert, now) {
+  ask(`Mute ${alert.measure} of ${alert.model}`, [h('label', { class: 'field' }, 'For how long, in event time from the model’s last window on', h('select', { name: 'days' }, [['1', 'a day'], ['7', 'a week'], ['30', 'a month']].map(([v, t]) => h('option', { value: v }, t)))), text('why', 'Why'), who()],
+    values => remark({ remark: 'mute', model: alert.model, measure: alert.measure, from_ts: alert.opened, until_ts: now + Number(values.days) * 864e5, why: values.why, by: values.by || 'page' }));
 }
 
 function state(incident) {
@@ -44,7 +44,7 @@ function state(incident) {
 
 const buttons = (incident, mayWrite, first) => mayWrite && h('div', { class: 'buttons' },
   h('button', { type: 'button', data: first ? { key: 'a' } : {}, onclick: () => acknowledge(incident), 'aria-label': `Acknowledge: ${incident.measure} of ${incident.model}` }, 'Ack'),
-  h('button', { type: 'button', data: first ? { key: 'm' } : {}, onclick: () => mute(incident.alerts[0]), 'aria-label': `Mute: ${incident.measure} of ${incident.model}` }, 'Mute…'));
+  h('button', { type: 'button', data: first ? { key: 'm' } : {}, onclick: () => mute(incident.alerts[0], incident.now), 'aria-label': `Mute: ${incident.measure} of ${incident.model}` }, 'Mute…'));
 
 function others(incident) {
   const rest = incident.alerts.slice(1).map(a => a.measure + (a.segment === 'all' ? '' : ` [${a.segment}]`));
@@ -54,7 +54,11 @@ function others(incident) {
 
 export function alertsView(data) {
   const query = place().query, first = data.span[0] ?? 0, last = Math.max(data.span[1] ?? 1, ...data.incidents.map(i => i.ended ?? 0));
-  const judged = data.judged;
+  const judged = data.judged, wanted = name => query.get(name) ?? '';
+  if (isReport()) {
+    const incidents = data.incidents.filter(i => (!wanted('model') || i.model === wanted('model')) && (!wanted('severity') || i.severity === wanted('severity')) && (!wanted('state') || (i.ended === null) === (wanted('state') === 'open')));
+    data = { ...data, incidents, total: incidents.length, alerts: incidents.reduce((n, i) => n + i.size, 0) };
+  }
   return [
     h('h1', {}, count(data.total, 'incident'), h('span', { class: 'sub' }, ` of ${count(data.alerts, 'alert')}: those of one cause are one incident`)),
     h('div', { class: 'choices' },
@@ -85,7 +89,7 @@ function attribution(alert) {
   if (!found) return null;
   const error = alert.error;
   return h('div', { class: 'columns' },
-    error && h('div', {}, h('h2', {}, 'Does it matter?'), h('p', {}, matters(error.state)), error.n > 0 && table('The error since the change', ['what', 'value#'], [['labels since the change', num(error.n)], [`${error.measure} before`, error.measure === 'error' ? pct(error.baseline) : num(error.baseline)], [`${error.measure} now`, error.measure === 'error' ? pct(error.now) : num(error.now)], ['tolerated rise', error.measure === 'error' ? pct(error.tolerance) : num(error.tolerance)]])),
+    error && h('div', {}, h('h2', {}, 'Does it matter?'), h('p', {}, matters(alert.matters)), error.n > 0 && table('The error since the change', ['what', 'value#'], [['labels since the change', num(error.n)], [`${error.measure} before`, error.measure === 'error' ? pct(error.baseline) : num(error.baseline)], [`${error.measure} now`, error.measure === 'error' ? pct(error.now) : num(error.now)], ['tolerated rise', error.measure === 'error' ? pct(error.tolerance) : num(error.tolerance)]])),
     found.moved?.length > 0 && h('div', {}, h('h2', {}, 'What moved'), table('What moved', ['values', 'baseline#', 'now#'], found.moved.map(m => [m.name ?? `${m.above === undefined ? '' : `above ${num(m.above)} `}${m.to === undefined ? '' : `up to ${num(m.to)}`}`, pct(m.baseline), pct(m.now)]))),
     found.segments?.length > 0 && h('div', {}, h('h2', {}, 'Where it comes from'), table('Segments', ['segment', 'of the drift#', 'own values#', 'mix#'], found.segments.map(p => [p.segment, pct(p.part), pct(p.own), pct(p.mix)]))));
 }
@@ -102,6 +106,6 @@ export function alertView(alert) {
     attribution(alert),
     incident.size > 1 && h('section', {}, h('h2', {}, `The incident: ${count(incident.size, 'alert')}`), table('Alerts of the incident', ['opened', 'ended', 'measure', 'version', 'segment', 'severity'], incident.alerts.map(a => [h('a', { href: link(['alerts', a.id]) }, when(a.opened)), a.ended === null ? 'open' : when(a.ended), a.measure, a.version, a.segment, badge(a.severity)]))),
     alert.together.length > 0 && h('section', {}, h('h2', {}, 'Opened at the same time, of other causes'), table('Alerts at the same time', ['opened', 'measure', 'why'], alert.together.map(a => [h('a', { href: link(['alerts', a.id]) }, when(a.opened)), a.measure, sentence(a.reason)]))),
-    h('details', { class: 'fold' }, h('summary', {}, `The ${count(alert.records.length, 'record')} as published`), h('pre', { tabindex: 0 }, alert.records.map(r => JSON.stringify(r, null, 1)).join('\n\n'))),
+    h('details', { class: 'fold', data: { focus: 'records' } }, h('summary', {}, `The ${count(alert.records.length, 'record')} as published`), h('pre', { tabindex: 0 }, alert.records.map(r => JSON.stringify(r, null, 1)).join('\n\n'))),
   ];
 }

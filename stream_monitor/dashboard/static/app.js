@@ -14,9 +14,21 @@ import { healthView, lettersView } from './service.js';
 
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 const bar = /** @type {HTMLElement} */ (document.getElementById('bar'));
-let reading = null, shown = '', busy = false, again = false, drawn = null;
+let reading = null, shown = '', busy = false, again = false, went = false, drawn = null;
 
 const GROUPS = { labels: ['label'], users: ['feedback'], software: ['observation'] };
+
+let pair = null;
+
+/** A view, and with `against` in the address the same view of another version or segment, on the same times. */
+async function askBoth(path, range, query) {
+  const [kind, ...rest] = (query.get('against') ?? '').split(':');
+  const first = await ask(path, range);
+  if (!['version', 'segment'].includes(kind)) return first;
+  const other = await ask(path, { ...range, version: first.version, segment: first.segment, until: first.until, [kind]: rest.join(':') }).catch(error => ({ missing: error.message }));
+  if (pair?.first !== first || pair?.other !== other) pair = { first, other, both: { ...first, other, against: rest.join(':') } };
+  return pair.both;
+}
 
 /** The view that a path names: a function that fetches and one that draws. */
 function view(path, query) {
@@ -30,41 +42,55 @@ function view(path, query) {
   if (first !== 'm' || !model) return { fetch: async () => { throw new Error('There is no such view.'); }, draw: () => [], crumbs: [] };
   const name = encodeURIComponent(model);
   const up = [model, link(['m', model], {}, ['version', 'segment', 'range', 'until', 'tz'])];
-  if (tab === 'x' && measure !== undefined) return { fetch: () => ask(`measures/${name}`, { ...range, measure }), draw: measureView, crumbs: [up, [measure]] };
+  if (tab === 'x' && measure !== undefined) return { fetch: () => askBoth(`measures/${name}`, { ...range, measure }, query), draw: measureView, crumbs: [up, [measure]] };
   if (tab === 'performance') return { fetch: () => ask(`models/${name}/performance`, range), draw: performanceView, crumbs: [up, ['performance']] };
   if (tab === 'reduce') return { fetch: () => ask(`models/${name}/reduce`, range), draw: reduceView, crumbs: [up, ['reduce']] };
-  return { fetch: () => ask(`models/${name}`, range), draw: data => modelView(data, tab ? GROUPS[tab] : undefined, tab), crumbs: tab ? [up, [tab]] : [[model]] };
+  return { fetch: () => askBoth(`models/${name}`, range, query), draw: data => modelView(data, tab ? GROUPS[tab] : undefined, tab), crumbs: tab ? [up, [tab]] : [[model]] };
 }
 
-/** Draw the view of the URL. Data that have not changed leave the page as it is. */
+/** Draw the view of the URL; `moved` says that the URL has changed. Data that have not changed leave the page as it is. */
 async function show(moved) {
+  went ||= moved;
   if (busy) { again = true; return; }
   busy = true;
-  const { path, query } = place();
+  do {
+    again = false;
+    await draw();
+  } while (again);
+  busy = false;
+}
+
+async function draw() {
+  const { path, query } = place(), hash = location.hash;
   setZone(query.get('tz') === 'local');
-  const wanted = view(path, query);
-  try {
-    const data = await wanted.fetch();
-    const key = location.hash + zoneName();
-    if (data !== drawn || key !== shown) {
-      if (!moved && isInUse()) { again = false; return; }
-      const focused = document.activeElement?.getAttribute('data-focus');
-      main.replaceChildren(...[wanted.draw(data)].flat(Infinity).filter(part => part !== null && part !== undefined && part !== false));
-      if (focused) /** @type {HTMLElement | null} */ (main.querySelector(`[data-focus="${CSS.escape(focused)}"]`))?.focus();
-      if (data.reading) reading = data.reading;
-      [drawn, shown] = [data, key];
-    }
-  } catch (error) {
-    main.replaceChildren(h('h1', {}, 'Nothing to show here'), h('p', { class: 'say', role: 'alert' }, error instanceof Error ? error.message : String(error)), h('p', {}, h('a', { href: link([]) }, 'All models')));
-    [drawn, shown] = [null, ''];
-  } finally {
-    busy = false;
+  const wanted = view(path, query), key = hash + zoneName();
+  let data = null, failed = null;
+  try { data = await wanted.fetch(); } catch (error) { failed = error; }
+  if (location.hash !== hash) { again = true; return; }
+  if (failed === null ? (data !== drawn || key !== shown) && (went || !isInUse()) : went || !(failed instanceof TypeError) || drawn === null) {
+    try {
+      renew(failed === null ? wanted.draw(data) : problem(failed));
+      if (data?.reading) reading = data.reading;
+      for (const size of [data?.size, ...(data?.models ?? []).map(row => row.size)]) if (size > 0) shortest = Math.min(shortest, size);
+      [drawn, shown] = failed === null ? [data, key] : [null, ''];
+    } catch (error) { renew(problem(error)); [drawn, shown] = [null, '']; }
   }
   frame(wanted.crumbs);
   document.title = [...wanted.crumbs.map(c => c[0]).reverse(), 'stream_monitor'].join(' · ');
-  document.documentElement.dataset.ready = location.hash || '#/';
-  if (moved) { main.focus({ preventScroll: true }); scrollTo(0, 0); }
-  if (again) { again = false; await show(false); }
+  document.documentElement.dataset.ready = hash || '#/';
+  if (went) { main.focus({ preventScroll: true }); scrollTo(0, 0); }
+  went = false;
+}
+
+const problem = error => [h('h1', {}, 'Nothing to show here'), h('p', { class: 'say', role: 'alert' }, error instanceof Error ? error.message : String(error)), h('p', {}, h('a', { href: link([]) }, 'All models'))];
+
+/** Put a view in the place of the present one. What is focused stays so, and on one view what is unfolded. */
+function renew(parts) {
+  const focused = document.activeElement?.getAttribute('data-focus');
+  const open = went ? [] : [...main.querySelectorAll('details[open]')].map(fold => fold.getAttribute('data-focus'));
+  main.replaceChildren(...[parts].flat(Infinity).filter(part => part !== null && part !== undefined && part !== false));
+  for (const fold of main.querySelectorAll('details')) if (open.includes(fold.getAttribute('data-focus'))) fold.open = true;
+  if (focused) /** @type {HTMLElement | null} */ (main.querySelector(`[data-focus="${CSS.escape(focused)}"]`))?.focus();
 }
 
 /** Whether a person is in the middle of something that a redraw would take away. */
@@ -80,6 +106,13 @@ function status() {
   return reading.state === 'live' ? ['live', reading.newest ? `live, newest record ${span(Math.max(0, Date.now() - reading.newest))} ago` : 'live, no records yet'] : ['wait', 'connecting'];
 }
 
+let shortest = Infinity;
+
+/** Whether nothing has come for three of the shortest windows and a minute: then what is shown is old. */
+function isStale() {
+  return !isReport() && reading?.state === 'live' && reading.newest > 0 && Date.now() - reading.newest > 3 * shortest + 60_000;
+}
+
 /** The bar: where one is, other views, and the state of the reader. */
 function frame(crumbs) {
   const [kind, text] = status();
@@ -93,7 +126,8 @@ function frame(crumbs) {
     h('span', { role: 'status', class: `state ${kind}`, title: text }, isReport() ? text : h('a', { href: link(['health']) }, h('i', { 'aria-hidden': 'true' }), text)),
     h('a', { href: here({ tz: place().query.get('tz') === 'local' ? null : 'local' }), title: 'Times in UTC or in the zone of this machine (key t)' }, zoneName()),
     h('button', { type: 'button', 'aria-label': dark ? 'Light theme' : 'Dark theme', title: 'Key d', onclick: toggleTheme }, '◐'),
-    h('button', { type: 'button', 'aria-label': 'Keys', title: 'Key ?', onclick: help }, '?'));
+    h('button', { type: 'button', 'aria-label': 'Keys', title: 'Key ?', onclick: help }, '?'),
+    isStale() ? h('p', { class: 'stale', role: 'alert' }, `▲ No record has come for ${span(Date.now() - reading.newest)}. What is shown is old: are the workers running? `, h('code', {}, 'stream-monitor status'), ' tells.') : '');
 }
 
 function toggleTheme() {
@@ -148,13 +182,13 @@ document.addEventListener('keydown', event => {
 /** Follow the changes. A hidden tab closes its stream: browsers allow six connections to a server. */
 function follow() {
   let stream = null, last = 0, timer = 0;
-  const renew = () => { const wait = Math.max(0, last + 1000 - Date.now()); clearTimeout(timer); timer = setTimeout(() => { last = Date.now(); show(false); }, wait); };
+  const soon = () => { const wait = Math.max(0, last + 1000 - Date.now()); clearTimeout(timer); timer = setTimeout(() => { last = Date.now(); show(false); }, wait); };
   const open = () => {
     stream = new EventSource('api/v1/events');
-    stream.onmessage = event => { const told = JSON.parse(event.data); reading = told.reading; renew(); };
-    stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) setTimeout(renew, 5000); reading = reading && { ...reading, state: 'away', reason: 'the page’s server does not answer', since: reading.state === 'away' ? reading.since : Date.now() / 1000 }; frame(view(place().path, place().query).crumbs); };
+    stream.onmessage = event => { const told = JSON.parse(event.data); reading = told.reading; soon(); };
+    stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) setTimeout(soon, 5000); reading = reading && { ...reading, state: 'away', reason: 'the page’s server does not answer', since: reading.state === 'away' ? reading.since : Date.now() / 1000 }; frame(view(place().path, place().query).crumbs); };
   };
-  document.addEventListener('visibilitychange', () => { if (document.hidden) { stream?.close(); stream = null; } else if (!stream) { open(); renew(); } });
+  document.addEventListener('visibilitychange', () => { if (document.hidden) { stream?.close(); stream = null; } else if (!stream) { open(); soon(); } });
   open();
   setInterval(() => { if (!document.hidden) frame(view(place().path, place().query).crumbs); }, 5000);
 }

@@ -79,7 +79,7 @@ function beyond(measure, xs, bottom) {
 }
 
 /** The course of a measure as a small multiple. */
-export function spark(measure, times, scale, alerts, label) {
+export function spark(measure, times, scale, alerts, label, second = null) {
   const xs = times.map(scale.at), H = 46;
   const common = [...marks(alerts, scale), ...beyond(measure, xs, H)];
   if (measure.kind === 'category') {
@@ -100,15 +100,16 @@ export function spark(measure, times, scale, alerts, label) {
   const base = measure.baseline;
   const flat = measure.p05?.every(v => v === null);
   const middle = flat ? measure.mean : measure.p50;
-  const [low, high] = extent(flat ? measure.mean : measure.p05, flat ? [] : measure.p95, base && base.p05 !== undefined ? [base.p05, base.p95] : []);
+  const [low, high] = extent(second, flat ? measure.mean : measure.p05, flat ? [] : measure.p95, base && base.p05 !== undefined ? [base.p05, base.p95] : []);
   const y = v => 40 - 34 * (v - low) / (high - low);
   const isRate = isShare(measure);
   const shown = isRate ? measure.mean : middle;
-  const ys = isRate ? (v => { const [l, t] = extent(measure.mean, base && base.mean !== undefined ? [base.mean] : []); return 40 - 34 * (v - l) / (t - l); }) : y;
+  const ys = isRate ? (v => { const [l, t] = extent(second, measure.mean, base && base.mean !== undefined ? [base.mean] : []); return 40 - 34 * (v - l) / (t - l); }) : y;
   return box(scale, H, { class: 'spark', role: 'img', 'aria-label': label },
     base && base.p05 !== undefined && !isRate && s('path', { class: 'band', d: `M-.5 ${round(y(base.p95))}H${scale.n}V${round(Math.max(y(base.p05), y(base.p95) + 1))}H-.5Z` }),
     !isRate && !flat && s('path', { class: 'area', d: area(xs, measure.p05, measure.p95, y) }),
     base && (isRate ? base.mean : base.p50) !== undefined && s('path', { class: 'middle', d: `M-.5 ${round(ys(isRate ? base.mean : base.p50))}H${scale.n}` }),
+    second && s('path', { class: 'line second', d: line(xs, second, ys) }),
     s('path', { class: 'line', d: line(xs, shown, ys) }), ...common);
 }
 
@@ -195,8 +196,9 @@ export function withCross(figure, times, scale, read) {
   figure.readout = position => {
     if (!times.length) return '';
     const wanted = scale.first + Math.round(position * scale.n - 0.5) * scale.size;
-    let i = times.findIndex(t => t >= wanted);
-    if (i < 0) i = times.length - 1;
+    const next = times.findIndex(t => t >= wanted);
+    const i = next < 0 || (next > 0 && wanted - times[next - 1] < times[next] - wanted) ? (next < 0 ? times.length : next) - 1 : next;
+    if (Math.abs(times[i] - wanted) >= scale.size) return `${when(wanted, scale.size)}  no window`;
     return `${when(times[i], scale.size)}  ${read ? read(i) : ''}`;
   };
   return figure;

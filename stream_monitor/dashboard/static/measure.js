@@ -3,7 +3,7 @@
 import { axis, extent, heat, isShare, plot, shape } from './charts.js';
 import { h, table } from './dom.js';
 import { num, pct, times as multiple, when } from './format.js';
-import { badge, choices, matters, sentence, worst } from './parts.js';
+import { aligned, badge, choices, comparison, matters, sentence, worst } from './parts.js';
 import { here, KEPT, link, place } from './state.js';
 
 /** Names of the display bins. */
@@ -26,12 +26,13 @@ function course(data, measure, scale) {
     return [plot({ ...about, lines, flats, format: pct, domain: [0, Math.max(0.1, extent(...measure.shares)[1])], label: `${measure.name}: shares of its most frequent categories`, read: i => measure.names.map((n, k) => `${n.slice(0, 20)} ${pct(measure.shares[k][i])}`).join('  ') }),
       h('p', { class: 'key' }, measure.names.map((name, k) => [h('i', { class: `k-${colours[k]}` }), name.slice(0, 40)]), h('span', {}, '  dashed: baseline'))];
   }
-  if (isShare(measure)) return [plot({ ...about, lines: [{ values: measure.mean, class: 'line' }], flats: base.mean === undefined ? [] : [{ value: base.mean, class: 'middle' }], format: pct, label: `${measure.name}: share of ones`, read: i => `${pct(measure.mean[i])} of ${num(measure.n[i])}${base.mean === undefined ? '' : `, before ${pct(base.mean)}`}` })];
+  const second = column => { const values = aligned(data, data.other?.measure?.[column]); return values ? [{ values, class: 'line second' }] : []; };
+  if (isShare(measure)) return [plot({ ...about, lines: [...second('mean'), { values: measure.mean, class: 'line' }], flats: base.mean === undefined ? [] : [{ value: base.mean, class: 'middle' }], format: pct, label: `${measure.name}: share of ones`, read: i => `${pct(measure.mean[i])} of ${num(measure.n[i])}${base.mean === undefined ? '' : `, before ${pct(base.mean)}`}` })];
   const hasBins = measure.p50.some(v => v !== null);
   const areas = [];
   if (base.p05 !== undefined) areas.push({ lows: data.times.map(() => base.p05), highs: data.times.map(() => base.p95), class: 'band' });
   if (hasBins) areas.push({ lows: measure.p05, highs: measure.p95, class: 'area' });
-  return [plot({ ...about, height: 170, areas, lines: [{ values: hasBins ? measure.p50 : measure.mean, class: 'line' }], flats: (base.p50 ?? base.mean) === undefined ? [] : [{ value: hasBins ? base.p50 : base.mean, class: 'middle' }],
+  return [plot({ ...about, height: 170, areas, lines: [...second(hasBins ? 'p50' : 'mean'), { values: hasBins ? measure.p50 : measure.mean, class: 'line' }], flats: (base.p50 ?? base.mean) === undefined ? [] : [{ value: hasBins ? base.p50 : base.mean, class: 'middle' }],
     label: `${measure.name}: median and 5 to 95 per cent, and the baseline's`, read: i => (hasBins ? `median ${num(measure.p50[i])}, 5 % ${num(measure.p05[i])}, 95 % ${num(measure.p95[i])}` : `mean ${num(measure.mean[i])}`) + `  of ${num(measure.n[i])} values` })];
 }
 
@@ -82,14 +83,17 @@ function segments(data) {
 
 function figuresTable(data, measure) {
   const rows = data.rows.map((r, i) => [when(data.times[i], data.size), num(r?.n), num(r?.missing), num(r?.mean), num(r?.p05), num(r?.p50), num(r?.p95), multiple(r?.times)]).reverse().slice(0, 300);
-  return h('details', { class: 'fold' }, h('summary', {}, 'The figures as a table'), h('p', {}, h('a', { href: csv(data, measure), download: `${data.model}-${measure.name}.csv`.replace(/[^\w.-]+/g, '_') }, 'Download as CSV')),
+  return h('details', { class: 'fold', data: { focus: 'figures' } }, h('summary', {}, 'The figures as a table'), h('p', {}, h('button', { type: 'button', onclick: () => download(data, measure) }, 'Download as CSV')),
     h('div', { class: 'scroll' }, table(`Windows of ${measure.name}, the latest first`, ['window', 'values#', 'missing#', 'mean#', '5 %#', 'median#', '95 %#', 'effect#'], rows)));
 }
 
-function csv(data, measure) {
+/** Save the figures. The address of a blob holds its bytes until it is taken back. */
+function download(data, measure) {
   const names = ['n', 'missing', 'mean', 'std', 'min', 'p05', 'p25', 'p50', 'p75', 'p95', 'p99', 'max', 'times'];
   const lines = data.rows.map((r, i) => [data.times[i], new Date(data.times[i]).toISOString(), ...names.map(n => r?.[n] ?? '')].join(','));
-  return URL.createObjectURL(new Blob([[`window_start,time_utc,${names.join(',')}`, ...lines].join('\n')], { type: 'text/csv' }));
+  const href = URL.createObjectURL(new Blob([[`window_start,time_utc,${names.join(',')}`, ...lines].join('\n')], { type: 'text/csv' }));
+  h('a', { href, download: `${data.model}-${measure.name}.csv`.replace(/[^\w.-]+/g, '_') }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 1000);
 }
 
 export function measureView(data) {
@@ -99,7 +103,7 @@ export function measureView(data) {
   return [
     h('h1', {}, `${measure.name} `, badge(worst(data.alerts)), h('span', { class: 'sub' }, ` ${measure.group} of ${data.model} ${data.version}${data.segment === 'all' ? '' : `, ${data.segment}`}`)),
     alert ? h('p', { class: 'say' }, h('a', { href: link(['alerts', alert.id]) }, sentence(alert.reason, alert.model, alert.version)), ' ', ['input', 'output'].includes(alert.group) && alert.kind === 'drift' && matters(alert.matters), alert.ended !== null && h('span', { class: 'sub' }, ` It ended ${when(alert.ended, data.size)}.`)) : h('p', { class: 'say' }, 'No alert in this range.'),
-    choices(data),
+    choices(data), comparison(data),
     h('section', {}, h('h2', {}, 'Course; grey: baseline; shaded: alerts'), course(data, measure, scale)),
     where(data, measure, scale),
     detectors(data, scale),

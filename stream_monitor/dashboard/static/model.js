@@ -3,13 +3,19 @@
 import { axis, gauge, isShare, line, shape, spark, timeAxis, withCross } from './charts.js';
 import { h, s } from './dom.js';
 import { count, num, pct, span, times as multiple } from './format.js';
-import { badge, choices, figures, labelled, learning, sentence, stale, tabs, worst } from './parts.js';
+import { aligned, badge, choices, comparison, figures, labelled, learning, sentence, stale, tabs, worst } from './parts.js';
 import { KEPT, link } from './state.js';
 
 const RANK = { critical: 3, warning: 2, info: 1 };
 const last = values => { for (let i = values.length - 1; i >= 0; i--) if (values[i] !== null) return values[i]; return null; };
 /** The value of a column in the window that stands for now. */
 const now = (measure, column) => (measure.now === null ? null : column?.[measure.now] ?? null);
+
+/** The course of the same measure in the version or segment that this one is compared with. */
+function secondLine(data, measure) {
+  const other = data.other?.measures?.find(m => m.name === measure.name && m.timeline === measure.timeline);
+  return other && aligned(data, isShare(measure) ? other.mean : other.p50?.some(v => v !== null) ? other.p50 : other.mean);
+}
 
 /** Value now over value before, by kind of measure. */
 function nowBefore(measure) {
@@ -32,7 +38,7 @@ function row(data, measure, scale, alerts) {
   return h('tr', {},
     h('th', { scope: 'row' }, measure.kind === 'rows' ? h('span', { class: 'name' }, measure.name) : h('a', { class: 'name', href: link(['m', data.model, 'x', measure.name], {}, KEPT), data: { focus: `x-${measure.name}` } }, measure.name), h('br'),
       h('span', { class: 'sub' }, measure.group, missing > 0.001 && ` · ${pct(missing)} missing`, !measure.baseline && measure.kind !== 'rows' && ' · no baseline yet')),
-    h('td', { class: 'wide area-box' }, spark(measure, data.times, scale, mine, label), h('div', { class: 'cross' })),
+    h('td', { class: 'wide area-box' }, spark(measure, data.times, scale, mine, label, secondLine(data, measure)), h('div', { class: 'cross' })),
     h('td', { class: 'num' }, nowBefore(measure)),
     h('td', {}, gauge(effect)),
     h('td', {}, shape(measure.last?.shape, measure.baseline?.shape, `${measure.name}: shape of the last window and of the baseline`)));
@@ -80,9 +86,11 @@ export function modelView(data, timelines, tab) {
       [num(data.measures.length), 'measures'],
     ]),
     !tab && openAlerts.length > 0 && h('ul', { class: 'reasons' }, openAlerts.slice(0, 3).map(a => h('li', {}, badge(a.severity), ' ', h('a', { href: link(['alerts', a.id]) }, sentence(a.reason, a.model, a.version))))),
+    !tab && data.elsewhere.length > 0 && h('details', { class: 'fold', data: { focus: 'elsewhere' } }, h('summary', {}, `${count(data.elsewhere.length, 'alert')} open in other segments or versions`), h('ul', { class: 'reasons' }, data.elsewhere.map(a => h('li', {}, badge(a.severity), ' ', h('a', { href: link(['alerts', a.id]) }, sentence(a.reason, a.model, a.version)))))),
+    comparison(data),
     !tab && learning(health),
     measures.length ? body(data, [!tab && counts(data, scale), ...shown.map(m => row(data, m, scale, alerts))], scale, `Measures of ${data.model}, the worst first`) : h('p', { class: 'notice' }, NOTHING[tab] ?? 'No window of this version and segment lies in this range.'),
-    folds && h('details', { class: 'fold' }, h('summary', {}, `${count(quiet.length, 'quiet measure')}, folded: ${quiet.slice(0, 6).map(m => m.name).join(', ')}${quiet.length > 6 ? ', …' : ''}`), body(data, quiet.map(m => row(data, m, scale, alerts)), scale, 'Quiet measures')),
+    folds && h('details', { class: 'fold', data: { focus: 'quiet' } }, h('summary', {}, `${count(quiet.length, 'quiet measure')}, folded: ${quiet.slice(0, 6).map(m => m.name).join(', ')}${quiet.length > 6 ? ', …' : ''}`), body(data, quiet.map(m => row(data, m, scale, alerts)), scale, 'Quiet measures')),
     measures.length > 0 && KEY(),
   ];
 }

@@ -27,7 +27,23 @@ export function choices(data) {
     choice('version', 'version', data.versions.map(v => [v.version, v.version]), data.version),
     data.segments.length > 1 && choice('segment', 'segment', data.segments.map(name => [name, name]), data.segment),
     choice('range', 'range', [['', 'recent'], ['1h', '1 hour'], ['6h', '6 hours'], ['1d', '1 day'], ['7d', '7 days'], ['30d', '30 days'], ['all', 'all']], range),
+    (data.versions.length > 1 || data.segments.length > 2) && choice('against', 'against', others(data), new URLSearchParams(location.hash.split('?')[1] ?? '').get('against') ?? ''),
     h('span', { class: 'sub' }, `windows of ${size(data.size)}, until ${when(data.until, data.size)}${data.cut ? '; the range holds more than can be drawn: its end is shown' : ''}`));
+}
+
+/** What a view can be compared with: other versions, other segments. */
+const others = data => [['', 'the baseline alone'],
+  ...data.versions.filter(v => v.version !== data.version).map(v => [`version:${v.version}`, `version ${v.version}`]),
+  ...data.segments.filter(name => name !== data.segment).map(name => [`segment:${name}`, name])];
+
+/** Which line is whose, where two are drawn. */
+export const comparison = data => data.against !== undefined && h('p', { class: 'key' }, data.other.missing ? `Nothing to compare with: ${data.other.missing}` : [h('i', { class: 'k-now' }), data.other.segment === data.segment ? `version ${data.version}` : data.segment, h('i', { class: 'k-second' }), data.other.segment === data.segment ? `version ${data.other.version}` : data.other.segment]);
+
+/** A column of another view on the times of this one. */
+export function aligned(data, column) {
+  if (!data.other?.times || !column) return null;
+  const at = new Map(data.other.times.map((ts, i) => [ts, column[i]]));
+  return data.times.map(ts => at.get(ts) ?? null);
 }
 
 /** The views of a model. */
@@ -37,7 +53,7 @@ export function tabs(model, present) {
     names.map(([path, name]) => h('a', { href: link(['m', model, ...(path ? [path] : [])], {}, KEPT), 'aria-current': path === (present ?? '') ? 'page' : false }, name)));
 }
 
-const MATTERS = { worse: 'answers got worse', better: 'answers got better', unchanged: 'answers are as before', undecided: 'too few labels to tell', unknown: 'no labels yet' };
+const MATTERS = { worse: 'answers got worse', little: 'answers got a little worse, by less than is tolerated', better: 'answers got better', unchanged: 'answers are as before', undecided: 'too few labels to tell', unknown: 'no labels yet' };
 
 /** Whether a drift matters, in words. */
 export const matters = state => h('span', { class: state === 'worse' ? 'badge critical' : 'sub' }, MATTERS[state ?? 'unknown']);

@@ -19,7 +19,7 @@ export function reduceView(data) {
     h('p', { class: 'sub' }, 'The budget of false alarms is shared by all measures: with fewer of them each one is judged less strictly and found sooner. Nothing is hidden by itself.'),
     data.silent.length > 0 && h('section', {}, h('h2', {}, 'Never moved: below half of what is tolerated in every window, and no alert'), table('Silent measures', ['measure', 'at most#'], data.silent.map(one => [measure(one.name), times(one.most)]))),
     data.redundant.length > 0 && h('section', {}, h('h2', {}, 'Say the same: their windows move together'), table('Redundant measures', ['stays', 'says the same', '|r| at least#'], data.redundant.map(g => [measure(g.stays), g.others.map((n, i) => [i ? ', ' : '', measure(n)]), num(g.r)]))),
-    data.never_judged.length > 0 && h('section', {}, h('h2', {}, 'Never judged: no baseline yet, or too few values in every window'), h('p', {}, list(data.never_judged))),
+    data.never_judged.length > 0 && h('section', {}, h('h2', {}, 'Never judged: too few values in every window'), h('p', {}, list(data.never_judged))),
     data.ignore.length > 0 && h('section', {}, h('h2', {}, 'The setting'), h('pre', {}, setting), h('button', { type: 'button', onclick: async () => { try { await navigator.clipboard.writeText(setting); copied.textContent = ' copied'; } catch (error) { copied.textContent = ` not copied: ${error instanceof Error ? error.message : error}`; } } }, 'Copy'), copied,
       h('p', { class: 'sub' }, 'Ignored measures are described and published, and not judged.')),
   ];

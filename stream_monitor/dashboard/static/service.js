@@ -41,7 +41,7 @@ export function healthView(data) {
     h('h1', {}, 'Health of the page'),
     figures([[reading.state, 'the reader'], [num(reading.behind), 'records to go'], [num(reading.read), 'records read since the start'], [reading.newest ? span(Date.now() - reading.newest) : '–', 'since the newest record'], [bytes(data.used), `of ${bytes(data.disk)} in the store`], [num(data.dropped), 'windows dropped for want of room'], [num(data.strange), 'records that are none of ours']]),
     reading.reason && h('p', { class: 'notice warning', role: 'alert' }, reading.reason),
-    h('p', { class: 'sub' }, 'Lag of the workers, groups and members: ', h('code', {}, 'stream-monitor status'), ' and the metrics of each worker.'),
+    h('section', {}, h('h2', {}, 'What the workers have not read yet'), data.lags.length ? table('Lag by stage and topic', ['stage', 'topic', 'records#', 'of one partition#', 'which#'], data.lags.map(l => [l.stage, l.topic, num(l.records), num(l.most), num(l.partition)])) : h('p', { class: 'sub' }, data.lags_unknown ?? 'No stage has committed anything yet.')),
     h('div', { class: 'columns' },
       h('div', {}, h('h2', {}, 'Windows in the store'), table('Windows by size', ['size', 'windows#', 'from', 'to'], data.windows.map(w => [size(w.size), num(w.windows), when(w.since), when(w.until)]))),
       h('div', {}, h('h2', {}, 'Read so far'), table('Positions', ['topic', 'partition#', 'next offset#'], data.positions.map(p => [p.topic, num(p.partition), num(p.next)])))),

@@ -2,10 +2,15 @@
 
 /** @typedef {{path: string[], query: URLSearchParams}} Place */
 
+/** A name of the URL; one that a person has mistyped stays as it is. */
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
 /** Where the page is. @returns {Place} */
 export function place() {
   const [path, query] = location.hash.replace(/^#\/?/, '').split('?');
-  return { path: path.split('/').filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query ?? '') };
+  return { path: path.split('/').filter(Boolean).map(decoded), query: new URLSearchParams(query ?? '') };
 }
 
 /** A link: a path of names, and parameters; null takes one out. `keep` are parameters of the present URL that stay. */
@@ -25,7 +30,7 @@ export function link(path, parameters = {}, keep = []) {
 export const here = parameters => link(place().path, parameters, [...new Set(place().query.keys())]);
 
 /** What a model's views keep when one leads to another. */
-export const KEPT = ['version', 'segment', 'range', 'until', 'tz'];
+export const KEPT = ['version', 'segment', 'range', 'until', 'against', 'tz'];
 
 const tags = new Map();
 const answers = new Map();
@@ -37,11 +42,12 @@ export async function ask(path, parameters = {}) {
   if (isReport()) {
     const found = report()[decodeURIComponent(path)];
     const view = parameters.measure === undefined ? found : found?.[parameters.measure];
-    if (view === undefined) throw new Error('This report does not hold that view.');
+    const differs = name => parameters[name] && view?.[name] !== undefined && view[name] !== parameters[name];
+    if (view === undefined || differs('version') || differs('segment')) throw new Error('This report does not hold that view.');
     return view;
   }
   const answer = await fetch(url, { headers: tags.has(url) ? { 'If-None-Match': tags.get(url) } : {} });
-  if (answer.status === 304) return answers.get(url);
+  if (answer.status === 304) { tags.set(url, answer.headers.get('ETag') ?? ''); return answers.get(url); }
   if (answer.status === 401) location.assign('login');
   const body = await answer.json();
   if (!answer.ok) throw new Error(body.error ?? `the page's server answered ${answer.status}`);

@@ -76,10 +76,24 @@ def compare_with_labels(joined: Joined, label: F64, categorical: Bool, book: Cod
     counted = numbers & classes.are_class_numbers(answer) & classes.are_class_numbers(truth)
     error = np.where(both, (table.name[predicted] != table.name[codes]).astype(float), np.nan)
     error = np.where(mixed | counted, (answer != truth).astype(float), error)
-    gap = np.where(numbers, joined.value - label, np.nan)
+    gap = _finite(np.where(numbers, joined.value, np.nan), -label)
     number = np.where(categorical, table.truth[codes], label)
     incomparable = np.where(np.isnan(error) & np.isnan(gap), 1.0, np.nan)
-    return LabelComparison(error, np.abs(gap), gap * gap, gap, _relative(gap, label), number, incomparable)
+    return LabelComparison(error, np.abs(gap), _squares(gap), gap, _relative(gap, label), number, incomparable)
+
+
+def _finite(a: F64, b: F64) -> F64:
+    """Sums; missing where no double holds them."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = a + b
+    return np.where(np.isfinite(total), total, np.nan)
+
+
+def _squares(values: F64) -> F64:
+    """Squares; missing where no double holds them."""
+    with np.errstate(over="ignore"):
+        squares = values * values
+    return np.where(np.isfinite(squares), squares, np.nan)
 
 
 def _relative(gap: F64, label: F64) -> F64:

@@ -111,4 +111,5 @@ def _between(n: int, total: float, bucket: Bucket) -> float:
     """The amount that merging n values of sum `total` with a bucket adds to their centred sums of squares."""
     if not n:
         return 0.0
-    return n * bucket.n * (total / n - bucket.total / bucket.n) ** 2 / (n + bucket.n)
+    apart = total / n - bucket.total / bucket.n
+    return n * bucket.n * apart * apart / (n + bucket.n)  # a power of a large float would raise

@@ -76,7 +76,7 @@ def advance(
     scale = baseline.std or 1.0
     if isinstance(detector, Kswin) and n > 1 and bins is not None:
         return detector.take(((representative_values(bins, KSWIN_CAP) - baseline.mean) / scale).tolist(), start)
-    return detector.update(n, (mean - baseline.mean) / scale, m2 / scale**2, start)
+    return detector.update(n, (mean - baseline.mean) / scale, m2 / scale / scale, start)
 
 
 def finding_of(name: str, change: Change, baseline: Baseline) -> Finding:

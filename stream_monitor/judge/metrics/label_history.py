@@ -66,7 +66,10 @@ def variance_of(sums: ErrorSums, binary: bool) -> float:
     if binary:
         share = (sums.total + 1) / (sums.n + 2)
         return share * (1 - share)
-    return max(sums.squares / sums.n - (sums.total / sums.n) ** 2, 0.0) if sums.n > 0 else 0.0
+    if sums.n <= 0:
+        return 0.0
+    mean = sums.total / sums.n
+    return max(sums.squares / sums.n - mean * mean, 0.0)  # a power of a large float would raise
 
 
 ByRung = dict[int, ErrorSums]

@@ -1,0 +1,56 @@
+"""What the store keeps, and what it deletes first."""
+
+from __future__ import annotations
+
+import sqlite3
+
+WINDOWS_KEPT = 3_000
+"""Windows of each model and size that are kept: two days of 1m, four months of 1h."""
+LARGEST_KEPT = 10_000
+"""Of the largest size."""
+ALERTS_KEPT = 20_000
+"""Alerts that have ended; open ones stay."""
+
+
+def prune(db: sqlite3.Connection, disk: int) -> None:
+    """Delete what is beyond that which is kept, and the oldest of the finest while the file is larger than `disk`.
+
+    Each model has a time of its own: one that replays a past year, or whose clock is wrong, costs no other one.
+    """
+    sizes = [size for (size,) in db.execute("SELECT DISTINCT size FROM series ORDER BY size")]
+    last = "(SELECT MAX(start) FROM window WHERE series = series.id)"
+    newest = db.execute(f"SELECT model, size, MAX({last}) FROM series GROUP BY model, size").fetchall()
+    for model, size, start in newest:
+        if start is not None:
+            since = start - size * (LARGEST_KEPT if size == sizes[-1] else WINDOWS_KEPT)
+            ids = "SELECT id FROM series WHERE model = ? AND size = ?"
+            db.execute(f"DELETE FROM window WHERE series IN ({ids}) AND start < ?", (model, size, since))
+    for size in sizes:
+        while used(db) > disk and _drop_oldest(db, size):
+            pass
+    db.execute("DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM window WHERE window.series = series.id)")
+    ended = "SELECT id FROM alert WHERE ended IS NOT NULL ORDER BY opened DESC LIMIT -1 OFFSET ?"
+    db.execute(f"DELETE FROM alert WHERE id IN ({ended})", (ALERTS_KEPT,))
+
+
+def _drop_oldest(db: sqlite3.Connection, size: int) -> bool:
+    """Delete the oldest tenth of the windows of a size; False: there are hardly any."""
+    ids = "SELECT id FROM series WHERE size = ?"
+    low, high = db.execute(f"SELECT MIN(start), MAX(start) FROM window WHERE series IN ({ids})", (size,)).fetchone()
+    if low is None or high - low < 10 * size:
+        return False
+    until = low + max((high - low) // 10, size)
+    dropped = db.execute(f"DELETE FROM window WHERE series IN ({ids}) AND start < ?", (size, until)).rowcount
+    db.execute(
+        "INSERT INTO fact VALUES ('dropped', ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+        (dropped,),
+    )
+    return True
+
+
+def used(db: sqlite3.Connection) -> int:
+    """Bytes that the records take in the file."""
+    pages, free, size = (
+        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
