@@ -26,7 +26,7 @@ def evaluate(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="a minute or two: rough figures")] = False,
     seeds: Annotated[int | None, typer.Option(min=2, help="runs of a delay cell")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="null, delay, labelled, windows, or practice")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="null, delay, labelled, windows, practice, rollouts")] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="processes, of up to 1.2 GB each; by default as many as cores, at most 8")
     ] = None,
@@ -39,7 +39,8 @@ def evaluate(
     The whole is three quarters of an hour of one core, and the figures do not depend on how many there are. "ok": the
     95 % limits allow that a mark is kept: the nominal rate of false alarms, or the mean delay in the column "mark".
 
-    `--only practice` alone runs whole streams through both stages with default settings, and takes hours; with
+    `--only rollouts` measures the verdicts about a candidate: wrong ones on the line, and the requests that right ones
+    take. `--only practice` alone runs whole streams through both stages with default settings, and takes hours; with
     `--quick` one stream a fault.
 
     Example: `stream-monitor evaluate --only delay --plot delay.svg`, `evaluate --only practice --strict`

@@ -61,9 +61,11 @@ class Effort:
     """Runs that learn the hours of the week."""
     practice: int = 10
     """Streams of a cell of the practice table."""
+    rollouts: int = 4_000
+    """Runs of a cell of wrong verdicts about a candidate."""
 
 
-QUICK = Effort(200, (1e3,), 200.0, 5e6, (2_000,), 10, 1, 10, 2, 10, 1)
+QUICK = Effort(200, (1e3,), 200.0, 5e6, (2_000,), 10, 1, 10, 2, 10, 1, 200)
 
 
 class Mark(NamedTuple):

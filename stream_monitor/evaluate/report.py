@@ -20,6 +20,7 @@ COLUMNS = {
     "practice": (
         "pace", "fault", "found", "minutes", "events", "mark", "in_time", "incidents", "false", "ok",
     ),
+    "rollouts": ("cell", "rule", "share", "median", "p95", "lower", "upper", "design", "mark", "ok"),
     "windows": (
         "test", "data", "n", "features", "segments", "shift", "tolerance", "level", "share", "lower", "upper", "ok",
     ),
@@ -29,9 +30,10 @@ TITLES = {
     "delay": "B. Values from a change to its alarm (lower, upper: 95 % limits of the mean of those found)",
     "labelled": "C. Streams with marked changes (found: rang within 2,000 values; delay: mean of those found)",
     "practice": "Practice: from a fault to its alert, default settings (medians; mark in minutes; in_time: share)",
+    "rollouts": "Rollouts: share of runs with a verdict, the candidate's requests until it (95 % limits of the marked)",
     "windows": "Window tests: share of windows with any rejection (95 % limits; edge: effects as tolerated)",
 }
-NAMES = ("detector", "stream", "step", "test", "data", "tolerance", "pace", "fault")
+NAMES = ("detector", "stream", "step", "test", "data", "tolerance", "pace", "fault", "cell", "rule")
 """Columns that hold no figures."""
 HEADINGS = {"dstar_ratio": "/ D*", "false_alarms_per_1e6": "false/1e6", "false_per_1e4": "false/1e4"}
 PALETTE = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")

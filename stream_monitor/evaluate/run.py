@@ -17,6 +17,7 @@ from stream_monitor.evaluate import protocol
 from stream_monitor.evaluate.files import read
 from stream_monitor.evaluate.practice import practice
 from stream_monitor.evaluate.protocol import QUICK, Effort, Row, Task
+from stream_monitor.evaluate.rollouts import rollouts
 
 SECTIONS: dict[str, Callable[[Effort, int], list[Task]]] = {
     "null": protocol.null,
@@ -24,9 +25,11 @@ SECTIONS: dict[str, Callable[[Effort, int], list[Task]]] = {
     "labelled": protocol.labelled,
     "windows": protocol.windows,
     "practice": lambda effort, seed: list(practice(effort.practice, seed)),
+    "rollouts": lambda effort, seed: rollouts(effort.rollouts, seed),
 }
-ON_DEMAND = ("practice",)
-"""Sections that are measured only where they are named: whole streams through both stages take hours."""
+ON_DEMAND = ("practice", "rollouts")
+"""Sections that are measured only where they are named: whole streams through both stages, and verdicts about a
+candidate, which nothing of the product asks for yet."""
 Progress = Callable[[int, int], None]
 """Hears of tasks that are done, and of all."""
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from stream_monitor.events.contracts import Alert, DeadLetter, Feedback, Health, Label, Metric, Observation, Prediction
 from stream_monitor.events.remarks import Acknowledgement, Annotation, Mute
+from stream_monitor.events.rollouts import RolloutDecision
 
 CONTRACTS: dict[str, type[Struct]] = {
     "prediction": Prediction,
@@ -22,6 +23,7 @@ CONTRACTS: dict[str, type[Struct]] = {
     "acknowledgement": Acknowledgement,
     "mute": Mute,
     "annotation": Annotation,
+    "rollout-decision": RolloutDecision,
 }
 
 

@@ -1,0 +1,276 @@
+"""The decisions of a canary: a state machine over strata, event time and commands.
+
+| state | goes to | when | decision |
+|---|---|---|---|
+| waiting | waiting | a person starts it, and `approve` names start | waiting |
+| waiting | running | a person starts it, or approves the start | started |
+| running | running | `for` and `count` since this weight, margins passed, no reason to hold | promote_step |
+| running | hold | no_traffic, no_labels, suspicion, split, weights_not_applied, approval or paused | hold |
+| hold | hold | the reasons change | hold |
+| hold | running | the reasons are gone, or a person says so | resumed |
+| hold | hold | a person approves the step; it follows when time goes on | approved |
+| running | promoted | the last step is passed, or a person promotes | promoted |
+| hold | promoted | a person promotes | promoted |
+| promoted | promoted | the watch ends: the primary keeps nothing | completed |
+| running | rolled_back | a bet on harm reaches one over its part of α | rolled_back |
+| hold | rolled_back | the same | rolled_back |
+| promoted | rolled_back | the same, in the watch | rolled_back |
+| running | inconclusive | `max` has passed, or the model is forgotten | inconclusive |
+| hold | inconclusive | the same | inconclusive |
+| waiting | aborted | a person says so | aborted |
+| running | aborted | a person says so | aborted |
+| hold | aborted | a person says so | aborted |
+| promoted | aborted | a person says so, in the watch | aborted |
+| any | same | a command that fits no state | refused |
+
+A bet on harm acts at its own stratum and never waits for approval. Steps, passes and promotion happen at the event time
+T up to which all guards were heard. A pass is what its bet is worth at T, not what it once was worth. Weights stay in a
+hold, and `for` stops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from stream_monitor.config.durations import format_duration
+from stream_monitor.events.rollouts import DecisionName, RolloutCommand, RolloutDecision, RolloutStateName
+from stream_monitor.rollouts.evidence import checks_of, evidence_of
+from stream_monitor.rollouts.guards import Known
+from stream_monitor.rollouts.lanes import Harmed, Lanes
+from stream_monitor.rollouts.plan import RolloutPlan
+from stream_monitor.rollouts.split import SplitCheck
+from stream_monitor.rollouts.state import ALL, MOST_COMMANDS, RolloutState, harm_worth
+from stream_monitor.rollouts.strata import InputStratum, LabelStratum
+from stream_monitor.types import F64
+
+LIVE: tuple[RolloutStateName, ...] = ("running", "hold")
+Decisions = Iterator[RolloutDecision]
+
+
+class Canary:
+    """One canary; all of its data is in `state`."""
+
+    def __init__(
+        self,
+        plan: RolloutPlan,
+        state: RolloutState | None = None,
+        baselines: Mapping[str, Known] | None = None,
+        ages: Sequence[int] = (0,),
+    ) -> None:
+        """`ages`: of labels at the revisions; those of a pass settle at the first age of at least `plan.settle`."""
+        self.plan, self.ages, self.state = plan, ages, state or RolloutState(SplitCheck.start())
+        self.lanes = Lanes(plan, self.state, baselines or {}, ages)
+
+    # --- what is seen ---
+
+    def traffic(self, start: int, end: int, primary: int, candidate: int) -> None:
+        """Requests of both versions in a pane; panes come in the order of time."""
+        self.lanes.traffic(start, end, primary, candidate)
+
+    def pane(self, measure: str, segment: str, pane: InputStratum) -> Decisions:
+        """Values of a measure of predictions in a pane; panes of a measure come in the order of time."""
+        yield from map(self._roll_back, self.lanes.pane(measure, segment, pane))
+
+    def labels(self, measure: str, segment: str, stratum: LabelStratum, predictions: F64) -> Decisions:
+        """Labels of a grain between two revisions; `predictions` (1, 2) of the grain. Ages of a grain come in order."""
+        yield from map(self._roll_back, self.lanes.labels(measure, segment, stratum, predictions))
+
+    def _roll_back(self, harmed: Harmed) -> RolloutDecision:
+        where = "" if harmed.segment == ALL else f" in {harmed.segment}"
+        figures = f"{harmed.lane.candidate.mean:.4g} against {harmed.lane.primary.mean:.4g} of {self.plan.primary}"
+        reason = f"{harmed.guard.measure}{where} is surely worse than its margin allows: {figures}"
+        return self._end("rolled_back", "rolled_back", harmed.ts, reason)
+
+    # --- time ---
+
+    def advance(self, ts: int) -> Decisions:
+        """All guards were heard up to `ts`; the decisions that this allows."""
+        state, before = self.state, self.state.clock
+        if ts <= before or state.state == "waiting" or self.state.ended:
+            return
+        state.clock = ts
+        if state.state == "promoted":
+            watch = self.plan.watch
+            if watch is not None and ts >= state.moved + watch.duration:
+                yield self._end("completed", "promoted", ts, f"no harm in {format_duration(watch.duration)}", 1.0)
+            return
+        if ts - state.started >= self.plan.longest:
+            weight = None if self.plan.at_max == "primary" else state.weight
+            reason = f"no verdict within {format_duration(self.plan.longest)}"
+            yield self._end("inconclusive", "inconclusive", ts, reason, weight)
+            return
+        if state.state == "running":
+            state.ran += ts - max(before, state.moved)
+        yield from self._hold_or_step(ts)
+
+    def forget(self, ts: int) -> Decisions:
+        """The model is not followed any more."""
+        if self.state.state in LIVE:
+            yield self._end("inconclusive", "inconclusive", ts, "the model is not followed any more")
+
+    def _hold_or_step(self, ts: int) -> Decisions:
+        state, ready = self.state, self._ready()
+        holds = self._reasons(ts)
+        if ready and not holds and self._approval not in state.approved and self._approval in self.plan.approve:
+            holds = ["approval"]
+        if holds:
+            if holds != state.holds:
+                state.state, state.holds = "hold", holds
+                yield self._decide("hold", ts, "waits: " + ", ".join(holds))
+            return
+        if state.state == "hold":
+            state.state, state.holds = "running", []
+            yield self._decide("resumed", ts, "the reasons are gone")
+        if ready:
+            yield from self._pass(ts)
+
+    @property
+    def _approval(self) -> str:
+        return "promote" if self.state.step == len(self.plan.steps) else "step"
+
+    def _reasons(self, ts: int) -> list[str]:
+        state, plan, found = self.state, self.plan, list[str]()
+        if any(ts - max(state.seen.get(name, 0), state.moved) > plan.stale_after for name in ("primary", "candidate")):
+            found.append("no_traffic")
+        first = max(state.seen.get("labels", 0), state.started + self.ages[0])
+        if any(guard.is_outcome and not guard.report for guard in plan.guards) and ts - first > plan.stale_after:
+            found.append("no_labels")
+        bar = plan.hold_at / 2 if state.suspected else plan.hold_at  # it ends lower than it begins, lest it flickers
+        worths = (
+            harm_worth(lane.guard.said(plan.given_effect))
+            for key, lane in state.lanes.items()
+            if not self.lanes.guards[key.partition("\x1f")[0]].report
+        )
+        state.suspected = any(worth >= bar for worth in worths)
+        if state.suspected:
+            found.append("suspicion")
+        if state.split.fired:
+            former = state.weights[-2][1] if len(state.weights) > 1 else 0.0
+            share = state.split.share
+            followed = abs(share - state.weight) <= abs(share - former)
+            found.append("split" if followed else "weights_not_applied")
+        found = [reason for reason in found if reason not in state.known_holds]
+        return found + ["paused"] * state.paused
+
+    def _ready(self) -> bool:
+        """Whether the step has run long enough, seen enough, and passed its margins."""
+        state, step = self.state, self.plan.steps[self.state.step - 1]
+        factor, bar = self.plan.margins_of(state.step), -math.log(self.plan.alpha.passes)
+        if state.ran < step.duration:
+            return False
+        for guard in self.plan.guards:
+            lane = state.lanes.get(f"{guard.measure}\x1f{ALL}")
+            if guard.report or (lane is None and not factor and not step.count):
+                continue
+            if lane is None or lane.since < step.count:
+                return False
+            if factor and float(lane.guard.said(self.plan.given_effect).passes[factor][0]) < bar:
+                return False
+        return True
+
+    def _pass(self, ts: int) -> Decisions:
+        state, plan, factor = self.state, self.plan, self.plan.margins_of(self.state.step)
+        asked = "no harm" if not factor else f"every guard within {factor} margin{'s' * (factor > 1)}"
+        reason = f"{asked} after {format_duration(state.ran)} at {state.weight:.4g}"
+        if state.step == len(plan.steps):
+            yield from self._promote(ts, reason)
+            return
+        yield from map(self._roll_back, self.lanes.cut())
+        if not state.ended:
+            state.step += 1
+            self._move(ts, plan.steps[state.step - 1].weight)
+            yield self._decide("promote_step", ts, reason)
+
+    def _promote(self, ts: int, reason: str, command: RolloutCommand | None = None) -> Decisions:
+        yield from map(self._roll_back, self.lanes.cut())
+        if not self.state.ended:
+            self.state.state, self.state.holds = "promoted", []
+            self._move(ts, 1 - self.plan.watch.keep if self.plan.watch is not None else 1.0)
+            yield self._decide("promoted", ts, reason, command)
+
+    def _move(self, ts: int, weight: float) -> None:
+        state = self.state
+        state.weights.append((ts, weight))
+        state.moved, state.ran, state.known_holds, state.approved = ts, 0, [], []
+        state.split.reset()
+        for lane in state.lanes.values():
+            lane.since = 0.0
+
+    def _end(
+        self, decision: DecisionName, to: RolloutStateName, ts: int, reason: str, weight: float | None = None
+    ) -> RolloutDecision:
+        self.state.state, self.state.holds = to, []
+        self._move(ts, weight or 0.0)
+        return self._decide(decision, ts, reason)
+
+    # --- people ---
+
+    def command(self, command: RolloutCommand) -> Decisions:
+        """What a person orders; each command has one decision that names it, a second one of its id has none."""
+        if command.command in self.state.commands:
+            return
+        self.state.commands = [*self.state.commands[1 - MOST_COMMANDS :], command.command]
+        yield from self._obey(command)
+
+    def _obey(self, command: RolloutCommand) -> Decisions:
+        state, action, ts = self.state, command.action, command.ts
+        live = state.state in LIVE
+        if action == "abort" and not self.state.ended:
+            state.state, state.holds = "aborted", []
+            self._move(ts, 0.0)
+            yield self._decide("aborted", ts, command.reason, command)
+        elif state.state == "waiting" and action in ("start", "approve"):
+            yield self._start(command)
+        elif action == "approve" and "approval" in state.holds:
+            state.approved.append(self._approval)
+            yield self._decide("approved", ts, command.reason, command)
+        elif action == "pause" and live and not state.paused:
+            state.paused, state.state, state.holds = True, "hold", [*state.holds, "paused"]
+            yield self._decide("hold", ts, command.reason, command)
+        elif action == "resume" and state.state == "hold" and state.holds != ["approval"]:
+            yield self._resume(command)
+        elif action == "promote" and live:
+            yield from self._promote(ts, command.reason, command)
+        else:
+            yield self._decide("refused", ts, f"{action} does not fit the state {state.state}", command)
+
+    def _start(self, command: RolloutCommand) -> RolloutDecision:
+        state = self.state
+        if command.action == "start" and "start" in self.plan.approve:
+            state.holds = ["approval"]
+            return self._decide("waiting", command.ts, "the start waits for approval", command)
+        if command.action == "approve" and not state.holds:
+            return self._decide("refused", command.ts, "it was not started", command)
+        state.state, state.step, state.started, state.holds = "running", 1, command.ts, []
+        state.clock = command.ts
+        self._move(command.ts, self.plan.steps[0].weight)
+        return self._decide("started", command.ts, command.reason, command)
+
+    def _resume(self, command: RolloutCommand) -> RolloutDecision:
+        state = self.state
+        state.known_holds = sorted(
+            {*state.known_holds, *state.holds} - {"approval", "paused", "split", "weights_not_applied"}
+        )
+        state.paused, state.state, state.holds = False, "running", []
+        if state.split.fired:
+            state.split.reset()
+        return self._decide("resumed", command.ts, command.reason, command)
+
+    def _decide(
+        self, decision: DecisionName, ts: int, reason: str, command: RolloutCommand | None = None
+    ) -> RolloutDecision:
+        state, plan = self.state, self.plan
+        state.seq += 1
+        weights = {plan.candidate: state.weight, plan.primary: 1 - state.weight}
+        named = f"{plan.model}\x1f{plan.rollout}\x1f{state.seq}"
+        return RolloutDecision(
+            id=hashlib.sha256(named.encode()).hexdigest()[:32], rollout=plan.rollout, seq=state.seq, ts=ts,
+            decision=decision, state=state.state, step=state.step, model=plan.model, candidate=plan.candidate,
+            primary=plan.primary, pattern=plan.pattern,
+            weights={version: round(weight, 9) for version, weight in weights.items() if weight > 0},
+            by=command.by if command is not None else "judge", command=command.command if command is not None else None,
+            reason=reason or "no reason given", holds=list(state.holds), exposed=state.exposed,
+            checks=checks_of(state), evidence=evidence_of(plan, state),
+        )  # fmt: skip

@@ -1,0 +1,56 @@
+"""The evidence that a decision shows: each guard over all events, and the segments under suspicion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from stream_monitor.events.rollouts import GuardArm, GuardEvidence, GuardHarm, GuardLine, RolloutCheck
+from stream_monitor.rollouts.guards import OutcomeGuard
+from stream_monitor.rollouts.plan import Guard, RolloutPlan
+from stream_monitor.rollouts.state import ALL, Lane, RolloutState, harm_needs, harm_worth
+
+MOST_LOG = 600.0
+"""Worths above are shown as this one: JSON knows no infinity."""
+
+
+def evidence_of(plan: RolloutPlan, state: RolloutState) -> list[GuardEvidence]:
+    """In the order of the file; of segments those whose bet on harm is worth `hold_at`."""
+    return list(_shown(plan, state))
+
+
+def _shown(plan: RolloutPlan, state: RolloutState) -> Iterator[GuardEvidence]:
+    for guard in plan.guards:
+        for key, lane in state.lanes.items():
+            measure, _, segment = key.partition("\x1f")
+            if measure == guard.measure and (
+                segment == ALL or harm_worth(lane.guard.said(plan.given_effect)) >= plan.hold_at
+            ):
+                yield _evidence(plan, guard, segment, lane)
+
+
+def _evidence(plan: RolloutPlan, guard: Guard, segment: str, lane: Lane) -> GuardEvidence:
+    said = lane.guard.said(plan.given_effect)
+    worths = [_worth(float(log[0])) for log in said.harm]
+    early = worths[0] if isinstance(lane.guard, OutcomeGuard) else None
+    times, plus = guard.margin.line(1, guard.worse) if guard.limit is None else (0.0, guard.limit)
+    return GuardEvidence(
+        guard=guard.measure, segment=segment, line=GuardLine(times, plus),
+        harm=GuardHarm(settled=worths[-1], early=early, needs=harm_needs(plan, segment, len(worths))),
+        passes={str(factor): _worth(float(log[0])) for factor, log in said.passes.items()},
+        needs=1 / plan.alpha.passes, primary=GuardArm(lane.primary.n, lane.primary.mean),
+        candidate=GuardArm(lane.candidate.n, lane.candidate.mean), design_effect=float(said.effect[0]),
+        strata=said.strata, report=guard.report,
+    )  # fmt: skip
+
+
+def checks_of(state: RolloutState) -> list[RolloutCheck]:
+    """The check of the split, since the last weight."""
+    if not state.split.n:
+        return []
+    worth = _worth(float(state.split.log_worth()[0]))
+    return [RolloutCheck("split", state.weight, state.split.share, worth)]
+
+
+def _worth(log: float) -> float:
+    return math.exp(min(log, MOST_LOG))
