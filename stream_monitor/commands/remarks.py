@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -33,15 +34,15 @@ def _write(settings: Settings, remark: Remark) -> None:
     write_keyed(settings, "remarks", remark.key().encode(), value)
 
 
-def acknowledge(settings: Settings, wanted: str, verdict: str, why: str, by: str, out: Screen) -> None:
+Verdict = Literal["real", "false alarm", "known"]
+
+
+def acknowledge(settings: Settings, wanted: str, verdict: Verdict, why: str, by: str, out: Screen) -> None:
     """Find the incident of an alert by its id, and acknowledge it."""
     alerts = [msgspec.json.decode(value, type=Alert) for value in tail(settings, "alerts", follow=False)]
     alert = find(alerts, wanted)[0]
     incident = alert.incident or alert.id
-    remark = msgspec.convert(
-        {"remark": "acknowledgement", "incident": incident, "ts": _now(), "by": by, "verdict": verdict, "why": why},
-        Acknowledgement,
-    )
+    remark = Acknowledgement(incident=incident, ts=_now(), by=by, verdict=verdict, why=why)
     _write(settings, remark)
     together = len({one.id for one in alerts if (one.incident or one.id) == incident})
     out.line(f"acknowledged: {alert.measure} of {alert.model}, an incident of {together} alert(s)")

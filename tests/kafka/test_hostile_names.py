@@ -42,7 +42,9 @@ CASES: dict[str, list[tuple[str, int]]] = {
     "check": [("-c CONFIG", 0), ("-c LIMITS", 1), ("-c WRONG", 2), ("-c NOWHERE", 2)],
     "verify": [("-c CONFIG", 0), ("-c OTHER --all", 1)],
     "schema": [("HOSTILE", 2), ("alert", 0)],
-    "replay": [("EVENTS -c CONFIG", 0), ("--topics -c CONFIG", 0), ("HOSTILE", 2)],
+    "replay": [("EVENTS -c CONFIG", 0), ("EVENTS -c CONFIG --html PAGE", 0), ("--topics -c CONFIG", 0), ("HOSTILE", 2)],
+    "report": [("--html PAGE -c CONFIG", 0), ("--html HOSTILE/x", 2)],
+    "dashboard": [("-c WRONG", 2), ("--host HOSTILE", 2)],
     "status": [("-c CONFIG", 0), ("-c CONFIG --json", 0), ("-c CONFIG --model HOSTILE", 0)],
     "rejudge": [("-c CONFIG --all", 0), ("-c STRICT --all", 0),
                 ("-c CONFIG --model HOSTILE", 2), ("--since HOSTILE", 2)],
@@ -56,6 +58,9 @@ CASES: dict[str, list[tuple[str, int]]] = {
     "alerts tail": [("-c CONFIG --no-follow", 0), ("-c CONFIG --no-follow --json", 0), ("-c CONFIG -f --last 3", 130)],
     "alerts explain": [("ALERT -c CONFIG", 0), ("ALERT -c CONFIG --json", 0), ("HOSTILE -c CONFIG", 2)],
     "metrics tail": [("-c CONFIG --no-follow", 0), ("-c CONFIG --no-follow --json", 0), ("--last HOSTILE", 2)],
+    "alerts ack": [("ALERT -c CONFIG --why HOSTILE", 0), ("ALERT -c CONFIG --by HOSTILE", 2), ("HOSTILE -c CONFIG", 2)],
+    "alerts mute": [("MODEL -c CONFIG --measure HOSTILE", 0), ("MODEL -c CONFIG --for HOSTILE", 2)],
+    "alerts annotate": [("MODEL HOSTILE -c CONFIG", 0), ("HOSTILE HOSTILE -c CONFIG", 2)],
     "baseline pin": [("BASELINE -c CONFIG", 0), ("BAD -c CONFIG", 2)],
     "baseline reset": [("MODEL -c CONFIG", 0), ("HOSTILE -c CONFIG", 2)],
 }  # fmt: skip
@@ -147,6 +152,7 @@ def words_of(rules: Settings, events: list[Event], folder: Path) -> dict[str, st
     files["FIGURES"].write_text(json.dumps({"value": ALL_IN_ONE}))
     files["EVENTS"].write_bytes(b"\n".join(event.raw for event in events))
     files["BASELINE"], files["NOWHERE"] = folder / "baseline\x1b[2J.json", folder / "nowhere\x9b\u202e"
+    files["PAGE"] = folder / "page\x1b[2J\u202e.html"
     opened = (json.loads(value) for value in tail(rules, "alerts", follow=False))
     alert = next(a for a in opened if a["status"] == "open" and a["model"] == NAMES["clears the screen"])
     given = {"ALERT": alert["id"], "MODEL": NAMES["clears the screen"], "HOSTILE": ALL_IN_ONE[:200]}
