@@ -94,7 +94,7 @@ def test_a_second_run_on_the_host_takes_the_next_ports_and_its_share(kafka: str,
             second.until_said("ready")
             traffic.send(500)
             second.until(lambda: settled(rules, traffic))
-            assert "is in use, so the endpoints of a worker are at port" in second.said()
+            assert "is in use, so http.port is" in second.said()
     assert (first.process.returncode, second.process.returncode) == (0, 0)
 
 

@@ -76,9 +76,9 @@ def persistently(step: Callable[[float], None]) -> None:
 class Publisher:
     """Writes output records in transactions, as judges do; some of them are aborted."""
 
-    def __init__(self, rules: Settings) -> None:
-        self.rules = rules
-        self._producer = Producer({"bootstrap.servers": rules.kafka.bootstrap_servers, "transactional.id": rules.app})
+    def __init__(self, rules: Settings, name: str = "judge") -> None:
+        self.rules, identity = rules, f"{rules.app}-{name}"
+        self._producer = Producer({"bootstrap.servers": rules.kafka.bootstrap_servers, "transactional.id": identity})
         persistently(self._producer.init_transactions)
 
     def publish(self, records: list[Stored], abort: bool = False) -> None:
@@ -136,7 +136,7 @@ def test_committed_records_are_on_the_page_once_through_kills_and_remarks_come_b
     records, config = list(stories.records()), tmp_path / "settings.yaml"
     publisher, third = Publisher(rules), len(stories.records()) // 3
     publisher.publish(records[:third])
-    publisher.publish(records[-200:], abort=True)
+    Publisher(rules, "killed").publish(records[-200:], abort=True)
     with page(config) as (process, url):
         until(lambda: len(ask(url, "models")) == 3, "the models")
         process.kill()
