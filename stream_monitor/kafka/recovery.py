@@ -76,9 +76,21 @@ class Recovery:
         former = self.stage.source_of([value for _, value in records])
         return partition[0] in self._anew or former not in ("", self._topics[partition[0]].id)
 
+    def _anew_elsewhere(self) -> set[str]:
+        """Roles of topics that were created again, by the offsets of all partitions of the group.
+
+        A rebalance may first give a worker the partitions whose offsets went with their topic, and no others.
+        """
+        topics = self._topics
+        parts = [(role, n) for role in self.stage.stands_on if role in topics for n in range(topics[role].partitions)]
+        positions = self.client.committed(parts).values()
+        return set[str]().union(*(made_anew(self.settings, ids_of(p.metadata), topics, topics) for p in positions))
+
     def _recognised(self, committed: dict[Partition, Position]) -> dict[Partition, Position]:
         """The committed positions. RestoreError when topics were created again; with consent, their start instead."""
         gone = self._look(committed)
+        if self._accept and not all(position.metadata for position in committed.values()):
+            self._anew |= self._anew_elsewhere()
         refused = sorted(self._anew & set(self.stage.stands_on))
         if not refused:
             return committed
