@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import Settings
 from stream_monitor.file_replay import Replay
@@ -63,6 +65,25 @@ def restored(written: bytes) -> ModelState:
         if consumer.name in state.consumers:
             state.consumers[consumer.name] = as_kind(state.consumers[consumer.name], consumer.State)
     return state
+
+
+def comparable(state: Any) -> Any:
+    """What a state holds, for `==`: the order of a dictionary counts, that of a set does not.
+
+    `pack` writes a set in the order of its hash table, which depends on how the set came to be and on the seed of the
+    process's hashes. Two equal states can therefore have different bytes.
+    """
+    match state:
+        case msgspec.Struct():
+            return type(state), [comparable(getattr(state, name)) for name in state.__struct_fields__]
+        case dict():
+            return [(key, comparable(value)) for key, value in state.items()]
+        case set() | frozenset():
+            return frozenset(state)
+        case list() | tuple():
+            return [comparable(value) for value in state]
+        case _:
+            return pack(state)
 
 
 def recorded(

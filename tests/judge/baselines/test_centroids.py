@@ -34,7 +34,7 @@ from stream_monitor.stages.contract import Position
 from stream_monitor.stages.topology import Topology
 from stream_monitor.wire.msgpack_arrays import pack
 from tests.effort import examples
-from tests.judge.logs import Recorded, packed, recorded, restored
+from tests.judge.logs import Recorded, comparable, packed, recorded, restored
 from tests.rejudge.test_log_replay import said
 from tests.streams import T0, quick_settings
 
@@ -194,7 +194,8 @@ def test_a_snapshot_holds_the_centroid_and_goes_on() -> None:
     run = fed(rules(), stream(1_000))
     judge = run.judge.assignments[0].judge.models["m"]
     again = restored(packed(judge))
-    assert again.timelines["input"].centroids["v"].n >= 400 and pack(again) == packed(judge)
+    assert again.timelines["input"].centroids["v"].n >= 400
+    assert comparable(again) == comparable(judge.saved_state())
 
 
 def test_vectors_of_another_length_wait_for_a_reset() -> None:

@@ -29,7 +29,7 @@ from tests.judge.baselines.test_centroids import (
     vectors_of,
 )
 from tests.judge.baselines.test_pinned_rows import with_version
-from tests.judge.logs import Recorded, packed, recorded, restored
+from tests.judge.logs import Recorded, comparable, packed, recorded, restored
 from tests.screens import shown
 from tests.streams import T0, quick_settings
 
@@ -228,7 +228,8 @@ def test_a_snapshot_holds_the_pinned_centroid_and_goes_on() -> None:
     run.feed(list(all_of(same, 1_000)))
     judge = run.judge.assignments[0].judge.models["m"]
     again = restored(packed(judge))
-    assert len(again.timelines["input"].pinned_centroids["v"]) == 8 and pack(again) == packed(judge)
+    assert len(again.timelines["input"].pinned_centroids["v"]) == 8
+    assert comparable(again) == comparable(judge.saved_state())
 
 
 @pytest.mark.parametrize("sections", [{}, {"sample": {"rows": 20}}, {"embeddings": {"v": 8}}])

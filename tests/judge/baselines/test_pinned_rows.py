@@ -22,13 +22,12 @@ from stream_monitor.baselines.sampled_rows import ALL_HASHES, Rows, merge
 from stream_monitor.errors import FormatError
 from stream_monitor.judge.baselines.recent_rows import RecentRowBaselines, RecentRowsState
 from stream_monitor.judge.detection.multivariate import Joint, RowsState
-from stream_monitor.judge.model_state import ModelState
 from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.records import MAX_RECORD_BYTES, ResetRecord
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 from tests.judge.baselines.test_recent_rows import baselines
 from tests.judge.detection.test_multivariate import opened, rules, stream
-from tests.judge.logs import Recorded, packed, recorded
+from tests.judge.logs import Recorded, comparable, packed, recorded, restored
 from tests.screens import shown
 from tests.streams import T0
 
@@ -181,5 +180,6 @@ def test_a_snapshot_holds_pinned_rows_and_goes_on() -> None:
     run = Recorded(rules(), pinned())
     run.feed(list(stream(1, [(1_000, 0.8)])))
     judge = run.judge.assignments[0].judge.models["m"]
-    again = unpack(packed(judge), ModelState, own=True)
-    assert again.timelines["input"].joint.pinned[""].name == "calm" and pack(again) == packed(judge)
+    again = restored(packed(judge))
+    assert again.timelines["input"].joint.pinned[""].name == "calm"
+    assert comparable(again) == comparable(judge.saved_state())
