@@ -25,9 +25,10 @@ from stream_monitor.dashboard.fleet import Fleet
 from stream_monitor.dashboard.incidents import incidents_view
 from stream_monitor.dashboard.models import measure_view, model_view, performance_view
 from stream_monitor.dashboard.reduce import reduction
-from stream_monitor.dashboard.store import Snapshot, Store, Stored
+from stream_monitor.dashboard.store import Snapshot, Store
 from stream_monitor.dashboard.windows import choose
 from stream_monitor.events.contracts import Health, MeasureSummary, Metric
+from stream_monitor.kafka.follower import FollowedRecord
 
 MINUTE = 60_000
 T0 = 1_700_000_000_000 - 1_700_000_000_000 % (60 * MINUTE)
@@ -71,7 +72,7 @@ def records(models: int, measures: int, windows: int) -> Iterator[tuple[str, byt
 
 def fill(store: Store, found: Iterator[tuple[str, bytes, bytes]]) -> dict[str, float]:
     """Store the records in batches; returns records, bytes and CPU seconds of storing alone."""
-    offset, batch, spent, size = 0, list[Stored](), 0.0, 0
+    offset, batch, spent, size = 0, list[FollowedRecord](), 0.0, 0
 
     def put() -> None:
         nonlocal spent
@@ -81,7 +82,7 @@ def fill(store: Store, found: Iterator[tuple[str, bytes, bytes]]) -> dict[str, f
         batch.clear()
 
     for role, key, value in found:
-        batch.append(Stored(role, 0, offset, T0, key, value))
+        batch.append(FollowedRecord(role, 0, offset, T0, key, value))
         offset, size = offset + 1, size + len(value)
         if len(batch) == BATCH:
             put()

@@ -11,8 +11,8 @@ from types import TracebackType
 from stream_monitor.config.settings import Settings
 from stream_monitor.dashboard.reader import READ, RECENT
 from stream_monitor.dashboard.report import write_report
-from stream_monitor.dashboard.store import Snapshot, Store, Stored
-from stream_monitor.kafka.follower import Follower
+from stream_monitor.dashboard.store import Snapshot, Store
+from stream_monitor.kafka.follower import FollowedRecord, Follower
 from stream_monitor.stages.contract import Output
 from stream_monitor.terminal import Screen
 
@@ -28,7 +28,7 @@ class ReportStore(AbstractContextManager["ReportStore"]):
         self._folder = tempfile.TemporaryDirectory(prefix="stream-monitor-report-")
         self._path = Path(self._folder.name) / "report.sqlite"
         self.store = Store(self._path, DISK, app)
-        self._queue: list[Stored] = []
+        self._queue: list[FollowedRecord] = []
         self._offset = 0
 
     def __exit__(
@@ -44,7 +44,7 @@ class ReportStore(AbstractContextManager["ReportStore"]):
         """
         if output.role in SHOWN and not output.tombstone:
             ts = int(time.time() * 1000)
-            self._queue.append(Stored(output.role, 0, self._offset, ts, output.key or b"", output.value))
+            self._queue.append(FollowedRecord(output.role, 0, self._offset, ts, output.key or b"", output.value))
             self._offset += 1
             if len(self._queue) >= BATCH:
                 self._store()
@@ -65,7 +65,7 @@ class ReportStore(AbstractContextManager["ReportStore"]):
 
 
 def run(settings: Settings, path: Path, since: int | None, out: Screen, err: Screen) -> None:
-    """Read the output topics up to their ends, and write a report of what is there.
+    """Read the output topics up to the ends that they have now, and write a report of what is there.
 
     Args:
         settings: of the app.
@@ -79,11 +79,12 @@ def run(settings: Settings, path: Path, since: int | None, out: Screen, err: Scr
     with ReportStore(settings.app) as report:
         with Follower(settings, READ, {}, starts) as follower, err.progress("reading", 1, "share") as bar:
             follower.follow(READ)
-            total = max(follower.behind(), 1)
-            while follower.behind():
+            ends = follower.known_ends()
+            total = max(follower.behind(ends), 1)
+            while left := follower.behind(ends):
+                bar.update(1 - left / total)
                 batch = follower.poll(BATCH, 0.2)
-                report.store.apply([Stored(*record) for record in batch.records], batch.positions)
-                bar.update(max(0.0, 1 - follower.behind() / total))
+                report.store.apply(batch.records, batch.positions)
         told(report.write(path, f"{settings.app}: report", span), path, out)
 
 

@@ -39,6 +39,7 @@ def store_view(store: Snapshot, progress: Progress, disk: int, strange: int) -> 
     """How far the page has read, what it holds, and what it had to leave out."""
     pages, free, size = (store.one(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size"))
     used = 0 if pages is None or free is None or size is None else (pages[0] - free[0]) * size[0]
+    lost = {name.partition(":")[2]: n for name, n in store.rows("SELECT * FROM fact WHERE name LIKE 'lost:%'")}
     dropped = store.one("SELECT value FROM fact WHERE name = 'dropped'")
     positions = [
         {"topic": topic, "partition": number, "next": at}
@@ -56,6 +57,7 @@ def store_view(store: Snapshot, progress: Progress, disk: int, strange: int) -> 
         "used": used,
         "disk": disk,
         "dropped": 0 if dropped is None else dropped[0],
+        "lost": lost,
         "strange": strange,
         "positions": positions,
         "windows": sizes,

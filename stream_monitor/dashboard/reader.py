@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stream_monitor.config.settings import Settings
-from stream_monitor.dashboard.store import Store, Stored
+from stream_monitor.dashboard.store import Store
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.kafka.follower import Follower
 
@@ -97,8 +97,10 @@ class Reader:
         follower.follow(roles)
         while not self._stop.is_set():
             batch = follower.poll(BATCH, 0.2)
-            if batch.records or batch.moved:
-                self.store.apply([Stored(*record) for record in batch.records], batch.positions)
+            for role, n in batch.lost.items():
+                log.warning("%s: up to %d records expired before the page read them", self.settings.topic(role), n)
+            if batch.records or batch.moved or batch.lost:
+                self.store.apply(batch.records, batch.positions, batch.lost)
                 self.progress.read += len(batch.records)
                 self.progress.newest = max([self.progress.newest, *(record.ts for record in batch.records)])
             self.progress.behind = follower.behind()

@@ -41,11 +41,15 @@ def _drop_oldest(db: sqlite3.Connection, size: int) -> bool:
         return False
     until = low + max((high - low) // 10, size)
     dropped = db.execute(f"DELETE FROM window WHERE series IN ({ids}) AND start < ?", (size, until)).rowcount
-    db.execute(
-        "INSERT INTO fact VALUES ('dropped', ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-        (dropped,),
-    )
+    add_fact(db, "dropped", dropped)
     return True
+
+
+def add_fact(db: sqlite3.Connection, name: str, n: int) -> None:
+    """Add to a counter that the store keeps."""
+    db.execute(
+        "INSERT INTO fact VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value", (name, n)
+    )
 
 
 def used(db: sqlite3.Connection) -> int:

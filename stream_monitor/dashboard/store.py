@@ -12,15 +12,16 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from stream_monitor.dashboard.packing import pack_record
-from stream_monitor.dashboard.retention import prune, used
+from stream_monitor.dashboard.retention import add_fact, prune, used
 from stream_monitor.errors import FormatError, SettingsError
 from stream_monitor.events.contracts import Alert, DeadLetter, Health, Metric
 from stream_monitor.events.remarks import read_remark
+from stream_monitor.kafka.follower import FollowedRecord
 from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, read_notice
 
 log = logging.getLogger(__name__)
@@ -72,15 +73,15 @@ CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER);
 """
 
 
-class Stored(NamedTuple):
-    """A record of an output topic; `ts` is its Kafka time (epoch ms). `value` is None in a tombstone."""
-
-    role: str
-    number: int
-    offset: int
-    ts: int
-    key: bytes
-    value: bytes | None
+_TABLES = {
+    "metrics": ("window", "series"),
+    "alerts": ("alert",),
+    "health": ("health",),
+    "baselines": ("baseline", "edges"),
+    "dead-letters": ("letter", "letter_hour"),
+    "remarks": ("remark",),
+}
+"""By role: what is filled from the topic."""
 
 
 class Store:
@@ -146,17 +147,10 @@ class Store:
 
     def forget(self, role: str) -> None:
         """Forget what was read of a topic, which was made anew."""
-        tables = {
-            "metrics": ("window", "series"),
-            "alerts": ("alert",),
-            "health": ("health",),
-            "baselines": ("baseline", "edges"),
-            "dead-letters": ("letter", "letter_hour"),
-            "remarks": ("remark",),
-        }
-        for table in tables[role]:
+        for table in _TABLES[role]:
             self._connection.execute(f"DELETE FROM {table}")
         self._connection.execute("DELETE FROM position WHERE topic = ?", (role,))
+        self._connection.execute("DELETE FROM fact WHERE name = ?", (f"lost:{role}",))
         self._connection.commit()
         self._series.clear()
         self.models.clear()
@@ -172,8 +166,13 @@ class Store:
 
     # --- records ---
 
-    def apply(self, records: Sequence[Stored], next_offsets: Mapping[tuple[str, int], int]) -> None:
-        """Store a batch, and the offsets from which to read on."""
+    def apply(
+        self,
+        records: Sequence[FollowedRecord],
+        next_offsets: Mapping[tuple[str, int], int],
+        lost: Mapping[str, int] | None = None,
+    ) -> None:
+        """Store a batch, the offsets from which to read on, and by role how many offsets expired unread."""
         known = self.positions()
         try:
             for record in records:
@@ -181,6 +180,8 @@ class Store:
                     self._apply(record)
             rows = [(role, number, at) for (role, number), at in next_offsets.items()]
             self._connection.executemany("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", rows)
+            for role, n in (lost or {}).items():
+                add_fact(self._connection, f"lost:{role}", n)
             if self._unpruned >= PRUNE_EVERY:
                 self._prune()
             self._connection.commit()
@@ -189,10 +190,10 @@ class Store:
             self._series.clear()
             self._fresh.clear()
             raise
-        if records:
+        if records or lost:
             self._tell()
 
-    def _apply(self, record: Stored) -> None:
+    def _apply(self, record: FollowedRecord) -> None:
         take = {
             "metrics": self._metric,
             "alerts": self._alert,
@@ -208,7 +209,7 @@ class Store:
             if self.strange <= 10:
                 log.warning("%s/%d/%d is no record of ours: %s", record.role, record.number, record.offset, error)
 
-    def _metric(self, record: Stored) -> None:
+    def _metric(self, record: FollowedRecord) -> None:
         if record.value is None:
             return
         metric = msgspec.json.decode(record.value, type=Metric)
@@ -235,7 +236,7 @@ class Store:
             self._series[key] = db.execute(f"SELECT id FROM series WHERE {where}", key).fetchone()[0]
         return self._series[key]
 
-    def _alert(self, record: Stored) -> None:
+    def _alert(self, record: FollowedRecord) -> None:
         if record.value is None:
             return
         alert = msgspec.json.decode(record.value, type=Alert)
@@ -256,7 +257,7 @@ class Store:
         values = (packed, alert.revision, alert.severity, ended, alert.id, alert.revision)
         db.execute(f"UPDATE alert SET {update}", values)
 
-    def _health(self, record: Stored) -> None:
+    def _health(self, record: FollowedRecord) -> None:
         model = record.key.decode()
         self._fresh.add(model)
         if record.value is None:
@@ -269,7 +270,7 @@ class Store:
             (model, record.offset, health.app, pack_record(record.value)),
         )
 
-    def _notice(self, record: Stored) -> None:
+    def _notice(self, record: FollowedRecord) -> None:
         if record.value is None:
             return
         notice = read_notice(record.value)
@@ -288,7 +289,7 @@ class Store:
                 "INSERT OR REPLACE INTO baseline VALUES (?, ?, ?, ?, ?, ?, ?)", (*of, record.offset, notice.payload)
             )
 
-    def _letter(self, record: Stored) -> None:
+    def _letter(self, record: FollowedRecord) -> None:
         if record.value is None:
             return
         letter, db = msgspec.json.decode(record.value, type=DeadLetter), self._connection
@@ -307,7 +308,7 @@ class Store:
             db.execute("DELETE FROM letter WHERE id <= (SELECT MAX(id) FROM letter) - ?", (LETTERS_KEPT,))
             db.execute("DELETE FROM letter_hour WHERE hour < ?", (hour - LETTER_HOURS * HOUR,))
 
-    def _remark(self, record: Stored) -> None:
+    def _remark(self, record: FollowedRecord) -> None:
         key, db = record.key.decode(), self._connection
         if record.value is None:
             known = db.execute("SELECT model FROM remark WHERE key = ?", (key,)).fetchone()
@@ -316,8 +317,8 @@ class Store:
             return
         remark = read_remark(record.value)
         self._fresh.add(getattr(remark, "model", ""))
-        full = db.execute("SELECT COUNT(*) FROM remark").fetchone()[0] >= REMARKS_KEPT
-        if full:
+        others = db.execute("SELECT COUNT(*) FROM remark WHERE key != ?", (key,)).fetchone()[0]
+        if others >= REMARKS_KEPT:
             db.execute("DELETE FROM remark WHERE offset = (SELECT MIN(offset) FROM remark)")
         db.execute(
             "INSERT OR REPLACE INTO remark VALUES (?, ?, ?, ?)",

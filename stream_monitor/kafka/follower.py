@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
@@ -38,6 +38,8 @@ class FollowedBatch(NamedTuple):
     positions: dict[Partition, int]
     moved: bool
     """Whether a position is another one than before: markers of transactions have no record."""
+    lost: dict[str, int]
+    """By role: offsets that the retention of the topic passed before they were read, at most."""
 
 
 class Follower:
@@ -75,6 +77,7 @@ class Follower:
         self._begins: dict[Partition, int] = {}
         self._ends: dict[Partition, int] = {}
         self._assigned = set[Partition]()
+        self._lost = dict[str, int]()
         self._followed: Sequence[str] = ()
         self._look_at = 0.0
         self.made_anew = self._find_made_anew()
@@ -125,16 +128,26 @@ class Follower:
         if not new:
             return
         for partition in new:
-            self._next[partition] = max(self._start(partition), self._begins[partition])
+            if partition not in self._next:
+                self._next[partition] = max(self._start(partition), self._begins[partition])
+        self._skip_expired(new)
         at = [TopicPartition(self.settings.topic(role), n, self._next[role, n]) for role, n in new]
         self._consumer.incremental_assign(at)
         self._assigned |= set(new)
 
+    def _skip_expired(self, partitions: Iterable[Partition]) -> None:
+        """Go on at the begin of each partition that begins after the next offset to read, and count what is lost."""
+        for partition in partitions:
+            gap = self._begins[partition] - self._next[partition]
+            if gap > 0:
+                self._lost[partition[0]] = self._lost.get(partition[0], 0) + gap
+                self._next[partition] += gap
+
     def _start(self, partition: Partition) -> int:
         role, number = partition
         topic, since = self.settings.topic(role), self._starts[role]
-        if partition in self._next or since is None:
-            return self._next.get(partition, 0)
+        if since is None:
+            return 0
         try:
             (found,) = self._consumer.offsets_for_times([TopicPartition(topic, number, since)], CALL_S)
         except KafkaException as error:
@@ -147,6 +160,7 @@ class Follower:
             self._look()
             for (role, _), end in self._behind_ends():
                 raise BrokerError(f"{self.settings.topic(role)} ends at {end}, before what was read: it was made anew")
+            self._skip_expired(self._assigned)
             self._assign()
         records = list[FollowedRecord]()
         for message in arrived(self._consumer, most, timeout_s) if self._assigned else self._wait(timeout_s):
@@ -158,7 +172,8 @@ class Follower:
             role = self._roles[message.topic()]
             place = role, message.partition(), message.offset()
             records.append(FollowedRecord(*place, message.timestamp()[1], message.key() or b"", message.value()))
-        return FollowedBatch(records, *self._positions())
+        lost, self._lost = self._lost, {}
+        return FollowedBatch(records, *self._positions(), lost)
 
     def _behind_ends(self) -> list[tuple[Partition, int]]:
         """Partitions that end before the next offset to read, right after the ends were asked for."""
@@ -177,6 +192,10 @@ class Follower:
                 self._next[partition], moved = tp.offset, True
         return {p: at for p, at in self._next.items() if p in self._assigned}, moved
 
-    def behind(self) -> int:
-        """Offsets that are left to read of the topics that are followed, as far as is known."""
-        return sum(max(0, self._ends[p] - self._next[p]) for p in self._assigned if p[0] in self._followed)
+    def known_ends(self) -> dict[Partition, int]:
+        """By (role, partition) of the topics that are followed: the end, as it was when it was asked for last."""
+        return {p: end for p, end in self._ends.items() if p in self._assigned and p[0] in self._followed}
+
+    def behind(self, ends: Mapping[Partition, int] | None = None) -> int:
+        """Offsets that are left to read up to these ends; without them, up to the ends that are known now."""
+        return sum(max(0, end - self._next[p]) for p, end in (self.known_ends() if ends is None else ends).items())

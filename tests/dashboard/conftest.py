@@ -16,6 +16,7 @@ from stream_monitor.dashboard.server import make_app
 from stream_monitor.dashboard.store import Store
 from tests import browsers
 from tests.dashboard import stories
+from tests.dashboard.visits import Visit, visiting
 from tests.patience import until
 
 DISK = 1_000_000_000
@@ -76,3 +77,10 @@ def chromium() -> Iterator[Any]:
         browser = driver.chromium.launch(executable_path=path, args=list(browsers.ARGUMENTS))
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any) -> Iterator[Visit]:
+    with visiting(chromium) as found:
+        yield found
+        assert not found.foreign

@@ -9,8 +9,8 @@ from functools import cache
 from typing import Any
 
 from stream_monitor.config.settings import Settings, parse
-from stream_monitor.dashboard.store import Stored
 from stream_monitor.file_replay import replay
+from stream_monitor.kafka.follower import FollowedRecord
 from stream_monitor.stages.contract import Output
 
 MINUTE = 60_000
@@ -81,7 +81,7 @@ def outputs() -> tuple[Output, ...]:
 
 
 @cache
-def records() -> tuple[Stored, ...]:
+def records() -> tuple[FollowedRecord, ...]:
     """The outputs as records of topics with three partitions; the end of the replay forgets no model here."""
     next_offset: dict[tuple[str, int], int] = {}
     found = []
@@ -91,5 +91,5 @@ def records() -> tuple[Stored, ...]:
             number = sum(key) % 3
             offset = next_offset.get((output.role, number), 0)
             next_offset[output.role, number] = offset + 1
-            found.append(Stored(output.role, number, offset, T0 + offset, key, output.value))
+            found.append(FollowedRecord(output.role, number, offset, T0 + offset, key, output.value))
     return tuple(found)

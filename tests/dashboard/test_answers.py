@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import time
 import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from stream_monitor.dashboard.server import Page
 from stream_monitor.dashboard.store import Snapshot, Store
 from tests.dashboard import stories
 from tests.dashboard.conftest import serving
+from tests.patience import until
 
 
 def test_an_answer_holds_for_its_state_alone() -> None:
@@ -40,15 +40,22 @@ def test_answers_are_held_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_pages_that_ask_at_once_wait_for_one_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    made, asked = list[Mapping[str, str]](), list[str]()
+
+    def count(app: Any) -> Any:
+        async def counted(scope: Any, receive: Any, send: Any) -> None:
+            asked.append(scope["type"])
+            await app(scope, receive, send)
+
+        return counted
 
     def slow(page: Page, snapshot: Snapshot, values: Mapping[str, str]) -> Any:
         made.append(values)
-        time.sleep(0.3)
+        until(lambda: len(asked) == 8, "the eight requests")
         return ["fraud"]
 
     monkeypatch.setattr(Page, "models", slow)
-    with serving(stories.settings(), store) as url, ThreadPoolExecutor(8) as pool:
+    with serving(stories.settings(), store, count) as url, ThreadPoolExecutor(8) as pool:
 
         def read(_: int) -> bytes:
             with urllib.request.urlopen(f"{url}/api/v1/models") as answer:

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from stream_monitor.dashboard.reader import Reader
 from stream_monitor.dashboard.report import write_report
-from stream_monitor.dashboard.store import Snapshot, Store, Stored
-from stream_monitor.file_replay import replay
-from stream_monitor.stages.contract import Output
+from stream_monitor.dashboard.store import Snapshot, Store
+from stream_monitor.events.remarks import Mute, read_remark
+from stream_monitor.kafka.follower import FollowedRecord
 from tests.dashboard import stories
-from tests.dashboard.conftest import DISK, serving
+from tests.dashboard.conftest import DISK, filled, serving
+from tests.dashboard.visits import Visit, visiting
 
 SCREENSHOTS = Path(os.environ.get("STREAM_MONITOR_SCREENSHOTS", "build/screenshots"))
 """CI keeps this folder."""
@@ -46,49 +42,6 @@ VIEWS = {
     "missing": ("#/m/nothing", "Nothing to show"),
 }
 """Address and title of each view."""
-
-
-class Visit:
-    """A page of the browser, and what it complained of."""
-
-    def __init__(self, page: Any) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        self.foreign: list[str] = []
-        page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
-        page.on("request", self._note)
-
-    def _note(self, request: Any) -> None:
-        if not re.match(r"(http://127\.0\.0\.1:|file://|data:|blob:)", request.url):
-            self.foreign.append(request.url)
-
-    def open(self, url: str) -> None:
-        """Go to a view, and wait until it is drawn."""
-        fragment = "#" + url.partition("#")[2]
-        self.page.goto(url)
-        self.page.wait_for_selector(f'html[data-ready="{fragment}"]', state="attached")
-
-    def title(self) -> str:
-        return str(self.page.inner_text("h1"))
-
-
-@contextmanager
-def visiting(chromium: Any, **options: Any) -> Iterator[Visit]:
-    context = chromium.new_context(**{"viewport": {"width": 1440, "height": 980}, "reduced_motion": "reduce"} | options)
-    visit = Visit(context.new_page())
-    try:
-        yield visit
-    finally:
-        context.close()
-
-
-@pytest.fixture
-def visit(chromium: Any) -> Iterator[Visit]:
-    with visiting(chromium) as found:
-        yield found
-        assert not found.foreign
 
 
 def address(site: str, view: str) -> str:
@@ -159,6 +112,28 @@ def test_the_keys_do_what_the_list_says(visit: Visit, site: str) -> None:
     assert not visit.complaints
 
 
+def test_a_mute_ends_by_its_button(visit: Visit, tmp_path: Path) -> None:
+    store, sent = filled(tmp_path / "page.sqlite"), list[dict[str, Any]]()
+
+    def take(route: Any) -> None:
+        sent.append(route.request.post_data_json)
+        route.fulfill(json={"key": "k"})
+
+    quiet = Mute(id="q", ts=1, by="bob", model="fraud", from_ts=0, until_ts=2**50, measure="amount", why="<b>sale")
+    store.apply([FollowedRecord("remarks", 0, 0, 1, quiet.key().encode(), msgspec.json.encode(quiet))], {})
+    with serving(stories.settings(), store) as url:
+        visit.page.route("**/api/v1/remarks", take)
+        visit.open(f"{url}/#/alerts?model=fraud")
+        visit.page.click("button[aria-label='Unmute: amount of fraud'] >> nth=0")
+        assert "bob muted measure amount of fraud" in visit.page.inner_text("dialog")
+        visit.page.click("dialog button[type=submit]")
+        visit.page.wait_for_selector("dialog", state="detached")
+        assert visit.page.locator("button >> text='Mute…'").count() > 0  # of the incidents that it does not cover
+    store.close()
+    (withdrawn,) = sent
+    assert withdrawn.pop("withdraw") is True and read_remark(json.dumps(withdrawn).encode()) == quiet
+
+
 def test_the_state_is_in_the_address_and_back_goes_back(visit: Visit, site: str) -> None:
     visit.open(f"{site}/#/m/fraud?range=all")
     visit.page.select_option("select[data-focus=segment]", "country=US")
@@ -212,57 +187,6 @@ def test_a_narrow_screen_shows_each_view_without_scrolling_aside(chromium: Any, 
         visit.page.screenshot(path=SCREENSHOTS / f"{view}-narrow.png")
 
 
-@contextmanager
-def living(path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """A page of its own, and a function that lets something come that no view but the dead letters shows."""
-    store, letters = Store(path, DISK, stories.APP), count(10**6)
-    store.apply(stories.records(), {})
-    letter = next(r for r in stories.records() if r.role == "dead-letters")
-    with serving(stories.settings(), store) as url:
-        yield url, lambda: store.apply([letter._replace(offset=next(letters))], {})
-    store.close()
-
-
-def test_what_is_unfolded_stays_so_while_records_come(visit: Visit, tmp_path: Path) -> None:
-    with living(tmp_path / "page.sqlite") as (url, more):
-        visit.open(address(url, "measure"))
-        visit.page.click("details summary")
-        with visit.page.expect_response(lambda r: "measures/fraud" in r.url) as answer:
-            more()
-        assert answer.value.status == 304  # nothing of the view has changed
-        visit.page.wait_for_timeout(300)
-        assert visit.page.eval_on_selector("details", "node => node.open") and not visit.complaints
-        visit.page.evaluate("history.replaceState(null, '', location.hash + '&x=1')")  # the same view is drawn anew
-        with visit.page.expect_response(lambda r: "measures/fraud" in r.url):
-            more()
-        visit.page.wait_for_timeout(300)
-        assert visit.page.eval_on_selector("details", "node => node.open") and not visit.complaints
-
-
-def test_a_choice_that_is_made_while_the_view_is_fetched_is_drawn(visit: Visit, site: str) -> None:
-    visit.open(f"{site}/#/m/fraud?range=all")
-
-    def late(route: Any) -> None:
-        visit.page.evaluate("document.querySelector('select[data-focus=segment]').focus()")
-        visit.page.evaluate("location.hash = '#/m/fraud?range=all&segment=country%3DUS'")
-        route.continue_()
-
-    visit.page.route("**/models/fraud?range=1d", late, times=1)
-    visit.page.evaluate("location.hash = '#/m/fraud?range=1d'")
-    visit.page.wait_for_selector("h1 >> text=country=US")
-    assert not visit.complaints
-
-
-def test_a_server_that_does_not_answer_leaves_what_is_shown(visit: Visit, tmp_path: Path) -> None:
-    with living(tmp_path / "page.sqlite") as (url, more):
-        visit.open(address(url, "model"))
-        visit.page.route("**/api/v1/models/**", lambda route: route.abort())
-        with visit.page.expect_event("requestfailed"):
-            more()
-        visit.page.wait_for_timeout(300)
-        assert visit.page.locator("table.measures").count() > 0
-
-
 def test_an_address_that_is_no_text_is_told_so(visit: Visit, site: str) -> None:
     visit.open(f"{site}/#/m/%E0%A4%A")
     assert visit.title() == "Nothing to show here"
@@ -288,29 +212,6 @@ def test_the_page_works_behind_a_proxy_that_strips_a_prefix(chromium: Any, store
         with visiting(chromium) as visit:
             visit.open(f"{url}/deep/prefix/#/m/fraud?range=all")
             assert "fraud" in visit.title() and not visit.complaints
-
-
-def test_an_app_without_events_says_how_to_send_them(chromium: Any, tmp_path: Path) -> None:
-    store = Store(tmp_path / "page.sqlite", DISK, stories.APP)
-    with serving(stories.settings(), store) as url, visiting(chromium) as visit:
-        visit.open(f"{url}/#/")
-        assert visit.title() == "No events yet" and f"{stories.APP}.predictions" in visit.page.inner_text("pre")
-        store.apply(stories.records(), {})
-        visit.page.wait_for_selector("table.fleet")  # by the stream of changes
-        assert not visit.complaints
-    store.close()
-
-
-def test_a_page_to_which_nothing_comes_any_more_says_so(chromium: Any, store: Store) -> None:
-    reader = Reader(stories.settings(), store)
-    reader.progress.enter("live")
-    with serving(stories.settings(), store, reader=reader) as url, visiting(chromium) as visit:
-        for age, is_stale in ((10 * stories.MINUTE, False), (40 * stories.MINUTE, True)):
-            reader.progress.newest = int(time.time() * 1000) - age
-            visit.open(f"{url}/#/m/fraud")
-            visit.page.reload()
-            visit.page.wait_for_selector(".state.live")
-            assert (visit.page.locator(".stale").count() == 1) == is_stale
 
 
 def test_a_report_opens_from_a_file_and_shows_what_the_page_shows(
@@ -368,49 +269,3 @@ def test_the_page_is_small(site: str, chromium: Any) -> None:
         visit.page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
         visit.open(f"{site}/#/")
         assert len(sizes) <= 18 and sum(sizes) <= 45_000
-
-
-def extreme() -> Iterator[tuple[str, bytes]]:
-    """Numbers at the ends of doubles, constants, long and empty texts, and letters of 64 KB."""
-    rng, long = random.Random(8), "ä" * 128
-    for i in range(1_500):
-        features = {
-            "huge": rng.choice([1e308, -1e308, 1.0]), "tiny": rng.choice([5e-324, -5e-324, 0.0]),
-            "whole": 2**53 - rng.randrange(3), "still": 7, "text": rng.choice([long, "", "\u202eab", "a\nb", " "]),
-            long: i, "": i % 7, "list": [1] * (i % 3), "nothing": None,
-        }  # fmt: skip
-        event = {"id": f"e{i}", "ts": stories.T0 + i * 2_000, "model": "m", "features": features, "prediction": long}
-        yield "predictions", json.dumps(event).encode()
-    yield "predictions", b'{"id": "' + b"x" * 65_536
-
-
-def test_extreme_numbers_and_texts_break_nothing(chromium: Any, tmp_path: Path) -> None:
-    rules, store, made = (
-        stories.settings(segments=[]),
-        Store(tmp_path / "page.sqlite", DISK, stories.APP),
-        list[Output](),
-    )
-    replay(rules, extreme(), made.append)
-    records = [
-        Stored(o.role, 0, i, stories.T0 + i, o.key or b"", o.value)
-        for i, o in enumerate(made)
-        if o.role in ("metrics", "alerts", "health", "baselines", "dead-letters") and not o.tombstone
-    ]
-    store.apply(records, {})
-    assert store.strange == 0
-    names = ("huge", "tiny", "whole", "still", "text", "ä" * 128, "list", "length(text)")
-    with serving(rules, store) as url:
-        for size in ((1440, 980), (390, 844)):
-            with visiting(chromium, viewport={"width": size[0], "height": size[1]}) as visit:
-                views = [f"#/m/m/x/{quote(name, safe='')}?range=all" for name in names]
-                for view in ["#/", "#/m/m?range=all", "#/m/m/reduce?range=all", "#/alerts", "#/dead-letters", *views]:
-                    visit.open(f"{url}/{view}")
-                    text = visit.page.inner_text("main")
-                    assert not re.search(r"\bundefined\b|\bNaN\b|Infinity|\[object ", text), f"{view}: {text}"
-                    assert visit.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, view
-                    broken = (
-                        "[...document.querySelectorAll('path')].some(p => /NaN|Infinity/.test(p.getAttribute('d')))"
-                    )
-                    assert not visit.page.evaluate(broken), view
-                assert not visit.complaints
-    store.close()

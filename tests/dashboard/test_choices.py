@@ -6,16 +6,19 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
 
 from stream_monitor.dashboard.fleet import Fleet
-from stream_monitor.dashboard.store import Snapshot, Store, Stored
+from stream_monitor.dashboard.store import Snapshot, Store
 from stream_monitor.dashboard.windows import choose
 from stream_monitor.events.contracts import Health, Metric
+from stream_monitor.kafka.follower import FollowedRecord
 from tests.dashboard.conftest import DISK
 
+Kind = Literal["traffic", "performance", "observation", "label", "feedback", "intake"]
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 T0 = 20_000 * DAY
 
@@ -27,12 +30,14 @@ class Filler:
         self.store, self.snapshot, self.offset = Store(path, DISK, "a"), Snapshot(path), 0
 
     def put(self, role: str, key: str, record: msgspec.Struct) -> None:
-        self.store.apply([Stored(role, 0, self.offset, T0, key.encode(), msgspec.json.encode(record))], {})
+        self.store.apply([FollowedRecord(role, 0, self.offset, T0, key.encode(), msgspec.json.encode(record))], {})
         self.offset += 1
 
-    def window(self, start: int, size: int = MINUTE, version: str = "1", kind: str = "traffic", count: int = 5) -> None:
+    def window(
+        self, start: int, size: int = MINUTE, version: str = "1", kind: Kind = "traffic", count: int = 5
+    ) -> None:
         window = Metric(model="m", version=version, segment="all", window_start=start, window_end=start + size,
-                        kind=kind, revision=0, final=True, count=count)  # type: ignore[arg-type]  # fmt: skip
+                        kind=kind, revision=0, final=True, count=count)  # fmt: skip
         self.put("metrics", "m", window)
 
     def health(self, end: int, model: str = "m") -> None:
@@ -107,6 +112,6 @@ def test_many_threads_get_the_fleet_while_models_come_and_go(filler: Filler) -> 
             if rng.random() < 0.5:
                 filler.health(T0, model)
             else:
-                filler.store.apply([Stored("health", 0, filler.offset, T0, model.encode(), None)], {})
+                filler.store.apply([FollowedRecord("health", 0, filler.offset, T0, model.encode(), None)], {})
                 filler.offset += 1
         assert all(n <= 20 for n in found)

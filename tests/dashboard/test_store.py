@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.dashboard.packing import pack_record, unpack_record
-from stream_monitor.dashboard.store import LETTERS_KEPT, Snapshot, Store, Stored
+from stream_monitor.dashboard.store import LETTERS_KEPT, Snapshot, Store
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.contracts import DeadLetter, Metric
+from stream_monitor.kafka.follower import FollowedRecord
 from tests.dashboard import stories
 from tests.dashboard.conftest import DISK, filled
 
@@ -58,7 +59,7 @@ def test_the_story_has_something_in_every_table(expected: Dump) -> None:
     assert all(expected.values())
 
 
-def chopped(rng: random.Random, parts: dict[tuple[str, int], list[Stored]]) -> Iterator[list[Stored]]:
+def chopped(rng: random.Random, parts: dict[tuple[str, int], list[FollowedRecord]]) -> Iterator[list[FollowedRecord]]:
     """The records of all partitions in batches: partitions in any order, records of one in theirs, some again."""
     left = dict.fromkeys(sorted(parts), 0)
     while left:
@@ -72,7 +73,7 @@ def chopped(rng: random.Random, parts: dict[tuple[str, int], list[Stored]]) -> I
 
 @pytest.mark.parametrize("seed", range(5))
 def test_any_batches_and_repetitions_give_one_state(tmp_path: Path, expected: Dump, seed: int) -> None:
-    parts: dict[tuple[str, int], list[Stored]] = {}
+    parts: dict[tuple[str, int], list[FollowedRecord]] = {}
     for record in stories.records():
         parts.setdefault((record.role, record.number), []).append(record)
     path, rng = tmp_path / "page.sqlite", random.Random(seed)
@@ -124,8 +125,8 @@ def metric(start: int, size: int = 60_000, model: str = "m") -> bytes:
     return msgspec.json.encode(window)
 
 
-def stored(values: Sequence[bytes], role: str = "metrics", first: int = 0) -> list[Stored]:
-    return [Stored(role, 0, first + i, stories.T0 + i, b"k", value) for i, value in enumerate(values)]
+def stored(values: Sequence[bytes], role: str = "metrics", first: int = 0) -> list[FollowedRecord]:
+    return [FollowedRecord(role, 0, first + i, stories.T0 + i, b"k", value) for i, value in enumerate(values)]
 
 
 def count(store: Store, table: str) -> int:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,41 +10,17 @@ from urllib.parse import quote
 import msgspec
 import numpy as np
 import pytest
-from pydantic import SecretStr
 
-from stream_monitor.config.http import HttpSettings
-from stream_monitor.config.settings import Settings
-from stream_monitor.dashboard.guard import Guard
 from stream_monitor.dashboard.incidents import incidents_view, remarks_of
-from stream_monitor.dashboard.packing import pack_record
 from stream_monitor.dashboard.reduce import correlations, linkage, reduction
-from stream_monitor.dashboard.store import Snapshot, Store, Stored
+from stream_monitor.dashboard.store import Snapshot, Store
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, Health
 from stream_monitor.events.reason_command import LABELS_AWAITED
 from stream_monitor.events.remarks import Acknowledgement, Mute
+from stream_monitor.kafka.follower import FollowedRecord
 from tests.dashboard import stories
+from tests.dashboard.api import ask
 from tests.dashboard.conftest import DISK, filled, serving
-
-TOKEN = "a-token-of-sixteen-letters"
-
-
-def ask(url: str, headers: Mapping[str, str] = {}, data: bytes | None = None) -> tuple[int, Any, Mapping[str, str]]:
-    """(status, body, headers) of a request; redirections are not followed."""
-    request = urllib.request.Request(url, data, dict(headers))
-    opener = urllib.request.build_opener(_Stay)
-    try:
-        with opener.open(request) as answer:
-            status, body, told = answer.status, answer.read(), answer.headers
-    except urllib.error.HTTPError as error:
-        with error:
-            status, body, told = error.code, error.read(), error.headers
-    is_json = told.get("Content-Type", "").startswith("application/json")
-    return status, json.loads(body) if is_json and body else body, told
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 def metrics(model: str, kind: str, size: int = 600_000, segment: str = "all") -> list[dict[str, Any]]:
@@ -142,7 +114,7 @@ def test_what_labels_have_answered_is_not_awaited_any_more(tmp_path: Path) -> No
     store, snapshot = Store(tmp_path / "page.sqlite", DISK, "a"), Snapshot(tmp_path / "page.sqlite")
     reasons = []
     for offset, alert in enumerate((opening, told)):
-        store.apply([Stored("alerts", 0, offset, 1, b"m", msgspec.json.encode(alert))], {})
+        store.apply([FollowedRecord("alerts", 0, offset, 1, b"m", msgspec.json.encode(alert))], {})
         with snapshot:
             reasons.append(incidents_view(snapshot)["incidents"][0]["reason"])
     assert reasons == [opening.reason, "m 1: x went up. To see more: y"]
@@ -162,7 +134,7 @@ def incident_of(path: Path, *records: Alert | Mute | Health) -> dict[str, Any]:
     roles: dict[type, str] = {Alert: "alerts", Mute: "remarks", Health: "health"}
     for offset, record in enumerate(records):
         key = record.key() if isinstance(record, Mute) else "m"
-        store.apply([Stored(roles[type(record)], 0, offset, 1, key.encode(), msgspec.json.encode(record))], {})
+        store.apply([FollowedRecord(roles[type(record)], 0, offset, 1, key.encode(), msgspec.json.encode(record))], {})
     with snapshot:
         (found,) = incidents_view(snapshot)["incidents"]
     snapshot.close()
@@ -247,94 +219,6 @@ def test_open_alerts_of_segments_are_told_on_the_page_of_the_model(site: str) ->
     assert {alert["id"] for alert in view["elsewhere"]} == segment and segment
 
 
-def test_every_answer_has_the_policy_and_no_path_leads_out(site: str) -> None:
-    strange = "/nothing", "/static/..%2f..%2fserver.py", "/static/server.py"
-    for path in ("/", "/static/app.js", "/api/v1/fleet", *strange):
-        status, _, headers = ask(site + path)
-        assert "default-src 'none'" in headers["Content-Security-Policy"]
-        assert headers["X-Content-Type-Options"] == "nosniff" and "Set-Cookie" not in headers
-        assert (status == 200) == (path not in strange)
-
-
-def test_a_page_on_loopback_answers_for_its_own_names_only(site: str) -> None:
-    for host, status in (("localhost", 200), ("127.0.0.1:80", 200), ("[::1]:80", 200), ("evil.example", 421)):
-        assert ask(f"{site}/api/v1/fleet", {"Host": host})[0] == status
-
-
-def with_token() -> Settings:
-    return stories.settings().model_copy(update={"http": HttpSettings(token=SecretStr(TOKEN))})
-
-
-def test_a_token_guards_everything_but_the_login(tmp_path: Path) -> None:
-    store = filled(tmp_path / "page.sqlite")
-    with serving(with_token(), store) as url:
-        assert ask(f"{url}/api/v1/fleet")[0] == 401
-        status, _, headers = ask(f"{url}/")
-        assert (status, headers["Location"]) == (307, "login")
-        assert ask(f"{url}/login")[0] == ask(f"{url}/static/page.css")[0] == ask(f"{url}/healthz")[0] == 200
-        assert ask(f"{url}/api/v1/fleet", {"Authorization": "Bearer wrong"})[0] == 401
-        assert ask(f"{url}/api/v1/fleet", {"Authorization": f"Bearer {TOKEN}"})[0] == 200
-        status, _, headers = ask(f"{url}/login", data=f"token={TOKEN}".encode())
-        cookie = headers["Set-Cookie"]
-        assert status == 303 and "HttpOnly" in cookie and "SameSite=Strict" in cookie
-        value = cookie.partition(";")[0]
-        assert ask(f"{url}/api/v1/fleet", {"Cookie": value})[0] == 200
-        assert ask(f"{url}/api/v1/fleet", {"Cookie": value[:-1] + ("1" if value[-1] == "0" else "0")})[0] == 401
-        assert ask(f"{url}/login", data=b"token=wrong")[2]["Location"] == "login?wrong"
-        assert b"not the token" in ask(f"{url}/login?wrong")[1] and b"not the token" not in ask(f"{url}/login")[1]
-        assert ask(f"{url}/deep/link")[0] == 401  # a relative address would lead from there to itself
-    store.close()
-
-
-@pytest.mark.parametrize(
-    ("headers", "body", "status"),
-    [
-        ({"Content-Type": "text/plain"}, b"{}", 415),
-        ({"Content-Type": "application/json", "Origin": "http://evil.example"}, b"{}", 403),
-        ({"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"}, b"{}", 403),
-        ({"Content-Type": "application/json"}, b"[", 400),
-        ({"Content-Type": "application/json"}, b'{"remark": "praise"}', 400),
-        ({"Content-Type": "application/json"}, b'{"remark": "mute", "model": "m"}', 400),
-        ({"Content-Type": "application/json"}, b'"' + b"x" * 20_000 + b'"', 413),
-    ],
-)
-def test_a_wrong_remark_is_refused(store: Store, headers: dict[str, str], body: bytes, status: int) -> None:
-    with serving(stories.settings(), store) as url:
-        assert ask(f"{url}/api/v1/remarks", headers, body)[0] == status
-
-
-@pytest.mark.parametrize(("path", "status"), [("login", 303), ("api/v1/remarks", 413)])
-def test_no_more_of_a_request_is_read_than_it_may_send(store: Store, path: str, status: int) -> None:
-    """Somebody without the token must not fill the memory: the answer comes before the end of the body."""
-    with serving(with_token(), store) as url:
-        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
-        connection.putrequest("POST", f"/{path}")
-        connection.putheader("Authorization", f"Bearer {TOKEN}")
-        connection.putheader("Content-Type", "application/json")
-        connection.putheader("Content-Length", str(10**9))
-        connection.endheaders()
-        connection.send(b"x" * 100_000)
-        assert connection.getresponse().status == status
-        connection.close()
-
-
-def test_a_remark_may_come_through_a_proxy_that_names_the_page_anew(store: Store) -> None:
-    """A browser says that the request is of the page's own site, whatever name the proxy asks for."""
-    headers = {"Content-Type": "application/json", "Origin": "https://page.example", "Sec-Fetch-Site": "same-origin"}
-    with serving(stories.settings(), store) as url:
-        assert ask(f"{url}/api/v1/remarks", headers, b"[")[0] == 400
-        assert ask(f"{url}/api/v1/remarks", headers | {"Sec-Fetch-Site": "same-site"}, b"[")[0] == 403
-
-
-def test_remarks_are_written_on_loopback_or_with_a_token_and_ten_a_minute(store: Store) -> None:
-    open_page = stories.settings(dashboard={"host": "0.0.0.0"}, http={"open": True})
-    assert not Guard(open_page).may_write({}) and Guard(with_token()).may_write({"x-forwarded-for": "10.0.0.1"})
-    assert Guard(stories.settings()).may_write({})
-    assert not Guard(stories.settings()).may_write({"x-forwarded-for": "10.0.0.1"})
-    guard = Guard(stories.settings())
-    assert [guard.count_write() for _ in range(12)] == [True] * 10 + [False] * 2
-
-
 def test_remarks_are_drawn_on_their_incidents(tmp_path: Path) -> None:
     store = filled(tmp_path / "page.sqlite")
     snapshot = Snapshot(store.path)
@@ -344,13 +228,13 @@ def test_remarks_are_drawn_on_their_incidents(tmp_path: Path) -> None:
         quiet = Mute(id="1", ts=1, by="bob", model=chosen["model"], from_ts=0, until_ts=2**60)
         remarks: tuple[Acknowledgement | Mute, ...] = (seen, quiet)
         for offset, remark in enumerate(remarks):
-            record = Stored("remarks", 0, offset, 1, remark.key().encode(), msgspec.json.encode(remark))
+            record = FollowedRecord("remarks", 0, offset, 1, remark.key().encode(), msgspec.json.encode(remark))
             store.apply([record], {("remarks", 0): offset + 1})
         view = ask(f"{url}/api/v1/incidents")[1]
         found = next(i for i in view["incidents"] if i["id"] == chosen["id"])
         assert found["acknowledged"]["by"] == "ann" and view["judged"] == {"of": 1, "real": 0, "false": 1}
         assert {bool(i["muted"]) for i in view["incidents"] if i["model"] == chosen["model"]} == {True}
-        store.apply([Stored("remarks", 0, 9, 1, quiet.key().encode(), None)], {})
+        store.apply([FollowedRecord("remarks", 0, 9, 1, quiet.key().encode(), None)], {})
         with snapshot:
             assert not remarks_of(snapshot).mutes and remarks_of(snapshot).acknowledgements
     snapshot.close()
@@ -420,15 +304,3 @@ def test_an_empty_store_says_that_nothing_came(tmp_path: Path) -> None:
         assert ask(f"{url}/api/v1/dead-letters")[1]["latest"] == []
         assert ask(f"{url}/api/v1/health")[1]["reading"]["state"] == "connecting"
     store.close()
-
-
-def test_events_of_dead_letters_are_shown_to_those_who_may_write(store: Store) -> None:
-    letter = b'{"topic":"t","partition":0,"offset":1,"reason":"json","error":"e","length":3,"sha256":"","bytes":"YWJj"}'
-    assert pack_record(letter)
-    with serving(stories.settings(), store) as url:
-        assert ask(f"{url}/api/v1/dead-letters")[1]["latest"][0]["bytes"]
-        for query in ("", "?writes=yes"):  # after the answer to somebody who may write, which is kept
-            through = ask(f"{url}/api/v1/dead-letters{query}", {"X-Forwarded-For": "10.0.0.1"})[1]
-            assert through["latest"][0]["bytes"] is None and not through["with_events"]
-    with serving(stories.settings(dashboard={"host": "0.0.0.0"}, http={"open": True}), store) as url:
-        assert ask(f"{url}/api/v1/dead-letters")[1]["latest"][0]["bytes"] is None

@@ -17,12 +17,15 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
 from stream_monitor.cli.main import app as command_line
 from stream_monitor.config.settings import Settings
+from stream_monitor.dashboard.facts import store_view
 from stream_monitor.dashboard.reader import Reader
-from stream_monitor.dashboard.store import Store, Stored
+from stream_monitor.dashboard.store import Snapshot, Store
+from stream_monitor.kafka.follower import FollowedRecord, Follower
 from stream_monitor.kafka.topics import create
 from tests.dashboard import stories
 from tests.dashboard.conftest import DISK
@@ -81,7 +84,7 @@ class Publisher:
         self._producer = Producer({"bootstrap.servers": rules.kafka.bootstrap_servers, "transactional.id": identity})
         persistently(self._producer.init_transactions)
 
-    def publish(self, records: list[Stored], abort: bool = False) -> None:
+    def publish(self, records: list[FollowedRecord], abort: bool = False) -> None:
         self._producer.begin_transaction()
         for record in records:
             self._producer.produce(self.rules.topic(record.role), record.value, record.key)
@@ -157,6 +160,8 @@ def test_committed_records_are_on_the_page_once_through_kills_and_remarks_come_b
         done = CliRunner().invoke(command_line, said, catch_exceptions=False)
         assert done.exit_code == 0 and "muted" in done.output
         until(lambda: remarks(url, alert)["muted"], "the mute")
+        assert ask(url, "remarks", remarks(url, alert)["muted"] | {"remark": "mute", "withdraw": True})
+        until(lambda: remarks(url, alert)["muted"] is None, "the end of the mute")
         note = ["alerts", "annotate", incident["model"], "deployed v7", "--at", "2023-11-15", "-c", str(config)]
         assert CliRunner().invoke(command_line, note, catch_exceptions=False).exit_code == 0
         path = f"models/{incident['model']}?range=all"
@@ -200,3 +205,53 @@ def test_kafka_that_is_not_there_is_told_with_its_reason(tmp_path: Path) -> None
     assert "127.0.0.1:1" in reader.progress.reason
     reader.close()
     store.close()
+
+
+def delete_before(rules: Settings, role: str, number: int, offset: int) -> None:
+    """Let Kafka delete the records of a partition before an offset, as the retention does."""
+    client = AdminClient({"bootstrap.servers": rules.kafka.bootstrap_servers})
+    for deleted in client.delete_records([TopicPartition(rules.topic(role), number, offset)]).values():
+        deleted.result()
+
+
+def read_to_the_end(rules: Settings, store: Store) -> dict[str, int]:
+    """Start a reader, stop it at the ends of the topics, and return what the store says was lost."""
+    reader, snapshot = Reader(rules, store), Snapshot(store.path)
+    reader.start()
+    until(lambda: reader.progress.state == "live" and not reader.progress.behind, "the end of the topics")
+    reader.close()
+    with snapshot:
+        lost: dict[str, int] = store_view(snapshot, reader.progress, DISK, 0)["lost"]
+    snapshot.close()
+    return lost
+
+
+def test_records_that_kafka_deleted_before_the_page_read_them_are_counted(rules: Settings, tmp_path: Path) -> None:
+    store, producer = Store(tmp_path / "page.sqlite", DISK, rules.app), Publisher(rules)
+    letter = next(r for r in stories.records() if r.role == "dead-letters")
+    producer.publish([letter] * 10)  # of one key, so in one partition
+    assert read_to_the_end(rules, store) == {}
+    (number,) = {n for (role, n), at in store.positions().items() if role == "dead-letters" and at > 0}
+    producer.publish([letter] * 6)
+    delete_before(rules, "dead-letters", number, 15)
+    read = store.positions()["dead-letters", number]
+    for _ in range(2):  # the second time nothing more is lost
+        assert read_to_the_end(rules, store) == {"dead-letters": 15 - read}
+    assert store.positions()["dead-letters", number] > 15
+    store.close()
+
+
+def test_a_report_ends_at_the_ends_that_the_topics_had(rules: Settings) -> None:
+    producer, roles = Producer({"bootstrap.servers": rules.kafka.bootstrap_servers}), ("dead-letters",)
+    producer.produce(rules.topic("dead-letters"), b"{}", partition=0)
+    producer.flush()
+    with Follower(rules, roles, {}, {"dead-letters": None}) as follower:
+        follower.follow(roles)
+        ends = follower.known_ends()
+        assert follower.behind(ends) == 1
+        producer.produce(rules.topic("dead-letters"), b"{}", partition=0)
+        producer.produce(rules.topic("dead-letters"), b"{}", partition=1)
+        producer.flush()
+        until(lambda: follower.poll(1, 0.1) and sum(follower.known_ends().values()) == 3, "the new ends")
+        until(lambda: follower.poll(1, 0.1) and not follower.behind(ends), "the old ends")
+        assert sum(ends.values()) == 1

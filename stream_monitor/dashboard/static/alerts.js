@@ -38,13 +38,20 @@ export function mute(alert, now) {
     values => remark({ remark: 'mute', model: alert.model, measure: alert.measure, from_ts: alert.opened, until_ts: now + Number(values.days) * 864e5, why: values.why, by: values.by || 'page' }));
 }
 
+/** A mute that is withdrawn may have covered more than this incident: the dialog says what. */
+function unmute(muted) {
+  const scope = ['measure', 'version', 'segment', 'kind'].filter(name => muted[name]).map(name => `${name} ${muted[name]}`);
+  ask(`Unmute ${muted.model}`, [h('p', {}, `${muted.by} muted ${scope.length ? scope.join(', ') : 'all alerts'} of ${muted.model} until ${when(muted.until_ts)}${muted.why ? `: ${muted.why}` : ''}. The mute ends for all of them.`)],
+    () => remark({ ...muted, remark: 'mute', withdraw: true }));
+}
+
 function state(incident) {
   return [incident.acknowledged && h('span', { class: 'sub' }, `seen by ${incident.acknowledged.by}: ${incident.acknowledged.verdict ?? 'real'}${incident.acknowledged.why ? `, ${incident.acknowledged.why}` : ''} `), incident.muted && h('span', { class: 'sub' }, `muted by ${incident.muted.by} until ${when(incident.muted.until_ts)}`)];
 }
 
 const buttons = (incident, mayWrite, first) => mayWrite && h('div', { class: 'buttons' },
   h('button', { type: 'button', data: first ? { key: 'a' } : {}, onclick: () => acknowledge(incident), 'aria-label': `Acknowledge: ${incident.measure} of ${incident.model}` }, 'Ack'),
-  h('button', { type: 'button', data: first ? { key: 'm' } : {}, onclick: () => mute(incident.alerts[0], incident.now), 'aria-label': `Mute: ${incident.measure} of ${incident.model}` }, 'Mute…'));
+  h('button', { type: 'button', data: first ? { key: 'm' } : {}, onclick: () => incident.muted ? unmute(incident.muted) : mute(incident.alerts[0], incident.now), 'aria-label': `${incident.muted ? 'Unmute' : 'Mute'}: ${incident.measure} of ${incident.model}` }, incident.muted ? 'Unmute…' : 'Mute…'));
 
 function others(incident) {
   const rest = incident.alerts.slice(1).map(a => a.measure + (a.segment === 'all' ? '' : ` [${a.segment}]`));

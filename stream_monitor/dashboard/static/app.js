@@ -181,14 +181,20 @@ document.addEventListener('keydown', event => {
 
 /** Follow the changes. A hidden tab closes its stream: browsers allow six connections to a server. */
 function follow() {
-  let stream = null, last = 0, timer = 0;
+  let stream = null, last = 0, timer = 0, retry = 0;
   const soon = () => { const wait = Math.max(0, last + 1000 - Date.now()); clearTimeout(timer); timer = setTimeout(() => { last = Date.now(); show(false); }, wait); };
   const open = () => {
+    clearTimeout(retry);
     stream = new EventSource('api/v1/events');
-    stream.onmessage = event => { const told = JSON.parse(event.data); reading = told.reading; soon(); };
-    stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) setTimeout(soon, 5000); reading = reading && { ...reading, state: 'away', reason: 'the page’s server does not answer', since: reading.state === 'away' ? reading.since : Date.now() / 1000 }; frame(view(place().path, place().query).crumbs); };
+    stream.onmessage = event => { ({ reading } = JSON.parse(event.data)); soon(); };
+    stream.onerror = () => {
+      // A stream that was refused, because too many are open or a proxy has no answer, stays closed: ask, and try again.
+      if (stream?.readyState === EventSource.CLOSED) { soon(); clearTimeout(retry); retry = setTimeout(open, 5000); }
+      reading = reading && { ...reading, state: 'away', reason: 'the page’s server does not answer', since: reading.state === 'away' ? reading.since : Date.now() / 1000 };
+      frame(view(place().path, place().query).crumbs);
+    };
   };
-  document.addEventListener('visibilitychange', () => { if (document.hidden) { stream?.close(); stream = null; } else if (!stream) { open(); soon(); } });
+  document.addEventListener('visibilitychange', () => { if (document.hidden) { stream?.close(); stream = null; clearTimeout(retry); } else if (!stream) { open(); soon(); } });
   open();
   setInterval(() => { if (!document.hidden) frame(view(place().path, place().query).crumbs); }, 5000);
 }

@@ -36,10 +36,11 @@ export function lettersView(data) {
 }
 
 export function healthView(data) {
-  const reading = data.reading;
+  const reading = data.reading, lost = Object.entries(data.lost);
   return [
     h('h1', {}, 'Health of the page'),
     figures([[reading.state, 'the reader'], [num(reading.behind), 'records to go'], [num(reading.read), 'records read since the start'], [reading.newest ? span(Date.now() - reading.newest) : '–', 'since the newest record'], [bytes(data.used), `of ${bytes(data.disk)} in the store`], [num(data.dropped), 'windows dropped for want of room'], [num(data.strange), 'records that are none of ours']]),
+    lost.length > 0 && h('p', { class: 'notice warning', role: 'alert' }, `Kafka deleted records before this page read them: ${lost.map(([topic, n]) => `up to ${num(n)} of ${topic}`).join(', ')}. Their times are missing here. Run the page more often than the retention of the topics, or raise retention.ms of the topics.`),
     reading.reason && h('p', { class: 'notice warning', role: 'alert' }, reading.reason),
     h('section', {}, h('h2', {}, 'What the workers have not read yet'), data.lags.length ? table('Lag by stage and topic', ['stage', 'topic', 'records#', 'of one partition#', 'which#'], data.lags.map(l => [l.stage, l.topic, num(l.records), num(l.most), num(l.partition)])) : h('p', { class: 'sub' }, data.lags_unknown ?? 'No stage has committed anything yet.')),
     h('div', { class: 'columns' },
