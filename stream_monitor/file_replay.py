@@ -23,7 +23,7 @@ from stream_monitor.events.contracts import Alert, DeadLetter, Metric
 from stream_monitor.events.json_text import decode_json
 from stream_monitor.judge.stage import Judge
 from stream_monitor.profiles.bin_catalog import BinCatalog
-from stream_monitor.profiles.records import ResetRecord, write_record
+from stream_monitor.profiles.records import ResetRecord, RolloutRecord, write_record
 from stream_monitor.stages.contract import Message, Output, Partition, PartitionStatus, Position
 from stream_monitor.stages.topology import Topology
 
@@ -172,6 +172,11 @@ class Replay:
 
     def reset(self, record: ResetRecord) -> None:
         """Forget baselines."""
+        self._judge(write_record(record))
+        self._pass_on()
+
+    def order(self, record: RolloutRecord) -> None:
+        """Obey a person about a rollout, from the first pane that is not closed."""
         self._judge(write_record(record))
         self._pass_on()
 

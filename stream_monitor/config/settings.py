@@ -78,7 +78,7 @@ class KafkaSettings(Section):
 
 ROLES_IN = ("predictions", "labels", "feedback", "observations")
 ROLES_OUT = ("alerts", "metrics", "dead-letters")
-ROLES_OPTIONAL = ("health", "remarks")
+ROLES_OPTIONAL = ("health", "remarks", "decisions")
 """Topics that are made where the settings allow it; without one what needs it is off, and told."""
 ROLES_INTERNAL = ("profiles", "pending", "state", "baselines")
 ROLES_REKEYED = ("labels-by-id", "feedback-by-id")

@@ -96,3 +96,8 @@ class RolloutDecision(Struct, kw_only=True, omit_defaults=True):
     exposed: Annotated[int, Meta(description="requests that the candidate answered since the start")] = 0
     checks: list[RolloutCheck] = []
     evidence: list[GuardEvidence] = []
+
+
+def decision_key(decision: RolloutDecision) -> bytes:
+    """The key of a decision on its topic: the model, and the rollout."""
+    return f"{decision.model}\x1frollout\x1f{decision.rollout}".encode()

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from stream_monitor.baselines.pinned import PinnedMeasure
 from stream_monitor.baselines.recent import plan_of
 from stream_monitor.baselines.sampled_rows import Rows
+from stream_monitor.config.detection import DetectionSettings
 from stream_monitor.config.durations import format_duration
 from stream_monitor.config.settings import Settings
 from stream_monitor.detect.cusum.bank import CusumBank, PaneBatch
 from stream_monitor.detect.false_alarm_budget import sequential_ms, window_level
 from stream_monitor.detect.windows.overdispersion import Dispersion, DispersionUpdate
 from stream_monitor.events.contracts import Alert, Health, Metric
+from stream_monitor.events.rollouts import RolloutDecision
 from stream_monitor.judge.alerts.lifecycle import AlertKey
 from stream_monitor.judge.baselines.recent_rows import Owner
 from stream_monitor.judge.consumers.contract import (
@@ -61,10 +63,10 @@ from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.measures import TimelineName as TimelineName
 from stream_monitor.profiles.names import ALL_SEGMENTS, END, NEVER, OTHER
-from stream_monitor.profiles.records import PerformanceDelta, ResetRecord
+from stream_monitor.profiles.records import PerformanceDelta, ResetRecord, RolloutRecord
 from stream_monitor.wire.msgpack_arrays import unpack
 
-JudgeOutput = Alert | Metric | Health | Gone | CatalogRecord
+JudgeOutput = Alert | Metric | Health | Gone | RolloutDecision | CatalogRecord
 
 
 class ModelJudge:
@@ -134,11 +136,13 @@ class ModelJudge:
         for timeline in self.timelines.values():
             timeline.sequential.release()
 
-    def end(self) -> Iterator[Alert]:
+    def end(self) -> Iterator[Alert | RolloutDecision]:
         """Resolve all alerts of a model before the judge forgets it, at the event time at which its ttl ends."""
         ttl = self.settings.caps.model_ttl
         reason = f"nothing of the model came for {format_duration(ttl)}, and it is forgotten"
         yield from self.state.alerts.abandon(self.state.last_event + ttl, reason)
+        for consumer in self.consumers:
+            yield from consumer.on_forget(self.state.last_event + ttl)
 
     def feed(self, delta: Delta) -> None:
         """Add a delta of this model."""
@@ -170,6 +174,12 @@ class ModelJudge:
         for timeline in self.timelines.values():
             for update in timeline.baseline_manager.schedule(reset):
                 yield update.record
+
+    def obey(self, record: RolloutRecord) -> Iterator[RolloutDecision]:
+        """What a person orders about a rollout."""
+        self.changed = True
+        for consumer in self.consumers:
+            yield from consumer.on_rollout(record)
 
     def notices(self) -> Iterator[CatalogRecord]:
         """Catalog records of the active edges and baselines."""
@@ -212,7 +222,7 @@ class ModelJudge:
         for name in shown:
             for finished in self.timelines[name].preview(watermarks.latest_event(name)):
                 expected = expected_measures(finished.timeline, finished.window)
-                evaluation = self._evaluate_window(finished.timeline, finished.window, expected)
+                evaluation = _evaluation_of(finished.timeline, finished.window, expected, self.settings.detection)
                 run_tests([evaluation])
                 open_window = ClosedWindow(finished.timeline, finished.window, evaluation.judged, expected, ())
                 for consumer in self.consumers:
@@ -267,7 +277,7 @@ class ModelJudge:
     def _close_window(self, timeline: Timeline, window: Window) -> Iterator[JudgeOutput | BatchTask]:
         """Compare a window with the baselines, and pass the result to the consumers."""
         expected = expected_measures(timeline, window)
-        evaluation = self._evaluate_window(timeline, window, expected)
+        evaluation = _evaluation_of(timeline, window, expected, self.settings.detection)
         yield evaluation
         verdicts: Sequence[Verdict] = ()
         if self.state.model != OTHER:
@@ -279,22 +289,6 @@ class ModelJudge:
         closed = ClosedWindow(timeline, window, evaluation.judged, expected, verdicts)
         for consumer in self.consumers:
             yield from self._published(consumer.on_window(closed))
-
-    def _evaluate_window(
-        self, timeline: Timeline, window: Window, expected: Mapping[int, Sequence[str]]
-    ) -> WindowEvaluation:
-        state, settings, context = timeline.state, self.settings.detection, evaluation_context(timeline)
-        comparisons = comparisons_of(window, context, settings.min_count)
-        if timeline.rules.recent is None:  # a recent baseline does not know hours without values
-            comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
-        comparisons += first_values(state, timeline.rules, window, settings.min_count)
-        comparisons = [one for one in comparisons if not settings.ignores(one.measure)]
-        sizes = sorted(size for size in timeline.slide_of if size <= window.size)
-        dispersions = [(size, state.dispersion.get(size, Dispersion())) for size in sizes]
-        rows = list(timeline.joint.comparisons(window, settings, list(state.ids.groups)))
-        return WindowEvaluation(
-            comparisons, settings, rows, window, dispersions, state.ids.measures if state.name == "input" else None
-        )
 
     def _forget(self, event: BaselinesReset) -> Iterator[Alert]:
         """Resolve the alerts on measures that lost a baseline. Alerts on limits stay: a limit needs no baseline."""
@@ -317,3 +311,21 @@ class ModelJudge:
         about = self.state.model, *owner
         after, alarmed = self.settings.baseline.accept_after, self.state.alerts.alarmed
         return any(alarmed(AlertKey(*about, kind), span, after) for kind in ABNORMAL)
+
+
+def _evaluation_of(
+    timeline: Timeline, window: Window, expected: Mapping[int, Sequence[str]], settings: DetectionSettings
+) -> WindowEvaluation:
+    """The comparisons of a window's measures with their baselines. `run_tests` does the tests."""
+    state, context = timeline.state, evaluation_context(timeline)
+    comparisons = comparisons_of(window, context, settings.min_count)
+    if timeline.rules.recent is None:  # a recent baseline does not know hours without values
+        comparisons += absent_comparisons(window, context, settings.min_count, comparisons, expected)
+    comparisons += first_values(state, timeline.rules, window, settings.min_count)
+    comparisons = [one for one in comparisons if not settings.ignores(one.measure)]
+    sizes = sorted(size for size in timeline.slide_of if size <= window.size)
+    dispersions = [(size, state.dispersion.get(size, Dispersion())) for size in sizes]
+    joint = () if settings.ignores(JOINT) else timeline.joint.comparisons(window, settings, list(state.ids.groups))
+    return WindowEvaluation(
+        comparisons, settings, list(joint), window, dispersions, state.ids.measures if state.name == "input" else None
+    )

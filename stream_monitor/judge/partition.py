@@ -33,11 +33,17 @@ from stream_monitor.profiles.records import (
     PinRecord,
     Record,
     ResetRecord,
+    RolloutRecord,
     SettingsRecord,
     WatermarkRecord,
 )
 
 log = logging.getLogger(__name__)
+
+REFUSED = (
+    "profiles/%d holds profiles of other panes, segments, grains or embeddings than this app's: a describe worker runs "
+    "with other settings. They are left out (%d records so far), and the events in them are not counted"
+)
 
 
 class PartitionJudge:
@@ -90,6 +96,8 @@ class PartitionJudge:
                 yield from self._pin(record)
             case ResetRecord():
                 yield from self._reset(record)
+            case RolloutRecord():
+                yield from self._obey(record)
             case WatermarkRecord():
                 self.state.watermarks.update(record, arrived)
                 yield from self._advance()
@@ -152,13 +160,7 @@ class PartitionJudge:
         self.state.refused += 1
         self._refused += 1
         if self._refused & (self._refused - 1) == 0:  # at each doubling
-            log.error(
-                "profiles/%d holds profiles of other panes, segments, grains or embeddings than this app's: a describe "
-                "worker runs with other settings. They are left out (%d records so far), and the events in them are "
-                "not counted",
-                self.number,
-                self.state.refused,
-            )
+            log.error(REFUSED, self.number, self.state.refused)
 
     def _pin(self, record: PinRecord) -> Iterator[JudgeOutput]:
         pin, judge = self.state.add_pin(record), self.models.get(record.model)
@@ -172,6 +174,13 @@ class PartitionJudge:
             return
         self.state.reset_pins(record)
         yield from judge.reset(record)
+
+    def _obey(self, record: RolloutRecord) -> Iterator[JudgeOutput]:
+        judge = self.models.get(record.model)
+        if judge is not None:
+            yield from judge.obey(record)
+        else:
+            self.state.keep_order(record)
 
     def _apply_settings(self, record: SettingsRecord) -> None:
         self.state.settings = record
@@ -221,9 +230,7 @@ class PartitionJudge:
             self.memory.open_bytes.nbytes -= sum(map(bytes_of_delta, pending_model.deltas))
             if len(self.models) < self.settings.caps.models or name == OTHER:
                 judge = self._judge_of(name)
-                yield from self._pinned(name, judge)
-                for reset in self.state.resets.pop(name, ()):
-                    yield from self._reset(reset)
+                yield from self._kept(name, judge)
                 for delta in pending_model.deltas:
                     judge.feed(delta)
                 for outcome in pending_model.performance:
@@ -232,6 +239,14 @@ class PartitionJudge:
                 for delta in pending_model.deltas:
                     if delta.timeline == "input":
                         self._judge_of(OTHER).feed(counts_only(delta))
+
+    def _kept(self, name: str, judge: ModelJudge) -> Iterator[JudgeOutput]:
+        """Apply what people ordered before the model was admitted."""
+        yield from self._pinned(name, judge)
+        for reset in self.state.resets.pop(name, ()):
+            yield from self._reset(reset)
+        for order in self.state.orders.pop(name, ()):
+            yield from judge.obey(order)
 
     def _pinned(self, name: str, judge: ModelJudge) -> Iterator[JudgeOutput]:
         for pin in self.state.pins_of(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import msgspec
@@ -13,7 +14,19 @@ from stream_monitor.judge.label_arrivals import LabelArrivals
 from stream_monitor.judge.panes.watermarks import Watermarks
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.names import NEVER
-from stream_monitor.profiles.records import DeltaRecord, PerformanceDelta, PinRecord, ResetRecord, SettingsRecord
+from stream_monitor.profiles.records import (
+    DeltaRecord,
+    PerformanceDelta,
+    PinRecord,
+    ResetRecord,
+    RolloutRecord,
+    SettingsRecord,
+)
+
+log = logging.getLogger(__name__)
+
+MOST_ORDERS = 100
+"""Orders about rollouts of models that are not admitted yet."""
 
 
 class PendingModel(msgspec.Struct):
@@ -43,6 +56,8 @@ class PartitionState(msgspec.Struct):
     """Pinned baselines with parts that have not arrived yet."""
     resets: dict[str, list[ResetRecord]] = {}
     """Resets of models that are not admitted yet; of several with the same scope, the last."""
+    orders: dict[str, list[RolloutRecord]] = {}
+    """Orders about rollouts of models that are not admitted yet."""
     alerts: AlertLifecycle = msgspec.field(default_factory=AlertLifecycle)
     told_progress: int = NEVER
     """The watermark of the last published progress record."""
@@ -106,3 +121,11 @@ class PartitionState(msgspec.Struct):
         """Keep a reset of a model that is not admitted yet."""
         kept = [other for other in self.resets.get(reset.model, ()) if not other.same_scope(reset)]
         self.resets[reset.model] = [*kept, reset]
+
+    def keep_order(self, record: RolloutRecord) -> None:
+        """Keep an order about a model that is not admitted yet; above the bound it is left out and logged."""
+        if sum(map(len, self.orders.values())) < MOST_ORDERS:
+            self.orders.setdefault(record.model, []).append(record)
+        else:
+            log.error("an order about rollout %s of %s is left out: %d wait for models that have not come",
+                      record.rollout, record.model, MOST_ORDERS)  # fmt: skip

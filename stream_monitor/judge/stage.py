@@ -17,6 +17,7 @@ from stream_monitor.config.recorded import adopted, judged_text
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import FormatError, RestoreError
 from stream_monitor.events.contracts import Alert, Health
+from stream_monitor.events.rollouts import RolloutDecision, decision_key
 from stream_monitor.judge.health import Gone, key_of
 from stream_monitor.judge.metrics import window_metrics as metrics
 from stream_monitor.judge.model import JudgeOutput
@@ -239,6 +240,8 @@ class Judge:
         elif isinstance(output, Gone):
             if self._health:
                 self._outputs.append(Output("health", b"", output.model.encode(), tombstone=True))
+        elif isinstance(output, RolloutDecision):
+            self._outputs.append(Output("decisions", msgspec.json.encode(output), decision_key(output)))
         elif isinstance(output, EdgesRecord | BaselineRecord | ProgressRecord):
             key, value = notice_output(output)
             self._outputs.append(Output("baselines", value, key))

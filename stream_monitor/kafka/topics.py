@@ -46,6 +46,7 @@ def demanded_config(settings: Settings) -> dict[str, dict[str, str]]:
         "health": {"cleanup.policy": "compact"},
         "remarks": {"cleanup.policy": "compact"},
         "baselines": {"cleanup.policy": "compact"},
+        "decisions": {"cleanup.policy": "delete", "retention.ms": "-1"},
     }
 
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from stream_monitor.errors import FormatError
+from stream_monitor.events.rollouts import Action
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.wire.msgpack_arrays import Table, pack, unpack
@@ -45,6 +46,9 @@ class PerformanceDelta(msgspec.Struct):
     known: np.ndarray | None = None
     """Start of the grain (epoch ms) in which the items of each cell became known: the later time of prediction and
     item. None in a delta of a former version."""
+    corrected: np.ndarray | None = None
+    """Whether each cell holds corrections of labels; None: none does, or the delta is of a former version, whose cells
+    hold first labels and corrections together."""
 
 
 class DeltaRecord(msgspec.Struct, tag="delta"):
@@ -171,7 +175,27 @@ class ResetRecord(msgspec.Struct, tag="reset"):
         return self.version is None and self.segment is None
 
 
-Record = DeltaRecord | WatermarkRecord | SettingsRecord | PinRecord | ResetRecord
+class RolloutRecord(msgspec.Struct, tag="rollout"):
+    """What a person orders about a rollout. The judge obeys it at the first pane that is open when it reads the record.
+
+    A second record of the same `command` is ignored.
+    """
+
+    model: str
+    rollout: str
+    command: str
+    """A unique id."""
+    action: Action
+    by: str
+    reason: str = ""
+    text: str = ""
+    """The rollout file; of a start only."""
+    since: int = NEVER
+    """Of a start: not before the pane that holds this event time (epoch ms)."""
+    v: int = FORMAT
+
+
+Record = DeltaRecord | WatermarkRecord | SettingsRecord | PinRecord | ResetRecord | RolloutRecord
 
 
 def read_record(value: bytes) -> Record:

@@ -214,6 +214,11 @@ class Canary:
         self.state.commands = [*self.state.commands[1 - MOST_COMMANDS :], command.command]
         yield from self._obey(command)
 
+    def refuse(self, command: RolloutCommand, reason: str) -> Decisions:
+        """Refuse a start for a reason outside this rollout; it goes on waiting."""
+        self.state.commands.append(command.command)
+        yield self._decide("refused", command.ts, reason, command)
+
     def _obey(self, command: RolloutCommand) -> Decisions:
         state, action, ts = self.state, command.action, command.ts
         live = state.state in LIVE

@@ -23,6 +23,7 @@ from stream_monitor.config import yaml_text
 from stream_monitor.config.detection import Section
 from stream_monitor.config.durations import Duration, ms
 from stream_monitor.errors import SettingsError, suggest
+from stream_monitor.profiles.measures import measure_named
 
 MOST_BYTES = 65_536
 """Of a rollout file."""
@@ -32,7 +33,10 @@ FACTORS = (1, 2, 4)
 LEAST_TIMES = 0.05
 """The least r of a line, where less is worse: four margins of 30 % would leave nothing to compare with."""
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-OUTCOMES = ("error", "absolute_error", "squared_error")
+ERROR = "error"
+SIGNAL = "signal."
+NUMBERS_OF_LABELS = ("absolute_error", "squared_error", "bias", "relative_error")
+RATE_MEASURES = ("null_answer", "human_override")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(%|pp)?")
 
 
@@ -85,12 +89,21 @@ Share = Annotated[float, BeforeValidator(parse_share), Field(ge=0, le=1)]
 Alpha = Annotated[float, BeforeValidator(parse_share), Field(ge=1e-6, le=0.5)]
 
 
+class MeasureSource(NamedTuple):
+    """Where the values of a guard on predictions come from."""
+
+    measure: str
+    """A measure of the input timeline."""
+    form: Literal["rate", "missing", "category", "mean", "quantile"]
+    category: str = ""
+
+
 class Guard(Section):
     """A measure that must not get worse."""
 
     measure: Annotated[str, Field(min_length=1, max_length=256)] = Field(
-        description="of predictions or outcomes; `latency_ms.p99` a quantile, `.mean` a mean; `prediction=deny` the "
-        "share of a category"
+        description="`error`, `signal.NAME`, or a measure of predictions: `latency_ms.p99` a quantile, `amount.mean` a "
+        "mean, `amount.missing` the share without a value, `prediction=deny` the share of a category"
     )
     margin: Annotated[Margin, PlainValidator(parse_margin)] = Field(
         Margin(0.1), description="how much worse is tolerated"
@@ -99,7 +112,6 @@ class Guard(Section):
     limit: Annotated[float | None, BeforeValidator(parse_share)] = Field(
         None, description="a line of its own, such as 2%, in place of what the primary does"
     )
-    absent: Literal["none", "zero"] = Field("none", description="zero: a signal that never came is a 0")
     report: bool = Field(False, description="only shown: it stops and passes nothing")
 
     @property
@@ -109,11 +121,33 @@ class Guard(Section):
 
     @property
     def is_outcome(self) -> bool:
-        """Whether it waits for labels."""
-        return self.measure.removesuffix(".mean").partition(".")[0] in OUTCOMES
+        """Whether it waits for labels or feedback."""
+        return self.measure == ERROR or self.is_signal
+
+    @property
+    def is_signal(self) -> bool:
+        """Whether it waits for feedback."""
+        return self.measure.startswith(SIGNAL)
+
+    @property
+    def source(self) -> MeasureSource:
+        """What it reads of a measure of predictions."""
+        name, _, category = self.measure.partition("=")
+        if category:
+            return MeasureSource(measure_named(name), "category", category)
+        name, _, suffix = self.measure.rpartition(".")
+        if name and suffix in QUANTILES:
+            return MeasureSource(measure_named(name), "quantile")
+        if name and suffix in ("mean", "missing"):
+            return MeasureSource(measure_named(name), "mean" if suffix == "mean" else "missing")
+        return MeasureSource(measure_named(self.measure), "rate" if self.measure in RATE_MEASURES else "mean")
 
     @model_validator(mode="after")
     def _consistent(self) -> Guard:
+        if self.measure in NUMBERS_OF_LABELS:
+            raise ValueError(
+                f"{self.measure}: a guard on labels is `error`, a rate; guards on distances to labels are not there yet"
+            )
         if self.quantile is not None and (self.worse == "down" or self.margin.plus):
             raise ValueError(f"{self.measure}: a quantile is guarded against a rise, by a margin in percent")
         if self.limit is not None and (self.is_outcome or self.quantile is not None):

@@ -22,7 +22,7 @@ watch: {for: 7d, keep: 5%}
 guards:
   - {measure: error, margin: 10%}
   - {measure: latency_ms.p99, margin: 20%}
-  - {measure: signal.click, worse: down, margin: 5%, absent: zero}
+  - {measure: signal.click, worse: down, margin: 5%}
   - {measure: null_answer, limit: 2%}
 alpha: {harm: 5%, pass: 1%, check: 0.1%}
 settle: 1h

@@ -197,16 +197,17 @@ class Outcomes:
 
 
 class _SignedSums:
-    """Signed sums of a commit by (key, answer, grain, known grain); at the end they are spread over segments.
+    """Signed sums of a commit by (key, answer, grain, known grain, corrected), which `deltas` spreads over segments.
 
-    The known grain is that of the later time of prediction and item.
+    The known grain is that of the later time of prediction and item. Corrections of labels have cells of their own.
     """
 
     def __init__(self, outcomes: Outcomes, joined: Joined) -> None:
         self.book, self.joined = outcomes.book, joined
         window = joined.ts - joined.ts % outcomes.grain
         known = np.maximum(joined.ts, joined.item_ts)
-        keys = np.stack([joined.key, joined.answer, window, known - known % outcomes.grain])
+        corrected = (joined.event == pending.CORRECTION).astype(np.int64)
+        keys = np.stack([joined.key, joined.answer, window, known - known % outcomes.grain, corrected])
         self.cells, self.cell = np.unique(keys, axis=1, return_inverse=True)
         self.cell = self.cell.ravel()
         self.size = self.cells.shape[1]
@@ -243,14 +244,14 @@ class _SignedSums:
             yield self.book.models.values[model], pack(self._delta(np.flatnonzero(models == model), labelled))
 
     def _delta(self, cells: I64, labelled: I64) -> PerformanceDelta:
-        targets: dict[tuple[str, str, int, int], int] = {}
+        targets: dict[tuple[str, str, int, int, int], int] = {}
         spread: list[tuple[int, int]] = []  # (cell, target)
         for cell in cells.tolist():
             key = self.book.keys.values[int(self.cells[0, cell])]
             answer = self.book.answers.values[int(self.cells[1, cell])]
-            window, known = self.cells[2:, cell].tolist()
+            window, known, corrected = self.cells[2:, cell].tolist()
             for segment in (ALL_SEGMENTS, *(s for s in answer.segments if s is not None)):
-                target = targets.setdefault((key.version, segment, window, known), len(targets))
+                target = targets.setdefault((key.version, segment, window, known, corrected), len(targets))
                 spread.append((cell, target))
         source, target_of = np.array(spread, np.int64).T
         names = list(self.sums)
@@ -264,11 +265,12 @@ class _SignedSums:
         ]
         empty_i, empty_f = np.empty(0, np.int64), np.empty(0)
         pairs, pair_rows = self._pairs(spread)
+        corrections = [corrected for *_, corrected in targets]
         return PerformanceDelta(
             model=self.book.keys.values[int(self.cells[0, cells[0]])].model,
             version=[version for version, *_ in targets],
             segment=[segment for _, segment, *_ in targets],
-            window=np.array([window for *_, window, _ in targets], np.int64),
+            window=np.array([window for *_, window, _, _ in targets], np.int64),
             labelled=np.bincount(target_of, labelled[source], len(targets)).astype(np.int64),
             names=names,
             cell=np.concatenate([*used, empty_i]),
@@ -279,7 +281,8 @@ class _SignedSums:
             pair_cell=pair_rows[0],
             pair=pair_rows[1],
             pair_n=pair_rows[2],
-            known=np.array([known for *_, known in targets], np.int64),
+            known=np.array([known for *_, known, _ in targets], np.int64),
+            corrected=np.array(corrections, np.bool_) if any(corrections) else None,
         )
 
     def _pairs(self, spread: list[tuple[int, int]]) -> tuple[list[tuple[str, str]], I64]:

@@ -17,6 +17,7 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.detect.cusum.bank import PaneBatch
 from stream_monitor.detect.windows.overdispersion import DispersionUpdate
 from stream_monitor.events.contracts import Alert, Health, Metric
+from stream_monitor.events.rollouts import RolloutDecision
 from stream_monitor.judge.alerts.lifecycle import AlertKey, AlertLifecycle, EvidenceSpan
 from stream_monitor.judge.detection.limits import Limit
 from stream_monitor.judge.detection.verdicts import Verdict
@@ -26,7 +27,7 @@ from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.timelines.timeline import BaselinesReset, ChangeDetected, Timeline, WindowEmpty
 from stream_monitor.profiles.measures import group_of
-from stream_monitor.profiles.records import PerformanceDelta
+from stream_monitor.profiles.records import PerformanceDelta, RolloutRecord
 
 BatchTask = PaneBatch | WindowEvaluation | DispersionUpdate
 """Work that is batched over many models: by `CusumBank.step`, `window_evaluation.run_tests` or
@@ -67,7 +68,7 @@ class RaisedAlert:
     span: EvidenceSpan
 
 
-ConsumerOutput = RaisedAlert | Alert | Metric | Health | DispersionUpdate
+ConsumerOutput = RaisedAlert | Alert | Metric | Health | RolloutDecision | DispersionUpdate
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,14 @@ class WindowConsumer(Generic[StateT]):
 
     def on_reset(self, reset: BaselinesReset) -> Iterable[str]:
         """A reset took effect. Return the measures, beyond those of the reset, that lost what they compare with."""
+        return ()
+
+    def on_rollout(self, record: RolloutRecord) -> Iterable[RolloutDecision]:
+        """A person orders something about a rollout."""
+        return ()
+
+    def on_forget(self, ts: int) -> Iterable[RolloutDecision]:
+        """The judge forgets the model at this event time."""
         return ()
 
     @property

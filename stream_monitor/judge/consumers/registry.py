@@ -12,6 +12,7 @@ from stream_monitor.judge.consumers.health import HealthRecords
 from stream_monitor.judge.consumers.limits import LimitAlerts
 from stream_monitor.judge.consumers.losses import LossAlerts
 from stream_monitor.judge.consumers.metrics import MetricRecords
+from stream_monitor.judge.consumers.rollouts import Rollouts
 from stream_monitor.judge.consumers.volume import VolumeAlerts
 from stream_monitor.profiles.names import OTHER
 from stream_monitor.wire.msgpack_arrays import as_kind
@@ -25,6 +26,7 @@ CONSUMERS: tuple[type[WindowConsumer[Any]], ...] = (
     LossAlerts,
     MetricRecords,
     HealthRecords,
+    Rollouts,
 )
 """Their order is part of the result: a health record names the alerts that the same window opened."""
 

@@ -1,0 +1,132 @@
+"""All rollouts of one model: which there are, and what people order about them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from stream_monitor.errors import SettingsError
+from stream_monitor.events.rollouts import RolloutCommand
+from stream_monitor.profiles.names import NEVER
+from stream_monitor.profiles.records import RolloutRecord
+from stream_monitor.rollouts.canary import Decisions
+from stream_monitor.rollouts.rollout import FollowedRollout, Rollout, Watermarks
+from stream_monitor.rollouts.split import SplitCheck
+
+log = logging.getLogger(__name__)
+
+MOST_LIVE = 4
+"""Rollouts of a model at a time."""
+MOST_KEPT = 100
+"""Rollouts that are not live and whose names and numbers are kept; of more the oldest are forgotten."""
+MOST_ORDERS = 100
+"""Orders that wait for the first pane, or for the time of a start; further ones are left out, and logged."""
+
+
+class RolloutsState(msgspec.Struct):
+    """The rollouts of a model in a snapshot."""
+
+    rollouts: dict[str, FollowedRollout] = {}
+    """By name, in the order of their starts. Of those that have ended, without their evidence."""
+    orders: list[RolloutRecord] = []
+    """Orders that wait for the first pane of the model, or for the time of a start."""
+    newest_grain: int = NEVER
+    """The newest grain of which labels or signals were read."""
+
+
+class ModelRollouts:
+    """Follows the rollouts of one model; all of its data is in `state`."""
+
+    def __init__(self, state: RolloutsState, pane_ms: int, grain_ms: int, ages: Sequence[int]) -> None:
+        self.state, self._pane, self._grain, self._ages = state, pane_ms, grain_ms, ages
+        self.rollouts = {name: Rollout(followed, pane_ms) for name, followed in state.rollouts.items()}
+
+    @property
+    def live(self) -> list[Rollout]:
+        """Those that follow requests."""
+        return [rollout for rollout in self.rollouts.values() if rollout.is_live]
+
+    def order(self, record: RolloutRecord, closed: int) -> Decisions:
+        """What a person orders; panes are `closed` up to this event time."""
+        if closed > NEVER and record.since <= closed:
+            yield from self._obey(record, closed)
+        elif len(self.state.orders) < MOST_ORDERS:
+            self.state.orders.append(record)
+        else:
+            log.error("order %s about rollout %s of %s is left out: %d wait", record.command, record.rollout,
+                      record.model, MOST_ORDERS)  # fmt: skip
+
+    def advance(self, marks: Watermarks) -> Decisions:
+        """Obey what waited, and judge what the watermarks allow."""
+        if self.state.orders and marks.input > NEVER:
+            waiting, self.state.orders = self.state.orders, []
+            for record in waiting:
+                yield from self.order(record, marks.input)
+        for rollout in self.live:
+            yield from rollout.advance(marks)
+            self._settle(rollout)
+
+    def forget(self, ts: int) -> Decisions:
+        """The model is not followed any more."""
+        for rollout in self.live:
+            yield from rollout.canary.forget(ts)
+
+    def _obey(self, record: RolloutRecord, closed: int) -> Decisions:
+        command = RolloutCommand(
+            command=record.command, action=record.action, ts=closed, by=record.by, reason=record.reason
+        )
+        rollout, refusal = self.rollouts.get(record.rollout), None
+        if rollout is None or (rollout.state.state == "waiting" and record.text):
+            rollout = self._begun(record, rollout)
+            refusal = None if rollout is None else self._refusal(rollout)
+        if rollout is None:
+            return
+        if refusal is not None and record.command not in rollout.state.commands:
+            yield from rollout.canary.refuse(command, refusal)
+        else:
+            yield from rollout.command(command, self.state.newest_grain)
+        self._settle(rollout)
+        self._forget_oldest()
+
+    def _begun(self, record: RolloutRecord, former: Rollout | None) -> Rollout | None:
+        """A rollout as the file of an order says, in place of a former one that never began; None: there is none."""
+        about = record.rollout, record.model
+        if record.action != "start":
+            log.warning("%s of rollout %s of %s is ignored: it was never started", record.action, *about)
+            return former
+        try:
+            rollout = Rollout.begin(record.text, self._pane, self._grain, self._ages)
+        except SettingsError as error:
+            log.error("the start of rollout %s of %s is ignored: %s", *about, error)
+            return former
+        if (rollout.plan.rollout, rollout.plan.model) != about:
+            log.error("the start of rollout %s of %s is ignored: its file names another one", *about)
+            return former
+        if former is not None:
+            rollout.state.seq, rollout.state.commands = former.state.seq, former.state.commands
+        self.rollouts[record.rollout], self.state.rollouts[record.rollout] = rollout, rollout.followed
+        return rollout
+
+    def _refusal(self, rollout: Rollout) -> str | None:
+        """Why a rollout cannot begin now."""
+        begun = [other for other in self.rollouts.values() if other.is_live or other.state.holds]
+        others = [other for other in begun if other is not rollout]
+        taken = sorted(other.plan.rollout for other in others if set(other.versions) & set(rollout.versions))
+        if taken:
+            return f"{', '.join(taken)} is not over and has one of its versions"
+        return f"{MOST_LIVE} rollouts of this model are not over" if len(others) >= MOST_LIVE else None
+
+    def _settle(self, rollout: Rollout) -> None:
+        """Of a rollout that has ended, keep the name, its last number and what people ordered."""
+        state, followed = rollout.state, rollout.followed
+        if not state.ended or not (state.lanes or followed.labels.grains):
+            return
+        state.lanes, state.split = {}, SplitCheck.start()
+        followed.labels.grains, followed.panes = {}, []
+
+    def _forget_oldest(self) -> None:
+        quiet = [name for name, one in self.rollouts.items() if not one.is_live and not one.state.holds]
+        for name in quiet[: max(len(quiet) - MOST_KEPT, 0)]:
+            del self.rollouts[name], self.state.rollouts[name]

@@ -1,0 +1,227 @@
+"""Rollouts from events to decisions: what the judge feeds them, in any batches, with labels early and late."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stream_monitor.events.rollouts import RolloutDecision
+from stream_monitor.file_replay import Replay
+from stream_monitor.judge.model_state import ModelState
+from stream_monitor.profiles.names import NEVER
+from stream_monitor.profiles.records import RolloutRecord
+from stream_monitor.rollouts.model_rollouts import MOST_LIVE, RolloutsState
+from stream_monitor.stages.contract import Output
+from tests.judge.logs import packed, restored
+from tests.rollouts.routed import PLAN, RATE, RoutedReplay, Router, Version, decisions_of
+from tests.streams import T0
+
+SAME = Version()
+LATENCY = PLAN.replace("{measure: error, margin: 50%}", "{measure: latency_ms.p99, margin: 50%}")
+MEAN = PLAN.replace("{measure: error, margin: 50%}", "{measure: latency_ms.mean, margin: 20%}")
+CLICKS = PLAN.replace("{measure: error, margin: 50%}", "{measure: signal.click, worse: down, margin: 30%}")
+NULLS = PLAN.replace("{measure: error, margin: 50%}", "{measure: prediction.missing, margin: 5pp}")
+CATEGORY = PLAN.replace("{measure: error, margin: 50%}", "{measure: prediction=true, margin: 50%}")
+NO_LABELS = PLAN.replace("{measure: error, margin: 50%}, ", "")
+
+
+def begun(text: str = PLAN, seed: int = 1) -> RoutedReplay:
+    """Half a minute of the primary alone, then the start."""
+    run = RoutedReplay(seed=seed).run(30, SAME, SAME)
+    run.order("start", text, reason="a new version")
+    return run
+
+
+def test_an_equal_candidate_is_promoted_step_by_step() -> None:
+    run = begun().run(400, SAME, SAME)
+    assert run.names == ["started", "promote_step", "promoted"] and run.router.weight == 1
+    assert [decision.weights for decision in run.decided] == [
+        {"42": 0.2, "41": 0.8}, {"42": 0.5, "41": 0.5}, {"42": 1.0}
+    ]  # fmt: skip
+    assert [decision.seq for decision in run.decided] == [1, 2, 3]
+    assert len({decision.id for decision in run.decided}) == 3
+    evidence = {one.guard: one for one in run.decided[-1].evidence}
+    assert evidence["error"].passes["1"] >= 20 and evidence["null_answer"].passes["1"] >= 20
+    assert abs(evidence["error"].candidate.mean - 0.1) < 0.04 and abs(evidence["error"].primary.mean - 0.1) < 0.02
+    assert abs(evidence["null_answer"].primary.mean - 0.01) < 0.005
+
+
+@pytest.mark.parametrize(
+    ("text", "candidate", "measure"),
+    [
+        (PLAN, Version(error=0.4), "error"),
+        (LATENCY, Version(latency=250), "latency_ms.p99"),
+        (MEAN, Version(latency=100), "latency_ms.mean"),
+        (CLICKS, Version(click=0.15), "signal.click"),
+        (NULLS, Version(null=0.4), "prediction.missing"),
+        (CATEGORY, Version(true=0.7), "prediction=true"),
+        (NO_LABELS, Version(null=0.3), "null_answer"),
+    ],
+)
+def test_a_worse_candidate_is_rolled_back_by_the_guard_that_sees_it(
+    text: str, candidate: Version, measure: str
+) -> None:
+    run = begun(text)
+    while "rolled_back" not in run.names and run.second < 200:
+        run.run(5, SAME, candidate)
+    last = run.decided[-1]
+    assert last.decision == "rolled_back" and last.reason.startswith(f"{measure} is surely worse")
+    assert run.router.weight == 0 and last.weights == {"41": 1.0}
+    assert last.exposed < 60 * RATE
+
+
+@pytest.mark.parametrize("candidate", [SAME, Version(error=0.4)])
+def test_the_batches_in_which_the_log_is_read_do_not_affect_a_decision(candidate: Version) -> None:
+    run = begun().run(150, SAME, candidate)
+    published = decisions_of(run.outputs)
+    assert len(published) >= 2
+    for size in (111, 5_000):
+        assert run.again(size) == published
+
+
+def test_labels_that_are_read_before_or_after_all_predictions_give_the_same_promotions() -> None:
+    """Nothing routes here: the weights are those of the steps that a run in order has found."""
+    run = begun().run(400, SAME, SAME)
+    start = next(at for at, item in enumerate(run.log) if isinstance(item, RolloutRecord))
+    before, order, after = run.log[:start], run.log[start], run.log[start + 1 :]
+    assert isinstance(order, RolloutRecord)
+
+    def decided(chosen: list[object]) -> list[tuple[str, int]]:
+        outputs = list[Output]()
+        replay = Replay(run.settings, outputs.append)
+        replay.feed([item for item in before if isinstance(item, tuple)])
+        replay.order(order)
+        replay.feed([item for item in chosen if isinstance(item, tuple)])
+        replay.finish()
+        read = [json.loads(value) for value in decisions_of(outputs)]
+        return [(one["decision"], one["ts"]) for one in read]
+
+    labels = [item for item in after if isinstance(item, tuple) and item[0] == "labels"]
+    others = [item for item in after if isinstance(item, tuple) and item[0] != "labels"]
+    expected = [(decision.decision, decision.ts) for decision in run.decided]
+    assert decided([*labels, *others])[:3] == expected
+    assert decided([*others, *labels])[:3] == expected
+
+
+def test_a_snapshot_at_any_second_goes_on_to_the_same_decisions() -> None:
+    whole = begun().run(120, SAME, Version(error=0.15))
+    cut = begun()
+    for second in range(120):
+        if second % 7 == 0:
+            partition = cut.replay.judge.assignments[0].judge
+            state: ModelState = restored(packed(partition.models["fraud"]))
+            partition.models["fraud"] = partition.model_judge(state)
+        cut.run(1, SAME, Version(error=0.15))
+    assert decisions_of(cut.outputs) == decisions_of(whole.outputs)
+
+
+def test_without_labels_nothing_is_promoted_and_the_hold_says_why() -> None:
+    run = begun(PLAN.replace("5m", "1m")).run(200, SAME, SAME, labels=False)
+    assert run.names == ["started", "hold"] and run.decided[-1].holds == ["no_labels"]
+    assert run.run(120, SAME, SAME).names[2] == "resumed"
+
+
+def test_each_order_has_one_decision_that_names_it_and_a_second_one_has_none() -> None:
+    run = begun().run(5, SAME, SAME)
+    run.order("pause", reason="lunch")
+    run.order("approve")
+    run.order("resume")
+    run.order("resume", command="c4")
+    run.order("abort", reason="enough")
+    assert [(one.decision, one.command) for one in run.decided] == [
+        ("started", "c1"), ("hold", "c2"), ("refused", "c3"), ("resumed", "c4"), ("aborted", "c6")
+    ]  # fmt: skip
+    assert run.decided[-1].by == "person:anna" and run.decided[-1].reason == "enough" and run.router.weight == 0
+    run.order("start", PLAN)
+    assert run.decided[-1].decision == "refused"
+
+
+def test_a_start_that_cannot_be_is_refused_and_may_be_tried_again() -> None:
+    run = begun().run(5, SAME, SAME)
+    other = PLAN.replace("fraud-42", "fraud-43").replace('"42"', '"43"')
+    run.order("start", other, rollout="fraud-43")
+    assert run.decided[-1].decision == "refused" and "fraud-42 is not over" in run.decided[-1].reason
+    run.order("abort")
+    run.order("start", other, rollout="fraud-43")
+    last = run.decided[-1]
+    assert (last.decision, last.rollout, last.seq, last.weights) == ("started", "fraud-43", 2, {"43": 0.2, "41": 0.8})
+
+
+def test_only_so_many_rollouts_of_a_model_run_at_a_time() -> None:
+    run = RoutedReplay().run(10, SAME, SAME)
+    for number in range(MOST_LIVE + 1):
+        text = PLAN.replace("fraud-42", f"r{number}").replace('"42"', f'"b{number}"').replace('"41"', f'"a{number}"')
+        run.order("start", text, rollout=f"r{number}")
+    assert [one.decision for one in run.decided] == ["started"] * MOST_LIVE + ["refused"]
+    assert "4 rollouts" in run.decided[-1].reason
+
+
+def test_an_order_of_a_model_that_has_not_come_waits_for_it() -> None:
+    run = RoutedReplay()
+    run.order("start", PLAN)
+    assert not run.decided
+    assert run.run(30, SAME, SAME).names == ["started"]
+
+
+def test_a_start_waits_for_its_time() -> None:
+    run = RoutedReplay().run(20, SAME, SAME)
+    run.order("start", PLAN, since=T0 + 40_000)
+    assert not run.decided and run.run(40, SAME, SAME).names == ["started"]
+    assert run.decided[0].ts >= T0 + 40_000
+
+
+@pytest.mark.parametrize("text", ["", "nonsense: true", PLAN.replace("model: fraud", "model: other"), "- 1", "\x00"])
+def test_a_record_that_is_no_rollout_is_logged_and_breaks_nothing(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    run = RoutedReplay().run(10, SAME, SAME)
+    run.order("start", text)
+    run.order("promote", rollout="never")
+    assert not run.decided and "ignored" in caplog.text
+    run.order("start", PLAN)
+    assert run.run(5, SAME, SAME).names == ["started"]
+
+
+def test_corrections_of_labels_do_not_count_twice() -> None:
+    """The first label of a prediction counts. A thousand corrections to `wrong` of equal versions change no worth."""
+    run = begun().run(60, SAME, SAME)
+    plain = begun().run(60, SAME, SAME)
+    corrections = [
+        ("labels", json.dumps({"id": f"r{number}", "label": "other", "ts": T0 + 89_000}).encode())
+        for number in range(30 * RATE, 50 * RATE)
+    ]
+    run.replay.feed(corrections)
+    states = []
+    for one in (run, plain):
+        one.run(30, SAME, SAME)
+        states.append(one.replay.judge.assignments[0].judge.models["fraud"].state.consumers["rollouts"])
+    corrected, clean = states
+    assert isinstance(corrected, RolloutsState) and isinstance(clean, RolloutsState)
+    followed, expected = corrected.rollouts["fraud-42"], clean.rollouts["fraud-42"]
+    assert sum(followed.labels.corrected) > 0 and sum(expected.labels.corrected) == 0
+    lane, other = (one.state.lanes["error\x1fall"] for one in (followed, expected))
+    assert (lane.primary.n, lane.candidate.n) == (other.primary.n, other.candidate.n)
+    assert lane.primary.total == other.primary.total
+
+
+def test_a_model_that_is_forgotten_ends_its_rollout() -> None:
+    run = begun().run(20, SAME, SAME)
+    judge = run.replay.judge.assignments[0].judge.models["fraud"]
+    (last,) = (output for output in judge.end() if isinstance(output, RolloutDecision))
+    assert last.decision == "inconclusive" and last.weights == {"41": 1.0}
+
+
+def test_a_rollout_that_ended_leaves_little_behind() -> None:
+    run = begun().run(60, SAME, SAME)
+    run.order("abort")
+    state = run.replay.judge.assignments[0].judge.models["fraud"].state.consumers["rollouts"]
+    (followed,) = state.rollouts.values()
+    assert not followed.state.lanes and not followed.labels.grains and not followed.panes
+    assert followed.state.seq == 2 and state.newest_grain > NEVER
+
+
+def test_a_router_that_reads_twice_ends_at_the_same_weights() -> None:
+    run = begun().run(200, SAME, Version(error=0.4))
+    other = Router()
+    for decision in [*run.decided, *run.decided[:1], *run.decided]:
+        other.apply(decision)
+    assert (other.seq, other.weight) == (run.router.seq, run.router.weight)
