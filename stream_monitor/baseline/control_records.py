@@ -1,4 +1,4 @@
-"""Handing pinned baselines and resets to the judges: control records on `profiles`."""
+"""Handing pinned baselines, resets and orders about rollouts to the judges: control records on `profiles`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import Settings
 from stream_monitor.kafka.topics import ready
 from stream_monitor.kafka.writer import write_records
-from stream_monitor.profiles.records import PinRecord, ResetRecord, write_record
+from stream_monitor.profiles.records import PinRecord, ResetRecord, RolloutRecord, write_record
 from stream_monitor.stages.topology import partition_of
 
 
@@ -31,7 +31,17 @@ def reset(settings: Settings, record: ResetRecord) -> int:
     return partition_of(record.model, ready(settings).profiles)
 
 
-def _write(settings: Settings, records: Sequence[PinRecord | ResetRecord], name: str, failure: str) -> None:
+def order(settings: Settings, record: RolloutRecord) -> None:
+    """Write an order about a rollout to the `profiles` partition of its model.
+
+    BrokerError when it was not acknowledged: order again, a second record of the same id is ignored.
+    """
+    _write(settings, [record], "rollout", "cannot order anything about the rollout")
+
+
+def _write(
+    settings: Settings, records: Sequence[PinRecord | ResetRecord | RolloutRecord], name: str, failure: str
+) -> None:
     partitions = ready(settings).profiles
     placed = [(partition_of(record.model, partitions), write_record(record)) for record in records]
     write_records(settings, "profiles", placed, name, failure)

@@ -15,7 +15,7 @@ from stream_monitor.kafka.follower import Follower
 
 log = logging.getLogger(__name__)
 
-FIRST = ("health", "baselines", "remarks", "alerts")
+FIRST = ("health", "baselines", "remarks", "decisions", "alerts")
 """Small topics, which are read from their beginning before anything else."""
 READ = (*FIRST, "metrics", "dead-letters")
 RECENT = ("metrics", "dead-letters")

@@ -18,13 +18,14 @@ from stream_monitor.dashboard.fleet import Fleet
 from stream_monitor.dashboard.incidents import alert_view, incidents_view
 from stream_monitor.dashboard.models import known_models, measure_view, model_view, performance_view
 from stream_monitor.dashboard.reduce import reduction
+from stream_monitor.dashboard.rollouts import rollout_view, rollouts_view
 from stream_monitor.dashboard.store import Snapshot
 from stream_monitor.dashboard.windows import UnknownName, choose, sizes_of
 
 STATIC = Path(__file__).with_name("static")
 MODULES = (
     "format", "dom", "state", "charts", "parts", "alerts", "fleet", "measure", "model", "performance", "reduce",
-    "service", "app",
+    "rollouts", "service", "app",
 )  # fmt: skip
 """In an order in which each module comes after those that it imports."""
 MODELS, MEASURES, ALERTS = 50, 100, 200
@@ -53,6 +54,10 @@ def report_data(store: Snapshot, span: int | None = None) -> tuple[dict[str, Any
     data: dict[str, Any] = {"made": int(time.time() * 1000), "fleet": Fleet().view(store) | {"app_name": ""}}
     data["incidents"] = incidents_view(store) | {"may_write": False}
     data["dead-letters"] = letters_view(store, with_events=False)
+    data["rollouts"] = {"rollouts": rollouts_view(store)[:ALERTS]}
+    for one in data["rollouts"]["rollouts"]:
+        path = f"rollouts/{one['model']}/{one['rollout']}"
+        data[path] = rollout_view(store, one["model"], one["rollout"])
     counts = {"models": 0, "measures": 0, "alerts": 0}
     for model in known_models(store)[:MODELS]:
         counts["measures"] += _add_model(data, store, model, span)

@@ -4,12 +4,52 @@ from __future__ import annotations
 
 import sqlite3
 
+from stream_monitor.config.durations import HOUR
+from stream_monitor.dashboard.packing import pack_record
+from stream_monitor.events.contracts import DeadLetter
+from stream_monitor.events.rollouts import RolloutDecision
+
 WINDOWS_KEPT = 3_000
 """Windows of each model and size that are kept: two days of 1m, four months of 1h."""
 LARGEST_KEPT = 10_000
 """Of the largest size."""
 ALERTS_KEPT = 20_000
 """Alerts that have ended; open ones stay."""
+LETTERS_KEPT = 1_000
+LETTER_HOURS = 24 * 35
+REPORTS_KEPT = 500
+"""Reports of the evidence of a rollout, the latest; all other decisions are kept."""
+
+
+def keep_letter(db: sqlite3.Connection, letter: DeadLetter, ts: int, record: bytes) -> None:
+    """Store a dead letter that came at `ts` (epoch ms), once, and count it."""
+    before = db.total_changes
+    db.execute(
+        "INSERT OR IGNORE INTO letter (topic, number, offset, ts, record) VALUES (?, ?, ?, ?, ?)",
+        (letter.topic, letter.partition, letter.offset, ts, pack_record(record)),
+    )
+    if db.total_changes > before:
+        hour = ts - ts % HOUR
+        db.execute(
+            "INSERT INTO letter_hour VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (topic, reason, hour) DO UPDATE SET n = n + excluded.n",
+            (letter.topic, letter.reason, hour, letter.count),
+        )
+        db.execute("DELETE FROM letter WHERE id <= (SELECT MAX(id) FROM letter) - ?", (LETTERS_KEPT,))
+        db.execute("DELETE FROM letter_hour WHERE hour < ?", (hour - LETTER_HOURS * HOUR,))
+
+
+def keep_decision(db: sqlite3.Connection, decision: RolloutDecision, packed: bytes) -> None:
+    """Store a decision; (model, rollout, seq) is unique."""
+    about = decision.model, decision.rollout
+    values = (*about, decision.seq, decision.ts, decision.decision, packed)
+    db.execute("INSERT OR REPLACE INTO decision VALUES (?, ?, ?, ?, ?, ?)", values)
+    if decision.decision == "progress":
+        former = "SELECT seq FROM decision WHERE model = ? AND rollout = ? AND name = 'progress' ORDER BY seq DESC"
+        db.execute(
+            f"DELETE FROM decision WHERE model = ? AND rollout = ? AND seq IN ({former} LIMIT -1 OFFSET ?)",
+            (*about, *about, REPORTS_KEPT),
+        )
 
 
 def prune(db: sqlite3.Connection, disk: int) -> None:

@@ -25,12 +25,14 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.dashboard.answers import Answers, answer_of
 from stream_monitor.dashboard.facts import letters_view, store_view
 from stream_monitor.dashboard.fleet import Fleet
+from stream_monitor.dashboard.gates import gates
 from stream_monitor.dashboard.guard import HEADERS, Guard
 from stream_monitor.dashboard.incidents import alert_view, incidents_view
 from stream_monitor.dashboard.lags import FRESH_S, Lags
 from stream_monitor.dashboard.models import known_models, measure_view, model_view, performance_view
 from stream_monitor.dashboard.reader import Reader
 from stream_monitor.dashboard.reduce import reduction
+from stream_monitor.dashboard.rollouts import rollout_view, rollouts_view
 from stream_monitor.dashboard.store import Snapshot, Store
 from stream_monitor.dashboard.windows import Choice, UnknownName, choose
 from stream_monitor.errors import StreamMonitorError
@@ -67,11 +69,14 @@ def make_app(settings: Settings, store: Store, reader: Reader) -> Starlette:
         "alerts/{id}": page.alert,
         "dead-letters": page.letters,
         "health": page.health,
+        "rollouts": page.rollouts,
+        "rollouts/{model:path}/{rollout}": page.rollout,
     }
     routes = [Route(f"/api/v1/{path}", page.json(view)) for path, view in get.items()]
     routes += [
         Route("/api/v1/events", page.events),
         Route("/api/v1/remarks", page.write, methods=["POST"]),
+        *gates(store.path),
         Route("/login", page.login, methods=["GET", "POST"]),
         Route("/healthz", page.healthz),
         Route("/", page.index),
@@ -242,6 +247,14 @@ class Page:
         """Of the page itself."""
         told = store_view(store, self.reader.progress, self.settings.dashboard.disk, self.store.strange)
         return told | self._lags.view()
+
+    def rollouts(self, store: Snapshot, values: Mapping[str, str]) -> Any:
+        """All rollouts."""
+        return {"rollouts": rollouts_view(store, values.get("model") or None)}
+
+    def rollout(self, store: Snapshot, values: Mapping[str, str]) -> Any:
+        """One rollout."""
+        return rollout_view(store, values["model"], values["rollout"])
 
     @staticmethod
     def _choice(store: Snapshot, values: Mapping[str, str], performance: bool = False) -> Choice:

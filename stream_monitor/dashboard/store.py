@@ -17,23 +17,21 @@ from typing import Any
 import msgspec
 
 from stream_monitor.dashboard.packing import pack_record
-from stream_monitor.dashboard.retention import add_fact, prune, used
+from stream_monitor.dashboard.retention import add_fact, keep_decision, keep_letter, prune, used
 from stream_monitor.errors import FormatError, SettingsError
 from stream_monitor.events.contracts import Alert, DeadLetter, Health, Metric
 from stream_monitor.events.remarks import read_remark
+from stream_monitor.events.rollouts import RolloutDecision
 from stream_monitor.kafka.follower import FollowedRecord
 from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, read_notice
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Number of the layout. A file with another one is emptied: all it holds is read from Kafka again."""
 OURS = 0x53744D6E
 """SQLite's application_id of a store. No other file is touched."""
-LETTERS_KEPT = 1_000
 REMARKS_KEPT = 10_000
-HOUR = 3_600_000
-LETTER_HOURS = 24 * 35
 PRUNE_EVERY = 5_000
 """Windows after which old ones are deleted."""
 
@@ -68,6 +66,9 @@ CREATE TABLE letter (
     UNIQUE (topic, number, offset)
 );
 CREATE TABLE letter_hour (topic TEXT, reason TEXT, hour INTEGER, n INTEGER, PRIMARY KEY (topic, reason, hour));
+CREATE TABLE decision (
+    model TEXT, rollout TEXT, seq INTEGER, ts INTEGER, name TEXT, record BLOB, PRIMARY KEY (model, rollout, seq)
+);
 CREATE TABLE remark (key TEXT PRIMARY KEY, offset INTEGER, model TEXT, record BLOB);
 CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER);
 """
@@ -80,6 +81,7 @@ _TABLES = {
     "baselines": ("baseline", "edges"),
     "dead-letters": ("letter", "letter_hour"),
     "remarks": ("remark",),
+    "decisions": ("decision",),
 }
 """By role: what is filled from the topic."""
 
@@ -201,6 +203,7 @@ class Store:
             "baselines": self._notice,
             "dead-letters": self._letter,
             "remarks": self._remark,
+            "decisions": self._decision,
         }[record.role]
         try:
             take(record)
@@ -290,23 +293,14 @@ class Store:
             )
 
     def _letter(self, record: FollowedRecord) -> None:
-        if record.value is None:
-            return
-        letter, db = msgspec.json.decode(record.value, type=DeadLetter), self._connection
-        before = db.total_changes
-        db.execute(
-            "INSERT OR IGNORE INTO letter (topic, number, offset, ts, record) VALUES (?, ?, ?, ?, ?)",
-            (letter.topic, letter.partition, letter.offset, record.ts, pack_record(record.value)),
-        )
-        if db.total_changes > before:
-            hour = record.ts - record.ts % HOUR
-            db.execute(
-                "INSERT INTO letter_hour VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (topic, reason, hour) DO UPDATE SET n = n + excluded.n",
-                (letter.topic, letter.reason, hour, letter.count),
-            )
-            db.execute("DELETE FROM letter WHERE id <= (SELECT MAX(id) FROM letter) - ?", (LETTERS_KEPT,))
-            db.execute("DELETE FROM letter_hour WHERE hour < ?", (hour - LETTER_HOURS * HOUR,))
+        if record.value is not None:
+            keep_letter(self._connection, msgspec.json.decode(record.value, type=DeadLetter), record.ts, record.value)
+
+    def _decision(self, record: FollowedRecord) -> None:
+        if record.value is not None:
+            decision = msgspec.json.decode(record.value, type=RolloutDecision)
+            self._fresh.add(decision.model)
+            keep_decision(self._connection, decision, pack_record(record.value))
 
     def _remark(self, record: FollowedRecord) -> None:
         key, db = record.key.decode(), self._connection

@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 
 RolloutStateName = Literal["waiting", "running", "hold", "promoted", "rolled_back", "inconclusive", "aborted"]
 DecisionName = Literal[
-    "waiting", "started", "promote_step", "hold", "resumed", "approved", "promoted", "completed", "rolled_back",
-    "inconclusive", "aborted", "refused",
+    "waiting", "started", "progress", "promote_step", "hold", "resumed", "approved", "promoted", "completed",
+    "rolled_back", "inconclusive", "aborted", "refused",
 ]  # fmt: skip
 Action = Literal["start", "approve", "resume", "pause", "abort", "promote"]
 

@@ -111,8 +111,8 @@ def _after_idle(state: ModelState) -> int:
 class Judge:
     """Implements `stages.Stage` for `profiles`."""
 
-    def __init__(self, settings: Settings, partitions: int, health: bool = True) -> None:
-        self.settings, self.partitions, self._health = settings, partitions, health
+    def __init__(self, settings: Settings, partitions: int, health: bool = True, decisions: bool = True) -> None:
+        self.settings, self.partitions, self._health, self._decisions = settings, partitions, health, decisions
         self.assignments: dict[int, PartitionProgress] = {}
         self._source = ""
         """The id of the topic `profiles`."""
@@ -241,7 +241,11 @@ class Judge:
             if self._health:
                 self._outputs.append(Output("health", b"", output.model.encode(), tombstone=True))
         elif isinstance(output, RolloutDecision):
-            self._outputs.append(Output("decisions", msgspec.json.encode(output), decision_key(output)))
+            if self._decisions:
+                self._outputs.append(Output("decisions", msgspec.json.encode(output), decision_key(output)))
+            else:
+                log.error("nobody hears of %s of rollout %s: %s is missing. `topics create` makes it",
+                          output.decision, output.rollout, self.settings.topic("decisions"))  # fmt: skip
         elif isinstance(output, EdgesRecord | BaselineRecord | ProgressRecord):
             key, value = notice_output(output)
             self._outputs.append(Output("baselines", value, key))

@@ -260,5 +260,11 @@ def ready(settings: Settings, accept_repartition: bool = False) -> Topology:
     if not health:
         log.warning("%s is missing, so `status` shows no models: `topics create` makes it", settings.topic("health"))
     return Topology(
-        counts["predictions"], counts["observations"], counts["profiles"], report.rekey, health, accept_repartition
+        counts["predictions"],
+        counts["observations"],
+        counts["profiles"],
+        report.rekey,
+        health=health,
+        decisions="decisions" in counts,
+        accept_repartition=accept_repartition,
     )

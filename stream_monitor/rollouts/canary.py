@@ -4,6 +4,9 @@
 |---|---|---|---|
 | waiting | waiting | a person starts it, and `approve` names start | waiting |
 | waiting | running | a person starts it, or approves the start | started |
+| running | running | the evidence is due | progress |
+| hold | hold | the same | progress |
+| promoted | promoted | the same, in the watch | progress |
 | running | running | `for` and `count` since this weight, margins passed, no reason to hold | promote_step |
 | running | hold | no_traffic, no_labels, suspicion, split, weights_not_applied, approval or paused | hold |
 | hold | hold | the reasons change | hold |
@@ -104,6 +107,11 @@ class Canary:
         if state.state == "running":
             state.ran += ts - max(before, state.moved)
         yield from self._hold_or_step(ts)
+
+    def report(self, ts: int) -> Decisions:
+        """The evidence as it is now; nothing changes."""
+        if self.state.state in LIVE or self.state.state == "promoted":
+            yield self._decide("progress", ts, f"{format_duration(self.state.ran)} at {self.state.weight:.4g}")
 
     def forget(self, ts: int) -> Decisions:
         """The model is not followed any more."""

@@ -27,6 +27,8 @@ from stream_monitor.rollouts.strata import Arms, InputStratum
 LONGEST_PACE = ms("1m")
 PARTS = 10
 """A step is looked at so many times at least."""
+REPORTED = 10
+"""At each so many times of decisions the evidence is published, too."""
 LONGEST_WAIT = ms("10s")
 """A pane waits for labels until panes that end so much later have closed, or for two panes if these are longer."""
 
@@ -117,7 +119,7 @@ class Rollout:
 
     def covers(self, segment: str) -> bool:
         """Whether harm is sought in a segment."""
-        return segment == ALL_SEGMENTS or segment.partition("=")[0] in self.plan.segments
+        return segment == ALL_SEGMENTS or segment_spec(segment) in self.plan.segments
 
     def command(self, command: RolloutCommand, newest_grain: int) -> Decisions:
         """What a person orders; `newest_grain` is the newest one of which labels were read."""
@@ -145,6 +147,8 @@ class Rollout:
         for ts in self._decision_times(labels):
             yield from self._judge(ts, ts)
             yield from self.canary.advance(ts)
+            if self.is_live and ts % (REPORTED * self.pace) == 0:
+                yield from self.canary.report(ts)
         yield from self._judge(labels, max(labels, marks.input - self._wait))
 
     def _labelled(self, marks: Watermarks) -> int:
@@ -177,6 +181,15 @@ class Rollout:
             for one in pane.arms:
                 stratum = InputStratum(pane.start, pane.end, Arms(one.values, one.primary, one.candidate))
                 yield from self.canary.pane(one.measure, one.segment, stratum)
+
+
+def segment_spec(segment: str) -> str:
+    """The fields of a segment, as a rollout file names them.
+
+    >>> segment_spec("country=DE"), segment_spec("country=DE,device=ios")
+    ('country', 'country,device')
+    """
+    return ",".join(part.partition("=")[0] for part in segment.split(","))
 
 
 def _pace(plan: RolloutPlan, pane_ms: int) -> int:

@@ -47,7 +47,7 @@ def _describe(settings: Settings, topology: Topology) -> tuple[Stage, Tables]:
 def _judge(settings: Settings, topology: Topology) -> tuple[Stage, Tables]:
     from stream_monitor.judge.stage import Judge
 
-    return Judge(settings, topology.profiles, topology.health), {}
+    return Judge(settings, topology.profiles, topology.health, topology.decisions), {}
 
 
 def _rekey(settings: Settings, topology: Topology) -> tuple[Stage, Tables]:

@@ -24,6 +24,8 @@ class Topology:
     """A rekey stage comes first."""
     health: bool = True
     """The topic `health` exists."""
+    decisions: bool = True
+    """The topic `decisions` exists."""
     accept_repartition: bool = False
     """Continue although ids have moved away from their predictions."""
     accept_new_topics: bool = False

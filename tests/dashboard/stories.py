@@ -9,9 +9,11 @@ from functools import cache
 from typing import Any
 
 from stream_monitor.config.settings import Settings, parse
+from stream_monitor.dashboard.reader import READ
 from stream_monitor.file_replay import replay
 from stream_monitor.kafka.follower import FollowedRecord
 from stream_monitor.stages.contract import Output
+from tests.rollouts.routed import PLAN, RoutedReplay, Version
 
 MINUTE = 60_000
 T0 = 1_700_000_000_000 - 1_700_000_000_000 % 3_600_000
@@ -81,12 +83,24 @@ def outputs() -> tuple[Output, ...]:
 
 
 @cache
+def decided() -> tuple[Output, ...]:
+    """The decisions about two rollouts: one of a worse candidate, with a hostile reason, and one that goes on."""
+    run = RoutedReplay().run(30, Version(), Version())
+    run.order("start", PLAN, reason=HOSTILE)
+    while run.decided[-1].decision != "rolled_back":
+        run.run(5, Version(), Version(error=0.4))
+    run.order("start", PLAN.replace("fraud-42", "fraud-43").replace('"42"', '"43"'), rollout="fraud-43")
+    run.run(60, Version(), Version())
+    return tuple(output for output in run.outputs if output.role == "decisions")
+
+
+@cache
 def records() -> tuple[FollowedRecord, ...]:
     """The outputs as records of topics with three partitions; the end of the replay forgets no model here."""
     next_offset: dict[tuple[str, int], int] = {}
     found = []
-    for output in outputs():
-        if output.role in ("metrics", "alerts", "health", "baselines", "dead-letters") and not output.tombstone:
+    for output in (*outputs(), *decided()):
+        if output.role in READ and not output.tombstone:
             key = output.key or b""
             number = sum(key) % 3
             offset = next_offset.get((output.role, number), 0)

@@ -37,6 +37,8 @@ VIEWS = {
     "software": ("#/m/fraud/software?range=all", "fraud"),
     "reduce": ("#/m/fraud/reduce?range=all", "fraud"),
     "alerts": ("#/alerts", "incident"),
+    "rollouts": ("#/rollouts", "Rollouts"),
+    "rollout": ("#/rollouts/fraud/fraud-42", "fraud-42"),
     "dead-letters": ("#/dead-letters", "Dead letters"),
     "health": ("#/health", "Health"),
     "missing": ("#/m/nothing", "Nothing to show"),

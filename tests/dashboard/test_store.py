@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.dashboard.packing import pack_record, unpack_record
-from stream_monitor.dashboard.store import LETTERS_KEPT, Snapshot, Store
+from stream_monitor.dashboard.retention import LETTERS_KEPT
+from stream_monitor.dashboard.store import Snapshot, Store
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.contracts import DeadLetter, Metric
 from stream_monitor.kafka.follower import FollowedRecord

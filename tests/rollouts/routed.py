@@ -76,8 +76,13 @@ class RoutedReplay:
             self.router.apply(decision)
 
     @property
+    def changes(self) -> list[RolloutDecision]:
+        """Decisions that are more than a report."""
+        return [decision for decision in self.decided if decision.decision != "progress"]
+
+    @property
     def names(self) -> list[str]:
-        return [decision.decision for decision in self.decided]
+        return [decision.decision for decision in self.changes]
 
     def order(self, action: Action, text: str = "", **more: Any) -> None:
         """A person's command."""
@@ -90,15 +95,19 @@ class RoutedReplay:
     def run(self, seconds: int, primary: Version, candidate: Version, labels: bool = True) -> RoutedReplay:
         """So many seconds of requests; each second is a batch."""
         for _ in range(seconds):
-            now = T0 + self.second * 1_000
-            self.second += 1
-            lines = [self._request(now, primary, candidate, labels) for _ in range(RATE)]
-            due = sorted(one for one in self._late if one[0] < now + 1_000)
-            self._late = [one for one in self._late if one[0] >= now + 1_000]
-            lines += [(role, raw) for _, role, raw in due]
+            lines = self.lines(primary, candidate, labels)
             self.log += lines
             self.replay.feed(lines)
         return self
+
+    def lines(self, primary: Version, candidate: Version, labels: bool = True) -> list[tuple[str, bytes]]:
+        """The next second: requests, and the labels and clicks that are due."""
+        now = T0 + self.second * 1_000
+        self.second += 1
+        requests = [self._request(now, primary, candidate, labels) for _ in range(RATE)]
+        due = sorted(one for one in self._late if one[0] < now + 1_000)
+        self._late = [one for one in self._late if one[0] >= now + 1_000]
+        return requests + [(role, raw) for _, role, raw in due]
 
     def _request(self, now: int, primary: Version, candidate: Version, labels: bool) -> tuple[str, bytes]:
         self.requests += 1
@@ -106,7 +115,7 @@ class RoutedReplay:
         version, like = ("42", candidate) if drawn else ("41", primary)
         id_, ts = f"r{self.requests}", now + self.rng.randrange(1_000)
         answer = None if self.rng.random() < like.null else self.rng.random() < like.true
-        truth = answer if self.rng.random() >= like.error else not answer
+        truth = bool(answer) if self.rng.random() >= like.error else not answer
         event = {"id": id_, "model": "fraud", "version": version, "ts": ts, "prediction": answer,
                  "features": {"amount": self.rng.gauss(10, 2), "country": self.rng.choice(["DE", "FR"])},
                  "latency_ms": self.rng.lognormvariate(0, 0.7) * like.latency}  # fmt: skip

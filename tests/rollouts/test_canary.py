@@ -14,6 +14,7 @@ from stream_monitor.events.rollouts import Action
 from stream_monitor.events.schemas import json_schema
 from stream_monitor.rollouts import canary
 from stream_monitor.rollouts.plan import MOST_SEGMENTS
+from stream_monitor.wire.msgpack_arrays import pack
 from tests.rollouts.stories import HEAD, QUICK, Story
 
 APPROVED = QUICK + "approve: [start, step, promote]\n"
@@ -144,6 +145,22 @@ def aborted_from(make: Callable[[], Story]) -> Callable[[], None]:
     return check
 
 
+def reports_from(make: Callable[[], Story]) -> Callable[[], None]:
+    """The evidence is published, and nothing changes."""
+
+    def check() -> None:
+        story = make().run(2)
+        before = pack(story.state)
+        (report,) = story.canary.report(story.now)
+        assert report.decision == "progress" and report.seq == story.last.seq + 1
+        assert report.weights == story.last.weights and report.state == story.last.state
+        story.state.seq -= 1
+        assert pack(story.state) == before
+        assert not list(Story().canary.report(story.now))
+
+    return check
+
+
 def refused() -> None:
     story = Story()
     assert story.order("pause") == story.order("resume") == story.order("promote") == ["refused"]
@@ -157,6 +174,9 @@ def refused() -> None:
 ROWS: dict[tuple[str, str, str], Callable[[], None]] = {
     ("waiting", "waiting", "waiting"): waits_for_a_person,
     ("waiting", "running", "started"): starts,
+    ("running", "running", "progress"): reports_from(started),
+    ("hold", "hold", "progress"): reports_from(paused),
+    ("promoted", "promoted", "progress"): reports_from(promoted),
     ("running", "running", "promote_step"): steps,
     ("running", "hold", "hold"): holds_for_approval,
     ("hold", "hold", "hold"): reasons_change,

@@ -10,6 +10,7 @@ import { measureView } from './measure.js';
 import { modelView } from './model.js';
 import { performanceView } from './performance.js';
 import { reduceView } from './reduce.js';
+import { rolloutsView, rolloutView } from './rollouts.js';
 import { healthView, lettersView } from './service.js';
 
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
@@ -37,6 +38,8 @@ function view(path, query) {
   if (first === undefined) return { fetch: () => ask('fleet'), draw: fleetView, crumbs: [] };
   if (first === 'alerts' && model) return { fetch: () => ask(`alerts/${encodeURIComponent(model)}`), draw: alertView, crumbs: [['Alerts', link(['alerts'])], [model.slice(0, 8)]] };
   if (first === 'alerts') return { fetch: () => ask('incidents', Object.fromEntries(['state', 'severity', 'model'].map(k => [k, query.get(k)]))), draw: alertsView, crumbs: [['Alerts']] };
+  if (first === 'rollouts' && model && tab) return { fetch: () => ask(`rollouts/${encodeURIComponent(model)}/${encodeURIComponent(tab)}`), draw: rolloutView, crumbs: [['Rollouts', link(['rollouts'])], [tab]] };
+  if (first === 'rollouts') return { fetch: () => ask('rollouts'), draw: rolloutsView, crumbs: [['Rollouts']] };
   if (first === 'dead-letters') return { fetch: () => ask('dead-letters'), draw: lettersView, crumbs: [['Dead letters']] };
   if (first === 'health') return { fetch: () => ask('health'), draw: healthView, crumbs: [['Health of the page']] };
   if (first !== 'm' || !model) return { fetch: async () => { throw new Error('There is no such view.'); }, draw: () => [], crumbs: [] };
@@ -122,6 +125,7 @@ function frame(crumbs) {
     h('nav', { 'aria-label': 'Where' }, [['Fleet', link([])], ...crumbs].map(([name, href], i, all) => [i ? h('span', { 'aria-hidden': 'true' }, ' / ') : '', href && i < all.length - 1 ? h('a', { href }, name) : h('span', { 'aria-current': 'page' }, name)])),
     h('span', { class: 'grow' }),
     h('a', { href: link(['alerts'], { state: 'open' }) }, 'Alerts'),
+    h('a', { href: link(['rollouts']) }, 'Rollouts'),
     h('a', { href: link(['dead-letters']) }, 'Dead letters'),
     h('span', { role: 'status', class: `state ${kind}`, title: text }, isReport() ? text : h('a', { href: link(['health']) }, h('i', { 'aria-hidden': 'true' }), text)),
     h('a', { href: here({ tz: place().query.get('tz') === 'local' ? null : 'local' }), title: 'Times in UTC or in the zone of this machine (key t)' }, zoneName()),

@@ -1,0 +1,94 @@
+"""Rollouts as programs ask for them: the list, one of them, the verdict that Argo polls, and Flagger's gates."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from stream_monitor.dashboard.retention import REPORTS_KEPT
+from stream_monitor.dashboard.rollouts import verdict_of
+from stream_monitor.dashboard.store import Snapshot, Store
+from stream_monitor.events.rollouts import RolloutDecision, RolloutStateName, decision_key
+from stream_monitor.kafka.follower import FollowedRecord
+from tests.dashboard import stories
+from tests.dashboard.conftest import DISK, serving
+
+
+def asked(url: str, method: str = "GET") -> tuple[int, Any]:
+    """Status and answer."""
+    request = urllib.request.Request(url, b"{}" if method == "POST" else None, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_the_api_lists_rollouts_and_tells_the_history_of_each(site: str) -> None:
+    _, listed = asked(f"{site}/api/v1/rollouts")
+    assert [(one["rollout"], one["state"]) for one in listed["rollouts"]] == [
+        ("fraud-43", "running"), ("fraud-42", "rolled_back")
+    ]  # fmt: skip
+    _, one = asked(f"{site}/api/v1/rollouts/fraud/fraud-42")
+    seqs = [decision["seq"] for decision in one["decisions"]]
+    assert one["verdict"] == "harm" and seqs == list(range(len(seqs), 0, -1))
+    assert one["decisions"][-1]["reason"] == stories.HOSTILE
+    assert asked(f"{site}/api/v1/rollouts/fraud/nothing")[0] == 404
+
+
+def test_an_argo_style_poll_reads_the_verdict_with_200_whatever_is_known(site: str) -> None:
+    expected = {"fraud-42": "harm", "fraud-43": "hold", "nothing": "none"}
+    for name, verdict in expected.items():
+        status, answer = asked(f"{site}/rollouts/fraud/{name}/verdict")
+        assert (status, answer["verdict"]) == (200, verdict)
+
+
+def test_flagger_style_gates_answer_by_status_and_change_nothing(site: str) -> None:
+    expected = {
+        ("fraud-42", "advance"): 403, ("fraud-42", "promote"): 403, ("fraud-42", "rollback"): 200,
+        ("fraud-43", "advance"): 200, ("fraud-43", "promote"): 403, ("fraud-43", "rollback"): 403,
+        ("nothing", "advance"): 403, ("nothing", "rollback"): 403, ("fraud-43", "else"): 404,
+    }  # fmt: skip
+    for method in ("GET", "POST"):
+        for (name, gate), status in expected.items():
+            assert asked(f"{site}/rollouts/fraud/{name}/gate/{gate}", method)[0] == status, (name, gate)
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [("waiting", "hold"), ("hold", "hold"), ("inconclusive", "hold"), ("promoted", "pass"), ("aborted", "harm")],
+)
+def test_each_state_has_its_verdict(state: RolloutStateName, verdict: str) -> None:
+    assert verdict_of(msgspec.structs.replace(_decision(1), state=state)) == verdict
+
+
+def _decision(seq: int, name: str = "progress", model: str = "m/x") -> RolloutDecision:
+    return RolloutDecision(
+        id=str(seq), rollout="r", seq=seq, ts=seq, decision=name, state="running", step=1, model=model,  # type: ignore[arg-type]
+        candidate="2", primary="1", pattern="canary", weights={"2": 0.1, "1": 0.9}, by="judge", reason="because",
+    )  # fmt: skip
+
+
+def _record(offset: int, decision: RolloutDecision) -> FollowedRecord:
+    return FollowedRecord("decisions", 0, offset, 1, decision_key(decision), msgspec.json.encode(decision))
+
+
+def test_the_store_keeps_every_decision_and_the_latest_reports(tmp_path: Path) -> None:
+    store = Store(tmp_path / "page.sqlite", DISK, stories.APP)
+    records = [_record(0, _decision(1, "started"))]
+    records += [_record(seq, _decision(seq + 1)) for seq in range(1, REPORTS_KEPT + 50)]
+    store.apply(records, {("decisions", 0): len(records)})
+    store.apply(records[-3:], {("decisions", 0): len(records)})  # read twice
+    with Snapshot(store.path) as snapshot:
+        assert snapshot.one("SELECT COUNT(*), MIN(seq) FROM decision") == (REPORTS_KEPT + 1, 1)
+    with serving(stories.settings(), store) as url:  # a model may have a slash in its name
+        assert asked(f"{url}/rollouts/m/x/r/verdict")[1]["seq"] == len(records)
+        assert asked(f"{url}/api/v1/rollouts/m%2Fx/r")[1]["model"] == "m/x"
+    store.close()
