@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,14 @@ from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.tail import tail as values_of
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import ResetRecord, RolloutRecord
-from stream_monitor.queries.rollouts import RolloutHistory, exit_code, find_rollout, histories_of, summary_of
+from stream_monitor.queries.rollouts import (
+    RolloutHistory,
+    decisions_of,
+    exit_code,
+    find_rollout,
+    histories_of,
+    summary_of,
+)
 from stream_monitor.rollouts.plan import RolloutPlan, read_plan
 from stream_monitor.terminal import Column, Screen, Table, visible
 from stream_monitor.timestamps import to_the_second
@@ -92,8 +98,7 @@ def _ordered(settings: Settings, record: RolloutRecord, out: Screen, err: Screen
         write_order(settings, record)
         deadline = time.monotonic() + ANSWER_S
         while time.monotonic() < deadline:
-            for _, value in reader.read(0.5):
-                decision = msgspec.json.decode(value, type=RolloutDecision)
+            for decision in decisions_of(value for _, value in reader.read(0.5)):
                 if decision.command == record.command:
                     out.line(line_of(decision))
                     return 2 if decision.decision == "refused" else 0
@@ -163,7 +168,7 @@ def _table(histories: list[RolloutHistory]) -> Table:
 def watch(settings: Settings, name: str, model: str | None, as_json: bool, out: Screen) -> int:
     """Print the decisions about a rollout as they come, until it is over; the exit code says how it ended."""
     seen: list[RolloutDecision] = []
-    for decision in _decisions(settings):
+    for decision in decisions_of(values_of(settings, "decisions", follow=True)):
         if decision.rollout != name or model not in (None, decision.model):
             continue
         if any(decision.seq == one.seq and decision.model == one.model for one in seen):
@@ -177,8 +182,3 @@ def watch(settings: Settings, name: str, model: str | None, as_json: bool, out: 
         if over or (decision.state == "promoted" and decision.weights == {decision.candidate: 1.0}):
             return exit_code(seen)
     return 0
-
-
-def _decisions(settings: Settings) -> Iterator[RolloutDecision]:
-    for value in values_of(settings, "decisions", follow=True):
-        yield msgspec.json.decode(value, type=RolloutDecision)

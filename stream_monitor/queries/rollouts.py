@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from stream_monitor.errors import StreamMonitorError, suggest
 from stream_monitor.events.rollouts import GuardEvidence, RolloutDecision
 from stream_monitor.terminal import Line, Piece, bold, dim, visible
 from stream_monitor.timestamps import to_the_second
+
+log = logging.getLogger(__name__)
 
 CELLS = 10
 """Cells of a bar."""
@@ -45,11 +48,19 @@ class RolloutHistory:
         return first
 
 
+def decisions_of(values: Iterable[bytes]) -> Iterator[RolloutDecision]:
+    """The decisions that records hold; what is none of ours is left out, and logged."""
+    for value in values:
+        try:
+            yield msgspec.json.decode(value, type=RolloutDecision)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            log.warning("a record of the topic decisions is no decision, and is left out: %s", error)
+
+
 def histories_of(values: Iterable[bytes]) -> dict[tuple[str, str], RolloutHistory]:
     """By (model, rollout). Records that came twice count once; the key of a rollout orders them on its partition."""
     found: dict[tuple[str, str], dict[int, RolloutDecision]] = {}
-    for value in values:
-        decision = msgspec.json.decode(value, type=RolloutDecision)
+    for decision in decisions_of(values):
         found.setdefault((decision.model, decision.rollout), {})[decision.seq] = decision
     return {key: RolloutHistory([by_seq[seq] for seq in sorted(by_seq)]) for key, by_seq in found.items()}
 
@@ -81,7 +92,7 @@ def summary_of(history: RolloutHistory) -> Iterator[Line]:
     holds = f": {', '.join(last.holds)}" if last.holds else ""
     since = to_the_second(history.weighed.ts)
     who = f"  {last.pattern} of {visible(last.candidate)} against {visible(last.primary)} of {visible(last.model)}"
-    yield Line(bold(visible(last.rollout)), f"{who}  {step}{share:.4g} since {since}  ", _coloured(last), holds)
+    yield Line(bold(visible(last.rollout)), f"{who}  {step}{100 * share:.4g} % since {since}  ", _coloured(last), holds)
     width = max((len(_title(one)) for one in last.evidence), default=0)
     for one in last.evidence:
         yield Line(*_evidence(one, last, width))

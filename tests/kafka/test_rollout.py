@@ -63,7 +63,7 @@ class LiveRequests:
 
     def order(self, *arguments: str) -> int:
         """A command line."""
-        by = [] if arguments[0] == "status" else ["--by", "anna"]
+        by = [] if arguments[0] in ("status", "list", "watch") else ["--by", "anna"]
         result = CliRunner().invoke(command_line, ["rollout", *arguments, "-c", str(self.config), *by])
         assert result.exception is None or isinstance(result.exception, SystemExit | StreamMonitorError), result.output
         return result.exit_code
@@ -142,6 +142,7 @@ def test_a_worse_candidate_is_rolled_back_and_its_router_ends_at_the_primary(kaf
         assert requests.decisions()[-1].reason.startswith("error is surely worse")
         assert requests.order("status", "fraud-42") == 1 and requests.order("resume", "fraud-42") == 2
         assert requests.order("status", "fraud-41") == 1
+        assert requests.order("list") == 0 and requests.order("watch", "fraud-42") == 1
 
 
 def test_an_app_without_the_topic_refuses_to_start_one(kafka: str, tmp_path: Path) -> None:
