@@ -18,7 +18,7 @@ class HttpSettings(Section):
 
     host: str = Field("127.0.0.1", description="beyond loopback token and TLS are demanded, or `open`")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        9464, description="of the first process; the next ones take the next. Not set: ports in use are passed over"
+        9464, description="of the first process of a command; the next take the next. Not set: passes over used ones"
     )
     enabled: bool = True
     token: Annotated[SecretStr | None, AfterValidator(secrets.checked_token)] = Field(

@@ -16,16 +16,11 @@ import numpy as np
 from stream_monitor.config.recorded import adopted, judged_text
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import FormatError, RestoreError
-from stream_monitor.events.contracts import Alert, Health
-from stream_monitor.events.rollouts import RolloutDecision, decision_key
-from stream_monitor.judge.health import Gone, key_of
-from stream_monitor.judge.metrics import window_metrics as metrics
-from stream_monitor.judge.model import JudgeOutput
 from stream_monitor.judge.model_state import ModelState
+from stream_monitor.judge.outputs import OutputBuffer
 from stream_monitor.judge.pane_memory import OPEN_BYTES
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.snapshots import Restored, Snapshots, source_of
-from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, ProgressRecord, notice_output
 from stream_monitor.profiles.records import Record, SettingsRecord, read_record, write_record
 from stream_monitor.stages.contract import ChangeLogs, Message, Output, Partition, PartitionStatus, Position
 from stream_monitor.stages.statistics import JudgeStatistics
@@ -112,11 +107,11 @@ class Judge:
     """Implements `stages.Stage` for `profiles`."""
 
     def __init__(self, settings: Settings, partitions: int, health: bool = True, decisions: bool = True) -> None:
-        self.settings, self.partitions, self._health, self._decisions = settings, partitions, health, decisions
+        self.settings, self.partitions = settings, partitions
         self.assignments: dict[int, PartitionProgress] = {}
         self._source = ""
         """The id of the topic `profiles`."""
-        self._outputs: list[Output] = []
+        self._outputs = OutputBuffer(health, decisions)
         self.buffered_bytes = 0
         self._stats = JudgeStatistics()
 
@@ -197,7 +192,8 @@ class Judge:
         for _, number in partitions:
             self.assignments.pop(number, None)
         if not self.assignments:
-            self._outputs, self.buffered_bytes = [], 0
+            self._outputs.clear()
+            self.buffered_bytes = 0
         self._share_memory()
 
     def process(self, role: str, messages: Sequence[Message]) -> None:
@@ -214,7 +210,7 @@ class Judge:
             with np.errstate(over="ignore", invalid="ignore"):  # events may hold numbers near 1e308
                 for output in assignment.judge.process(self._read(message, value), arrived):
                     if not silent:
-                        self._emit(output)
+                        self._outputs.add(output, arrived)
             assignment.next = message.offset() + 1
             assignment.read_bytes += len(value)
             self.buffered_bytes += len(value)
@@ -231,31 +227,9 @@ class Judge:
                 f"{place}` leaves it out"
             ) from error
 
-    def _emit(self, output: JudgeOutput) -> None:
-        if isinstance(output, Alert):
-            self._outputs.append(Output("alerts", msgspec.json.encode(output), output.model.encode()))
-        elif isinstance(output, Health):
-            if self._health:
-                self._outputs.append(Output("health", msgspec.json.encode(output), key_of(output)))
-        elif isinstance(output, Gone):
-            if self._health:
-                self._outputs.append(Output("health", b"", output.model.encode(), tombstone=True))
-        elif isinstance(output, RolloutDecision):
-            if self._decisions:
-                self._outputs.append(Output("decisions", msgspec.json.encode(output), decision_key(output)))
-            else:
-                log.error("nobody hears of %s of rollout %s: %s is missing. `topics create` makes it",
-                          output.decision, output.rollout, self.settings.topic("decisions"))  # fmt: skip
-        elif isinstance(output, EdgesRecord | BaselineRecord | ProgressRecord):
-            key, value = notice_output(output)
-            self._outputs.append(Output("baselines", value, key))
-        else:
-            key, value = metrics.encode(output)
-            self._outputs.append(Output("metrics", value, key))
-
     def flush(self, status: Mapping[Partition, PartitionStatus]) -> list[Output]:
         """The outputs since the last commit, and the judge's settings when the log does not hold them yet."""
-        outputs = self._outputs
+        outputs = self._outputs.records
         for number, assignment in self.assignments.items():
             partition_status = status.get(("profiles", number))
             if partition_status is not None and partition_status.at_end:
@@ -265,11 +239,11 @@ class Judge:
             if caught_up and assignment.notices_due:
                 assignment.notices_due = False
                 for notice in assignment.judge.notices():
-                    self._emit(notice)
+                    self._outputs.add(notice)
             if caught_up and assignment.progress_due:  # the last progress record may come from another judge
                 assignment.progress_due = False
                 for progress in assignment.judge.progress():
-                    self._emit(progress)
+                    self._outputs.add(progress)
             if caught_up and not assignment.settings_sent:
                 assignment.settings_sent = True
                 record = self._settings_record(known)
@@ -297,22 +271,25 @@ class Judge:
 
     def committed(self) -> None:
         """Drop the committed outputs and remember the committed offsets."""
-        self._outputs, self.buffered_bytes = [], 0
+        self._stats = self._take_stats()
+        self._outputs.clear()
+        self.buffered_bytes = 0
         for assignment in self.assignments.values():
             assignment.saved_next, assignment.saved_snapshot = (
                 max(assignment.next, assignment.saved_next),
                 assignment.snapshot,
             )
-        self._stats = self._take_stats()
 
     def stats(self) -> JudgeStatistics:
-        """Counts of models, open alerts, lost labels, refused records and waits, and the watermarks."""
+        """The figures of the last commit."""
         return self._stats
 
     def _take_stats(self) -> JudgeStatistics:
         judges = {number: assignment.judge for number, assignment in self.assignments.items()}
         models = [model for judge in judges.values() for model in judge.models.values()]
         return JudgeStatistics(
+            alerts=dict(self._outputs.alerts),
+            closed_windows=dict(self._outputs.closed_windows),
             models=len(models),
             open_alerts=sum(model.state.alerts.open for model in models),
             watermarks={number: judge.state.watermarks.for_timeline("input") for number, judge in judges.items()},
@@ -340,7 +317,7 @@ class Judge:
     def snapshot(self, number: int) -> None:
         """Add the changed records of a partition's state to the outputs of the next commit."""
         assignment = self.assignments[number]
-        self._outputs += [
+        self._outputs.records += [
             Output("state", record.value or b"", record.key, number, tombstone=record.value is None)
             for record in assignment.snapshots.write(assignment.judge, assignment.next, self._source)
         ]

@@ -7,7 +7,7 @@ topics on which its offsets depend (`stages.contract.Stage`). Topics of its own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stream_monitor.config.settings import ROLES_IN, Settings
@@ -73,10 +73,15 @@ def stages_of(rekey: bool) -> tuple[str, ...]:
     return (*first, *(spec.name for spec in STAGES.values() if not spec.only_with_rekey))
 
 
-def port_offset(stage: str, worker: int, rekey: bool) -> int:
-    """The distance of a worker's port from the first one. Each worker of one command serves its own port."""
+def ports_of(workers: Sequence[tuple[str, int]], rekey: bool) -> list[int]:
+    """The distance of the port of each worker, by role and number, from `http.port`.
+
+    Each worker of one command serves its own port. Where the command runs one role, its first worker has `http.port`.
+    """
+    if len({role for role, _ in workers}) == 1:
+        return [number for _, number in workers]
     ports = sorted(STAGES, key=lambda name: STAGES[name].only_with_rekey)
-    return len(stages_of(rekey)) * worker + ports.index(stage)
+    return [len(stages_of(rekey)) * number + ports.index(role) for role, number in workers]
 
 
 def loop_of(name: str, client: Client, settings: Settings, topology: Topology, clock: Callable[[], float]) -> Loop:

@@ -25,7 +25,7 @@ from stream_monitor.kafka.mock_broker import MockBroker
 from stream_monitor.kafka.skips import parse_skips
 from stream_monitor.kafka.topics import create, ready
 from stream_monitor.service.check import misplaced_keys, settings_problems
-from stream_monitor.service.registry import STAGES, loop_of, port_offset, stages_of
+from stream_monitor.service.registry import STAGES, loop_of, ports_of, stages_of
 from stream_monitor.service.reject_log import RejectLog
 from stream_monitor.service.supervisor import (
     AGAIN,
@@ -169,7 +169,7 @@ class _Command:
         self.names = [(role, number) for number in range(workers) for role in roles]
         self._ports: dict[tuple[str, int], socket.socket] = {}
         if settings.http.enabled:
-            found = listen(settings.http, [port_offset(role, number, topology.rekey) for role, number in self.names])
+            found = listen(settings.http, ports_of(self.names, topology.rekey))
             self._ports = dict(zip(self.names, found, strict=True))
 
     def run_here(self) -> int:

@@ -55,6 +55,10 @@ class DescribeStatistics(StageStatistics):
 class JudgeStatistics(StageStatistics):
     """The figures of judge."""
 
+    alerts: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    """Records of alerts since the last commit, by kind, severity and status."""
+    closed_windows: Mapping[int, int] = field(default_factory=dict)
+    """Records of windows since the last commit, by the broker's time (epoch ms) of the record that closed them."""
     models: int = 0
     open_alerts: int = 0
     watermarks: Mapping[int, int] = field(default_factory=dict)

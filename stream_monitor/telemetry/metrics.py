@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from stream_monitor.stages.statistics import DescribeStatistics, JudgeStatistics
 from stream_monitor.version import __version__
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+DETECTION_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
 class Committed(Protocol):
@@ -84,8 +86,8 @@ def exposed(role: str, registry: CollectorRegistry = REGISTRY) -> bytes:
 class Telemetry:
     """The metrics of one worker. `exposed` adds its role to every metric."""
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self._registry = registry
+    def __init__(self, registry: CollectorRegistry = REGISTRY, now: Callable[[], float] = time.time) -> None:
+        self._registry, self._now = registry, now
         self._of_commits()
         self._of_events()
         self._of_judges()
@@ -96,8 +98,8 @@ class Telemetry:
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"stream_monitor_{name}", text, labels, registry=self._registry)
 
-    def _seconds(self, name: str, text: str) -> Histogram:
-        return Histogram(f"stream_monitor_{name}_seconds", text, buckets=SECONDS, registry=self._registry)
+    def _seconds(self, name: str, text: str, buckets: tuple[float, ...] = SECONDS) -> Histogram:
+        return Histogram(f"stream_monitor_{name}_seconds", text, buckets=buckets, registry=self._registry)
 
     def _of_commits(self) -> None:
         counter, gauge = self._counter, self._gauge
@@ -133,6 +135,11 @@ class Telemetry:
 
     def _of_judges(self) -> None:
         counter, gauge = self._counter, self._gauge
+        detection = "From the broker's time of the record that closed a window to the commit of the window's record."
+        self.detection = self._seconds("detection", detection, DETECTION_SECONDS)
+        self.alerts = counter(
+            "alerts", "Records of alerts, by kind, severity and status.", "kind", "severity", "status"
+        )
         closed = "Event time up to which panes are closed, by profiles partition."
         self.watermark = gauge("watermark_ms", closed, "partition")
         self.models = gauge("models", "Models that are judged.")
@@ -154,7 +161,7 @@ class Telemetry:
             scale = 1 if sys.platform == "darwin" else 1024
             self.memory.set(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
             if not report.aborted:  # otherwise the vitals are those of the commit before, which are counted
-                self.last_commit.set_to_current_time()
+                self.last_commit.set(self._now())
                 self._show(loop.stage.stats())
 
         return listen
@@ -181,6 +188,13 @@ class Telemetry:
         self.pending.set(stats.pending)
 
     def _show_judges(self, stats: JudgeStatistics) -> None:
+        now = self._now()
+        for arrived_ms, windows in stats.closed_windows.items():
+            spent = max(0.0, now - arrived_ms / 1000)  # the broker's clock may be ahead of ours
+            for _ in range(windows):
+                self.detection.observe(spent)
+        for labels, count in stats.alerts.items():
+            self.alerts.labels(*labels).inc(count)
         self.watermark.clear()  # removes partitions that another worker owns now
         for partition, watermark in stats.watermarks.items():
             self.watermark.labels(str(partition)).set(watermark)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stream_monitor.cli.main import Role
 from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
-from stream_monitor.service.registry import STAGES, loop_of, port_offset, stages_of
+from stream_monitor.service.registry import STAGES, loop_of, ports_of, stages_of
 from stream_monitor.stages.topology import Topology
 from tests.streams import quick_settings
 
@@ -15,9 +15,14 @@ def test_the_command_line_names_every_stage() -> None:
 
 def test_workers_of_one_command_have_ports_of_their_own_and_keep_them() -> None:
     for rekey in (False, True):
-        ports = [port_offset(stage, worker, rekey) for worker in range(5) for stage in stages_of(rekey)]
+        ports = ports_of([(stage, worker) for worker in range(5) for stage in stages_of(rekey)], rekey)
         assert sorted(ports) == list(range(len(ports)))
-    assert [port_offset(stage, 0, False) for stage in ("describe", "judge")] == [0, 1]
+    assert ports_of([("describe", 0), ("judge", 0)], False) == [0, 1]
+
+
+def test_the_port_of_one_role_is_that_of_the_settings() -> None:
+    assert ports_of([("judge", 0)], False) == [0]
+    assert ports_of([("judge", 0), ("judge", 1)], False) == [0, 1]
 
 
 def test_every_stage_is_made_with_its_inputs() -> None:

@@ -36,6 +36,8 @@ def values(registry: CollectorRegistry) -> set[float]:
 
 
 def figure_of(kind: Any, figure: int) -> Any:
+    if "Mapping[tuple" in str(kind):
+        return {("drift", "warning", "open"): figure}
     if "Mapping[int" in str(kind):
         return {3: figure}
     return {"predictions": figure} if "Mapping" in str(kind) else figure
@@ -86,3 +88,17 @@ def test_what_was_dropped_is_a_counter_and_keeps_its_former_name() -> None:
 def test_the_version_and_the_role_are_told() -> None:
     text = exposed("describe", shown(StageStatistics())[1]).decode()
     assert f'stream_monitor_build_info{{role="describe",version="{__version__}"}} 1.0' in text
+
+
+def test_windows_are_timed_from_the_broker_to_the_commit() -> None:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry, now=lambda: 1_000.0)
+    stats = JudgeStatistics(closed_windows={993_000: 3, 880_000: 1, 1_005_000: 1})
+    stage = SimpleNamespace(stats=lambda: stats)
+    telemetry.observe(SimpleNamespace(stage=stage, client=SimpleNamespace(restored=1.0), owned=set()))(Report())
+    spent = {
+        le: registry.get_sample_value("stream_monitor_detection_seconds_bucket", {"le": le})
+        for le in ("0.1", "5.0", "10.0", "60.0", "300.0")
+    }
+    assert spent == {"0.1": 1, "5.0": 1, "10.0": 4, "60.0": 4, "300.0": 5}, "a broker's clock ahead of ours is no delay"
+    assert registry.get_sample_value("stream_monitor_detection_seconds_sum") == 3 * 7 + 120
