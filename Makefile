@@ -11,7 +11,7 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo quick test long coverage browser failures image-test check format bench evaluate kafka sbom audit \
+.PHONY: help setup demo quick test long coverage browser prometheus failures image-test check format bench evaluate kafka sbom audit \
 	docs lock clean
 
 help:  ## this list
@@ -40,6 +40,9 @@ coverage: $(READY)  ## the lines that the tests without Kafka never run; fails b
 
 browser: $(READY)  ## a Chromium for the tests of the page: the system's package for root, else Playwright's
 	$(BIN)/python -m tests.browsers
+
+prometheus: $(READY)  ## promtool, Prometheus and Alertmanager for the tests of rules, by root on a Debian
+	$(BIN)/python -m tests.deploy.prometheus
 
 failures: $(READY)  ## break workers and brokers on purpose, and verify from the input; ARGS="--seeds 100" for more
 	STREAM_MONITOR_TEST_EFFORT=4 $(BIN)/pytest -m "long or not long" tests/failures tests/test_promise.py $(ARGS)

@@ -11,17 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import packages
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--no-first-run", "--disable-extensions", "--disable-dev-shm-usage",
 )  # fmt: skip
 """A page of our own needs no sandbox; the rest keeps the browser from calling home."""
-
-
-def in_ci() -> bool:
-    """Whether what is missing is a failure."""
-    return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def found() -> str | None:
@@ -40,13 +37,16 @@ def _downloaded() -> list[str]:
 def install() -> str:
     """Bring a browser: the system's package where we may, else Playwright's own. RuntimeError with what failed."""
     reasons = []
-    apt = "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium"
-    ways = [["sh", "-c", apt]] if os.geteuid() == 0 and shutil.which("apt-get") else []
-    for way in [*ways, [sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"]]:
-        done = subprocess.run(way, capture_output=True, text=True, timeout=600)
+    if packages.installable():
+        failure = packages.install("chromium")
         if (path := found()) is not None:
             return path
-        reasons.append(f"{' '.join(way)[:80]}: {(done.stderr or done.stdout)[-300:]}")
+        reasons.append(f"apt-get: {failure}")
+    way = [sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"]
+    done = subprocess.run(way, capture_output=True, text=True, timeout=600)
+    if (path := found()) is not None:
+        return path
+    reasons.append(f"{' '.join(way)[:80]}: {(done.stderr or done.stdout)[-300:]}")
     raise RuntimeError("no browser: " + "; ".join(reasons))
 
 

@@ -154,10 +154,10 @@ class Telemetry:
     def observe(self, loop: Running) -> Callable[[Committed], None]:
         """A listener for the loop's commits."""
         self.restored.set_function(lambda: loop.client.restored)
+        self.partitions.set_function(lambda: len(loop.owned))  # also of a worker that does not commit any more
 
         def listen(report: Committed) -> None:
             self._count(report)
-            self.partitions.set(len(loop.owned))
             scale = 1 if sys.platform == "darwin" else 1024
             self.memory.set(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
             if not report.aborted:  # otherwise the vitals are those of the commit before, which are counted

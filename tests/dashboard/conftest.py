@@ -14,7 +14,7 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.dashboard.reader import Reader
 from stream_monitor.dashboard.server import make_app
 from stream_monitor.dashboard.store import Store
-from tests import browsers
+from tests import browsers, packages
 from tests.dashboard import stories
 from tests.dashboard.visits import Visit, visiting
 from tests.patience import until
@@ -70,7 +70,7 @@ def chromium() -> Iterator[Any]:
 
     path = browsers.found()
     if path is None:
-        if not browsers.in_ci():
+        if not packages.in_ci():
             pytest.skip("NO BROWSER, so nothing about the page is tested: `make browser` brings one")
         path = browsers.install()
     with sync_playwright() as driver:

@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import packages
+
 BASE = "python:3.12-slim"
 PACKAGES = ("podman", "buildah", "runc", "netavark", "aardvark-dns", "iptables", "debootstrap")
 MADE_BASE = "localhost/stream-monitor-base:bookworm"
@@ -38,13 +40,8 @@ def install_parts() -> None:
     """Podman and what it needs; EngineMissing where they cannot be had."""
     if all(shutil.which(name) for name in ("podman", "runc", "debootstrap", "iptables")):
         return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise EngineMissing(f"podman is missing, and only root on a Debian can install it: {' '.join(PACKAGES)}")
-    command = ["apt-get", "install", "-y", "--no-install-recommends", *PACKAGES]
-    environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
-    if done.returncode:
-        raise EngineMissing(f"podman cannot be installed: {done.stderr[-2_000:]}")
+    if failure := packages.install(*PACKAGES):
+        raise EngineMissing(f"podman is missing and cannot be installed: {failure}")
 
 
 class Podman:

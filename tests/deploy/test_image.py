@@ -7,7 +7,6 @@ import json
 import random
 import socket
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +15,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from stream_monitor.config.settings import Settings, parse
+from stream_monitor.config.settings import Settings
 from stream_monitor.kafka.tail import Tail
-from stream_monitor.kafka.writer import EventWriter
 from tests.deploy.podman import Podman
+from tests.deploy.traffic import drifting, settings_for
 from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.image
@@ -62,20 +61,6 @@ warm_up()
 print("warm")
 """
 """A start on another processor, as far as numba's key of machine code knows it."""
-
-
-def settings_for(kafka: str, port: int) -> Settings:
-    return parse(
-        {
-            "app": f"image-{uuid.uuid4().hex[:8]}",
-            "kafka": {"bootstrap_servers": kafka},
-            "http": {"port": port},
-            "time": {"pane": "1s", "windows": ["10s"], "allowed_lateness": "2s", "max_skew": "1s", "idle_after": "1s"},
-            "baseline": {"first": 500},
-            "commit": {"interval": "200ms"},
-            "detection": {"input": ["cusum", "page_hinkley", "adwin"], "outcome": ["cusum", "hddm_w"]},
-        }
-    )
 
 
 @contextmanager
@@ -123,20 +108,6 @@ def status(port: int, path: str) -> int | None:
         connection.close()
 
 
-def feed(settings: Settings) -> None:
-    """Twenty minutes of a model in event time; in the second half one feature doubles."""
-    rng, now = random.Random(1), int(time.time() * 1_000)
-    producer = EventWriter(settings)
-    count = 6_000
-    for i in range(count):
-        amount = rng.gauss(10, 1) * (2 if i > count / 2 else 1)
-        ts = now - (count - i) * 200
-        event = {"id": f"e{i}", "model": "m", "ts": ts, "features": {"amount": amount, "country": "DE"}}
-        producer.send("predictions", f"e{i}", json.dumps(event | {"prediction": i % 2 == 0}).encode())
-        producer.send("labels", f"e{i}", json.dumps({"id": f"e{i}", "ts": ts, "label": i % 2 == 0}).encode())
-    producer.flush()
-
-
 def alerts(settings: Settings) -> list[dict[str, object]]:
     """Waits for the first."""
     tail, deadline = Tail(settings, ("alerts",)), time.monotonic() + PATIENCE_S
@@ -149,7 +120,8 @@ def alerts(settings: Settings) -> list[dict[str, object]]:
 def test_a_locked_down_container_serves_and_finds_a_drift(
     podman: Podman, image: str, kafka: str, tmp_path: Path
 ) -> None:
-    settings = settings_for(kafka, free_port())
+    detection = {"input": ["cusum", "page_hinkley", "adwin"], "outcome": ["cusum", "hddm_w"]}
+    settings = settings_for(kafka, http={"port": free_port()}, detection=detection)
     started = time.monotonic()
     with running(podman, image, settings, tmp_path) as name:
         while {status(settings.http.port + at, "/readyz") for at in (0, 1)} != {200}:
@@ -158,7 +130,7 @@ def test_a_locked_down_container_serves_and_finds_a_drift(
             time.sleep(0.2)
         ready = time.monotonic() - started
         assert status(settings.http.port, "/healthz") == 200
-        feed(settings)
+        drifting(settings)
         found = alerts(settings)
         assert any(alert["measure"] == "amount" for alert in found), logged(podman, name)
         print(f"\nready after {ready:.1f} s, first alert after {time.monotonic() - started:.1f} s")

@@ -1,0 +1,108 @@
+"""The rules about the service: what promtool says of them, their metrics, and their runbooks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from stream_monitor.telemetry.metrics import Telemetry
+from tests.deploy.prometheus import promtool
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "prometheus"
+RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "rules.yml").read_text())["groups"][0]["rules"]
+STORIES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "rules_test.yml").read_text())["tests"]
+NAMES = [rule["alert"] for rule in RULES]
+SECTIONS = ("What it means.", "What users notice.", "First commands.", "How it ends.")
+
+
+def exposed_names() -> set[str]:
+    """The names of all series that a worker can expose."""
+    registry = CollectorRegistry()
+    Telemetry(registry)
+    suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
+    return {metric.name + suffix for metric in registry.collect() for suffix in suffixes[metric.type]}
+
+
+def told(name: str) -> str:
+    """The section of a rule in the runbooks."""
+    found = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", (ROOT / "docs" / "runbooks.md").read_text(), re.M | re.S)
+    assert found is not None, f"docs/runbooks.md has no section on {name}"
+    return found.group(1)
+
+
+def test_prometheus_understands_the_rules() -> None:
+    done = promtool("check", "rules", str(FOLDER / "rules.yml"))
+    assert done.returncode == 0 and f"{len(RULES)} rules found" in done.stdout, done.stdout + done.stderr
+
+
+def test_each_rule_rings_when_it_should_and_only_then() -> None:
+    done = promtool("test", "rules", str(FOLDER / "rules_test.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_rule_has_a_story_in_which_it_rings_and_one_in_which_it_does_not() -> None:
+    expected = [(case["alertname"], bool(case.get("exp_alerts"))) for s in STORIES for case in s["alert_rule_test"]]
+    assert {name for name, rings in expected if rings} == set(NAMES)
+    assert {name for name, rings in expected if not rings} == set(NAMES) - {"StreamMonitorWatchdog"}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("sum by (role) (increase(", "sum by (role (increase("),
+        ("severity: critical}", "severity: critical, 1st: x}"),
+        ("for: 2m", "for: 2 minutes"),
+        ("annotations:", "annotation:"),
+        ("stream_monitor_restored < 1", "stream_monitor_restored[5m] < 1"),
+    ],
+)
+def test_promtool_refuses_a_broken_file(tmp_path: Path, right: str, wrong: str) -> None:
+    text = (FOLDER / "rules.yml").read_text()
+    assert right in text
+    (tmp_path / "rules.yml").write_text(text.replace(right, wrong, 1))
+    assert promtool("check", "rules", str(tmp_path / "rules.yml")).returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("stream_monitor_lag)", "stream_monitor_lags)"),
+        ("> 0.01", "> 0.1"),
+        ("[15m])) > 0", "[15m])) >= 0"),
+        ('{role="judge"})', '{role="judges"})'),
+        ("stream_monitor_partitions > 0", "stream_monitor_partitions > 9"),
+        ("stream_monitor_rejects_summed_total[10m])) > 0", "stream_monitor_rejects_summed_total[10m])) >= 0"),
+    ],
+)
+def test_the_stories_find_a_rule_that_says_something_else(tmp_path: Path, right: str, wrong: str) -> None:
+    text = (FOLDER / "rules.yml").read_text()
+    assert right in text
+    (tmp_path / "rules.yml").write_text(text.replace(right, wrong, 1))
+    (tmp_path / "rules_test.yml").write_text((FOLDER / "rules_test.yml").read_text())
+    assert promtool("test", "rules", str(tmp_path / "rules_test.yml")).returncode != 0
+
+
+@pytest.mark.parametrize("rule", RULES, ids=NAMES)
+def test_each_expression_names_metrics_that_a_worker_has(rule: dict[str, Any]) -> None:
+    assert set(re.findall(r"stream_monitor_\w+", rule["expr"])) <= exposed_names()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=NAMES)
+def test_each_rule_has_a_severity_and_a_runbook(rule: dict[str, Any]) -> None:
+    name = rule["alert"]
+    assert rule["labels"]["severity"] in ("none", "warning", "critical")
+    assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{name.lower()}"
+    section = told(name)
+    positions = [section.find(f"**{title}**") for title in SECTIONS]
+    assert -1 not in positions and positions == sorted(positions), f"{name}: {', '.join(SECTIONS)}, in this order"
+    assert len(re.findall(r"^    \S", section, re.M)) == 3, f"{name}: the first three commands"
+
+
+def test_no_runbook_is_about_a_rule_that_is_gone() -> None:
+    assert re.findall(r"^## (.*)$", (ROOT / "docs" / "runbooks.md").read_text(), re.M) == NAMES
