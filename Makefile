@@ -11,7 +11,7 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo quick test long coverage browser prometheus failures image-test check format bench evaluate kafka sbom audit \
+.PHONY: help setup demo quick test long coverage browser prometheus failures image-test deploy-test chart check format bench evaluate kafka sbom audit \
 	docs lock clean
 
 help:  ## this list
@@ -52,7 +52,13 @@ long: $(READY)  ## what `test` leaves out for its length: more seeds, and four t
 		--dist loadfile --no-loadscope-reorder $(ARGS)
 
 image-test: $(READY)  ## build deploy/Dockerfile, run it locked down on a real Kafka, print its size by part
+	$(BIN)/pytest -m image -s tests/deploy/test_image.py $(ARGS)
+
+deploy-test: $(READY)  ## the image, docker-compose.yml on podman, and the chart by helm: what `test` leaves out
 	$(BIN)/pytest -m image -s tests/deploy $(ARGS)
+
+chart: $(READY)  ## write what deploy/chart makes of its examples into tests/deploy/golden
+	$(BIN)/python -m tests.deploy.helm
 
 check: $(READY)  ## lint, format, types and the direction of imports
 	$(BIN)/ruff check .

@@ -1,13 +1,15 @@
-"""Writes docs/reference/ (commands, records, metrics, Python) from the code: `python docs/make_reference.py`."""
+"""Writes docs/reference/ from the code and the chart: `python docs/make_reference.py`."""
 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
+import yaml
 from prometheus_client import CollectorRegistry
 
 import stream_monitor
@@ -16,6 +18,7 @@ from stream_monitor.events.schemas import CONTRACTS, json_schema
 from stream_monitor.telemetry.metrics import Telemetry
 
 FOLDER = Path(__file__).with_name("reference")
+CHART = Path(__file__).parents[1] / "deploy" / "chart"
 MADE = "This page is made by `python docs/make_reference.py`.\n"
 
 
@@ -109,7 +112,30 @@ def api() -> str:
     return "\n".join(parts) + "\n"
 
 
-PAGES = {"commands.md": commands, "records.md": records, "metrics.md": metrics, "python.md": api}
+def chart() -> str:
+    """Every value of the Helm chart that its schema describes, with the default of values.yaml."""
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    parts = [
+        "# Values of the chart\n",
+        "`deploy/chart` refuses any other value. [deploy.md](../deploy.md) has examples.\n",
+    ]
+    parts += [MADE, "| value | default | meaning |", "|---|---|---|"]
+    return "\n".join([*parts, *values_of(schema, defaults)]) + "\n"
+
+
+def values_of(schema: dict[str, Any], defaults: Any, path: str = "") -> Iterator[str]:
+    """A row for each described value."""
+    for name, kind in schema["properties"].items():
+        default = defaults.get(name) if isinstance(defaults, dict) else None
+        shown = "" if default in (None, "", {}, []) or "properties" in kind else f"`{json.dumps(default)}`"
+        if "description" in kind and name != "global":
+            yield f"| `{path}{name}` | {shown} | {kind['description']} |"
+        if "properties" in kind:
+            yield from values_of(kind, default, f"{path}{name}.")
+
+
+PAGES = {"commands.md": commands, "records.md": records, "metrics.md": metrics, "python.md": api, "chart.md": chart}
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)

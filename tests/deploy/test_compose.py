@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +11,39 @@ from typing import Any
 import pytest
 import yaml
 
-FILE = Path(__file__).parents[2] / "docker-compose.yml"
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "docker-compose.yml"
+OF_OTHERS = {"kafka"}
+"""Images that write into their own root."""
 
 
 def told_of(file: Path) -> subprocess.CompletedProcess[str]:
     """The schema comes with the package: nothing is fetched."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def services_of(text: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load(text)["services"]
+    return found
+
+
+def problems_of(services: dict[str, dict[str, Any]]) -> list[str]:
+    """What a service lacks of what each must have."""
+    found = []
+    for name, service in services.items():
+        if service.get("cap_drop") != ["ALL"] or service.get("security_opt") != ["no-new-privileges"]:
+            found.append(f"{name} keeps rights")
+        if service.get("privileged") or service.get("cap_add") or service.get("network_mode") == "host":
+            found.append(f"{name} gets rights")
+        if name not in OF_OTHERS and service.get("read_only") is not True:
+            found.append(f"{name} may write its root")
+        found += [f"{name} has no {key}" for key in ("mem_limit", "healthcheck", "restart") if key not in service]
+        open_ports = [port for port in service.get("ports", ()) if not port.startswith("127.0.0.1:")]
+        found += [f"{name} publishes {port} to other machines" for port in open_ports]
+        if not re.fullmatch(r"\$\{[A-Z]+_IMAGE\}|stream-monitor", service["image"]):
+            found.append(f"{name} has a version of its own")
+    return found
 
 
 def test_it_is_what_compose_understands() -> None:
@@ -35,19 +62,50 @@ def test_the_schema_finds_mistakes(tmp_path: Path, right: str, wrong: str) -> No
     assert told_of(tmp_path / "compose.yml").returncode == 1
 
 
-@pytest.fixture(scope="module")
-def services() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
-    return found
+def test_every_service_is_locked_down() -> None:
+    assert problems_of(services_of(FILE.read_text())) == []
 
 
-def test_ports_are_published_to_this_machine_alone(services: dict[str, Any]) -> None:
-    ports = [port for service in services.values() for port in service["ports"]]
-    assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("read_only: true", "read_only: false"),
+        ("cap_drop: [ALL]", "privileged: true"),
+        ("cap_drop: [ALL]", "cap_drop: [NET_RAW]"),
+        ('"127.0.0.1:9092:9092"', '"9092:9092"'),
+        ("mem_limit: 2g", "shm_size: 2g"),
+        ("${KAFKA_IMAGE}", "apache/kafka:4.1.0"),
+        ("restart: on-failure", "stdin_open: false"),
+    ],
+)
+def test_what_opens_a_service_is_found(right: str, wrong: str) -> None:
+    text = FILE.read_text()
+    assert right in text
+    assert problems_of(services_of(text.replace(right, wrong, 1)))
 
 
-@pytest.mark.parametrize("name", ["stream-monitor", "page"])
-def test_our_containers_are_locked_down(services: dict[str, Any], name: str) -> None:
-    ours = services[name]
-    assert ours["read_only"] is True and ours["cap_drop"] == ["ALL"] and ours["security_opt"] == ["no-new-privileges"]
-    assert "mem_limit" in ours and "healthcheck" in ours
+def test_the_workers_differ_in_their_role_alone() -> None:
+    services = services_of(FILE.read_text())
+    describe, judge = services["describe"], services["judge"]
+    assert (describe.pop("command"), judge.pop("command")) == ("run --role describe", "run --role judge")
+    assert describe == judge
+    assert "ports" not in describe, "or two workers of one role could not both run"
+
+
+def test_versions_stand_in_one_file_and_each_is_used() -> None:
+    given = dict(line.split("=", 1) for line in (ROOT / ".env").read_text().splitlines() if not line.startswith("#"))
+    assert set(re.findall(r"\$\{(\w+)\}", FILE.read_text())) == set(given)
+    assert all(re.fullmatch(r"[\w./-]+:[\w.-]+(@sha256:[0-9a-f]{64})?", image) for image in given.values())
+    assert f"ARG BASE={given['PYTHON_IMAGE']}\n" in (ROOT / "deploy" / "Dockerfile").read_text()
+
+
+def test_prometheus_scrapes_the_services_that_are_there() -> None:
+    services = services_of(FILE.read_text())
+    configured = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    (job,) = configured["scrape_configs"]
+    (found,) = job["dns_sd_configs"]
+    assert found["names"] == [name for name, service in services.items() if "--role" in str(service.get("command"))]
+    ports = {services[name]["environment"]["STREAM_MONITOR__HTTP__PORT"] for name in found["names"]}
+    assert ports == {found["port"]}
+    (alertmanagers,) = configured["alerting"]["alertmanagers"]
+    assert alertmanagers["static_configs"][0]["targets"] == ["alertmanager:9093"] and "alertmanager" in services

@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from stream_monitor.config.settings import Settings
 from stream_monitor.kafka.tail import Tail
+from stream_monitor.version import __version__
 from tests.deploy.podman import Podman
 from tests.deploy.traffic import drifting, settings_for
 from tests.patience import PATIENCE_S
@@ -171,6 +172,8 @@ def test_nothing_in_it_raises_rights_or_names_this_machine(podman: Podman, image
     assert podman.run(*shell, "cat /etc/pip.conf /run/build/* 2>/dev/null; ls /venv/bin | grep -c pip; true") == "0\n"
     config = json.loads(podman.run("image", "inspect", image))[0]["Config"]
     assert config["User"] == "10001"
+    assert config["Labels"]["org.opencontainers.image.version"] == __version__
+    assert config["Healthcheck"]["Test"][1] == "/venv/bin/python" and config["StopSignal"] in ("SIGTERM", "15")
     names = {entry.partition("=")[0] for entry in config["Env"]}
     ours = {"NUMBA_CACHE_DIR", "NUMBA_CPU_FEATURES", "NUMBA_CPU_NAME", "PATH", "PYTHONDONTWRITEBYTECODE"}
     of_base = {"container", "GPG_KEY", "LANG", "PYTHON_SHA256", "PYTHON_VERSION"}

@@ -20,13 +20,17 @@ import yaml
 
 from stream_monitor.config.settings import Settings
 from tests.deploy.prometheus import program, promtool, query, serving
+from tests.deploy.test_dashboards import expressions
 from tests.deploy.test_rules import FOLDER, RULES
-from tests.deploy.traffic import drifting, settings_for
+from tests.deploy.traffic import drifting, odd, settings_for
 from tests.patience import until
 
-SELECTORS = sorted({found for rule in RULES for found in re.findall(r"stream_monitor_\w+(?:\{[^}]*\})?", rule["expr"])})
-ALSO = ("stream_monitor_alerts_total", "stream_monitor_detection_seconds_count > 0", "stream_monitor_lag_max")
-"""What rules of other files and dashboards read."""
+SELECTORS = sorted({
+    found
+    for expression in [*expressions(), *(rule["expr"] for rule in RULES)]
+    for found in re.findall(r"stream_monitor_\w+(?:\{[^}]*\})?", expression)
+})  # fmt: skip
+"""What the rules and the panels read."""
 
 
 @dataclass
@@ -141,8 +145,9 @@ def test_every_expression_finds_its_metrics_and_a_stopped_worker_reaches_a_perso
     with receiving() as receiver, alertmanager(tmp_path, receiver.url) as address:
         with workers(settings, tmp_path) as (process, targets):
             drifting(settings)
+            odd(settings)
             with prometheus(tmp_path, configuration(tmp_path, targets, address)) as url:
-                for selector in [*SELECTORS, *ALSO]:
+                for selector in [*SELECTORS, "stream_monitor_detection_seconds_count > 0"]:
                     until(lambda found=selector: query(url, found), selector)  # type: ignore[misc]
                 until(lambda: "StreamMonitorWatchdog " in receiver.names, "the watchdog")
                 assert {name for name in receiver.names if "Absent" in name} == set()

@@ -1,4 +1,4 @@
-"""An app of its own on a real Kafka, and events in which something drifts and something is refused."""
+"""An app of its own on a real Kafka, and events in which something drifts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,23 @@ def settings_for(kafka: str, **sections: Any) -> Settings:
 
 
 def drifting(settings: Settings) -> None:
-    """Twenty minutes of a model in event time; in the second half one feature doubles. One record is no JSON."""
+    """Twenty minutes of a model in event time; in the second half one feature doubles."""
     rng, now = random.Random(1), int(time.time() * 1_000)
     producer = EventWriter(settings)
-    producer.send("predictions", "broken", b"{")
     for i in range(COUNT):
         amount = rng.gauss(10, 1) * (2 if i > COUNT / 2 else 1)
         ts = now - (COUNT - i) * 200
         event = {"id": f"e{i}", "model": "m", "ts": ts, "features": {"amount": amount, "country": "DE"}}
         producer.send("predictions", f"e{i}", json.dumps(event | {"prediction": i % 2 == 0}).encode())
         producer.send("labels", f"e{i}", json.dumps({"id": f"e{i}", "ts": ts, "label": i % 2 == 0}).encode())
+    producer.flush()
+
+
+def odd(settings: Settings) -> None:
+    """After `drifting`: a record that is no JSON, one whose id came before, and one that is half an hour late."""
+    producer, now = EventWriter(settings), int(time.time() * 1_000)
+    producer.send("predictions", "broken", b"{")
+    for name, ts in (("e5", now - COUNT * 200 + 1_000), ("late", now - 1_800_000)):
+        event = {"id": name, "model": "m", "ts": ts, "features": {"amount": 10.0}, "prediction": True}
+        producer.send("predictions", name, json.dumps(event).encode())
     producer.flush()
