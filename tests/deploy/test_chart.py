@@ -15,6 +15,7 @@ import yaml
 from stream_monitor.config.settings import parse
 from stream_monitor.version import __version__
 from tests.deploy.helm import CHART, EXAMPLES, GOLDEN, KUBERNETES, HelmMissing, helm, template
+from tests.deploy.test_rules import FILES
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 OURS = {path.stem: json.loads(path.read_text()) for path in Path(__file__).with_name("schemas").glob("*.json")}
@@ -106,6 +107,7 @@ def test_kubernetes_understands_what_the_chart_makes(name: str, version: str) ->
         ("lagThreshold:", "lagTreshold:"),
         ("podMetricsEndpoints:", "endpoints:"),
         ("expr: vector(1)", "expression: vector(1)"),
+        ("record: stream", "recorded: stream"),
     ],
 )
 def test_a_broken_manifest_is_refused(right: str, wrong: str) -> None:
@@ -154,8 +156,8 @@ def test_secrets_are_files(name: str) -> None:
 def test_the_version_is_ours_and_the_rules_are_the_same() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
-    rules = (CHART / "files" / "rules.yml").read_text()
-    assert rules == (CHART.parent / "prometheus" / "rules.yml").read_text()
+    for name in FILES:
+        assert (CHART / "files" / name).read_text() == (CHART.parent / "prometheus" / name).read_text()
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ import yaml
 from stream_monitor.config.settings import Settings
 from tests.deploy.prometheus import program, promtool, query, serving
 from tests.deploy.test_dashboards import expressions
-from tests.deploy.test_rules import FOLDER, RULES
+from tests.deploy.test_rules import FILES, FOLDER, RULES
 from tests.deploy.traffic import drifting, odd, settings_for
 from tests.patience import until
 
@@ -93,10 +93,11 @@ def workers(settings: Settings, folder: Path) -> Iterator[tuple[subprocess.Popen
 
 def configuration(folder: Path, targets: list[str], alertmanager: str) -> Path:
     """The rules as they are, but that they ring at once."""
-    rules = yaml.safe_load((FOLDER / "rules.yml").read_text())
-    for rule in rules["groups"][0]["rules"]:
-        rule.pop("for", None)
-    (folder / "rules.yml").write_text(yaml.safe_dump(rules))
+    for name in FILES:
+        rules = yaml.safe_load((FOLDER / name).read_text())
+        for rule in rules["groups"][0]["rules"]:
+            rule.pop("for", None)
+        (folder / name).write_text(yaml.safe_dump(rules))
     configured: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     configured["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     configured["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]

@@ -15,9 +15,19 @@ from tests.deploy.prometheus import promtool
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
-RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "rules.yml").read_text())["groups"][0]["rules"]
-STORIES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "rules_test.yml").read_text())["tests"]
-NAMES = [rule["alert"] for rule in RULES]
+FILES = ("rules.yml", "slo.yml")
+
+
+def rules_of(file: str) -> list[dict[str, Any]]:
+    """The rules of a file, those that record series too."""
+    found: list[dict[str, Any]] = yaml.safe_load((FOLDER / file).read_text())["groups"][0]["rules"]
+    return found
+
+
+RULES = [rule for file in FILES for rule in rules_of(file)]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+NAMES = list(dict.fromkeys(rule["alert"] for rule in ALERTS))
+"""Objectives have a rule for each severity, under one name."""
 SECTIONS = ("What it means.", "What users notice.", "First commands.", "How it ends.")
 
 
@@ -36,18 +46,27 @@ def told(name: str) -> str:
     return found.group(1)
 
 
-def test_prometheus_understands_the_rules() -> None:
-    done = promtool("check", "rules", str(FOLDER / "rules.yml"))
-    assert done.returncode == 0 and f"{len(RULES)} rules found" in done.stdout, done.stdout + done.stderr
+def stories_of(file: str) -> Path:
+    """The tests of a file of rules."""
+    return FOLDER / file.replace(".yml", "_test.yml")
 
 
-def test_each_rule_rings_when_it_should_and_only_then() -> None:
-    done = promtool("test", "rules", str(FOLDER / "rules_test.yml"))
+@pytest.mark.parametrize("file", FILES)
+def test_prometheus_understands_the_rules(file: str) -> None:
+    done = promtool("check", "rules", str(FOLDER / file))
+    assert done.returncode == 0 and f"{len(rules_of(file))} rules found" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_each_rule_rings_when_it_should_and_only_then(file: str) -> None:
+    done = promtool("test", "rules", str(stories_of(file)))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_each_rule_has_a_story_in_which_it_rings_and_one_in_which_it_does_not() -> None:
-    expected = [(case["alertname"], bool(case.get("exp_alerts"))) for s in STORIES for case in s["alert_rule_test"]]
+    stories = [story for file in FILES for story in yaml.safe_load(stories_of(file).read_text())["tests"]]
+    cases = [case for story in stories for case in story.get("alert_rule_test", ())]
+    expected = [(case["alertname"], bool(case.get("exp_alerts"))) for case in cases]
     assert {name for name, rings in expected if rings} == set(NAMES)
     assert {name for name, rings in expected if not rings} == set(NAMES) - {"StreamMonitorWatchdog"}
 
@@ -70,30 +89,39 @@ def test_promtool_refuses_a_broken_file(tmp_path: Path, right: str, wrong: str) 
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"),
+    ("file", "right", "wrong"),
     [
-        ("stream_monitor_lag)", "stream_monitor_lags)"),
-        ("> 0.01", "> 0.1"),
-        ("[15m])) > 0", "[15m])) >= 0"),
-        ('{role="judge"})', '{role="judges"})'),
-        ("stream_monitor_partitions > 0", "stream_monitor_partitions > 9"),
-        ("stream_monitor_rejects_summed_total[10m])) > 0", "stream_monitor_rejects_summed_total[10m])) >= 0"),
+        ("rules.yml", "stream_monitor_lag)", "stream_monitor_lags)"),
+        ("rules.yml", "> 0.01", "> 0.1"),
+        ("rules.yml", "[15m])) > 0", "[15m])) >= 0"),
+        ("rules.yml", '{role="judge"})', '{role="judges"})'),
+        ("rules.yml", "stream_monitor_partitions > 0", "stream_monitor_partitions > 9"),
+        (
+            "rules.yml",
+            "stream_monitor_rejects_summed_total[10m])) > 0",
+            "stream_monitor_rejects_summed_total[10m])) >= 0",
+        ),
+        ("slo.yml", "14.4 * 0.005", "4.4 * 0.005"),
+        ("slo.yml", "6 * 0.005", "26 * 0.005"),
+        ("slo.yml", 'le="10.0"', 'le="30.0"'),
+        ("slo.yml", "min(max by (partition)", "max(max by (partition)"),
+        ("slo.yml", "== bool 0 or vector(0)", "== bool 0 or vector(1)"),
     ],
 )
-def test_the_stories_find_a_rule_that_says_something_else(tmp_path: Path, right: str, wrong: str) -> None:
-    text = (FOLDER / "rules.yml").read_text()
+def test_the_stories_find_a_rule_that_says_something_else(tmp_path: Path, file: str, right: str, wrong: str) -> None:
+    text = (FOLDER / file).read_text()
     assert right in text
-    (tmp_path / "rules.yml").write_text(text.replace(right, wrong, 1))
-    (tmp_path / "rules_test.yml").write_text((FOLDER / "rules_test.yml").read_text())
-    assert promtool("test", "rules", str(tmp_path / "rules_test.yml")).returncode != 0
+    (tmp_path / file).write_text(text.replace(right, wrong))
+    (stories := tmp_path / "stories.yml").write_text(stories_of(file).read_text())
+    assert promtool("test", "rules", str(stories)).returncode != 0
 
 
-@pytest.mark.parametrize("rule", RULES, ids=NAMES)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
 def test_each_expression_names_metrics_that_a_worker_has(rule: dict[str, Any]) -> None:
     assert set(re.findall(r"stream_monitor_\w+", rule["expr"])) <= exposed_names()
 
 
-@pytest.mark.parametrize("rule", RULES, ids=NAMES)
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_each_rule_has_a_severity_and_a_runbook(rule: dict[str, Any]) -> None:
     name = rule["alert"]
     assert rule["labels"]["severity"] in ("none", "warning", "critical")
