@@ -11,7 +11,7 @@ READY := $(VENV)/.dev
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url $(ARGS)
 
-.PHONY: help setup demo quick test long coverage browser prometheus failures image-test deploy-test chart check format bench evaluate kafka sbom audit \
+.PHONY: help setup demo quick test long coverage browser prometheus failures image-test deploy-test chart check format bench evaluate kafka sbom audit release \
 	docs lock clean
 
 help:  ## this list
@@ -92,6 +92,9 @@ sbom: .venv-audit/.ready  ## what the image is made of, as CycloneDX JSON with h
 audit: .venv-audit/.ready  ## known vulnerabilities of the runtime requirements; fails with NOT AUDITED if nobody can tell
 	.venv-audit/bin/python requirements/audit.py $(ARGS)
 
+release: $(READY) .venv-release/.ready  ## make and prove what a release publishes, in dist/; ARGS="--rehearse --no-image"
+	$(BIN)/python deploy/release.py $(ARGS)
+
 docs: $(READY) .venv-docs/.ready  ## the documentation as a site, in build/site; ARGS=serve shows it on port 8000
 	$(BIN)/python docs/make_settings.py
 	$(BIN)/python docs/make_reference.py
@@ -105,7 +108,9 @@ lock:  ## pin what is not pinned yet, with hashes; ARGS=--upgrade for everything
 	$(LOCK) pyproject.toml --group bench -o requirements/bench.txt
 	printf "quixstreams>=3.20\nriver\n" | $(LOCK) - -o requirements/quix.txt
 	printf "mkdocs-material>=9\n" | $(LOCK) - -o requirements/docs.txt
+	$(LOCK) pyproject.toml --extra demo --extra dashboard -c requirements/dev.txt -o requirements/demo.txt
+	printf "twine>=6\ncyclonedx-bom>=7\n" | $(LOCK) - -o requirements/release.txt
 	printf "cyclonedx-bom>=7\npip-audit>=2.9\n" | $(LOCK) - -o requirements/audit.txt
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venv-audit .venv-bench .venv-docs .venv-quix .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf .venv .venv-audit .venv-bench .venv-docs .venv-quix .venv-release .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.image
 
 LOCKED = (
     "--read-only", "--tmpfs=/tmp:rw,nosuid,nodev,mode=1777", "--cap-drop=all", "--security-opt=no-new-privileges",
-    "--memory=512m",
+    "--memory=512m", "--no-healthcheck",
 )  # fmt: skip
 STOP_S = 10.0
 MOST_MB = 900
@@ -142,7 +142,7 @@ def test_a_locked_down_container_serves_and_finds_a_drift(
         assert podman.run("wait", name).strip() == "0", logged(podman, name)
         assert time.monotonic() - stopping < STOP_S
         lines = [json.loads(line) for line in logged(podman, name).splitlines()]
-        assert [line for line in lines if "compil" in line["message"]] == []
+        assert [line for line in lines if "compiling" in line["message"]] == []
         assert [line for line in lines if line["level"] not in ("info", "debug")] == []
 
 
@@ -170,10 +170,12 @@ def test_nothing_in_it_raises_rights_or_names_this_machine(podman: Podman, image
     assert podman.run(*shell, f"{escaped} -perm /6000 -print") == ""
     assert podman.run(*shell, f"{escaped} -perm -0002 -print") == ""
     assert podman.run(*shell, "cat /etc/pip.conf /run/build/* 2>/dev/null; ls /venv/bin | grep -c pip; true") == "0\n"
-    config = json.loads(podman.run("image", "inspect", image))[0]["Config"]
+    inspected = json.loads(podman.run("image", "inspect", image))[0]
+    config = inspected["Config"]
+    health = inspected.get("Healthcheck") or config["Healthcheck"]  # podman's place, and Docker's
     assert config["User"] == "10001"
     assert config["Labels"]["org.opencontainers.image.version"] == __version__
-    assert config["Healthcheck"]["Test"][1] == "/venv/bin/python" and config["StopSignal"] in ("SIGTERM", "15")
+    assert health["Test"][:2] == ["CMD", "/venv/bin/python"] and config["StopSignal"] in ("SIGTERM", "15")
     names = {entry.partition("=")[0] for entry in config["Env"]}
     ours = {"NUMBA_CACHE_DIR", "NUMBA_CPU_FEATURES", "NUMBA_CPU_NAME", "PATH", "PYTHONDONTWRITEBYTECODE"}
     of_base = {"container", "GPG_KEY", "LANG", "PYTHON_SHA256", "PYTHON_VERSION"}
