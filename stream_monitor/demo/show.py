@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import msgspec
 from stream_monitor.config.settings import Settings, parse
 from stream_monitor.dashboard.run import listener_of
 from stream_monitor.demo import flights
+from stream_monitor.demo.feed import DAY, by_day, pace
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.reason_command import without_command
 from stream_monitor.kafka.mock_broker import MockBroker
@@ -25,7 +25,6 @@ from stream_monitor.terminal import Bar, Column, Screen, Table, coloured, dim
 from stream_monitor.terminal.charts import COLOURS, picture
 from stream_monitor.timestamps import when
 
-DAY = 86_400_000
 HOUR = 3_600_000
 AHEAD_DAYS = 21
 """How far the feed may run ahead of what both stages have finished: the broker keeps 5 MiB a partition."""
@@ -73,13 +72,13 @@ class Show:
         workers = app.start_workers(self.settings, self.topology, stages_of(False), 1)
         try:
             with self.screen.progress("learning on January", 334, "time") as bar:
-                for day, events in _by_day(flights.events()):
+                for day, events in by_day(flights.events()):
                     self._wait_for(day - AHEAD_DAYS * DAY, bar)
                     for role, key, value in events:
                         self.feed.send(role, key, value)
                         self.fed[role] += 1
                     self.feed.flush()
-                    self._pace(started, day)
+                    pace(started, day, self.speed)
                     self._read(bar)
                 while sum(self.counted.values()) < self.fed["predictions"]:
                     self._read(bar, 0.2)
@@ -107,11 +106,6 @@ class Show:
             self.screen.line()
         finally:
             app.stop_workers([self._page])
-
-    def _pace(self, started: float, day: int) -> None:
-        if self.speed:
-            ahead = (day - flights.LEARN_UNTIL) / DAY / self.speed - (time.monotonic() - started)
-            time.sleep(max(0.0, ahead))
 
     def _wait_for(self, day: int, bar: Bar) -> None:
         """Until the window that ends at `day` is final."""
@@ -148,21 +142,6 @@ class Show:
         drawn = picture(alert) if alert["status"] == "open" else None
         if drawn:
             self.screen.line(dim(f"{'':<20}baseline"), f" {drawn[0]}  ", dim("now"), f" {drawn[1]}")
-
-
-def _by_day(events: Iterator[tuple[str, str, bytes]]) -> Iterator[tuple[int, list[tuple[str, str, bytes]]]]:
-    day, batch = flights.LEARN_UNTIL, list[tuple[str, str, bytes]]()
-    for event in events:
-        ts = msgspec.json.decode(event[2], type=_Timed).ts
-        if ts >= day + DAY:
-            yield day, batch
-            day, batch = ts - ts % DAY, []
-        batch.append(event)
-    yield day, batch
-
-
-class _Timed(msgspec.Struct):
-    ts: int
 
 
 @dataclass(frozen=True)

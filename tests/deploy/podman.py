@@ -96,10 +96,20 @@ class Podman:
         packed.unlink()
         shutil.rmtree(root)
 
-    def build(self, source: Path, tag: str) -> str:
+    def build(self, source: Path, tag: str, target: str = "image") -> str:
         """Build deploy/Dockerfile; what this machine needs to reach its package index is mounted, and stays outside."""
         mounts = [f"--volume={path}:{place}:ro" for path, place in pip_files(self.folder)]
-        arguments = ("--format", "docker", "--network", "host", *mounts, "--build-arg", f"BASE={self.base()}")
+        arguments = (
+            "--format",
+            "docker",
+            "--network",
+            "host",
+            *mounts,
+            "--target",
+            target,
+            "--build-arg",
+            f"BASE={self.base()}",
+        )
         return self.run("build", *arguments, "-t", tag, "-f", str(source / "deploy" / "Dockerfile"), str(source))
 
 

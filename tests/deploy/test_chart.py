@@ -153,9 +153,11 @@ def test_secrets_are_files(name: str) -> None:
     assert [manifest for manifest in manifests(golden(name)) if manifest["kind"] == "Secret"] == []
 
 
-def test_the_version_is_ours_and_the_rules_are_the_same() -> None:
+def test_the_version_is_ours_and_rules_and_dashboards_are_the_same() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+    for dashboard in (CHART.parent / "grafana" / "dashboards").iterdir():
+        assert (CHART / "files" / dashboard.name).read_text() == dashboard.read_text()
     for name in FILES:
         assert (CHART / "files" / name).read_text() == (CHART.parent / "prometheus" / name).read_text()
 

@@ -41,7 +41,7 @@ def problems_of(services: dict[str, dict[str, Any]]) -> list[str]:
         found += [f"{name} has no {key}" for key in ("mem_limit", "healthcheck", "restart") if key not in service]
         open_ports = [port for port in service.get("ports", ()) if not port.startswith("127.0.0.1:")]
         found += [f"{name} publishes {port} to other machines" for port in open_ports]
-        if not re.fullmatch(r"\$\{[A-Z]+_IMAGE\}|stream-monitor", service["image"]):
+        if not re.fullmatch(r"\$\{[A-Z]+_IMAGE\}|stream-monitor(-demo)?", service["image"]):
             found.append(f"{name} has a version of its own")
     return found
 
@@ -104,7 +104,8 @@ def test_prometheus_scrapes_the_services_that_are_there() -> None:
     configured = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
     (job,) = configured["scrape_configs"]
     (found,) = job["dns_sd_configs"]
-    assert found["names"] == [name for name, service in services.items() if "--role" in str(service.get("command"))]
+    workers = [name for name, service in services.items() if "--role" in str(service.get("command"))]
+    assert found["names"] == [name for name in workers if "profiles" not in services[name]]
     ports = {services[name]["environment"]["STREAM_MONITOR__HTTP__PORT"] for name in found["names"]}
     assert ports == {found["port"]}
     (alertmanagers,) = configured["alerting"]["alertmanagers"]
