@@ -7,7 +7,7 @@ only the client that needs the text asks for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from stream_monitor.errors import SettingsError
 OPTIONS = ("kafka", "options")
 KEYS = (("http", "token"), ("privacy", "key"))
 """Settings that are secret; options of the client are so by their names."""
-FILE = "file:"
+RECEIVERS = ("notify", "receivers")
+RECEIVER_KEYS = ("key", "former_key", "token", "url", "routing_key", "password")
+"""Of each receiver of messages. An address is a secret where who knows it may write."""
+FILE, ENV = "file:", "env:"
 MAX_BYTES = 65_536
 """More than a certificate chain with its key has; a larger file is some other one."""
 
@@ -33,6 +36,8 @@ def is_secret(path: Sequence[str]) -> bool:
     *section, key = path
     if tuple(section) == OPTIONS:
         return any(word in key for word in _WORDS) and not key.endswith(_PLACES)
+    if len(section) == 3 and tuple(section[:2]) == RECEIVERS:
+        return key in RECEIVER_KEYS
     return tuple(path) in KEYS
 
 
@@ -60,16 +65,21 @@ def _hidden(name: str, value: Any) -> Any:
     return SecretStr(value)
 
 
-def read_files(raw: dict[str, Any]) -> None:
+def read_files(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Replace each `file:PATH` by what the file says; SettingsError names every file that cannot be read.
 
-    Any option of the client may come from a file, and is a secret then.
+    Any option of the client may come from a file, and is a secret then. What receivers keep secret may also come from
+    a variable, as `env:NAME`.
     """
     problems: list[str] = []
     options = _section(raw, OPTIONS)
     places: list[tuple[dict[Any, Any], Any, tuple[str, ...]]]
     places = [(options, name, (*OPTIONS, str(name))) for name in options]
     places += [(_section(raw, path[:-1]), path[-1], path) for path in KEYS]
+    for name in _section(raw, RECEIVERS):
+        receiver = (*RECEIVERS, str(name))
+        places += [(_section(raw, receiver), key, (*receiver, key)) for key in RECEIVER_KEYS]
+        problems += _read_variables(_section(raw, receiver), receiver, environ)
     for section, key, path in places:
         value = section.get(key)
         if isinstance(value, str) and value.startswith(FILE):
@@ -80,6 +90,20 @@ def read_files(raw: dict[str, Any]) -> None:
                 problems.append(f"{'.'.join(path)}: cannot read {value.removeprefix(FILE)!r}: {reason}")
     if problems:
         raise SettingsError("\n".join(problems))
+
+
+def _read_variables(section: dict[Any, Any], path: tuple[str, ...], environ: Mapping[str, str]) -> list[str]:
+    """Replace each `env:NAME` of a receiver by what the variable says; returns the problems."""
+    problems = []
+    for key in RECEIVER_KEYS:
+        value = section.get(key)
+        if isinstance(value, str) and value.startswith(ENV):
+            name = value.removeprefix(ENV)
+            if environ.get(name):
+                section[key] = SecretStr(environ[name])
+            else:
+                problems.append(f"{'.'.join((*path, key))}: the variable {name!r} is not set, or is empty")
+    return problems
 
 
 def _section(raw: dict[str, Any], path: Sequence[str]) -> dict[Any, Any]:

@@ -15,15 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 
 from stream_monitor.config import secrets, variables, yaml_text
 from stream_monitor.config.detection import (
@@ -36,6 +28,7 @@ from stream_monitor.config.detection import (
 )
 from stream_monitor.config.durations import HOUR, Duration, format_duration, ms
 from stream_monitor.config.http import DashboardSettings, HttpSettings, LogSettings
+from stream_monitor.config.notify import NotifySettings
 from stream_monitor.errors import SettingsError, suggest
 from stream_monitor.events.dead_letters import DeadLetterEncoder, Kept
 from stream_monitor.events.privacy import Privacy
@@ -78,7 +71,7 @@ class KafkaSettings(Section):
 
 ROLES_IN = ("predictions", "labels", "feedback", "observations")
 ROLES_OUT = ("alerts", "metrics", "dead-letters")
-ROLES_OPTIONAL = ("health", "remarks", "decisions")
+ROLES_OPTIONAL = ("health", "remarks", "receipts", "decisions")
 """Topics that are made where the settings allow it; without one what needs it is off, and told."""
 ROLES_INTERNAL = ("profiles", "pending", "state", "baselines")
 ROLES_REKEYED = ("labels-by-id", "feedback-by-id")
@@ -242,6 +235,7 @@ class Settings(Section):
     commit: CommitSettings = CommitSettings()
     http: HttpSettings = HttpSettings()
     dashboard: DashboardSettings = DashboardSettings()
+    notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")
@@ -345,8 +339,9 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
     raw: Any = {} if path is None else yaml_text.read_file(path) or {}
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: the settings must be a mapping of sections")
-    given = variables.override(raw, os.environ if environ is None else environ, list(_paths(Settings)))
-    secrets.read_files(raw)
+    environ = os.environ if environ is None else environ
+    given = variables.override(raw, environ, list(_paths(Settings)))
+    secrets.read_files(raw, environ)
     return parse(raw, str(path or "environment"), given)
 
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from stream_monitor.events.contracts import Alert, DeadLetter, Feedback, Health, Label, Metric, Observation, Prediction
+from stream_monitor.events.notifications import Notification, Receipt
 from stream_monitor.events.remarks import Acknowledgement, Annotation, Mute
 from stream_monitor.events.rollouts import RolloutDecision
 
@@ -24,6 +25,8 @@ CONTRACTS: dict[str, type[Struct]] = {
     "mute": Mute,
     "annotation": Annotation,
     "rollout-decision": RolloutDecision,
+    "notification": Notification,
+    "receipt": Receipt,
 }
 
 
