@@ -16,6 +16,7 @@ import stream_monitor
 from stream_monitor.cli.main import app
 from stream_monitor.events.schemas import CONTRACTS, json_schema
 from stream_monitor.telemetry.metrics import Telemetry
+from stream_monitor.telemetry.notify_metrics import NotifyTelemetry
 
 FOLDER = Path(__file__).with_name("reference")
 CHART = Path(__file__).parents[1] / "deploy" / "chart"
@@ -35,6 +36,8 @@ def commands() -> str:
 
 def leaves(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
+        if getattr(command, "invoke_without_command", False):
+            yield path + name, command
         if hasattr(command, "commands"):
             yield from leaves(command, f"{path}{name} ")
         else:
@@ -89,7 +92,12 @@ def metrics() -> str:
     """Every Prometheus metric of a worker."""
     registry = CollectorRegistry()
     Telemetry(registry)
-    parts = ["# Metrics\n", "A worker's `/metrics` has them; each also has the label `role`.\n", MADE]
+    NotifyTelemetry(registry)
+    parts = [
+        "# Metrics\n",
+        "`/metrics` of a worker has them, that of `notify` those with its name; each also has the label `role`.\n",
+        MADE,
+    ]
     parts += ["| metric | type | meaning |", "|---|---|---|"]
     for metric in registry.collect():
         name = metric.name + ("_total" if metric.type == "counter" else "")

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from stream_monitor.cli import baseline, rejudge, remarks, rollout, tail
+from stream_monitor.cli import baseline, notify, rejudge, remarks, rollout, tail
 from stream_monitor.cli.evaluate import evaluate
 from stream_monitor.cli.failure import CommandLine, fail
 from stream_monitor.cli.options import Config, millis, output_option, require_distinct_paths, time_option, time_range
@@ -38,6 +38,7 @@ metrics_app = typer.Typer(no_args_is_help=True, help="Read metrics from their to
 app.add_typer(topics_app, name="topics")
 app.add_typer(baseline.app, name="baseline")
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(notify.app, name="notify")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(metrics_app, name="metrics")
 
@@ -262,7 +263,7 @@ def schema(
         str,
         typer.Argument(
             help="prediction, label, feedback, observation, alert, metric, health, dead-letter, acknowledgement, mute, "
-            "annotation or profile"
+            "annotation, rollout-decision, notification, receipt or profile"
         ),
     ],
 ) -> None:

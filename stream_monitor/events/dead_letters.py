@@ -13,6 +13,8 @@ from stream_monitor.events.decode import Reject
 from stream_monitor.events.privacy import Privacy
 
 KEPT_BYTES = 65_536
+NOT_ACCEPTED = "notify"
+"""The reason of a letter about no event: a message that no receiver accepted."""
 Kept = Literal["full", "redacted", "none"]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from stream_monitor.events.contracts import DeadLetter
+from stream_monitor.events.dead_letters import NOT_ACCEPTED
 
 _letters = msgspec.json.Decoder(DeadLetter)
 MOST = 5
@@ -31,6 +32,7 @@ ADVICE = {
     "cloudevent_data": "send the event as JSON in the CloudEvent's data",
     "too_large": "leave out what nobody watches",
     "too_many_features": "leave out features that nobody watches",
+    NOT_ACCEPTED: "`stream-monitor notify test` tells whether receivers accept messages",
     "too_deep": "send features as flat names and values",
 }
 """By reason, what a person can do."""

@@ -26,12 +26,13 @@ STAMPED = ("predictions", "feedback", "observations")
 """Input topics whose records get the broker's time where we make them, so that `max_skew` knows a clock that is ahead.
 
 A label without `ts` has its record's time, so labels keep their producers'."""
+RECEIPTS = {"cleanup.policy": "delete", "retention.ms": str(30 * DAY)}
 LOG_APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}
 
 
 def wanted_config(settings: Settings) -> dict[str, dict[str, str]]:
     """Configuration by role of the topics that we make."""
-    return demanded_config(settings) | dict.fromkeys(STAMPED, LOG_APPEND_TIME)
+    return demanded_config(settings) | dict.fromkeys(STAMPED, LOG_APPEND_TIME) | {"receipts": RECEIPTS}
 
 
 def demanded_config(settings: Settings) -> dict[str, dict[str, str]]:

@@ -7,6 +7,7 @@ All is a function of records, remarks and the time that the caller gives.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -30,6 +31,8 @@ MOST_OPEN = 1_000
 """Incidents that are followed; above it the least severe are forgotten, and counted."""
 MOST_ENDED = 1_000
 """Ended incidents that are remembered for what labels say of them."""
+
+Era = Literal["new", "told", "past"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Ledger:
 
     # --- what comes ---
 
-    def take_alert(self, alert: Alert, place: Place, ts: int, now: int, told: bool = False) -> None:
+    def take_alert(self, alert: Alert, place: Place, ts: int, now: int, era: Era = "new") -> None:
         """Take in a record of `alerts`.
 
         Args:
@@ -72,7 +75,8 @@ class Ledger:
             place: where it lies.
             ts: its Kafka time (epoch ms).
             now: the time (epoch ms).
-            told: its message was sent before a restart.
+            era: whether it is new; or its message was sent before a restart (`told`); or it is older than this receiver
+                (`past`).
         """
         identity = alert.incident or alert.id
         addressed = self._recipient_of_alert(alert) is not None
@@ -92,19 +96,19 @@ class Ledger:
         error = None if alert.attribution is None else alert.attribution.error
         if self.terms.receiver.matters and error is not None and change.opens() and incident.outcome == "unknown":
             change.waits, change.due = True, ts + self.terms.settings.matters_within
-        if not told:
+        if era == "new":
             self._add(change, now)
-        elif not change.waits and not self.is_needless(change):
+        elif era == "told" and not change.waits and not self.is_needless(change):
             self._mark_told(change, incident)
         self._worthy.setdefault(place[:2], set()).add(place.offset)
 
-    def take_decision(self, decision: NotifiedDecision, place: Place, ts: int, now: int, told: bool = False) -> None:
+    def take_decision(self, decision: NotifiedDecision, place: Place, ts: int, now: int, era: Era = "new") -> None:
         """Take in a record of `decisions`."""
         change = Change("decision", place, ts, now, decision.model, decision=decision)
         change.severity = GRAVE.get(decision.decision, "info")
         if self.recipient_of(change) is not None:
             self._worthy.setdefault(place[:2], set()).add(place.offset)
-            if not told:
+            if era == "new":
                 self._add(change, now)
 
     def take_start(self, number: int, now: int) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterable
 
 import msgspec
 
 from stream_monitor.events.notifications import Receipt, Severity
-
-log = logging.getLogger(__name__)
 
 MOST = 10_000
 """Incidents, threads and messages that are remembered; above, the oldest go."""
@@ -36,14 +34,12 @@ class ReceiptBook:
         self.sent: list[int] = []
         """When the latest messages were sent (epoch ms)."""
 
-    def read(self, value: bytes) -> None:
-        """Take in a record of the topic, of whichever receiver."""
-        try:
-            receipt = msgspec.json.decode(value, type=Receipt)
-        except msgspec.MsgspecError as error:
-            log.warning("a record on `receipts` is no receipt, and was left out: %s", error)
-            return
-        if receipt.receiver == self.receiver:
+    def learn(self, receipts: Iterable[Receipt]) -> None:
+        """Begin anew with what the topic says."""
+        self.references.clear()
+        self.known.clear()
+        self.sent = []
+        for receipt in receipts:
             self.take(receipt)
 
     def take(self, receipt: Receipt) -> None:

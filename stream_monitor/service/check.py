@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
+import msgspec
 import yaml
 
 from stream_monitor.config.settings import Settings
 from stream_monitor.describe.key_placement import placement_problem
 from stream_monitor.errors import StreamMonitorError
+from stream_monitor.events.contracts import Alert
 from stream_monitor.judge.detection.limits import parse_limit
+from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.topics import inspect
+from stream_monitor.notify.overview import incident_notes, receiver_notes, receiver_problems
 from stream_monitor.profiles.measures import feature_measure
 from stream_monitor.service.key_sampler import sample
 from stream_monitor.service.recent_rejects import notes_of, recent_rejects
@@ -23,8 +27,8 @@ MODELS_NAMED = 5
 
 def check(settings: Settings) -> tuple[str, list[str], list[str]]:
     """(the settings in force as YAML, secrets as asterisks; problems of settings, broker and topics; notes)."""
-    problems = settings_problems(settings)
-    notes: list[str] = []
+    problems = settings_problems(settings) + receiver_problems(settings.notify)
+    notes = receiver_notes(settings.notify)
     try:
         report = inspect(settings)
         problems += report.problems
@@ -35,9 +39,18 @@ def check(settings: Settings) -> tuple[str, list[str], list[str]]:
         notes += latest.notes(_limited(settings))
         notes += models_in_force(settings, latest.models)
         notes += notes_of(recent_rejects(settings))
+        notes += open_incident_notes(settings)
     except StreamMonitorError as error:
         problems.append(str(error))
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), problems, notes
+
+
+def open_incident_notes(settings: Settings) -> list[str]:
+    """Whom each open incident would be told to, where there are receivers."""
+    if not settings.notify.receivers:
+        return []
+    values = tail(settings, "alerts", follow=False)
+    return incident_notes(settings, (msgspec.json.decode(value, type=Alert) for value in values))
 
 
 def _limited(settings: Settings) -> list[tuple[str, str]]:

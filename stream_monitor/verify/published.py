@@ -8,6 +8,7 @@ import msgspec
 
 from stream_monitor.errors import FormatError
 from stream_monitor.events.contracts import Alert, DeadLetter, Metric
+from stream_monitor.events.dead_letters import NOT_ACCEPTED
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import (
@@ -60,6 +61,8 @@ class Published:
                 self.alerts[alert.id, alert.status, alert.revision] += 1
             case "dead-letters":
                 letter = _letter.decode(value)
+                if letter.reason == NOT_ACCEPTED:
+                    return False
                 if letter.last_offset is not None:
                     self.sums.append(letter)
                     return False

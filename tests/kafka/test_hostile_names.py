@@ -25,6 +25,7 @@ from stream_monitor.kafka.writer import EventWriter
 from tests.hostile_names import NAMES, SURROGATE, TOO_LONG
 from tests.kafka.test_exactly_once import workers_of
 from tests.kafka.test_same_result import CLOSING, by_replay, read_until, rules_for
+from tests.notify.stories import KEY
 from tests.pseudo_terminals import in_terminal, steering
 from tests.streams import T0, Event
 
@@ -49,6 +50,11 @@ CASES: dict[str, list[tuple[str, int]]] = {
     "rejudge": [("-c CONFIG --all", 0), ("-c STRICT --all", 0),
                 ("-c CONFIG --model HOSTILE", 2), ("--since HOSTILE", 2)],
     "evaluate": [("--only HOSTILE", 2), ("FIGURES", 2)],
+    "notify": [("-c CONFIG", 2), ("-c WRONG", 2)],
+    "notify test": [("-c CONFIG", 2), ("HOSTILE -c NOTIFY", 2)],
+    "notify preview": [("--alert ALERT -c NOTIFY", 0), ("--alert HOSTILE -c NOTIFY", 2),
+                       ("--alert ALERT --receiver HOSTILE -c NOTIFY", 2)],
+    "notify history": [("-c NOTIFY", 0)],
     "topics create": [("-c CONFIG", 0)],
     "topics check": [("-c CONFIG", 0)],
     "baseline build": [("--from EVENTS --name HOSTILE --out BASELINE", 0), ("--from EVENTS --out HOSTILE/x", 2),
@@ -77,6 +83,8 @@ class Stage:
 
 def commands(group: Any, path: str = "") -> Iterator[str]:
     for name, command in group.commands.items():
+        if getattr(command, "invoke_without_command", False):
+            yield path + name
         if hasattr(command, "commands"):
             yield from commands(command, f"{path}{name} ")
         else:
@@ -147,6 +155,14 @@ def words_of(rules: Settings, events: list[Event], folder: Path) -> dict[str, st
     for word, change in changes.items():
         files[word] = folder / f"{word.lower()}.yaml"
         files[word].write_text(json.dumps(rules.model_copy(update=change).model_dump(mode="json")))
+    receivers = {
+        "hook": {"kind": "webhook", "url": "https://hook.example", "key": KEY},
+        "team": {"kind": "slack", "token": "x", "channel": "#x"},
+        "mail": {"kind": "email", "host": "mail.example", "sender": "a@b.example", "to": ["c@d.example"]},
+    }
+    notify = rules.model_dump(mode="json") | {"notify": {"receivers": receivers}}
+    files["NOTIFY"] = folder / "notify.yaml"
+    files["NOTIFY"].write_text(json.dumps(notify))
     files["WRONG"].write_text(json.dumps({ALL_IN_ONE: 1, "time": {"pane": ALL_IN_ONE}, "topics": {ALL_IN_ONE: 2}}))
     files["BAD"].write_bytes(json.dumps({ALL_IN_ONE: ALL_IN_ONE}).encode() + b"\n" + SURROGATE)
     files["FIGURES"].write_text(json.dumps({"value": ALL_IN_ONE}))

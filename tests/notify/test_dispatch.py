@@ -206,9 +206,7 @@ def test_a_decision_of_a_rollout_is_told_at_once(decision: DecisionName, severit
 def test_what_is_open_when_a_receiver_is_new_is_told_once() -> None:
     story = Story()
     for offset, record in enumerate([alert("a-1"), alert("b-1"), alert("b-1", "resolved")]):
-        story.ledger.take_alert(record, Place("alerts", 0, offset), T0 - 9 * HOUR, story.now, told=True)
-        for incident in story.ledger.incidents.values():
-            incident.told = None
+        story.ledger.take_alert(record, Place("alerts", 0, offset), T0 - 9 * HOUR, story.now, "past")
     story.ledger.take_start(0, story.now)
     assert story.ledger.progress("alerts", 0, 3).is_unsent(0)
     (notice,) = story.after(0)
@@ -291,4 +289,4 @@ def restart(story: Story, committed: tuple[int, str], with_receipts: bool) -> No
     for offset, (record, ts) in enumerate(story.log):
         if offset >= progress.low:
             place = Place("alerts", 0, offset)
-            story.ledger.take_alert(record, place, ts, story.now, told=not progress.is_unsent(offset))
+            story.ledger.take_alert(record, place, ts, story.now, "new" if progress.is_unsent(offset) else "told")
