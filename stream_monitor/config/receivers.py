@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
+from stream_monitor.config import secrets
 from stream_monitor.config.detection import Section
 
 PAGERDUTY = "https://events.pagerduty.com"
@@ -36,8 +37,14 @@ def checked_url(url: str) -> str:
     return url
 
 
+def _is_reference(secret: SecretStr) -> bool:
+    """Whether a secret is still to be read; what is read then is checked again."""
+    return secret.get_secret_value().startswith((secrets.FILE, secrets.ENV))
+
+
 def _checked_secret_url(url: SecretStr) -> SecretStr:
-    checked_url(url.get_secret_value())
+    if not _is_reference(url):
+        checked_url(url.get_secret_value())
     return url
 
 
@@ -58,7 +65,7 @@ def key_bytes(key: SecretStr) -> bytes:
 
 
 def _checked_key(key: SecretStr | None) -> SecretStr | None:
-    if key is not None:
+    if key is not None and not _is_reference(key):
         key_bytes(key)
     return key
 
@@ -122,7 +129,7 @@ class PagerDutySettings(ReceiverSettings):
     @field_validator("routing_key")
     @classmethod
     def _length(cls, key: SecretStr) -> SecretStr:
-        if not re.fullmatch(r"[0-9A-Za-z]{32}", key.get_secret_value()):
+        if not _is_reference(key) and not re.fullmatch(r"[0-9A-Za-z]{32}", key.get_secret_value()):
             raise ValueError("must be the 32 letters and digits of an integration of the kind Events API v2")
         return key
 
