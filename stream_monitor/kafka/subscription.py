@@ -63,7 +63,11 @@ class Subscription:
 
     def __init__(self, settings: Settings, name: str, roles: Sequence[str], start_of: StartOf) -> None:
         self.settings, self._start_of = settings, start_of
-        known = connected(settings).list_topics(timeout=CALL_S).topics
+        client = connected(settings)
+        try:
+            known = client.list_topics(timeout=CALL_S).topics
+        except KafkaException as error:
+            raise BrokerError(f"cannot find the topics: {error.args[0].str()}") from error
         self._roles = {topic: role for role in roles if (topic := settings.topic(role)) in known}
         if settings.topic(roles[0]) not in known:
             raise BrokerError(f"{settings.topic(roles[0])} is missing: `stream-monitor topics create` makes it")
@@ -173,7 +177,10 @@ class Subscription:
 
     def positions(self) -> dict[Partition, int]:
         """How far each partition is read, past markers of transactions; what was read of none yet is absent."""
-        found = self._consumer.position([self._tp(partition) for partition in self.owned])
+        try:
+            found = self._consumer.position([self._tp(partition) for partition in self.owned])
+        except KafkaException as error:
+            raise BrokerError(f"cannot tell how far topics are read: {error.args[0].str()}") from error
         return {(self._roles[tp.topic], tp.partition): tp.offset for tp in found if tp.offset >= 0}
 
     def ends(self) -> dict[Partition, int]:

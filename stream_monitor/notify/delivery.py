@@ -50,6 +50,9 @@ BATCH = 200
 WAIT_S = 0.2
 COMMIT_S = 5.0
 """How often offsets are committed where no message is sent."""
+BUSY_S = 30.0
+"""A receiver whose service is slow goes on reading after so long; the group waits for it for five minutes."""
+NEVER = float("-inf")
 AGAIN_S = 3.0
 """The pause after an error of Kafka, before the receiver connects anew."""
 
@@ -101,7 +104,7 @@ class Delivery:
         self.dispatch = Dispatch(self.ledger)
         self._outbox: Outbox | None = None
         self.partitions = Partitions()
-        self._committed_at = self._refreshed_at = 0.0
+        self._committed_at = self._refreshed_at = NEVER
 
     # --- the thread ---
 
@@ -185,7 +188,7 @@ class Delivery:
         role, number = grant.partition
         if grant.committed is None and role == "alerts":
             self.ledger.take_start(number, _now())
-        self._committed_at = 0.0  # commit soon, so that a new receiver is new only once
+        self._committed_at = NEVER  # commit soon, so that a new receiver is new only once
 
     # --- records ---
 
@@ -207,8 +210,9 @@ class Delivery:
     # --- messages ---
 
     def _send_due(self, subscription: Subscription, archive: Archive, idle: bool) -> None:
-        """Send what is due, until a message is not accepted."""
-        while True:
+        """Send what is due, until a message is not accepted, or it is time to read: the group hears of us by that."""
+        until = time.monotonic() + BUSY_S
+        while time.monotonic() < until:
             if self._outbox is None:
                 notice = self.dispatch.next(_now(), self._caught_up(subscription, idle))
                 if notice is None:
@@ -263,6 +267,7 @@ class Delivery:
         self.receipts.take(receipt)
         archive.write(receipt)
         self.ledger.done(outbox.notice)
+        self._refreshed_at = NEVER  # other alerts of the same incidents may be news, too
 
     def _refresh(self) -> None:
         """Say again what is open, to a service that forgets it otherwise. What it does not accept is said next time."""

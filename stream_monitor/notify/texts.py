@@ -38,23 +38,17 @@ def incident_lines(
     incident: NotifiedIncident, together: Sequence[NotifiedIncident], alert: Alert | None, link: str | None
 ) -> list[str]:
     """The lines about an incident and those that are told with it."""
-    found = [line(_headline(incident)), *_state(incident)]
+    found = [line(incident.reason), *_state(incident)]
     if incident.segments:
         found.append(line(f"segments: {', '.join(incident.segments)}"))
     if alert is not None and alert.attribution is not None:
         found += _attribution(alert.attribution)
     if incident.error in LABELS:
         found.append(LABELS[incident.error])
-    found += [line(f"together with: {_headline(other)}") for other in together[:LISTED]]
+    found += [line(f"together with: {other.reason}") for other in together[:LISTED]]
     if len(together) > LISTED:
         found.append(f"and {len(together) - LISTED} more")
     return found + _more(alert, link)
-
-
-def _headline(incident: NotifiedIncident) -> str:
-    if incident.ended_ts is None:
-        return incident.reason
-    return f"over: {incident.reason}" if "again" not in incident.reason else incident.reason
 
 
 def _state(incident: NotifiedIncident) -> Iterator[str]:
@@ -98,10 +92,14 @@ def digest_lines(digest: Digest, worst: Sequence[NotifiedIncident], total: int, 
         counts.append(f"{digest.other} other messages")
     said = f"{digest.opened} open" if digest.why == "start" else ", ".join(counts)
     found = [f"{WHY[digest.why]}: {said}"]
-    found += [line(f"{_headline(one)} ({one.severity})") for one in worst[:LISTED]]
+    found += [line(f"{one.reason} ({one.severity}{_ended(one)})") for one in worst[:LISTED]]
     if total > LISTED:
         found.append(f"and {total - LISTED} more")
     return found if link is None else [*found, link]
+
+
+def _ended(incident: NotifiedIncident) -> str:
+    return "" if incident.ended_ts is None else f", ended {when(incident.ended_ts)}"
 
 
 def decision_lines(decision: NotifiedDecision, link: str | None) -> list[str]:

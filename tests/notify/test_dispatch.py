@@ -55,7 +55,10 @@ def test_an_incident_from_its_beginning_to_its_end() -> None:
     assert story.told(WAIT) == []  # one of its alerts is open
     story.publish(alert("a-2", "resolved", segment="country=DE", ts=T0 + HOUR))
     (notice,) = story.after(WAIT)
-    assert notice.notification.type == "incident.resolved" and notice.notification.text[0].startswith("over: ")
+    assert (
+        notice.notification.type == "incident.resolved"
+        and "ended 2027-01-15 09:00 UTC after 1h" in notice.notification.text[1]
+    )
     story.publish(alert("a-3"))
     assert story.told(WAIT) == ["incident.opened a"]  # it began again
 
@@ -122,7 +125,7 @@ def test_quiet_hours_hold_back_and_tell_in_one_digest_at_their_end() -> None:
     assert digest is not None and (digest.why, digest.opened, digest.ended) == ("quiet", 2, 1)
     assert notice.notification.text[0] == "in the quiet hours: 2 opened, 1 ended"
     assert notice.notification.text[1:3] == [
-        "fraud 7: amount moved (b-1) (warning)", "over: fraud 7: amount moved (a-1) (warning)",
+        "fraud 7: amount moved (b-1) (warning)", "fraud 7: amount moved (a-1) (warning, ended 2027-01-15 08:00 UTC)",
     ]  # fmt: skip
     story.publish(alert("b-1", "resolved"))
     assert story.told(WAIT) == ["incident.resolved b"]
