@@ -52,9 +52,7 @@ def _trial(settings: Settings, name: str, now: int) -> Notification:
     text = f"this is a test of the receiver {name}, by stream-monitor notify test: nothing has happened"
     change = Change("test", None, now, now, "", text=(text,))
     return (
-        terms_of(settings, name, sink_of(settings.notify.receivers[name]))
-        .letterhead.plain(change, None, now)
-        .notification
+        terms_of(settings, name, sink_of(settings.notify.receivers[name])).writer.plain(change, None, now).notification
     )
 
 
@@ -101,7 +99,7 @@ def _notice(settings: Settings, name: str, records: list[Alert]) -> Notice:
     kind: NotificationType = "silence" if first.kind == "silence" else "incident.opened"
     change = Change(kind, incident.place, first.ts, first.ts, first.model, incident.id, first)
     sink = sink_of(settings.notify.receivers[name])
-    return terms_of(settings, name, sink).letterhead.about_incidents([change], [incident])
+    return terms_of(settings, name, sink).writer.about_incidents([change], [incident])
 
 
 def _quiet_note(settings: Settings, name: str, alert: Alert) -> str:

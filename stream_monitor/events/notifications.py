@@ -104,7 +104,7 @@ class Receipt(Struct, kw_only=True, omit_defaults=True):
     reference: Annotated[
         str, Meta(description="by which the service knows the message: of Slack its channel and ts")
     ] = ""
-    incidents: Annotated[list[str], Meta(description="ids, at most 20")] = []
+    incidents: Annotated[list[str], Meta(description="ids of all that it was about")] = []
     ended: Annotated[list[str], Meta(description="of these incidents, those of which it said that they are over")] = []
     outcome: Annotated[str | None, Meta(description="what it said that labels say")] = None
     delay_ms: Annotated[int, Meta(description="from the oldest record's Kafka time")] = 0

@@ -34,24 +34,36 @@ class EventWriter:
         self._producer.flush()
 
 
+class KeyedWriter:
+    """Writes one record after the other, each of which must arrive. It keeps its connection between them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        config = {"enable.idempotence": True, "partitioner": PARTITIONER["murmur2"]}
+        self._producer = made(Producer, common(settings, "writer") | config)
+
+    def write(self, role: str, key: bytes, value: bytes | None) -> None:
+        """Write a record and wait until the broker has it; None deletes the key. BrokerError when it did not arrive."""
+        failed: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                failed.append(error)
+
+        topic = self.settings.topic(role)
+        try:
+            self._producer.produce(topic, value, key, on_delivery=delivered)
+            unsent = self._producer.flush(CALL_S)
+        except KafkaException as error:
+            raise BrokerError(f"cannot write to {topic}: {error.args[0].str()}") from error
+        if failed or unsent:
+            reason = failed[0].str() if failed else f"no answer within {CALL_S:.0f} s"
+            raise BrokerError(f"{topic} did not take the record: {reason}. `topics create` makes the topic")
+
+
 def write_keyed(settings: Settings, role: str, key: bytes, value: bytes | None) -> None:
     """Write one record and wait until the broker has it; None deletes the key. BrokerError when it did not arrive."""
-    failed: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            failed.append(error)
-
-    config = {"enable.idempotence": True, "partitioner": PARTITIONER["murmur2"]}
-    producer = made(Producer, common(settings, "writer") | config)
-    try:
-        producer.produce(settings.topic(role), value, key, on_delivery=delivered)
-        unsent = producer.flush(CALL_S)
-    except KafkaException as error:
-        raise BrokerError(f"cannot write to {settings.topic(role)}: {error.args[0].str()}") from error
-    if failed or unsent:
-        reason = failed[0].str() if failed else f"no answer within {CALL_S:.0f} s"
-        raise BrokerError(f"{settings.topic(role)} did not take the record: {reason}. `topics create` makes the topic")
+    KeyedWriter(settings).write(role, key, value)
 
 
 def write_records(settings: Settings, role: str, records: Sequence[tuple[int, bytes]], name: str, failure: str) -> None:

@@ -1,6 +1,6 @@
 """The work of one receiver: read, find what is due, send, commit.
 
- 1. read records, and take them into the ledger
+ 1. read records, and take them into the state
  2. find the message that is due, and send it
  3. write its receipt
  4. commit the offsets, with what a restart needs
@@ -29,17 +29,17 @@ from stream_monitor.kafka.follower import FollowedRecord
 from stream_monitor.kafka.subscription import Grant, Subscription
 from stream_monitor.notify.dispatch import Dispatch
 from stream_monitor.notify.incidents import Place
-from stream_monitor.notify.ledger import Ledger, Terms, decision_of
-from stream_monitor.notify.notices import Letterhead, receipt_of
+from stream_monitor.notify.notices import NoticeWriter, receipt_of
 from stream_monitor.notify.outbox import Outbox
+from stream_monitor.notify.outputs import Outputs
 from stream_monitor.notify.partitions import Partitions
 from stream_monitor.notify.progress import read_progress
 from stream_monitor.notify.receipts import ReceiptBook
+from stream_monitor.notify.receiver_state import ReceiverState, Terms, decision_of
 from stream_monitor.notify.remarks import RemarkBook
 from stream_monitor.notify.sinks.contract import Again, Never, Sent, Sink
 from stream_monitor.notify.sinks.registry import sink_of
 from stream_monitor.notify.transport.send import send
-from stream_monitor.notify.writing import Archive
 from stream_monitor.stages.contract import Partition, Position
 from stream_monitor.telemetry.notify_metrics import NotifyTelemetry
 
@@ -62,7 +62,7 @@ class Stopped(StreamMonitorError):
 
 
 @dataclass(slots=True)
-class State:
+class DeliveryHealth:
     """How a receiver is, for other threads."""
 
     stopped: str | None = None
@@ -75,7 +75,7 @@ class State:
 def terms_of(settings: Settings, name: str, sink: Sink) -> Terms:
     """Under which a receiver is told."""
     receiver = settings.notify.receivers[name]
-    head = Letterhead(settings.app, name, settings.notify.link, receiver.redact)
+    head = NoticeWriter(settings.app, name, settings.notify.link, receiver.redact)
     return Terms(settings.notify, receiver, head, sink.groups, sink.acknowledges)
 
 
@@ -91,7 +91,7 @@ class Delivery:
         announce: Callable[[str, str], None],
     ) -> None:
         self.settings, self.name, self.remarks, self.telemetry = settings, name, remarks, telemetry
-        self.sink, self.state = sink_of(settings.notify.receivers[name]), State(seen=time.monotonic())
+        self.sink, self.health = sink_of(settings.notify.receivers[name]), DeliveryHealth(seen=time.monotonic())
         self.terms = terms_of(settings, name, self.sink)
         self.announcements: deque[str] = deque(maxlen=32)
         """Lines about other receivers that have stopped."""
@@ -100,8 +100,8 @@ class Delivery:
 
     def _clear(self, receipts: ReceiptBook) -> None:
         self.receipts = receipts
-        self.ledger = Ledger(self.terms, self.remarks, receipts)
-        self.dispatch = Dispatch(self.ledger)
+        self.state = ReceiverState(self.terms, self.remarks, receipts)
+        self.dispatch = Dispatch(self.state)
         self._outbox: Outbox | None = None
         self.partitions = Partitions()
         self._committed_at = self._refreshed_at = NEVER
@@ -110,35 +110,35 @@ class Delivery:
 
     def run(self, stop: threading.Event) -> None:
         """Work until the stop; after an error of Kafka connect anew."""
-        while not stop.is_set() and self.state.stopped is None:
+        while not stop.is_set() and self.health.stopped is None:
             try:
                 self._work(stop)
             except Stopped as error:
                 self._stop(str(error))
             except BrokerError as error:
-                self.state.reason = str(error)
+                self.health.reason = str(error)
                 log.warning("%s: %s; it tries again every %.0f s", self.name, error, AGAIN_S)
             except Exception as error:
-                self.state.reason = f"an error of our own: {error}"
+                self.health.reason = f"an error of our own: {error}"
                 log.exception("the receiver %s failed; it begins again", self.name)
             stop.wait(AGAIN_S)
 
     def _stop(self, why: str) -> None:
         """Stop loudly: a person has to mend the settings, or the service."""
-        self.state.stopped = why
+        self.health.stopped = why
         self.telemetry.stopped.labels(self.name).set(1)
         log.error("the receiver %s has stopped: %s. Mend it, and start `notify` again", self.name, why)
         self._announce(self.name, why)
 
     def _work(self, stop: threading.Event) -> None:
-        archive = Archive(self.settings)
+        outputs = Outputs(self.settings)
         self._clear(ReceiptBook(self.name))
         subscription = Subscription(self.settings, f"notify.{self.name}", ROLES_READ, self._start_of)
         try:
             while not stop.is_set():
-                self.state.seen = time.monotonic()
-                self.step(subscription, archive, WAIT_S)
-                self.state.reason = ""
+                self.health.seen = time.monotonic()
+                self.step(subscription, outputs, WAIT_S)
+                self.health.reason = ""
         finally:
             subscription.close()
 
@@ -146,48 +146,48 @@ class Delivery:
     def _start_of(position: Position) -> int:
         return read_progress(position.offset, position.metadata).low
 
-    def step(self, subscription: Subscription, archive: Archive, timeout_s: float) -> None:
+    def step(self, subscription: Subscription, outputs: Outputs, timeout_s: float) -> None:
         """Read, send what is due, and commit."""
         came = subscription.poll(BATCH, timeout_s)
         if came.revoked:
             self._revoke(came.revoked)
         if came.granted:
-            self._grant(came.granted, archive)
+            self._grant(came.granted, outputs)
         for record in came.records:
             self._take(record)
         for grant in self.partitions.advance(subscription.positions(), drained=not came.records):
             self._restored(grant)
         while self.announcements:
-            self.ledger.say([self.announcements.popleft()], _now())
+            self.state.say([self.announcements.popleft()], _now())
         if not self.partitions.restoring:
             for remark in list(self.remarks.acknowledgements.values()):
-                self.ledger.acknowledge(remark, _now())
-            self._send_due(subscription, archive, idle=not came.records)
+                self.state.acknowledge(remark, _now())
+            self._send_due(subscription, outputs, idle=not came.records)
             self._refresh()
-        subscription.pause(self.ledger.is_full)
+        subscription.pause(self.state.is_full)
         self._commit_now_and_then(subscription)
-        self.telemetry.pending.labels(self.name).set(len(self.ledger.pending))
-        if self.ledger.forgotten:
-            self.telemetry.forgotten.labels(self.name).inc(self.ledger.forgotten)
-            self.ledger.forgotten = 0
+        self.telemetry.pending.labels(self.name).set(len(self.state.pending))
+        if self.state.forgotten:
+            self.telemetry.forgotten.labels(self.name).inc(self.state.forgotten)
+            self.state.forgotten = 0
 
     # --- partitions ---
 
     def _revoke(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:
-            self.ledger.forget(*partition)
+            self.state.forget(*partition)
         self.partitions.revoke(partitions)
         self._outbox = None  # another instance sends it, or this one again
 
-    def _grant(self, grants: Sequence[Grant], archive: Archive) -> None:
+    def _grant(self, grants: Sequence[Grant], outputs: Outputs) -> None:
         """Begin with partitions: what was told before, receipts say, also those of another instance."""
-        self.receipts.learn(archive.read(self.name))
+        self.receipts.learn(outputs.read(self.name))
         self.partitions.grant(grants)
 
     def _restored(self, grant: Grant) -> None:
         role, number = grant.partition
         if grant.committed is None and role == "alerts":
-            self.ledger.take_start(number, _now())
+            self.state.take_start(number, _now())
         self._committed_at = NEVER  # commit soon, so that a new receiver is new only once
 
     # --- records ---
@@ -200,16 +200,16 @@ class Delivery:
         try:
             if record.role == "alerts":
                 alert = msgspec.json.decode(record.value, type=Alert)
-                self.ledger.take_alert(alert, place, record.ts, _now(), era)
+                self.state.take_alert(alert, place, record.ts, _now(), era)
             else:
-                self.ledger.take_decision(decision_of(record.value), place, record.ts, _now(), era)
+                self.state.take_decision(decision_of(record.value), place, record.ts, _now(), era)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self.telemetry.strange.labels(self.name).inc()
             log.warning("%s/%d at offset %d is left out: %s", *place, error)
 
     # --- messages ---
 
-    def _send_due(self, subscription: Subscription, archive: Archive, idle: bool) -> None:
+    def _send_due(self, subscription: Subscription, outputs: Outputs, idle: bool) -> None:
         """Send what is due, until a message is not accepted, or it is time to read: the group hears of us by that."""
         until = time.monotonic() + BUSY_S
         while time.monotonic() < until:
@@ -219,19 +219,19 @@ class Delivery:
                     self.telemetry.last_success.labels(self.name).set_to_current_time()
                     return
                 self._outbox = Outbox(notice, _now())
-            if not self._try(self._outbox, archive):
+            if not self._try(self._outbox, outputs):
                 return
             self._outbox = None
             self._commit(subscription)
 
     def _caught_up(self, subscription: Subscription, idle: bool) -> bool:
         """Whether all records were read that there are; asked for only where a digest waits for it."""
-        waits = any(change.held == "late" and change.due <= _now() for change in self.ledger.pending)
+        waits = any(change.held == "late" and change.due <= _now() for change in self.state.pending)
         if not idle or not waits:
             return False
         return self.partitions.are_read(subscription.positions(), subscription.ends())
 
-    def _try(self, outbox: Outbox, archive: Archive) -> bool:
+    def _try(self, outbox: Outbox, outputs: Outputs) -> bool:
         """Send a message if it is time; whether it is over, accepted or given up."""
         now, message = _now(), outbox.notice.notification
         if now < outbox.due:
@@ -241,7 +241,7 @@ class Delivery:
         answer = send(self.sink, requests, receiver)
         match answer:
             case Sent():
-                self._finish(receipt_of(outbox.notice, _now(), outbox.tries + 1, answer.reference), outbox, archive)
+                self._finish(receipt_of(outbox.notice, _now(), outbox.tries + 1, answer.reference), outbox, outputs)
                 return True
             case Never() if answer.is_about_receiver:
                 raise Stopped(answer.why)
@@ -254,19 +254,19 @@ class Delivery:
                 if _now() - outbox.since <= self.settings.notify.give_up_after:
                     return False
                 why = answer.why
-        archive.give_up(outbox.notice, why)
+        outputs.give_up(outbox.notice, why)
         log.error("%s: the message %s is given up: %s", self.name, message.id, why)
-        self._finish(receipt_of(outbox.notice, _now(), outbox.tries + 1, "", why), outbox, archive)
+        self._finish(receipt_of(outbox.notice, _now(), outbox.tries + 1, "", why), outbox, outputs)
         return True
 
-    def _finish(self, receipt: Receipt, outbox: Outbox, archive: Archive) -> None:
+    def _finish(self, receipt: Receipt, outbox: Outbox, outputs: Outputs) -> None:
         self.telemetry.sent.labels(self.name, receipt.status).inc()
         if receipt.status == "sent":
             self.telemetry.delay.labels(self.name).observe(receipt.delay_ms / 1000)
             self.telemetry.last_success.labels(self.name).set_to_current_time()
         self.receipts.take(receipt)
-        archive.write(receipt)
-        self.ledger.done(outbox.notice)
+        outputs.write(receipt)
+        self.state.done(outbox.notice)
         self._refreshed_at = NEVER  # other alerts of the same incidents may be news, too
 
     def _refresh(self) -> None:
@@ -275,7 +275,7 @@ class Delivery:
         if every is None or time.monotonic() - self._refreshed_at < every:
             return
         self._refreshed_at = time.monotonic()
-        told = [i for i in self.ledger.incidents.values() if i.told is not None and i.is_open]
+        told = [i for i in self.state.incidents.values() if i.told is not None and i.is_open]
         answer = send(self.sink, self.sink.refresh(told, _now()), self.settings.notify.receivers[self.name])
         if isinstance(answer, Never) and answer.is_about_receiver:
             raise Stopped(answer.why)
@@ -292,7 +292,7 @@ class Delivery:
         """Commit how far each partition is; nothing goes back before what was committed."""
         positions = dict[Partition, Position]()
         for partition, offset in self.partitions.next.items():
-            progress = self.ledger.progress(*partition, offset)
+            progress = self.state.progress(*partition, offset)
             positions[partition] = Position(progress.offset, progress.metadata())
         self._committed_at = time.monotonic()
         if positions and not subscription.commit(positions):

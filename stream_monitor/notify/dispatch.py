@@ -20,16 +20,16 @@ from collections.abc import Iterator
 
 from stream_monitor.config.durations import per_ms
 from stream_monitor.notify.incidents import Incident
-from stream_monitor.notify.ledger import Ledger
 from stream_monitor.notify.notices import Change, Notice
 from stream_monitor.notify.quiet import quiet_until
+from stream_monitor.notify.receiver_state import ReceiverState
 
 
 class Dispatch:
-    """Finds the messages that are due. Nothing counts as told until the ledger hears that it is done."""
+    """Finds the messages that are due. Nothing counts as told until the state hears that it is done."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.terms = ledger, ledger.terms
+    def __init__(self, state: ReceiverState) -> None:
+        self.state, self.terms = state, state.terms
         number, period = self.terms.settings.rate.split(" per ")
         self._number = int(float(number))
         self._period = round(1 / per_ms(f"1 per {period}"))
@@ -42,7 +42,7 @@ class Dispatch:
             caught_up: all records that there are have been read; a digest of late ones waits for that.
         """
         self._sort_out(now)
-        for change in sorted(self.ledger.pending, key=lambda c: c.due):
+        for change in sorted(self.state.pending, key=lambda c: c.due):
             if change.due > now:  # holding back what is above the rate may have moved it
                 continue
             if change.held == "late" and not caught_up:
@@ -53,11 +53,11 @@ class Dispatch:
 
     def _sort_out(self, now: int) -> None:
         """Leave out what needs no message, and hold back what is not to be told now."""
-        ledger = self.ledger
-        while needless := [c for c in ledger.pending if (c.due <= now or c.waits) and ledger.is_needless(c)]:
-            ledger.drop(needless)  # of the others some may be needless without these
-        for change in ledger.pending:
-            incident = ledger.incidents.get(change.incident)
+        state = self.state
+        while needless := [c for c in state.pending if (c.due <= now or c.waits) and state.is_needless(c)]:
+            state.drop(needless)  # of the others some may be needless without these
+        for change in state.pending:
+            incident = state.incidents.get(change.incident)
             if change.waits and incident is not None and incident.outcome == "worse":
                 change.due = min(change.due, now)
             if change.due > now:
@@ -70,7 +70,7 @@ class Dispatch:
                 change.held = "late"
 
     def _hold_for_quiet(self, change: Change, now: int) -> None:
-        addressed = self.ledger.recipient_of(change)
+        addressed = self.state.recipient_of(change)
         if addressed is None or addressed.quiet is None:
             return
         if (until := quiet_until(addressed.quiet, now)) is not None:
@@ -78,10 +78,10 @@ class Dispatch:
 
     def _notice_with(self, change: Change, now: int) -> Notice | None:
         """The message that a change is told with; None where it has to wait for another one."""
-        letterhead, ledger = self.terms.letterhead, self.ledger
+        writer, state = self.terms.writer, self.state
         if change.type in ("receiver.stopped", "incident.acknowledged"):
-            incident = ledger.incidents.get(change.incident)
-            return letterhead.plain(change, None if incident is None else incident.view(), now)
+            incident = state.incidents.get(change.incident)
+            return writer.plain(change, incident, now)
         if self.terms.groups:
             if not change.held:
                 self._hold_for_rate(now)
@@ -90,41 +90,41 @@ class Dispatch:
             if change.held:
                 return self._digest(change, now)
         if change.decision is not None:
-            return letterhead.about_decision(change, change.decision)
+            return writer.about_decision(change, change.decision)
         return self._about_incidents(change)
 
     def _hold_for_rate(self, now: int) -> None:
         """Hold back all that is due, where one more message would leave none for a digest."""
-        sent = [ts for ts in self.ledger.receipts.sent if ts > now - self._period]
-        held = [change.due for change in self.ledger.pending if change.held == "rate"]
+        sent = [ts for ts in self.state.receipts.sent if ts > now - self._period]
+        held = [change.due for change in self.state.pending if change.held == "rate"]
         if len(sent) < self._number - 1 and not held:
             return
         until = min(held) if held else min(sent) + self._period
-        for change in self.ledger.pending:
+        for change in self.state.pending:
             if not change.held and change.due <= now and change.type != "receiver.stopped":
                 change.held, change.due = "rate", until
 
     def _digest(self, change: Change, now: int) -> Notice:
         """All that is held for the same reason, and what has become of the same incidents."""
-        pending = self.ledger.pending
+        pending = self.state.pending
         found = [c for c in pending if c.held == change.held and c.due <= now]
         about = {c.incident for c in found if c.incident}
         found += [c for c in pending if c.incident in about and all(c is not other for other in found)]
-        incidents = [i for key in sorted(about) if (i := self.ledger.incidents.get(key)) is not None]
-        return self.terms.letterhead.about_many(found, incidents)
+        incidents = [i for key in sorted(about) if (i := self.state.incidents.get(key)) is not None]
+        return self.terms.writer.about_many(found, incidents)
 
     def _about_incidents(self, change: Change) -> Notice | None:
-        incident = self.ledger.incidents[change.incident]
-        if not change.opens() and incident.told is None and (first := self.ledger.opening(incident.id)) is not None:
+        incident = self.state.incidents[change.incident]
+        if not change.opens() and incident.told is None and (first := self.state.opening(incident.id)) is not None:
             change.due, change.held = max(first.due, change.due), first.held
             return None
         group = list(self._group_of(change, incident))
-        members = [self.ledger.incidents[i] for i in dict.fromkeys(c.incident for c in group)]
-        return self.terms.letterhead.about_incidents(group, members)
+        members = [self.state.incidents[i] for i in dict.fromkeys(c.incident for c in group)]
+        return self.terms.writer.about_incidents(group, members)
 
     def _group_of(self, change: Change, incident: Incident) -> Iterator[Change]:
         """The changes that are told together with one."""
-        pending = self.ledger.pending
+        pending = self.state.pending
         if not self.terms.groups:
             yield from (
                 c
@@ -140,5 +140,5 @@ class Dispatch:
         yield from (c for c in alike if c.incident in about and c.type != "incident.acknowledged")
 
     def _thread(self, change: Change) -> str:
-        incident = self.ledger.incidents.get(change.incident)
+        incident = self.state.incidents.get(change.incident)
         return "" if incident is None else incident.thread or incident.id

@@ -47,6 +47,15 @@ class Member(Struct):
     outcome: str = "unknown"
 
 
+class Told(NamedTuple):
+    """What a message says of an incident: it may have gone on before the message is accepted."""
+
+    incident: str
+    severity: Severity
+    outcome: str
+    ended: bool
+
+
 class Incident(Struct):
     """An incident: its alerts, and what a receiver has been told of it."""
 
@@ -123,6 +132,16 @@ class Incident(Struct):
             outcome=known if error is None else error.state,
         )  # fmt: skip
         return True
+
+    def now(self) -> Told:
+        """What a message that is made now says of it."""
+        return Told(self.id, self.severity, self.outcome, not self.is_open)
+
+    def hear(self, told: Told) -> None:
+        """The receiver knows this of it."""
+        self.told, self.told_end = told.severity, told.ended
+        if told.outcome != "unknown":
+            self.told_outcome = told.outcome
 
     def view(self) -> NotifiedIncident:
         """The incident for a message."""

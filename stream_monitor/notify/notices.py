@@ -21,7 +21,7 @@ from stream_monitor.events.notifications import (
     Severity,
 )
 from stream_monitor.events.rollouts import DecisionName
-from stream_monitor.notify.incidents import Incident, Place, rank
+from stream_monitor.notify.incidents import TOLD_OUTCOMES, Incident, Place, Told, rank
 from stream_monitor.notify.texts import decision_lines, digest_lines, incident_lines, page_link
 
 MOST_TOGETHER = 20
@@ -74,11 +74,11 @@ class Notice:
     changes: tuple[Change, ...]
     since: int
     """Kafka time of the oldest record."""
-    incidents: tuple[str, ...] = ()
+    told: tuple[Told, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Letterhead:
+class NoticeWriter:
     """What is the same in all messages to a receiver."""
 
     app: str
@@ -98,6 +98,8 @@ class Letterhead:
         views = [self._shown(incident.view()) for incident in ordered]
         first, *others = views
         leading = max(changes, key=lambda c: (c.opens(), c.type == "incident.opened", c.incident == first.id))
+        over = leading.type == "incident.worse" and not any(incident.is_open for incident in ordered)
+        kind: NotificationType = "incident.resolved" if over else leading.type
         alerts = [c.alert for c in changes if c.alert is not None]
         chief = next((a for a in alerts if (a.incident or a.id) == first.id), alerts[0] if alerts else None)
         shown = None if chief is None else self._redacted(chief)
@@ -105,13 +107,13 @@ class Letterhead:
         return self._notice(
             changes,
             Notification(
-                id=self.id_of(changes, leading.type), type=leading.type, ts=max(c.ts for c in changes), app=self.app,
+                id=self.id_of(changes, kind), type=kind, ts=max(c.ts for c in changes), app=self.app,
                 receiver=self.receiver, severity=max((v.severity for v in views), key=rank),
                 thread=ordered[0].thread or ordered[0].id, text=incident_lines(first, others, shown, link),
                 incident=first, together=others[:MOST_TOGETHER],
                 alerts=[self._redacted(alert) for alert in alerts[:MOST_ALERTS]], link=link,
             ),
-            tuple(incident.id for incident in ordered),
+            ordered,
         )  # fmt: skip
 
     def about_decision(self, change: Change, decision: NotifiedDecision) -> Notice:
@@ -149,26 +151,28 @@ class Letterhead:
                 text=digest_lines(digest, views, len(views), link), incident=views[0] if views else None,
                 together=views[1 : MOST_TOGETHER + 1], digest=digest, link=link,
             ),
-            tuple(incident.id for incident in incidents),
+            incidents,
         )  # fmt: skip
 
-    def plain(self, change: Change, view: NotifiedIncident | None, ts: int) -> Notice:
+    def plain(self, change: Change, incident: Incident | None, ts: int) -> Notice:
         """A message that holds only its lines."""
         what = f"{change.type} {change.ts} {' '.join(change.text)}"
         return self._notice(
             [change],
             Notification(
                 id=self.id_of([change], what), type=change.type, ts=ts, app=self.app, receiver=self.receiver,
-                severity=change.severity, thread=change.incident, text=list(change.text), incident=view,
+                severity=change.severity, thread="" if incident is None else incident.thread or incident.id,
+                text=list(change.text), incident=None if incident is None else self._shown(incident.view()),
                 link=page_link(self.link),
             ),
-            (change.incident,) if view is not None else (),
+            () if incident is None else (incident,),
         )  # fmt: skip
 
-    def _notice(self, changes: Sequence[Change], message: Notification, incidents: tuple[str, ...] = ()) -> Notice:
-        while message.alerts and len(msgspec.json.encode(message)) > MOST_BYTES:
-            message.alerts.pop()
-        return Notice(message, tuple(changes), min(c.ts for c in changes), incidents)
+    def _notice(self, changes: Sequence[Change], message: Notification, incidents: Sequence[Incident] = ()) -> Notice:
+        while (left := message.alerts or message.together) and len(msgspec.json.encode(message)) > MOST_BYTES:
+            left.pop()
+        told = tuple(incident.now() for incident in incidents)
+        return Notice(message, tuple(changes), min(c.ts for c in changes), told)
 
     def _shown(self, view: NotifiedIncident) -> NotifiedIncident:
         """An incident without what a redacted reason may name: categories, bins and values of segments."""
@@ -197,13 +201,12 @@ class Letterhead:
 def receipt_of(notice: Notice, now: int, tries: int, reference: str, error: str = "") -> Receipt:
     """The receipt of a message; with an error that of one that was given up."""
     message = notice.notification
-    views = [view for view in (message.incident, *message.together) if view is not None]
-    outcomes = {view.error for view in views} & {"worse", "better", "unchanged"}
+    outcomes = {told.outcome for told in notice.told} & set(TOLD_OUTCOMES)
     return Receipt(
         receiver=message.receiver, notification=message.id, type=message.type, ts=now,
         status="given up" if error else "sent", summary=message.text[0][:MOST_SUMMARY], severity=message.severity,
-        thread=message.thread, reference=reference, incidents=list(notice.incidents[: MOST_TOGETHER + 1]),
-        ended=[view.id for view in views if view.ended_ts is not None],
+        thread=message.thread, reference=reference, incidents=[told.incident for told in notice.told],
+        ended=[told.incident for told in notice.told if told.ended],
         outcome=outcomes.pop() if len(outcomes) == 1 else None, delay_ms=max(0, now - notice.since), tries=tries,
         error=error[:MOST_SUMMARY],
     )  # fmt: skip

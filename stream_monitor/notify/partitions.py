@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from stream_monitor.kafka.follower import FollowedRecord
 from stream_monitor.kafka.subscription import Grant
-from stream_monitor.notify.ledger import Era
 from stream_monitor.notify.progress import Progress, read_progress
+from stream_monitor.notify.receiver_state import Era
 from stream_monitor.stages.contract import Partition, Position
 
 

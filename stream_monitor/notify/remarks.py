@@ -9,6 +9,7 @@ import msgspec
 
 from stream_monitor.events.contracts import Alert
 from stream_monitor.events.remarks import Acknowledgement, Mute, read_remark
+from stream_monitor.notify.incidents import Member
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +50,14 @@ class RemarkBook:
         """The mutes that are in force."""
         yield from self._mutes.values()
 
-    def is_muted(self, alert: Alert) -> bool:
-        """Whether a mute covers the event time of a record."""
-        return any(covers(mute, alert) for mute in self._mutes.values())
+    def is_muted(self, model: str, about: Alert | Member) -> bool:
+        """Whether a mute covers the event time of the last record of an alert."""
+        return any(covers(mute, model, about) for mute in self._mutes.values())
 
 
-def covers(mute: Mute, alert: Alert) -> bool:
-    """Whether a mute is about an alert, at the event time of this record."""
-    if mute.model != alert.model or not mute.from_ts <= alert.ts < mute.until_ts:
+def covers(mute: Mute, model: str, about: Alert | Member) -> bool:
+    """Whether a mute is about an alert, at the event time of its last record."""
+    if mute.model != model or not mute.from_ts <= about.ts < mute.until_ts:
         return False
     scope = ("version", "segment", "measure", "kind")
-    return all(getattr(mute, name) in (None, getattr(alert, name)) for name in scope)
+    return all(getattr(mute, name) in (None, getattr(about, name)) for name in scope)

@@ -85,7 +85,7 @@ class Notifier:
 
     def _deliver(self, delivery: Delivery, stop: threading.Event) -> None:
         while not stop.is_set() and not self.remarks.is_read.wait(0.1):
-            delivery.state.seen = time.monotonic()
+            delivery.health.seen = time.monotonic()
         delivery.run(stop)
 
     def _begin(self, name: str, work: Callable[[threading.Event], None]) -> None:
@@ -104,17 +104,17 @@ class Notifier:
     def not_ready_reason(self, most: int | None = None) -> str | None:
         """Why not all receivers are at work; None when they are."""
         for name, delivery in self.deliveries.items():
-            if delivery.state.stopped is not None:
-                return f"the receiver {name} has stopped: {delivery.state.stopped}"
-            if delivery.state.reason:
-                return f"the receiver {name}: {delivery.state.reason}"
+            if delivery.health.stopped is not None:
+                return f"the receiver {name} has stopped: {delivery.health.stopped}"
+            if delivery.health.reason:
+                return f"the receiver {name}: {delivery.health.reason}"
         return None
 
     def hung(self) -> str | None:
         """Why the process counts as hung: a thread has not come back for long. A request takes ten seconds at most."""
         after = self.settings.http.hung_after / 1000
         for name, delivery in self.deliveries.items():
-            silent = time.monotonic() - delivery.state.seen
-            if silent > after and delivery.state.stopped is None and not delivery.state.reason:
+            silent = time.monotonic() - delivery.health.seen
+            if silent > after and delivery.health.stopped is None and not delivery.health.reason:
                 return f"the receiver {name} has not come back for {silent:.0f} s"
         return None

@@ -7,7 +7,7 @@ from typing import get_args
 from stream_monitor.events.contracts import Attribution, Moved, SegmentPart
 from stream_monitor.events.notifications import Notification, NotificationType, NotifiedDecision
 from stream_monitor.notify.incidents import Incident, Place
-from stream_monitor.notify.notices import Change, Letterhead
+from stream_monitor.notify.notices import Change, NoticeWriter
 from tests.notify.stories import T0, alert
 
 TYPES: tuple[NotificationType, ...] = get_args(NotificationType)
@@ -15,7 +15,7 @@ TYPES: tuple[NotificationType, ...] = get_args(NotificationType)
 
 def messages(name: str = "amount", redact: bool = False) -> list[Notification]:
     """One of each type; `name` is that of model, version, segment, measure, category and whatever else has one."""
-    head = Letterhead("app", "team", "https://page.example/monitor", redact)
+    head = NoticeWriter("app", "team", "https://page.example/monitor", redact)
     record = alert(
         "a-1", model=name, version=name, segment=f"country={name}", measure=name, reason=f"{name} 7: {name} moved",
         severity="critical",
@@ -42,7 +42,7 @@ def messages(name: str = "amount", redact: bool = False) -> list[Notification]:
                 notice = head.about_many([change], [incident, other])
             case "receiver.stopped" | "test" | "incident.acknowledged":
                 change.text = ("the receiver other has stopped",)
-                notice = head.plain(change, incident.view() if kind == "incident.acknowledged" else None, T0)
+                notice = head.plain(change, incident if kind == "incident.acknowledged" else None, T0)
             case _:
                 if kind == "incident.resolved":
                     record.status = "resolved"

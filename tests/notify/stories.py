@@ -9,9 +9,9 @@ from stream_monitor.config.settings import parse
 from stream_monitor.events.contracts import Alert, Attribution, ErrorChange, SegmentPart
 from stream_monitor.notify.dispatch import Dispatch
 from stream_monitor.notify.incidents import Place
-from stream_monitor.notify.ledger import Ledger, Terms
-from stream_monitor.notify.notices import Letterhead, Notice, receipt_of
+from stream_monitor.notify.notices import Notice, NoticeWriter, receipt_of
 from stream_monitor.notify.receipts import ReceiptBook
+from stream_monitor.notify.receiver_state import ReceiverState, Terms
 from stream_monitor.notify.remarks import RemarkBook
 
 T0 = 1_800_000_000_000
@@ -45,19 +45,19 @@ class Story:
     def __init__(self, rules: NotifySettings | None = None, receiver: str = "team", groups: bool = True) -> None:
         self.settings = rules or settings()
         terms = Terms(
-            self.settings, self.settings.receivers[receiver], Letterhead("app", receiver, "https://page.example"),
+            self.settings, self.settings.receivers[receiver], NoticeWriter("app", receiver, "https://page.example"),
             groups, acknowledges=not groups,
         )  # fmt: skip
         self.remarks, self.receipts = RemarkBook(), ReceiptBook(receiver)
-        self.ledger = Ledger(terms, self.remarks, self.receipts)
-        self.dispatch = Dispatch(self.ledger)
+        self.state = ReceiverState(terms, self.remarks, self.receipts)
+        self.dispatch = Dispatch(self.state)
         self.now, self.offset = T0, 0
         self.log: list[tuple[Alert, int]] = []
 
     def publish(self, *records: Alert, ago: int = 0) -> None:
         for record in records:
             self.log.append((record, self.now - ago))
-            self.ledger.take_alert(record, Place("alerts", 0, self.offset), self.now - ago, self.now)
+            self.state.take_alert(record, Place("alerts", 0, self.offset), self.now - ago, self.now)
             self.offset += 1
 
     def after(self, ms: int, caught_up: bool = True, step: int = 10 * MINUTE) -> list[Notice]:
@@ -73,8 +73,8 @@ class Story:
 
     def accept(self, notice: Notice) -> None:
         self.receipts.take(receipt_of(notice, self.now, 1, ""))
-        self.ledger.done(notice)
+        self.state.done(notice)
 
     def told(self, ms: int) -> list[str]:
         """The types and incidents of what is sent."""
-        return [f"{n.notification.type} {' '.join(n.incidents)}".strip() for n in self.after(ms)]
+        return [f"{n.notification.type} {' '.join(t.incident for t in n.told)}".strip() for n in self.after(ms)]

@@ -31,7 +31,7 @@ class PagerDuty(PlainSink):
 
     def render(self, message: Notification, now: int, reference: str) -> Sequence[Request]:
         """Trigger, acknowledge or resolve. That labels found no harm, and mere steps of rollouts, page nobody."""
-        key = message.thread or message.id
+        key = message.id if message.incident is None else message.incident.id
         match message.type:
             case "incident.resolved":
                 return [self._event("resolve", key)]
@@ -43,7 +43,7 @@ class PagerDuty(PlainSink):
                 return []
             case "test":
                 return [self._event("trigger", message.id, message), self._event("resolve", message.id)]
-        return [self._event("trigger", key if message.type != "decision" else message.id, message)]
+        return [self._event("trigger", key, message)]
 
     def _event(self, action: str, key: str, message: Notification | None = None) -> Request:
         event: dict[str, Any] = {"routing_key": self._key, "event_action": action, "dedup_key": key[:255]}

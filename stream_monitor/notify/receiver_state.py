@@ -17,7 +17,7 @@ from stream_monitor.events.contracts import Alert
 from stream_monitor.events.notifications import NotifiedDecision
 from stream_monitor.events.remarks import Acknowledgement
 from stream_monitor.notify.incidents import Incident, Place, rank
-from stream_monitor.notify.notices import GRAVE, Change, Letterhead, Notice
+from stream_monitor.notify.notices import GRAVE, Change, Notice, NoticeWriter
 from stream_monitor.notify.progress import Progress, runs_of
 from stream_monitor.notify.receipts import ReceiptBook
 from stream_monitor.notify.remarks import RemarkBook
@@ -41,14 +41,14 @@ class Terms:
 
     settings: NotifySettings
     receiver: ReceiverSettings
-    letterhead: Letterhead
+    writer: NoticeWriter
     groups: bool = True
     """Whether a message may be about several incidents, or a digest; not where the service has its own incidents."""
     acknowledges: bool = False
     """Whether the service is told of acknowledgements."""
 
 
-class Ledger:
+class ReceiverState:
     """What one receiver knows, and is still to be told."""
 
     def __init__(self, terms: Terms, remarks: RemarkBook, receipts: ReceiptBook) -> None:
@@ -99,7 +99,7 @@ class Ledger:
         if era == "new":
             self._add(change, now)
         elif era == "told" and not change.waits and not self.is_needless(change):
-            self._mark_told(change, incident)
+            incident.hear(incident.now())
         self._worthy.setdefault(place[:2], set()).add(place.offset)
 
     def take_decision(self, decision: NotifiedDecision, place: Place, ts: int, now: int, era: Era = "new") -> None:
@@ -173,12 +173,17 @@ class Ledger:
             return change.type not in ("decision", "receiver.stopped")
         match change.type:
             case "incident.resolved":
-                return incident.told_end or (incident.told is None and self.opening(incident.id) is None)
+                begun_again = incident.is_open
+                return begun_again or incident.told_end or (incident.told is None and not self.opening(incident.id))
             case "incident.outcome":
                 unknown = incident.told is None and self.opening(incident.id) is None and incident.outcome != "worse"
-                return unknown or incident.outcome == incident.told_outcome or self._is_muted(change)
+                return unknown or incident.outcome == incident.told_outcome or self._is_muted(change, incident)
             case "incident.opened" | "silence" | "incident.worse":
-                return self._is_told(change, incident) or self._is_muted(change) or self._is_harmless(change, incident)
+                return (
+                    self._is_told(change, incident)
+                    or self._is_muted(change, incident)
+                    or self._is_harmless(change, incident)
+                )
         return not incident.is_open
 
     def _is_told(self, change: Change, incident: Incident) -> bool:
@@ -192,30 +197,24 @@ class Ledger:
     def _is_harmless(self, change: Change, incident: Incident) -> bool:
         return self.terms.receiver.matters and incident.outcome in ("unchanged", "better")
 
-    def _is_muted(self, change: Change) -> bool:
-        return change.alert is not None and self.remarks.is_muted(change.alert)
+    def _is_muted(self, change: Change, incident: Incident) -> bool:
+        about = incident.chief() if change.alert is None else change.alert
+        return self.remarks.is_muted(change.model, about)
 
     # --- what was told ---
 
     def done(self, notice: Notice) -> None:
         """A message was accepted, or given up."""
-        for change in notice.changes:
-            incident = self.incidents.get(change.incident)
-            if incident is not None:
+        for told in notice.told:
+            if (incident := self.incidents.get(told.incident)) is not None:
                 incident.thread = incident.thread or notice.notification.thread or incident.id
-                self._mark_told(change, incident)
+                incident.hear(told)
         self.drop(notice.changes)
 
     def drop(self, changes: tuple[Change, ...] | list[Change]) -> None:
         """These changes need no message any more."""
         over = {id(change) for change in changes}
         self.pending = [change for change in self.pending if id(change) not in over]
-
-    @staticmethod
-    def _mark_told(change: Change, incident: Incident) -> None:
-        incident.told, incident.told_end = incident.severity, not incident.is_open
-        if incident.outcome != "unknown":
-            incident.told_outcome = incident.outcome
 
     # --- a partition ---
 
@@ -260,7 +259,7 @@ class Ledger:
         return self._recipient(*named, alert.severity, mattered)
 
     def _recipient(self, *subject: str) -> Recipient | None:
-        head = self.terms.letterhead
+        head = self.terms.writer
         return recipient(self.terms.settings, head.receiver, Subject(head.app, *subject))
 
 

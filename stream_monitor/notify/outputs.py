@@ -14,17 +14,17 @@ from stream_monitor.events.decode import Reject
 from stream_monitor.events.notifications import Receipt
 from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.topic_reader import TopicReader
-from stream_monitor.kafka.writer import write_keyed
+from stream_monitor.kafka.writer import KeyedWriter
 from stream_monitor.notify.notices import Notice
 
 log = logging.getLogger(__name__)
 
 
-class Archive:
+class Outputs:
     """The topics `receipts` and `dead-letters`. Without the former there is no history, and it is told."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings, self._writer = settings, KeyedWriter(settings)
         self._has_receipts = bool(TopicReader(settings).partitions("receipts"))
         if not self._has_receipts:
             log.warning(
@@ -48,7 +48,7 @@ class Archive:
         if not self._has_receipts:
             return
         try:
-            write_keyed(self.settings, "receipts", receipt.receiver.encode(), msgspec.json.encode(receipt))
+            self._writer.write("receipts", receipt.receiver.encode(), msgspec.json.encode(receipt))
         except BrokerError as error:
             log.warning("the receipt of %s was not written: %s", receipt.notification, error)
 
@@ -61,4 +61,4 @@ class Archive:
         letter = self.settings.letters().write(
             reject, msgspec.json.encode(message), self.settings.topic(role), number, offset
         )
-        write_keyed(self.settings, "dead-letters", message.receiver.encode(), letter)
+        self._writer.write("dead-letters", message.receiver.encode(), letter)
