@@ -34,7 +34,7 @@ def ack(
 ) -> None:
     """Acknowledge the incident of an alert: somebody has seen it, and says what it was.
 
-    Remarks go to the topic `remarks`. They change what the page draws, and never what rings.
+    Remarks go to the topic `remarks`. They change what the page draws and whom `notify` tells, and never what rings.
 
     Example: `stream-monitor alerts ack 3f9c02ab --verdict "false alarm" --why "holiday"`
     """
@@ -54,7 +54,9 @@ def mute(
     why: Why = "",
     by: By = "unknown",
 ) -> None:
-    """Mute the alerts of a model, or of a part of it, for a while. The page draws them as muted; they still ring.
+    """Mute the alerts of a model, or of a part of it, for a while.
+
+    They still ring; the page draws them as muted, and `notify` tells nobody.
 
     Example: `stream-monitor alerts mute fraud --measure amount --for 7d --why "new price list"`
     """

@@ -299,6 +299,9 @@ def test_the_tools_show_what_would_be_sent_and_try_it_without_showing_secrets(
     assert "team (slack): may be accepted later: its answer is not that of Slack" in tried.output
     assert "hunter2" not in tried.output and types(there, "hunter2") == ["test"]
     assert app.run("notify", "test", "hook").exit_code == 0
+    checked = app.run("check")
+    assert "notify.receivers.team (slack) is told of everything" in checked.output and "hunter2" not in checked.output
+    assert "1 open incident(s) would be told to hook, team: amount of fraud" in checked.output
     assert "no message was sent yet" in app.run("notify", "history").output
 
 

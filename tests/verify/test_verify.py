@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from stream_monitor.config.settings import Settings
-from stream_monitor.events.contracts import Metric
+from stream_monitor.events.contracts import DeadLetter, Metric
+from stream_monitor.events.dead_letters import NOT_ACCEPTED
 from stream_monitor.file_replay import Replay
 from stream_monitor.stages.contract import Output
 from stream_monitor.verify.compare import compare
@@ -180,3 +181,11 @@ def test_what_is_doctored_is_found(doctor: Callable[[Published], None], told_as:
     doctor(told)
     found = problems(truth, told)
     assert any(told_as in problem for problem in found), found
+
+
+def test_a_letter_about_a_message_that_nobody_accepted_is_none_about_an_event() -> None:
+    published = Published()
+    letter = DeadLetter(
+        topic="alerts", partition=0, offset=3, reason=NOT_ACCEPTED, error="", length=0, sha256="", bytes=""
+    )
+    assert not published.feed("dead-letters", msgspec.json.encode(letter)) and not published.letters
