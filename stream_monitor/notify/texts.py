@@ -15,6 +15,8 @@ from stream_monitor.timestamps import when
 LISTED = 5
 """Incidents of a digest, bins and segments that a message names."""
 MOST_LINE = 600
+BAR, WIDE = "▇", 12
+"""Shares are drawn with so many bars at most: every service shows text, and not every one pictures."""
 WHY = {
     "late": "while nobody told you",
     "quiet": "in the quiet hours",
@@ -62,22 +64,21 @@ def _state(incident: NotifiedIncident) -> Iterator[str]:
 
 
 def _attribution(attribution: Attribution) -> Iterator[str]:
-    moved = [_moved(one) for one in attribution.moved[:LISTED]]
-    if moved:
-        yield line(f"moved most: {'; '.join(moved)}")
+    for moved in attribution.moved[:LISTED]:
+        shares = (f"{share:.1%} {BAR * max(1, round(WIDE * share))}" for share in (moved.baseline, moved.now))
+        yield line(f"{_name(moved)}: {' → '.join(shares)}")
     named = [f"{p.segment} ({p.part:.0%})" for p in attribution.segments[:LISTED] if p.named]
     if named:
         yield line(f"comes from: {', '.join(named)}")
 
 
-def _moved(moved: Moved) -> str:
+def _name(moved: Moved) -> str:
+    """What moved: a category, or a bin."""
     if moved.name is not None:
-        name = moved.name
-    elif moved.above is None:
-        name = f"up to {moved.to:g}" if moved.to is not None else "all"
-    else:
-        name = f"above {moved.above:g}" if moved.to is None else f"{moved.above:g} to {moved.to:g}"
-    return f"{name} {moved.baseline:.1%} → {moved.now:.1%}"
+        return moved.name
+    if moved.above is None:
+        return f"up to {moved.to:g}" if moved.to is not None else "all"
+    return f"above {moved.above:g}" if moved.to is None else f"{moved.above:g} to {moved.to:g}"
 
 
 def _more(alert: Alert | None, link: str | None) -> list[str]:

@@ -325,5 +325,10 @@ def check_mail(content: bytes, message: Notification) -> None:
     assert "<script" not in page and "<img" not in page
 
 
+def test_what_moved_is_drawn() -> None:
+    assert f"amount: 10.0% {'▇'} → 90.0% {'▇' * 11}" in opened().text
+    assert "1 to 2: 20.0% ▇▇ → 10.0% ▇" in opened().text
+
+
 def test_there_is_a_message_of_every_type() -> None:
     assert [message.type for message in messages()] == list(TYPES)
