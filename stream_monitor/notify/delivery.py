@@ -236,6 +236,7 @@ class Delivery:
         now, message = _now(), outbox.notice.notification
         if now < outbox.due:
             return False
+        self.health.seen = time.monotonic()
         receiver = self.settings.notify.receivers[self.name]
         requests = self.sink.render(message, now, self.receipts.references.get(message.thread, ""))
         answer = send(self.sink, requests, receiver)

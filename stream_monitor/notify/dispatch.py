@@ -9,6 +9,7 @@
 | older than `stale_after` when it is read, or when it could be sent | until all is read | in a digest |
 | in quiet hours | until their end | in a digest |
 | above `rate` | until a message is free again | in a digest |
+| one of 1,000 that wait | no longer | as its kind |
 | muted, or of an incident that nobody was told of | | never |
 
 A service that has incidents of its own is told of each alone, and gets no digests: only what is still open.
@@ -41,15 +42,23 @@ class Dispatch:
             now: the time (epoch ms).
             caught_up: all records that there are have been read; a digest of late ones waits for that.
         """
+        if self.state.is_full:
+            self._let_go(now)
         self._sort_out(now)
         for change in sorted(self.state.pending, key=lambda c: c.due):
             if change.due > now:  # holding back what is above the rate may have moved it
                 continue
-            if change.held == "late" and not caught_up:
+            if change.held == "late" and not caught_up and not self.state.is_full:
                 continue
             if (notice := self._notice_with(change, now)) is not None:
                 return notice
         return None
+
+    def _let_go(self, now: int) -> None:
+        """Wait on purpose no longer: too much waits for more to be read, and what is not read may be grave."""
+        for change in self.state.pending:
+            if change.held or change.waits:
+                change.due = min(change.due, now)
 
     def _sort_out(self, now: int) -> None:
         """Leave out what needs no message, and hold back what is not to be told now."""

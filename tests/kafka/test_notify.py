@@ -123,7 +123,7 @@ def test_an_incident_is_told_from_its_beginning_to_its_end_and_a_restart_repeats
     assert "hunter2" not in app.log.read_text() and KEY not in app.log.read_text()
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 10))])
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 13))])
 def test_kills_around_send_and_commit_lose_nothing_and_double_a_message_at_most(
     kafka: str, tmp_path: Path, there: Service, seed: int
 ) -> None:

@@ -275,6 +275,22 @@ def test_a_message_has_a_bound_whatever_names_and_reasons_are() -> None:
     assert len(msgspec.json.encode(notice.notification)) < 64_000 and len(notice.told) == 60
 
 
+def test_what_waits_on_purpose_waits_no_longer_where_it_would_hold_up_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MOST_PENDING", 10)
+    story = Story(settings(routes=[{"to": ["team"], "quiet": NIGHT}]))
+    story.now = EVENING
+    story.publish(*(alert(f"i{i}") for i in range(9)))
+    assert story.told(WAIT) == []
+    story.publish(alert("last"))
+    (notice,) = story.after(WAIT)
+    assert notice.notification.digest is not None and notice.notification.digest.opened >= 9
+    assert not story.state.is_full
+    late = Story()
+    late.publish(*(alert(f"i{i}") for i in range(10)), ago=5 * HOUR)
+    (notice,) = late.after(WAIT, caught_up=False)
+    assert notice.notification.digest is not None and notice.notification.digest.why == "late"
+
+
 def records_of(seed: int) -> list[Any]:
     """A random course of some incidents of two models."""
     rng, found, open_ones = random.Random(seed), [], dict[str, str]()
