@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from stream_monitor.config.settings import ROLES, Settings
+from stream_monitor.config.settings import Settings
 from stream_monitor.errors import BrokerError, StreamMonitorError
 from stream_monitor.events.contracts import Alert
 from stream_monitor.events.notifications import Receipt
@@ -45,7 +45,7 @@ from stream_monitor.telemetry.notify_metrics import NotifyTelemetry
 
 log = logging.getLogger(__name__)
 
-ROLES_READ = tuple(role for role in ("alerts", "decisions") if role in ROLES)
+ROLES_READ = ("alerts", "decisions")
 BATCH = 200
 WAIT_S = 0.2
 COMMIT_S = 5.0

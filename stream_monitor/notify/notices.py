@@ -118,7 +118,7 @@ class NoticeWriter:
 
     def about_decision(self, change: Change, decision: NotifiedDecision) -> Notice:
         """A message about a decision of a rollout."""
-        link = page_link(self.link, "m", decision.model)
+        link = page_link(self.link, "rollouts", decision.model, decision.rollout)
         thread = f"{decision.model}/{decision.rollout}"
         return self._notice(
             [change],

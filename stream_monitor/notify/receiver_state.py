@@ -103,7 +103,9 @@ class ReceiverState:
         self._worthy.setdefault(place[:2], set()).add(place.offset)
 
     def take_decision(self, decision: NotifiedDecision, place: Place, ts: int, now: int, era: Era = "new") -> None:
-        """Take in a record of `decisions`."""
+        """Take in a record of `decisions`. A report of the evidence is no news."""
+        if decision.decision == "progress":
+            return
         change = Change("decision", place, ts, now, decision.model, decision=decision)
         change.severity = GRAVE.get(decision.decision, "info")
         if self.recipient_of(change) is not None:

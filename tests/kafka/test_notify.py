@@ -27,6 +27,7 @@ from stream_monitor.cli.main import app as command_line
 from stream_monitor.config.settings import Settings, parse
 from stream_monitor.errors import BrokerError
 from stream_monitor.events.contracts import Alert
+from stream_monitor.events.rollouts import RolloutDecision
 from stream_monitor.kafka.follower import FollowedRecord
 from stream_monitor.kafka.tail import tail
 from stream_monitor.kafka.topic_reader import TopicReader
@@ -223,6 +224,26 @@ def test_what_a_judge_published_is_told_once_signed_and_with_a_link(kafka: str, 
     for one in there.received:
         message = Webhook(KEY).verify(one.body, dict(one.headers))
         assert message["link"].startswith("https://page.example/#/alerts/") and "\u202e" not in "".join(message["text"])
+
+
+def test_each_decision_about_a_rollout_is_told_once_and_reports_are_not(
+    kafka: str, tmp_path: Path, there: Service
+) -> None:
+    records = [record for record in stories.records() if record.role == "decisions"]
+    published = [msgspec.json.decode(record.value or b"", type=RolloutDecision) for record in records]
+    expected = {(one.rollout, one.seq) for one in published if one.decision != "progress"}
+    assert len(expected) < len(published)
+    app = App(kafka, tmp_path, {"receivers": {"hook": hook(there)}, "link": "https://page.example"})
+    with app.notify():
+        until(lambda: not app.is_new(), "the first commit")
+        app.judge.publish(records)
+        until(lambda: len(there.received) >= len(expected), "all decisions")
+        app.publish(alert("last-1", model="last"))
+        until(lambda: types(there)[-1] == "incident.opened", "the last message")
+    decisions = [one for one in told(there) if one["type"] == "decision"]
+    assert sorted((one["decision"]["rollout"], one["decision"]["seq"]) for one in decisions) == sorted(expected)
+    assert {one["severity"] for one in decisions} == {"info", "critical"}
+    assert {one["link"] for one in decisions} == {f"https://page.example/#/rollouts/fraud/fraud-{n}" for n in (42, 43)}
 
 
 def test_two_instances_share_the_models_and_one_that_dies_is_replaced(
