@@ -18,9 +18,11 @@ from stream_monitor.cli.main import app as command_line
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.rollouts import RolloutDecision
+from stream_monitor.kafka.local import LocalKafka
 from stream_monitor.kafka.tail import Tail, tail
 from stream_monitor.kafka.writer import EventWriter
 from stream_monitor.verify.run import verify
+from tests.broker_folder import broker_folder
 from tests.failures.fleet import Fleet, fleet_of, settings_for
 from tests.patience import until
 from tests.rollouts.routed import PLAN, RoutedReplay, Version
@@ -28,6 +30,19 @@ from tests.rollouts.routed import PLAN, RoutedReplay, Version
 pytestmark = pytest.mark.kafka
 SAME, WORSE = Version(), Version(error=0.4)
 JOIN = {"label_horizon": "1m", "early_horizon": "10s", "grain": "10s", "revisions": ["0s", "20s"]}
+
+
+SOON = {
+    "group.consumer.min.session.timeout.ms": "6000", "group.consumer.session.timeout.ms": "6000",
+    "group.consumer.min.heartbeat.interval.ms": "1000", "group.consumer.heartbeat.interval.ms": "1000",
+}  # fmt: skip
+"""A broker that misses a killed worker after six seconds; by default it waits for 45."""
+
+
+@pytest.fixture(scope="module")
+def broker(real_kafka: None) -> Iterator[str]:
+    with broker_folder() as folder, LocalKafka(folder, properties=SOON) as found:
+        yield found.bootstrap
 
 
 class LiveRequests:
@@ -75,10 +90,10 @@ class LiveRequests:
 
 
 @contextmanager
-def app_of(kafka: str, folder: Path, seed: int) -> Iterator[LiveRequests]:
+def app_of(broker: str, folder: Path, seed: int) -> Iterator[LiveRequests]:
     """An app with its workers, after a minute of the primary alone."""
     rules: Settings = settings_for(
-        kafka,
+        broker,
         topics={"partitions": 2},
         segments=[],
         join=JOIN,
@@ -110,8 +125,8 @@ def check(requests: LiveRequests) -> list[str]:
     return [one.decision for one in decided if one.decision != "progress"]
 
 
-def test_a_canary_goes_to_the_end_by_approval_though_its_workers_are_killed(kafka: str, tmp_path: Path) -> None:
-    with app_of(kafka, tmp_path, 1) as requests:
+def test_a_canary_goes_to_the_end_by_approval_though_its_workers_are_killed(broker: str, tmp_path: Path) -> None:
+    with app_of(broker, tmp_path, 1) as requests:
         assert requests.order("start", plan(tmp_path, PLAN + "approve: [promote]\n"), "--reason", "June") == 0
         known = len(requests.decisions())
         for role in ("judge", "describe"):
@@ -130,8 +145,8 @@ def test_a_canary_goes_to_the_end_by_approval_though_its_workers_are_killed(kafk
         until(lambda: not verify(requests.fleet.rules, settled=False).problems, "a clean verification")
 
 
-def test_a_worse_candidate_is_rolled_back_and_its_router_ends_at_the_primary(kafka: str, tmp_path: Path) -> None:
-    with app_of(kafka, tmp_path, 2) as requests:
+def test_a_worse_candidate_is_rolled_back_and_its_router_ends_at_the_primary(broker: str, tmp_path: Path) -> None:
+    with app_of(broker, tmp_path, 2) as requests:
         assert requests.order("start", plan(tmp_path)) == 0
         until(lambda: requests.follow() and requests.router.weight > 0, "the first step")
         requests.kill("judge")
@@ -145,8 +160,8 @@ def test_a_worse_candidate_is_rolled_back_and_its_router_ends_at_the_primary(kaf
         assert requests.order("list") == 0 and requests.order("watch", "fraud-42") == 1
 
 
-def test_an_app_without_the_topic_refuses_to_start_one(kafka: str, tmp_path: Path) -> None:
-    rules = settings_for(kafka, topics={"partitions": 1, "names": {"decisions": "no-such-topic"}, "create": False})
+def test_an_app_without_the_topic_refuses_to_start_one(broker: str, tmp_path: Path) -> None:
+    rules = settings_for(broker, topics={"partitions": 1, "names": {"decisions": "no-such-topic"}, "create": False})
     config = tmp_path / "app.yaml"
     config.write_text(yaml.safe_dump(rules.model_dump(mode="json", exclude_unset=True)))
     result = CliRunner().invoke(command_line, ["rollout", "start", plan(tmp_path), "-c", str(config)])
