@@ -47,8 +47,8 @@ class PerformanceDelta(msgspec.Struct):
     """Start of the grain (epoch ms) in which the items of each cell became known: the later time of prediction and
     item. None in a delta of a former version."""
     corrected: np.ndarray | None = None
-    """Whether each cell holds corrections of labels; None: none does, or the delta is of a former version, whose cells
-    hold first labels and corrections together."""
+    """Of each cell: 1 if it holds corrections of labels, else 0. None: none does, or the delta is of a former version,
+    whose cells hold first labels and corrections together."""
 
 
 class DeltaRecord(msgspec.Struct, tag="delta"):

@@ -10,9 +10,14 @@ import logging
 import resource
 import time
 
+import numpy as np
+
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import SettingsError
 from stream_monitor.file_replay import Replay
+from stream_monitor.rollouts.guards import RATES, InputGuard
+from stream_monitor.rollouts.plan import Guard
+from stream_monitor.rollouts.strata import Arms, InputStratum
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +53,16 @@ def warm_up() -> None:
     for start in (first, first + 60_000):
         run.feed(("predictions", _EVENT % (at, at % 2, start + at * 100, at % 7)) for at in range(300))
     run.finish()
+    _bet()
     spent = time.monotonic() - started
     if spent > _SLOW_S:
         log.info("compiled in %.1f s", spent)
+
+
+def _bet() -> None:
+    """Bet on two strata of a rollout."""
+    guard = Guard(measure="null_answer", margin="10%")
+    bets, arms = InputGuard.start(None), Arms(RATES, np.array([[9.0, 1.0]]), np.array([[8.0, 2.0]]))
+    for weight in (0.5, None):
+        bets.take(guard, InputStratum(0, 1, arms), weight)
+    bets.said(1.0)

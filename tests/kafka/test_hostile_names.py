@@ -27,6 +27,7 @@ from tests.kafka.test_exactly_once import workers_of
 from tests.kafka.test_same_result import CLOSING, by_replay, read_until, rules_for
 from tests.notify.stories import KEY
 from tests.pseudo_terminals import in_terminal, steering
+from tests.rollouts.routed import PLAN
 from tests.streams import T0, Event
 
 pytestmark = pytest.mark.kafka
@@ -67,6 +68,15 @@ CASES: dict[str, list[tuple[str, int]]] = {
     "alerts ack": [("ALERT -c CONFIG --why HOSTILE", 0), ("ALERT -c CONFIG --by HOSTILE", 2), ("HOSTILE -c CONFIG", 2)],
     "alerts mute": [("MODEL -c CONFIG --measure HOSTILE", 0), ("MODEL -c CONFIG --for HOSTILE", 2)],
     "alerts annotate": [("MODEL HOSTILE -c CONFIG", 0), ("HOSTILE HOSTILE -c CONFIG", 2)],
+    "rollout start": [("PLAN -c CONFIG --dry-run", 0), ("BAD -c CONFIG", 2), ("HOSTILE -c CONFIG", 2)],
+    "rollout status": [("-c CONFIG", 2), ("HOSTILE -c CONFIG", 2)],
+    "rollout list": [("-c CONFIG", 1), ("-c CONFIG --json", 1)],
+    "rollout watch": [("-c WRONG HOSTILE", 2)],
+    "rollout approve": [("HOSTILE -c CONFIG", 2)],
+    "rollout pause": [("HOSTILE -c CONFIG --reason HOSTILE", 2)],
+    "rollout resume": [("HOSTILE -c CONFIG --by HOSTILE", 2)],
+    "rollout promote": [("HOSTILE -c CONFIG --model HOSTILE", 2)],
+    "rollout abort": [("HOSTILE -c CONFIG", 2)],
     "baseline pin": [("BASELINE -c CONFIG", 0), ("BAD -c CONFIG", 2)],
     "baseline reset": [("MODEL -c CONFIG", 0), ("HOSTILE -c CONFIG", 2)],
 }  # fmt: skip
@@ -166,6 +176,8 @@ def words_of(rules: Settings, events: list[Event], folder: Path) -> dict[str, st
     files["WRONG"].write_text(json.dumps({ALL_IN_ONE: 1, "time": {"pane": ALL_IN_ONE}, "topics": {ALL_IN_ONE: 2}}))
     files["BAD"].write_bytes(json.dumps({ALL_IN_ONE: ALL_IN_ONE}).encode() + b"\n" + SURROGATE)
     files["FIGURES"].write_text(json.dumps({"value": ALL_IN_ONE}))
+    files["PLAN"] = folder / "plan\x1b[2J\u202e.yaml"
+    files["PLAN"].write_text(PLAN.replace("model: fraud", f"model: {json.dumps(ALL_IN_ONE[:100])}"))
     files["EVENTS"].write_bytes(b"\n".join(event.raw for event in events))
     files["BASELINE"], files["NOWHERE"] = folder / "baseline\x1b[2J.json", folder / "nowhere\x9b\u202e"
     files["PAGE"] = folder / "page\x1b[2J\u202e.html"

@@ -282,7 +282,7 @@ class _SignedSums:
             pair=pair_rows[1],
             pair_n=pair_rows[2],
             known=np.array([known for *_, known, _ in targets], np.int64),
-            corrected=np.array(corrections, np.bool_) if any(corrections) else None,
+            corrected=np.array(corrections, np.uint8) if any(corrections) else None,
         )
 
     def _pairs(self, spread: list[tuple[int, int]]) -> tuple[list[tuple[str, str]], I64]:
