@@ -28,6 +28,8 @@ class Router:
         if seq <= self._seq.get(rollout, 0):
             return False
         self._seq[rollout] = seq
+        if not decision["weights"]:  # an order was refused, and the rollout does not run
+            return False
         self.weights[rollout[0]] = dict(decision["weights"])  # type: ignore[call-overload]
         return True
 

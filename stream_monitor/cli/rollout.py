@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_monitor.cli.options import AsJson, Config, Model, millis, time_option
+from stream_monitor.cli.options import AsJson, Config, Model
 from stream_monitor.config.settings import load
 from stream_monitor.terminal import Screen
 
@@ -27,7 +26,6 @@ Reason = Annotated[str, typer.Option(help="For those who come after you; the dec
 def start(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The rollout file; see docs/rollouts.md.")],
     config: Config = None,
-    since: Annotated[datetime | None, time_option("Not before this event time; default: now.", "--from")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, say its steps, order nothing.")] = False,
     by: By = "unknown",
     reason: Reason = "",
@@ -45,7 +43,7 @@ def start(
     from stream_monitor.commands.rollout import start as order_start
 
     person = Person(by, reason)
-    code = order_start(load(config), file, millis(since), person, dry_run, Screen(), Screen(stderr=True))
+    code = order_start(load(config), file, person, dry_run, Screen(), Screen(stderr=True))
     raise typer.Exit(code)
 
 
@@ -61,7 +59,7 @@ def status(
     A bar is a bet. It is full when it is worth what the verdict needs. The evidence is that of the last decision or
     report.
 
-    Exits with 1 when it was rolled back or aborted, and with 2 when its last decision refuses an order.
+    Exits with 1 when it was rolled back or aborted, and with 3 when it ended without a verdict.
     """
     from stream_monitor.commands.rollout import show
 
@@ -80,7 +78,7 @@ def list_(config: Config = None, as_json: AsJson = False) -> None:
 def watch(name: Name, config: Config = None, model: Model = None, as_json: AsJson = False) -> None:
     """Print the decisions about a rollout, those there are and those that come, until it is over.
 
-    Exits with 1 when it was rolled back or aborted.
+    Exits with 1 when it was rolled back or aborted, and with 3 when it ended without a verdict.
     """
     from stream_monitor.commands.rollout import watch as follow
 

@@ -18,7 +18,6 @@ from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.rollouts import Action, RolloutDecision
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.tail import tail as values_of
-from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import ResetRecord, RolloutRecord
 from stream_monitor.queries.rollouts import (
     RolloutHistory,
@@ -44,9 +43,7 @@ class Person:
     reason: str
 
 
-def start(
-    settings: Settings, path: Path, since: int | None, person: Person, dry_run: bool, out: Screen, err: Screen
-) -> int:
+def start(settings: Settings, path: Path, person: Person, dry_run: bool, out: Screen, err: Screen) -> int:
     """Start the rollout of a file; 2 where it is refused. With `dry_run` nothing is ordered."""
     plan = read_plan(path)
     _tell_plan(settings, plan, err)
@@ -55,7 +52,6 @@ def start(
     record = RolloutRecord(
         model=plan.model, rollout=plan.rollout, command=uuid.uuid4().hex, action="start", by=person.by,
         reason=person.reason or f"started from {path.name}", text=path.read_text(encoding="utf-8-sig"),
-        since=NEVER if since is None else since,
     )  # fmt: skip
     return _ordered(settings, record, out, err)
 
@@ -84,7 +80,7 @@ def _tell_plan(settings: Settings, plan: RolloutPlan, err: Screen) -> None:
 def order(
     settings: Settings, action: Action, name: str, model: str | None, person: Person, out: Screen, err: Screen
 ) -> int:
-    """Order something about a rollout; 2 where it is refused, 1 where it has ended by harm or was aborted."""
+    """Order something about a rollout; 2 where it is refused, 3 where no judge answers in time."""
     model, _ = find_rollout(histories_of(values_of(settings, "decisions", follow=False)), name, model)
     record = RolloutRecord(
         model=model, rollout=name, command=uuid.uuid4().hex, action=action, by=person.by, reason=person.reason
@@ -106,7 +102,7 @@ def _ordered(settings: Settings, record: RolloutRecord, out: Screen, err: Screen
         f"no judge has answered within {ANSWER_S:.0f} s. The order is in the log, and counts from the first slice of "
         "time that is still open. Is a judge running (`status`), and does the model have predictions?"
     )
-    return 0
+    return 3
 
 
 def line_of(decision: RolloutDecision) -> str:

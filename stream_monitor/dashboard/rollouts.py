@@ -57,22 +57,16 @@ def _decisions(store: Snapshot, model: str, rollout: str, most: int = HISTORY) -
 
 
 def verdict_of(decision: RolloutDecision) -> Verdict:
-    """What a program that asks should do: go on (`pass`), roll back (`harm`), or wait (`hold`)."""
-    match decision.state:
-        case "promoted":
-            return "pass"
-        case "rolled_back" | "aborted":
-            return "harm"
-        case "running":
-            return "pass" if _passes(decision) else "hold"
-        case _:
-            return "hold"
+    """What a program that asks should do: take the candidate (`pass`), roll back (`harm`), or wait (`hold`)."""
+    if decision.state == "promoted":
+        return "pass"
+    return "harm" if _gave_back(decision) else "hold"
 
 
-def _passes(decision: RolloutDecision) -> bool:
-    """Whether each guard that decides is within one margin, by the evidence of this decision."""
-    deciding = [one for one in decision.evidence if one.segment == "all" and not one.report]
-    return bool(deciding) and all(one.passes.get("1", 0.0) >= one.needs for one in deciding)
+def _gave_back(decision: RolloutDecision) -> bool:
+    """Whether the rollout is over, and the primary has all requests."""
+    over = decision.state in ("rolled_back", "aborted", "inconclusive")
+    return over and not decision.weights.get(decision.candidate)
 
 
 def verdict_view(store: Snapshot, model: str, rollout: str) -> dict[str, Any]:
@@ -95,8 +89,8 @@ def is_open(store: Snapshot, model: str, rollout: str, gate: Gate) -> bool:
     last = found[0]
     match gate:
         case "rollback":
-            return last.state in ("rolled_back", "aborted")
+            return _gave_back(last)
         case "promote":
-            return last.state == "promoted" or (last.state == "running" and _passes(last))
+            return last.state == "promoted"
         case "advance":
             return last.state in ("running", "promoted")

@@ -123,7 +123,13 @@ class TwoArmBets(msgspec.Struct):
         `weight` is the candidate's share of requests that a router draws one by one; None: it draws none.
         """
         usual = self.usual.moments(values)
-        self.log_bets = self.log_bets + two_arm_gains(primary, candidate, values, usual, lines)
+        gains = two_arm_gains(primary, candidate, values, usual, lines)
+        if (
+            len(values) > 2
+        ):  # the last value is a cap: a line that is not below it says nothing, and its bets stand still
+            line = lines.times * usual[0][:, None] + lines.plus
+            gains = gains * ((line > values[0]) & (line < values[-1]))[:, :, None]
+        self.log_bets = self.log_bets + gains
         self._learn(primary, candidate, values, usual[0], weight)
 
     def take_each(

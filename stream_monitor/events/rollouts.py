@@ -88,7 +88,7 @@ class RolloutDecision(Struct, kw_only=True, omit_defaults=True):
     candidate: str
     primary: str
     pattern: Literal["canary"]
-    weights: dict[str, float]
+    weights: Annotated[dict[str, float], Meta(description="empty: nothing changes, for the rollout does not run")]
     by: str
     command: Annotated[str | None, Meta(description="id of the command that led to it")] = None
     reason: str

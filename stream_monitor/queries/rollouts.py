@@ -39,9 +39,10 @@ class RolloutHistory:
 
     @property
     def weighed(self) -> RolloutDecision:
-        """The decision since which the weights are what they are."""
-        first = self.last
-        for one in reversed(self.decisions):
+        """The decision since which the weights are what they are; a refusal without weights is none."""
+        weighing = [one for one in self.decisions if one.weights] or self.decisions
+        first = weighing[-1]
+        for one in reversed(weighing):
             if one.weights != first.weights:
                 break
             first = one
@@ -87,7 +88,7 @@ def find_rollout(
 def summary_of(history: RolloutHistory) -> Iterator[Line]:
     """A rollout as `rollout status` prints it."""
     last = history.last
-    share = last.weights.get(last.candidate, 0.0)
+    share = history.weighed.weights.get(last.candidate, 0.0)
     step = f"step {last.step} " if last.step else ""
     holds = f": {', '.join(last.holds)}" if last.holds else ""
     since = to_the_second(history.weighed.ts)
@@ -149,6 +150,5 @@ def shown(worth: float) -> str:
 
 
 def exit_code(decisions: Sequence[RolloutDecision]) -> int:
-    """1 where the last decision is that a rollout was rolled back or aborted, 2 where it refuses an order, else 0."""
-    last = decisions[-1]
-    return 2 if last.decision == "refused" else int(last.state in ("rolled_back", "aborted"))
+    """1 where a rollout was rolled back or aborted, 3 where it ended without a verdict, else 0."""
+    return {"rolled_back": 1, "aborted": 1, "inconclusive": 3}.get(decisions[-1].state, 0)

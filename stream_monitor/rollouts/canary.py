@@ -271,6 +271,16 @@ class Canary:
             state.split.reset()
         return self._decide("resumed", command.ts, command.reason, command)
 
+    def _published(self, decision: DecisionName, weights: Mapping[str, float]) -> dict[str, float]:
+        """The weights that a router applies; none where nothing changes because the rollout does not run.
+
+        An order that is refused before the start, or after the end, must not move requests that another rollout draws.
+        """
+        idle = self.state.state not in LIVE and (self.state.state != "promoted" or self.state.ended)
+        if decision in ("refused", "waiting") and idle:
+            return {}
+        return {version: round(weight, 9) for version, weight in weights.items() if weight > 0}
+
     def _decide(
         self, decision: DecisionName, ts: int, reason: str, command: RolloutCommand | None = None
     ) -> RolloutDecision:
@@ -282,7 +292,7 @@ class Canary:
             id=hashlib.sha256(named.encode()).hexdigest()[:32], rollout=plan.rollout, seq=state.seq, ts=ts,
             decision=decision, state=state.state, step=state.step, model=plan.model, candidate=plan.candidate,
             primary=plan.primary, pattern=plan.pattern,
-            weights={version: round(weight, 9) for version, weight in weights.items() if weight > 0},
+            weights=self._published(decision, weights),
             by=command.by if command is not None else "judge", command=command.command if command is not None else None,
             reason=reason or "no reason given", holds=list(state.holds), exposed=state.exposed,
             checks=checks_of(state), evidence=evidence_of(plan, state),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from stream_monitor.events.rollouts import GuardArm, GuardEvidence, GuardHarm, GuardLine, RolloutCheck
 from stream_monitor.rollouts.guards import OutcomeGuard
-from stream_monitor.rollouts.plan import Guard, RolloutPlan
+from stream_monitor.rollouts.plan import FACTORS, Guard, RolloutPlan
 from stream_monitor.rollouts.state import ALL, Lane, RolloutState, harm_needs, harm_worth
 
 MOST_LOG = 600.0
@@ -21,6 +21,8 @@ def evidence_of(plan: RolloutPlan, state: RolloutState) -> list[GuardEvidence]:
 
 def _shown(plan: RolloutPlan, state: RolloutState) -> Iterator[GuardEvidence]:
     for guard in plan.guards:
+        if f"{guard.measure}\x1f{ALL}" not in state.lanes:
+            yield _not_seen(plan, guard)
         for key, lane in state.lanes.items():
             measure, _, segment = key.partition("\x1f")
             if measure == guard.measure and (
@@ -41,6 +43,18 @@ def _evidence(plan: RolloutPlan, guard: Guard, segment: str, lane: Lane) -> Guar
         needs=1 / plan.alpha.passes, primary=GuardArm(lane.primary.n, lane.primary.mean),
         candidate=GuardArm(lane.candidate.n, lane.candidate.mean), design_effect=float(said.effect[0]),
         strata=said.strata, report=guard.report,
+    )  # fmt: skip
+
+
+def _not_seen(plan: RolloutPlan, guard: Guard) -> GuardEvidence:
+    """A guard of which no value has come: its bets are worth 1."""
+    bets = 2 if guard.is_outcome else 1
+    times, plus = guard.margin.line(1, guard.worse) if guard.limit is None else (0.0, guard.limit)
+    return GuardEvidence(
+        guard=guard.measure, segment=ALL, line=GuardLine(times, plus),
+        harm=GuardHarm(settled=1.0, needs=harm_needs(plan, ALL, bets)),
+        passes={str(factor): 1.0 for factor in FACTORS}, needs=1 / plan.alpha.passes, primary=GuardArm(0.0, 0.0),
+        candidate=GuardArm(0.0, 0.0), design_effect=plan.given_effect, strata=0, report=guard.report,
     )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ class Lanes:
         settled = lane.grains.add(stratum, predictions)
         if settled is not None:
             lane.guard.take_settled(guard, settled, weight)
-            lane.add(settled.arms)
+            lane.add(settled.arms, settled.grain >= state.moved)
         yield from self._harm(guard, segment, lane, known)
 
     def cut(self) -> Iterator[Harmed]:
@@ -103,7 +103,7 @@ class Lanes:
             lane.guard.take(guard, stratum)
         elif not isinstance(lane.guard, OutcomeGuard):
             lane.guard.take(guard, stratum, self._drawn(stratum.start, stratum.end))
-        lane.add(stratum.arms)
+        lane.add(stratum.arms, stratum.start >= self.state.moved)
         yield from self._harm(guard, segment, lane, stratum.end)
 
     def _harm(self, guard: Guard, segment: str, lane: Lane, ts: int) -> Iterator[Harmed]:

@@ -138,6 +138,8 @@ class Guard(Section):
         name, _, suffix = self.measure.rpartition(".")
         if name and suffix in QUANTILES:
             return MeasureSource(measure_named(name), "quantile")
+        if name and re.fullmatch(r"p[0-9.]+", suffix):
+            raise ValueError(f"{self.measure}: quantiles are {', '.join('.' + known for known in QUANTILES)}")
         if name and suffix in ("mean", "missing"):
             return MeasureSource(measure_named(name), "mean" if suffix == "mean" else "missing")
         return MeasureSource(measure_named(self.measure), "rate" if self.measure in RATE_MEASURES else "mean")
@@ -148,6 +150,8 @@ class Guard(Section):
             raise ValueError(
                 f"{self.measure}: a guard on labels is `error`, a rate; guards on distances to labels are not there yet"
             )
+        if not self.is_outcome:
+            _ = self.source  # which refuses what is no measure
         if self.quantile is not None and (self.worse == "down" or self.margin.plus):
             raise ValueError(f"{self.measure}: a quantile is guarded against a rise, by a margin in percent")
         if self.limit is not None and (self.is_outcome or self.quantile is not None):
@@ -172,7 +176,7 @@ class Watch(Section):
     """What follows a promotion."""
 
     duration: Duration = Field(0, alias="for", description="harm still rolls back")
-    keep: Share = Field(0.05, description="the primary's share meanwhile")
+    keep: Weight = Field(0.05, description="the primary's share meanwhile")
 
 
 class Alphas(Section):

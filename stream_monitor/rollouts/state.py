@@ -40,11 +40,11 @@ class Lane(msgspec.Struct):
     since: float = 0.0
     """Values of the candidate at this weight."""
 
-    def add(self, arms: Arms) -> None:
+    def add(self, arms: Arms, at_this_weight: bool) -> None:
         """Sum what was judged."""
         for sums, counts in ((self.primary, arms.primary), (self.candidate, arms.candidate)):
             sums.n, sums.total = sums.n + float(counts.sum()), sums.total + float((counts @ arms.values).sum())
-        self.since += float(arms.candidate.sum())
+        self.since += float(arms.candidate.sum()) if at_this_weight else 0.0
 
 
 class RolloutState(msgspec.Struct):

@@ -63,10 +63,18 @@ def test_flagger_style_gates_answer_by_status_and_change_nothing(site: str) -> N
 
 @pytest.mark.parametrize(
     ("state", "verdict"),
-    [("waiting", "hold"), ("hold", "hold"), ("inconclusive", "hold"), ("promoted", "pass"), ("aborted", "harm")],
+    [
+        ("waiting", "hold"),
+        ("hold", "hold"),
+        ("inconclusive", "harm"),
+        ("running", "hold"),
+        ("promoted", "pass"),
+        ("aborted", "harm"),
+    ],
 )
 def test_each_state_has_its_verdict(state: RolloutStateName, verdict: str) -> None:
-    assert verdict_of(msgspec.structs.replace(_decision(1), state=state)) == verdict
+    weights = {"1": 1.0} if state in ("aborted", "inconclusive") else {"2": 0.1, "1": 0.9}
+    assert verdict_of(msgspec.structs.replace(_decision(1), state=state, weights=weights)) == verdict
 
 
 def _decision(seq: int, name: str = "progress", model: str = "m/x") -> RolloutDecision:

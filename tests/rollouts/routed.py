@@ -53,7 +53,9 @@ class Router:
     def apply(self, decision: RolloutDecision) -> None:
         """Apply a decision that is later than the last one."""
         if decision.seq > self.seq:
-            self.seq, self.weight = decision.seq, decision.weights.get(decision.candidate, 0.0)
+            self.seq = decision.seq
+            if decision.weights:
+                self.weight = decision.weights.get(decision.candidate, 0.0)
 
 
 class RoutedReplay:

@@ -44,7 +44,7 @@ def paused() -> Story:
 def waits_for_a_person() -> None:
     story = Story(APPROVED)
     assert story.order("approve") == ["refused"]
-    assert story.order("start") == ["waiting"] and story.last.weights == {"41": 1.0}
+    assert story.order("start") == ["waiting"] and story.last.weights == {}
     assert story.run(60).names == ["refused", "waiting"]
 
 
@@ -318,7 +318,7 @@ def test_decisions_fit_their_schema_and_have_a_number_each() -> None:
         assert len({one.id for one in story.decided}) == len(story.decided)
         for one in story.decided:
             validator.validate(json.loads(msgspec.json.encode(one)))
-            assert sum(one.weights.values()) == pytest.approx(1)
+            assert sum(one.weights.values()) == pytest.approx(1) or (one.decision == "waiting" and not one.weights)
 
 
 def test_a_state_of_twenty_guards_is_small() -> None:

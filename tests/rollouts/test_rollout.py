@@ -239,3 +239,36 @@ def test_the_router_of_the_examples_ends_at_the_published_weights() -> None:
     drawn = [example.version_for("fraud", "41") for _ in range(2_000)]
     assert abs(drawn.count("42") / 2_000 - run.router.weight) < 0.06
     assert example.version_for("other", "7") == "7"
+
+
+def test_a_refused_order_moves_no_request_of_another_rollout() -> None:
+    """Neither before its start, nor after its end."""
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "router.py"))["Router"]()
+    run = begun().run(10, SAME, SAME)
+    run.order("start", PLAN.replace("fraud-42", "fraud-43").replace('"41"', '"42"').replace('"42"', '"43"', 1),
+              rollout="fraud-43")  # fmt: skip
+    assert run.decided[-1].decision == "refused" and run.decided[-1].weights == {}
+    run.order("abort")
+    run.order("start", PLAN.replace("fraud-42", "fraud-50").replace('"42"', '"50"').replace('"41"', '"49"'),
+              rollout="fraud-50")  # fmt: skip
+    run.order("resume")
+    assert run.decided[-1].decision == "refused" and run.decided[-1].weights == {}
+    for decision in run.decided:
+        example.apply(msgspec.to_builtins(decision))
+    assert example.weights == {"fraud": {"50": 0.2, "49": 0.8}}
+
+
+@pytest.mark.parametrize("measure", ["latency_ms.p90, margin: 50%", "latency_ms.mean, margin: 100%"])
+def test_a_line_beyond_the_last_bin_passes_nobody(measure: str) -> None:
+    """All values of the primary are alike, so ten times as much lies beyond each bin near them."""
+    run = begun(PLAN.replace("{measure: error, margin: 50%}", f"{{measure: {measure}}}"))
+    run.rng.lognormvariate = lambda mu, sigma: 1.0 + run.rng.random() / 20  # type: ignore[method-assign]
+    run.run(200, SAME, Version(latency=500.0))
+    assert "promoted" not in run.names
+
+
+def test_a_guard_of_which_nothing_comes_is_shown_and_nothing_is_promoted() -> None:
+    run = begun(PLAN.replace("{measure: error, margin: 50%}", "{measure: nosuch.mean}")).run(120, SAME, SAME)
+    assert "promoted" not in run.names
+    unseen = next(one for one in run.decided[-1].evidence if one.guard == "nosuch.mean")
+    assert unseen.candidate.n == 0 and unseen.passes["1"] == 1.0

@@ -101,4 +101,4 @@ def _counts(counts: MeasureCounts, source: MeasureSource, quantile: float | None
             return counts.numbers(source.measure, groups)
         case "quantile":
             tail = counts.tail(source.measure, groups) if (quantile or 0.0) >= TAILS_FROM else None
-            return tail if tail is not None else counts.numbers(source.measure, groups)
+            return tail if tail is not None else counts.bins(source.measure, groups)

@@ -73,8 +73,19 @@ class MeasureCounts:
         hits = [0 if row is None else round(float(numbers.n[row] * numbers.mean[row])) for row in rows]
         return RATES, _rates(n, hits)
 
+    def bins(self, measure: str, groups: Sequence[int]) -> Counts | None:
+        """The counts on all bins of a measure; their upper edges stand for the values. None: it has no edges yet.
+
+        The last bin has no upper edge: a value above the last edge stands for it.
+        """
+        found = self._edges.get(measure)
+        if found is None:
+            return None
+        values = np.append(found.edges, found.edges[-1] + max(abs(found.edges[-1]), 1.0))
+        return values, self._bins(measure, groups, len(values))
+
     def numbers(self, measure: str, groups: Sequence[int]) -> Counts | None:
-        """The counts on the bins of a measure; their upper edges stand for the values. None: it has no edges yet."""
+        """The counts on the bins of a measure up to a cap, for means. None: it has no edges yet."""
         found = self._edges.get(measure)
         if found is None:
             return None
