@@ -21,6 +21,8 @@ MOST_LIVE = 4
 """Rollouts of a model at a time."""
 MOST_KEPT = 100
 """Rollouts that are not live and whose names and numbers are kept; of more the oldest are forgotten."""
+MOST_NUMBERS = 10_000
+"""Rollouts that were forgotten and whose last numbers are kept."""
 MOST_ORDERS = 100
 """Orders that wait for the first pane, or for the time of a start; further ones are left out, and logged."""
 
@@ -32,6 +34,8 @@ class RolloutsState(msgspec.Struct):
     """By name, in the order of their starts. Of those that have ended, without their evidence."""
     orders: list[RolloutRecord] = []
     """Orders that wait for the first pane of the model, or for the time of a start."""
+    last_numbers: dict[str, int] = {}
+    """By name of a rollout that was forgotten: its last number. A later one of this name goes on from there."""
     newest_grain: int = NEVER
     """The newest grain of which labels or signals were read."""
 
@@ -104,6 +108,7 @@ class ModelRollouts:
         if (rollout.plan.rollout, rollout.plan.model) != about:
             log.error("the start of rollout %s of %s is ignored: its file names another one", *about)
             return former
+        rollout.state.seq = self.state.last_numbers.pop(record.rollout, 0)
         if former is not None:
             rollout.state.seq, rollout.state.commands = former.state.seq, former.state.commands
         self.rollouts[record.rollout], self.state.rollouts[record.rollout] = rollout, rollout.followed
@@ -129,4 +134,7 @@ class ModelRollouts:
     def _forget_oldest(self) -> None:
         quiet = [name for name, one in self.rollouts.items() if not one.is_live and not one.state.holds]
         for name in quiet[: max(len(quiet) - MOST_KEPT, 0)]:
+            self.state.last_numbers[name] = self.rollouts[name].state.seq
             del self.rollouts[name], self.state.rollouts[name]
+        for name in list(self.state.last_numbers)[: max(len(self.state.last_numbers) - MOST_NUMBERS, 0)]:
+            del self.state.last_numbers[name]

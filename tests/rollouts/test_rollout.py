@@ -14,7 +14,7 @@ from stream_monitor.file_replay import Replay
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import RolloutRecord
-from stream_monitor.rollouts.model_rollouts import MOST_LIVE, RolloutsState
+from stream_monitor.rollouts.model_rollouts import MOST_KEPT, MOST_LIVE, RolloutsState
 from stream_monitor.stages.contract import Output
 from tests.judge.logs import packed, restored
 from tests.rollouts.routed import PLAN, RATE, RoutedReplay, Router, Version, decisions_of
@@ -272,3 +272,15 @@ def test_a_guard_of_which_nothing_comes_is_shown_and_nothing_is_promoted() -> No
     assert "promoted" not in run.names
     unseen = next(one for one in run.decided[-1].evidence if one.guard == "nosuch.mean")
     assert unseen.candidate.n == 0 and unseen.passes["1"] == 1.0
+
+
+def test_a_name_that_was_forgotten_goes_on_with_its_numbers() -> None:
+    """A router that keeps the last number would ignore those of a rollout that begins at 1 again."""
+    run = RoutedReplay().run(10, SAME, SAME)
+    for number in range(MOST_KEPT + 2):
+        text = PLAN.replace("fraud-42", f"r{number}")
+        run.order("start", text, rollout=f"r{number}")
+        run.order("abort", rollout=f"r{number}")
+    run.order("start", PLAN.replace("fraud-42", "r0"), rollout="r0")
+    last = run.decided[-1]
+    assert (last.decision, last.rollout, last.seq) == ("started", "r0", 3)
