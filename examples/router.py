@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+import uuid
 
 from confluent_kafka import Consumer
 
@@ -42,7 +43,7 @@ class Router:
 def main(bootstrap: str, topic: str) -> None:
     """Print the weights whenever they change."""
     router = Router()
-    settings = {"bootstrap.servers": bootstrap, "group.id": "router", "auto.offset.reset": "earliest"}
+    settings = {"bootstrap.servers": bootstrap, "group.id": f"router-{uuid.uuid4()}", "auto.offset.reset": "earliest"}
     consumer = Consumer(settings | {"isolation.level": "read_committed", "enable.auto.commit": False})
     consumer.subscribe([topic])
     while True:

@@ -146,9 +146,9 @@ def history(settings: Settings, receiver: str | None, last: int, out: Screen) ->
     table = Table([Column("when"), Column("receiver"), Column("type"), Column("status"), Column("delay", "figure"),
                    Column("tries", "figure"), Column("message", "prose")])  # fmt: skip
     for one in sorted(found, key=lambda receipt: receipt.ts):
-        told = one.summary if not one.error else f"{one.summary} ({one.error})"
+        text = one.summary if not one.error else f"{one.summary} ({one.error})"
         delay = f"{one.delay_ms / 1000:.1f} s"
-        table.row(to_the_second(one.ts), one.receiver, one.type, one.status, delay, str(one.tries), told)
+        table.row(to_the_second(one.ts), one.receiver, one.type, one.status, delay, str(one.tries), text)
     if found:
         out.table(table)
     else:

@@ -100,7 +100,8 @@ def _ordered(settings: Settings, record: RolloutRecord, out: Screen, err: Screen
                     return 2 if decision.decision == "refused" else 0
     err.note(
         f"no judge has answered within {ANSWER_S:.0f} s. The order is in the log, and counts from the first slice of "
-        "time that is still open. Is a judge running (`status`), and does the model have predictions?"
+        "time that is still open. Is a judge running (`status`), does the model have predictions, and does the log of "
+        "its judge say why it ignores the order?"
     )
     return 3
 
@@ -163,11 +164,12 @@ def _table(histories: list[RolloutHistory]) -> Table:
 
 def watch(settings: Settings, name: str, model: str | None, as_json: bool, out: Screen) -> int:
     """Print the decisions about a rollout as they come, until it is over; the exit code says how it ended."""
+    model, _ = find_rollout(histories_of(values_of(settings, "decisions", follow=False)), name, model)
     seen: list[RolloutDecision] = []
     for decision in decisions_of(values_of(settings, "decisions", follow=True)):
-        if decision.rollout != name or model not in (None, decision.model):
+        if (decision.rollout, decision.model) != (name, model):
             continue
-        if any(decision.seq == one.seq and decision.model == one.model for one in seen):
+        if any(decision.seq == one.seq for one in seen):
             continue
         seen = [*seen[-1_000:], decision]
         if as_json:

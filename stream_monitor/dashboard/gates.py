@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -24,12 +25,16 @@ def gates(path: Path) -> list[Route]:
     ]
 
 
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
 def _verdict(path: Path, request: Request) -> Response:
     """The verdict, always with 200: the web provider of Argo Rollouts reads `{$.verdict}`."""
     of = request.path_params
     with closing(Snapshot(path)) as store, store:
-        told = verdict_view(store, of["model"], of["rollout"])
-    return Response(orjson.dumps(told), media_type="application/json")
+        answer = verdict_view(store, of["model"], of["rollout"], _now())
+    return Response(orjson.dumps(answer), media_type="application/json")
 
 
 def _gate(path: Path, request: Request) -> Response:
@@ -38,6 +43,6 @@ def _gate(path: Path, request: Request) -> Response:
     if of["gate"] not in known:
         return Response(orjson.dumps({"error": f"gates are {', '.join(known)}"}), 404, media_type="application/json")
     with closing(Snapshot(path)) as store, store:
-        passes = is_open(store, of["model"], of["rollout"], of["gate"])
-        told = verdict_view(store, of["model"], of["rollout"]) | {"gate": of["gate"], "open": passes}
-    return Response(orjson.dumps(told), 200 if passes else 403, media_type="application/json")
+        passes = is_open(store, of["model"], of["rollout"], of["gate"], _now())
+        answer = verdict_view(store, of["model"], of["rollout"], _now()) | {"gate": of["gate"], "open": passes}
+    return Response(orjson.dumps(answer), 200 if passes else 403, media_type="application/json")

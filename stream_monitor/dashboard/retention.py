@@ -39,11 +39,11 @@ def keep_letter(db: sqlite3.Connection, letter: DeadLetter, ts: int, record: byt
         db.execute("DELETE FROM letter_hour WHERE hour < ?", (hour - LETTER_HOURS * HOUR,))
 
 
-def keep_decision(db: sqlite3.Connection, decision: RolloutDecision, packed: bytes) -> None:
-    """Store a decision; (model, rollout, seq) is unique."""
+def keep_decision(db: sqlite3.Connection, decision: RolloutDecision, arrived: int, packed: bytes) -> None:
+    """Store a decision that Kafka got at `arrived` (epoch ms); (model, rollout, seq) is unique."""
     about = decision.model, decision.rollout
-    values = (*about, decision.seq, decision.ts, decision.decision, packed)
-    db.execute("INSERT OR REPLACE INTO decision VALUES (?, ?, ?, ?, ?, ?)", values)
+    values = (*about, decision.seq, decision.ts, decision.decision, arrived, packed)
+    db.execute("INSERT OR REPLACE INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)", values)
     if decision.decision == "progress":
         former = "SELECT seq FROM decision WHERE model = ? AND rollout = ? AND name = 'progress' ORDER BY seq DESC"
         db.execute(

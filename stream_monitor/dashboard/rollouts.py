@@ -1,7 +1,7 @@
 """What the page and programs are told of rollouts: where each stands, its history, and the answer to a gate.
 
-Each answer comes from the latest decision in the store, so it is as old as the reader is behind. A verdict says `none`
-where nothing is known.
+Each answer comes from the latest decision in the store. Where no report of a rollout that runs has come for three times
+as long as reports take, its gates are closed: the judge, or the reader of this page, may be away.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from stream_monitor.config.durations import format_duration, ms
 from stream_monitor.dashboard.packing import unpack_record
 from stream_monitor.dashboard.store import Snapshot
 from stream_monitor.dashboard.windows import UnknownName
@@ -17,13 +18,17 @@ from stream_monitor.events.rollouts import RolloutDecision
 
 Verdict = Literal["pass", "harm", "hold", "none"]
 Gate = Literal["advance", "promote", "rollback"]
+MINUTE = ms("1m")
+MISSED = 3
+"""Reports that may be missing before a gate closes."""
 HISTORY = 1_000
 """Decisions that are listed, the latest."""
 
 
 def rollouts_view(store: Snapshot, model: str | None = None) -> list[dict[str, Any]]:
     """The latest decision of each rollout, those that began last first."""
-    latest = "SELECT model, rollout, MAX(seq) AS seq, MIN(ts) AS started FROM decision GROUP BY model, rollout"
+    standing = "COALESCE(MAX(seq) FILTER (WHERE name != 'refused'), MAX(seq))"  # a refusal changes nothing
+    latest = f"SELECT model, rollout, {standing} AS seq, MIN(ts) AS started FROM decision GROUP BY model, rollout"
     rows = store.rows(
         f"SELECT record, started FROM ({latest}) JOIN decision USING (model, rollout, seq) "
         "WHERE ? IS NULL OR model = ? ORDER BY started DESC, model, rollout",
@@ -45,7 +50,7 @@ def rollout_view(store: Snapshot, model: str, rollout: str) -> dict[str, Any]:
         "model": model,
         "rollout": rollout,
         "decisions": [msgspec.to_builtins(one) for one in decisions],
-        "verdict": verdict_of(decisions[0]),
+        "verdict": verdict_of(next((one for one in decisions if one.decision != "refused"), decisions[0])),
     }
 
 
@@ -69,28 +74,48 @@ def _gave_back(decision: RolloutDecision) -> bool:
     return over and not decision.weights.get(decision.candidate)
 
 
-def verdict_view(store: Snapshot, model: str, rollout: str) -> dict[str, Any]:
-    """The verdict on a rollout; `none` where there is no such rollout."""
-    found = _decisions(store, model, rollout, 1)
-    if not found:
+def verdict_view(store: Snapshot, model: str, rollout: str, now: int) -> dict[str, Any]:
+    """The verdict on a rollout at the time `now` (epoch ms); `none` where it never began."""
+    found = _standing(store, model, rollout)
+    if found is None:
         return {"verdict": "none", "model": model, "rollout": rollout, "reason": "no such rollout was ever started"}
-    last = found[0]
+    last, arrived = found
+    reason = last.reason
+    if _is_stale(last, arrived, now):
+        silence = format_duration((now - arrived) // MINUTE * MINUTE)
+        reason = f"no decision and no report has come for {silence}: do the judge and this page work?"
     return {
         "verdict": verdict_of(last), "model": model, "rollout": rollout, "seq": last.seq, "ts": last.ts,
-        "state": last.state, "step": last.step, "weights": last.weights, "holds": last.holds, "reason": last.reason,
+        "state": last.state, "step": last.step, "weights": last.weights, "holds": last.holds, "reason": reason,
     }  # fmt: skip
 
 
-def is_open(store: Snapshot, model: str, rollout: str, gate: Gate) -> bool:
+def is_open(store: Snapshot, model: str, rollout: str, gate: Gate, now: int) -> bool:
     """Whether a gate lets through: to more weight, to the promotion, or to the rollback."""
-    found = _decisions(store, model, rollout, 1)
-    if not found:
+    found = _standing(store, model, rollout)
+    if found is None:
         return False
-    last = found[0]
+    last, arrived = found
     match gate:
         case "rollback":
             return _gave_back(last)
         case "promote":
             return last.state == "promoted"
         case "advance":
-            return last.state in ("running", "promoted")
+            return last.state in ("running", "promoted") and not _is_stale(last, arrived, now)
+
+
+def _standing(store: Snapshot, model: str, rollout: str) -> tuple[RolloutDecision, int] | None:
+    """The latest decision that was no refusal, for a refusal changes nothing, and when it came (epoch ms)."""
+    row = store.one(
+        "SELECT record, arrived FROM decision WHERE model = ? AND rollout = ? AND name != 'refused' "
+        "ORDER BY seq DESC LIMIT 1",
+        (model, rollout),
+    )
+    return None if row is None else (msgspec.json.decode(unpack_record(row[0]), type=RolloutDecision), row[1])
+
+
+def _is_stale(last: RolloutDecision, arrived: int, now: int) -> bool:
+    """Whether a rollout that runs has been silent for longer than its reports allow."""
+    runs = last.state == "running" and last.report_every > 0
+    return runs and now - arrived > MISSED * last.report_every + MINUTE

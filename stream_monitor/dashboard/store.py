@@ -27,7 +27,7 @@ from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, rea
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Number of the layout. A file with another one is emptied: all it holds is read from Kafka again."""
 OURS = 0x53744D6E
 """SQLite's application_id of a store. No other file is touched."""
@@ -67,7 +67,8 @@ CREATE TABLE letter (
 );
 CREATE TABLE letter_hour (topic TEXT, reason TEXT, hour INTEGER, n INTEGER, PRIMARY KEY (topic, reason, hour));
 CREATE TABLE decision (
-    model TEXT, rollout TEXT, seq INTEGER, ts INTEGER, name TEXT, record BLOB, PRIMARY KEY (model, rollout, seq)
+    model TEXT, rollout TEXT, seq INTEGER, ts INTEGER, name TEXT, arrived INTEGER, record BLOB,
+    PRIMARY KEY (model, rollout, seq)
 );
 CREATE TABLE remark (key TEXT PRIMARY KEY, offset INTEGER, model TEXT, record BLOB);
 CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER);
@@ -300,7 +301,7 @@ class Store:
         if record.value is not None:
             decision = msgspec.json.decode(record.value, type=RolloutDecision)
             self._fresh.add(decision.model)
-            keep_decision(self._connection, decision, pack_record(record.value))
+            keep_decision(self._connection, decision, record.ts, pack_record(record.value))
 
     def _remark(self, record: FollowedRecord) -> None:
         key, db = record.key.decode(), self._connection

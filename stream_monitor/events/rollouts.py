@@ -96,6 +96,8 @@ class RolloutDecision(Struct, kw_only=True, omit_defaults=True):
     exposed: Annotated[int, Meta(description="requests that the candidate answered since the start")] = 0
     checks: list[RolloutCheck] = []
     evidence: list[GuardEvidence] = []
+    left_out: Annotated[dict[str, int], Meta(description="what came since the start and counts for nothing")] = {}
+    report_every: Annotated[int, Meta(description="ms of event time after which the evidence is published anew")] = 0
 
 
 def decision_key(decision: RolloutDecision) -> bytes:

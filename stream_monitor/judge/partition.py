@@ -176,11 +176,10 @@ class PartitionJudge:
         yield from judge.reset(record)
 
     def _obey(self, record: RolloutRecord) -> Iterator[JudgeOutput]:
-        judge = self.models.get(record.model)
-        if judge is not None:
-            yield from judge.obey(record)
-        else:
+        if (judge := self.models.get(record.model)) is None:
             self.state.keep_order(record)
+        else:
+            yield from judge.obey(record)
 
     def _apply_settings(self, record: SettingsRecord) -> None:
         self.state.settings = record
@@ -255,7 +254,8 @@ class PartitionJudge:
     def _judge_of(self, name: str) -> ModelJudge:
         judge = self.models.get(name)
         if judge is None:
-            judge = self.models[name] = self.model_judge(self._with_edges(name, new_state(name, self.settings)))
+            first = self.state.first_state(name, self.settings)
+            judge = self.models[name] = self.model_judge(self._with_edges(name, first))
         return judge
 
     def _forget(self) -> Iterator[JudgeOutput]:
@@ -267,7 +267,7 @@ class PartitionJudge:
             if watermark < END:  # at the end of a finite stream no time has passed
                 yield from judge.end()
             judge.release()
-            self.state.label_arrivals.forget(name)
+            self.state.forget_model(judge.state)
             yield Gone(name)
 
     # --- idle partitions and silence ---

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 import msgspec
 
 from stream_monitor.baselines.pinned import Pin
+from stream_monitor.config.settings import Settings
 from stream_monitor.judge.alerts.lifecycle import AlertLifecycle
+from stream_monitor.judge.consumers.rollouts import Rollouts
 from stream_monitor.judge.intake import IntakeState
 from stream_monitor.judge.label_arrivals import LabelArrivals
+from stream_monitor.judge.model_state import ModelState, new_state
 from stream_monitor.judge.panes.watermarks import Watermarks
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.names import NEVER
@@ -22,9 +25,12 @@ from stream_monitor.profiles.records import (
     RolloutRecord,
     SettingsRecord,
 )
+from stream_monitor.rollouts.model_rollouts import RolloutsState
 
 log = logging.getLogger(__name__)
 
+MOST_FORGOTTEN = 1_000
+"""Models that were forgotten and whose rollouts' last numbers are kept."""
 MOST_ORDERS = 100
 """Orders about rollouts of models that are not admitted yet."""
 
@@ -58,6 +64,8 @@ class PartitionState(msgspec.Struct):
     """Resets of models that are not admitted yet; of several with the same scope, the last."""
     orders: dict[str, list[RolloutRecord]] = {}
     """Orders about rollouts of models that are not admitted yet."""
+    rollout_numbers: dict[str, dict[str, int]] = {}
+    """By model that was forgotten: the last number of each of its rollouts, for routers remember them."""
     alerts: AlertLifecycle = msgspec.field(default_factory=AlertLifecycle)
     told_progress: int = NEVER
     """The watermark of the last published progress record."""
@@ -121,6 +129,22 @@ class PartitionState(msgspec.Struct):
         """Keep a reset of a model that is not admitted yet."""
         kept = [other for other in self.resets.get(reset.model, ()) if not other.same_scope(reset)]
         self.resets[reset.model] = [*kept, reset]
+
+    def forget_model(self, state: ModelState) -> None:
+        """Forget a model, but for the last numbers of its rollouts."""
+        self.label_arrivals.forget(state.model)
+        rollouts = state.consumers.get(Rollouts.name)
+        if isinstance(rollouts, RolloutsState) and (numbers := rollouts.numbers()):
+            self.rollout_numbers[state.model] = numbers
+            for name in list(self.rollout_numbers)[: max(len(self.rollout_numbers) - MOST_FORGOTTEN, 0)]:
+                del self.rollout_numbers[name]
+
+    def first_state(self, model: str, settings: Settings) -> ModelState:
+        """The state of a model that is admitted now; its rollouts go on with the numbers that they had."""
+        state, numbers = new_state(model, settings), self.rollout_numbers.pop(model, None)
+        if numbers is not None:
+            state.consumers[Rollouts.name] = RolloutsState(last_numbers=numbers)
+        return state
 
     def keep_order(self, record: RolloutRecord) -> None:
         """Keep an order about a model that is not admitted yet; above the bound it is left out and logged."""

@@ -276,8 +276,8 @@ class Delivery:
         if every is None or time.monotonic() - self._refreshed_at < every:
             return
         self._refreshed_at = time.monotonic()
-        told = [i for i in self.state.incidents.values() if i.told is not None and i.is_open]
-        answer = send(self.sink, self.sink.refresh(told, _now()), self.settings.notify.receivers[self.name])
+        known = [i for i in self.state.incidents.values() if i.told is not None and i.is_open]
+        answer = send(self.sink, self.sink.refresh(known, _now()), self.settings.notify.receivers[self.name])
         if isinstance(answer, Never) and answer.is_about_receiver:
             raise Stopped(answer.why)
         if not isinstance(answer, Sent):

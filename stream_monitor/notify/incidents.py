@@ -47,7 +47,7 @@ class Member(Struct):
     outcome: str = "unknown"
 
 
-class Told(NamedTuple):
+class IncidentStatus(NamedTuple):
     """What a message says of an incident: it may have gone on before the message is accepted."""
 
     incident: str
@@ -133,15 +133,15 @@ class Incident(Struct):
         )  # fmt: skip
         return True
 
-    def now(self) -> Told:
+    def now(self) -> IncidentStatus:
         """What a message that is made now says of it."""
-        return Told(self.id, self.severity, self.outcome, not self.is_open)
+        return IncidentStatus(self.id, self.severity, self.outcome, not self.is_open)
 
-    def hear(self, told: Told) -> None:
+    def hear(self, status: IncidentStatus) -> None:
         """The receiver knows this of it."""
-        self.told, self.told_end = told.severity, told.ended
-        if told.outcome != "unknown":
-            self.told_outcome = told.outcome
+        self.told, self.told_end = status.severity, status.ended
+        if status.outcome != "unknown":
+            self.told_outcome = status.outcome
 
     def view(self) -> NotifiedIncident:
         """The incident for a message."""

@@ -21,7 +21,7 @@ from stream_monitor.events.notifications import (
     Severity,
 )
 from stream_monitor.events.rollouts import DecisionName
-from stream_monitor.notify.incidents import TOLD_OUTCOMES, Incident, Place, Told, rank
+from stream_monitor.notify.incidents import TOLD_OUTCOMES, Incident, IncidentStatus, Place, rank
 from stream_monitor.notify.texts import decision_lines, digest_lines, incident_lines, page_link
 
 MOST_TOGETHER = 20
@@ -74,7 +74,7 @@ class Notice:
     changes: tuple[Change, ...]
     since: int
     """Kafka time of the oldest record."""
-    told: tuple[Told, ...] = ()
+    told: tuple[IncidentStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +136,10 @@ class NoticeWriter:
         )
         opened = len({c.incident for c in changes if c.type in ("incident.opened", "silence")})
         ended = sum(c.type == "incident.resolved" for c in changes)
-        told = {c.incident for c in changes if c.type in ("incident.opened", "silence", "incident.resolved")}
+        named = {c.incident for c in changes if c.type in ("incident.opened", "silence", "incident.resolved")}
         digest = Digest(
             why=changes[0].held or "late", opened=opened, ended=ended,
-            other=sum(c.incident not in told for c in changes), since=min(c.ts for c in changes),
+            other=sum(c.incident not in named for c in changes), since=min(c.ts for c in changes),
         )  # fmt: skip
         link = page_link(self.link, "alerts")
         severity = max((*(v.severity for v in views), *(c.severity for c in changes)), key=rank)
@@ -171,8 +171,8 @@ class NoticeWriter:
     def _notice(self, changes: Sequence[Change], message: Notification, incidents: Sequence[Incident] = ()) -> Notice:
         while (left := message.alerts or message.together) and len(msgspec.json.encode(message)) > MOST_BYTES:
             left.pop()
-        told = tuple(incident.now() for incident in incidents)
-        return Notice(message, tuple(changes), min(c.ts for c in changes), told)
+        statuses = tuple(incident.now() for incident in incidents)
+        return Notice(message, tuple(changes), min(c.ts for c in changes), statuses)
 
     def _shown(self, view: NotifiedIncident) -> NotifiedIncident:
         """An incident without what a redacted reason may name: categories, bins and values of segments."""
@@ -201,12 +201,12 @@ class NoticeWriter:
 def receipt_of(notice: Notice, now: int, tries: int, reference: str, error: str = "") -> Receipt:
     """The receipt of a message; with an error that of one that was given up."""
     message = notice.notification
-    outcomes = {told.outcome for told in notice.told} & set(TOLD_OUTCOMES)
+    outcomes = {status.outcome for status in notice.told} & set(TOLD_OUTCOMES)
     return Receipt(
         receiver=message.receiver, notification=message.id, type=message.type, ts=now,
         status="given up" if error else "sent", summary=message.text[0][:MOST_SUMMARY], severity=message.severity,
-        thread=message.thread, reference=reference, incidents=[told.incident for told in notice.told],
-        ended=[told.incident for told in notice.told if told.ended],
+        thread=message.thread, reference=reference, incidents=[status.incident for status in notice.told],
+        ended=[status.incident for status in notice.told if status.ended],
         outcome=outcomes.pop() if len(outcomes) == 1 else None, delay_ms=max(0, now - notice.since), tries=tries,
         error=error[:MOST_SUMMARY],
     )  # fmt: skip

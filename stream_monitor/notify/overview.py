@@ -38,8 +38,8 @@ def receiver_notes(settings: NotifySettings) -> list[str]:
     notes = []
     for name, receiver in settings.receivers.items():
         routes = [_shown(route) for route in settings.routes if name in route.to]
-        told = "; ".join(routes) if settings.routes else "everything"
-        notes.append(f"notify.receivers.{name} ({receiver.kind}) is told of {told or 'nothing'}")
+        changes = "; ".join(routes) if settings.routes else "everything"
+        notes.append(f"notify.receivers.{name} ({receiver.kind}) is told of {changes or 'nothing'}")
         address = reveal(getattr(receiver, "url", None))
         if isinstance(address, str) and address.startswith("http://"):
             notes.append(f"notify.receivers.{name}: messages travel without encryption: its url begins with http://")
@@ -71,8 +71,8 @@ def incident_notes(settings: Settings, alerts: Iterable[Alert]) -> list[str]:
         if incident.is_open:
             alert = chiefs[identity]
             named = (alert.model, alert.version, alert.segment, alert.measure, alert.group, alert.kind)
-            told = recipients(settings.notify, Subject(settings.app, *named, incident.severity, incident.outcome))
-            whom = ", ".join(one.receiver for one in told) or NOBODY
+            targets = recipients(settings.notify, Subject(settings.app, *named, incident.severity, incident.outcome))
+            whom = ", ".join(one.receiver for one in targets) or NOBODY
             found.setdefault(whom, []).append(f"{alert.measure} of {alert.model}")
     return [
         f"{len(named)} open incident(s) would be told to {whom}: {', '.join(named[:LISTED])}"

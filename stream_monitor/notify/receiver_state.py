@@ -207,10 +207,10 @@ class ReceiverState:
 
     def done(self, notice: Notice) -> None:
         """A message was accepted, or given up."""
-        for told in notice.told:
-            if (incident := self.incidents.get(told.incident)) is not None:
+        for status in notice.told:
+            if (incident := self.incidents.get(status.incident)) is not None:
                 incident.thread = incident.thread or notice.notification.thread or incident.id
-                incident.hear(told)
+                incident.hear(status)
         self.drop(notice.changes)
 
     def drop(self, changes: tuple[Change, ...] | list[Change]) -> None:

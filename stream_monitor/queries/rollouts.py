@@ -99,6 +99,8 @@ def summary_of(history: RolloutHistory) -> Iterator[Line]:
         yield Line(*_evidence(one, last, width))
     checks = [f"split {check.seen:.1%} of {check.expected:.4g}" for check in last.checks]
     yield Line(dim(" · ".join([*checks, f"exposed {last.exposed:,}", f"as of {to_the_second(last.ts)}"])))
+    if last.left_out:
+        yield Line(dim("counts for nothing: " + ", ".join(f"{n:,} {what}" for what, n in last.left_out.items())))
     if last.decision not in ("progress", "started"):
         yield Line(dim(f"{last.decision}: {visible(last.reason)}"))
 

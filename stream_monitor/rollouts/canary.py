@@ -8,7 +8,7 @@
 | hold | hold | the same | progress |
 | promoted | promoted | the same, in the watch | progress |
 | running | running | `for` and `count` since this weight, margins passed, no reason to hold | promote_step |
-| running | hold | no_traffic, no_labels, suspicion, split, weights_not_applied, approval or paused | hold |
+| running | hold | no_traffic, no_labels, not_seen, suspicion, split, weights_not_applied, approval or paused | hold |
 | hold | hold | the reasons change | hold |
 | hold | running | the reasons are gone, or a person says so | resumed |
 | hold | hold | a person approves the step; it follows when time goes on | approved |
@@ -39,7 +39,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from stream_monitor.config.durations import format_duration
 from stream_monitor.events.rollouts import DecisionName, RolloutCommand, RolloutDecision, RolloutStateName
-from stream_monitor.rollouts.evidence import checks_of, evidence_of
+from stream_monitor.rollouts.evidence import checks_of, evidence_of, weights_of
 from stream_monitor.rollouts.guards import Known
 from stream_monitor.rollouts.lanes import Harmed, Lanes
 from stream_monitor.rollouts.plan import RolloutPlan
@@ -61,9 +61,14 @@ class Canary:
         state: RolloutState | None = None,
         baselines: Mapping[str, Known] | None = None,
         ages: Sequence[int] = (0,),
+        report_every: int = 0,
     ) -> None:
-        """`ages`: of labels at the revisions; those of a pass settle at the first age of at least `plan.settle`."""
+        """`ages`: of labels at the revisions; those of a pass settle at the first age of at least `plan.settle`.
+
+        `report_every`: ms of event time between two calls of `report`; decisions show it.
+        """
         self.plan, self.ages, self.state = plan, ages, state or RolloutState(SplitCheck.start())
+        self._report_every = report_every
         self.lanes = Lanes(plan, self.state, baselines or {}, ages)
 
     # --- what is seen ---
@@ -145,6 +150,9 @@ class Canary:
         first = max(state.seen.get("labels", 0), state.started + self.ages[0])
         if any(guard.is_outcome and not guard.report for guard in plan.guards) and ts - first > plan.stale_after:
             found.append("no_labels")
+        unseen = [g for g in plan.guards if not g.report and f"{g.measure}\x1f{ALL}" not in state.lanes]
+        if any(not guard.is_outcome for guard in unseen) and ts - state.started > plan.stale_after:
+            found.append("not_seen")
         bar = plan.hold_at / 2 if state.suspected else plan.hold_at  # it ends lower than it begins, lest it flickers
         worths = (
             harm_worth(lane.guard.said(plan.given_effect))
@@ -200,7 +208,8 @@ class Canary:
 
     def _move(self, ts: int, weight: float) -> None:
         state = self.state
-        state.weights.append((ts, weight))
+        newest = max(state.seen.get("primary", ts), state.seen.get("candidate", ts))
+        state.weights.append((max(ts, newest), weight))
         state.moved, state.ran, state.known_holds, state.approved = ts, 0, [], []
         state.split.reset()
         for lane in state.lanes.values():
@@ -271,29 +280,19 @@ class Canary:
             state.split.reset()
         return self._decide("resumed", command.ts, command.reason, command)
 
-    def _published(self, decision: DecisionName, weights: Mapping[str, float]) -> dict[str, float]:
-        """The weights that a router applies; none where nothing changes because the rollout does not run.
-
-        An order that is refused before the start, or after the end, must not move requests that another rollout draws.
-        """
-        idle = self.state.state not in LIVE and (self.state.state != "promoted" or self.state.ended)
-        if decision in ("refused", "waiting") and idle:
-            return {}
-        return {version: round(weight, 9) for version, weight in weights.items() if weight > 0}
-
     def _decide(
         self, decision: DecisionName, ts: int, reason: str, command: RolloutCommand | None = None
     ) -> RolloutDecision:
         state, plan = self.state, self.plan
         state.seq += 1
-        weights = {plan.candidate: state.weight, plan.primary: 1 - state.weight}
         named = f"{plan.model}\x1f{plan.rollout}\x1f{state.seq}"
         return RolloutDecision(
             id=hashlib.sha256(named.encode()).hexdigest()[:32], rollout=plan.rollout, seq=state.seq, ts=ts,
             decision=decision, state=state.state, step=state.step, model=plan.model, candidate=plan.candidate,
             primary=plan.primary, pattern=plan.pattern,
-            weights=self._published(decision, weights),
+            weights=weights_of(plan, state, decision),
             by=command.by if command is not None else "judge", command=command.command if command is not None else None,
             reason=reason or "no reason given", holds=list(state.holds), exposed=state.exposed,
-            checks=checks_of(state), evidence=evidence_of(plan, state),
+            checks=checks_of(state), evidence=evidence_of(plan, state), left_out=state.losses,
+            report_every=self._report_every,
         )  # fmt: skip

@@ -1,17 +1,28 @@
-"""The evidence that a decision shows: each guard over all events, and the segments under suspicion."""
+"""What a decision shows: the weights, each guard over all events, and the segments under suspicion."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from stream_monitor.events.rollouts import GuardArm, GuardEvidence, GuardHarm, GuardLine, RolloutCheck
+from stream_monitor.events.rollouts import DecisionName, GuardArm, GuardEvidence, GuardHarm, GuardLine, RolloutCheck
 from stream_monitor.rollouts.guards import OutcomeGuard
 from stream_monitor.rollouts.plan import FACTORS, Guard, RolloutPlan
 from stream_monitor.rollouts.state import ALL, Lane, RolloutState, harm_needs, harm_worth
 
 MOST_LOG = 600.0
 """Worths above are shown as this one: JSON knows no infinity."""
+
+
+def weights_of(plan: RolloutPlan, state: RolloutState, decision: DecisionName) -> dict[str, float]:
+    """The weights that a router applies; none where nothing changes because the rollout does not run.
+
+    An order that is refused before the start, or after the end, must not move requests that another rollout draws.
+    """
+    if decision in ("refused", "waiting") and (state.state == "waiting" or state.ended):
+        return {}
+    weights = {plan.candidate: state.weight, plan.primary: 1 - state.weight}
+    return {version: round(weight, 9) for version, weight in weights.items() if weight > 0}
 
 
 def evidence_of(plan: RolloutPlan, state: RolloutState) -> list[GuardEvidence]:

@@ -4,7 +4,7 @@
 |---|---|---|
 | rate (`error`, `null_answer`, a category, a signal) | 0, 1 by version | two arms |
 | mean of a number | upper borders of bins, capped | two arms |
-| `.p99`, margin 20 % | primary above t, candidate above 1.2 t; t is the baseline's p99 | two arms, r = 1 and d = 0 |
+| `.p99`, margin 20 % | primary above t, candidate above 1.2 t; t: p99 of the first values | two arms, r = 1 and d = 0 |
 | `limit` | the candidate's value less the limit | one sample |
 
 Each guard bets on harm at its margin, and on a pass at 1, 2 and 4 margins. Of outcomes the bet on a pass takes each
@@ -106,7 +106,7 @@ class QuantileGuard(msgspec.Struct, tag="quantile"):
     """
 
     border: float
-    """t; 0: it is not known yet."""
+    """t; NaN: it is not known yet."""
     bets: TwoArmBets
     values: np.ndarray
     learned: np.ndarray
@@ -115,7 +115,7 @@ class QuantileGuard(msgspec.Struct, tag="quantile"):
     @classmethod
     def start(cls, guard: Guard, known: Known | None, rows: int = 1) -> QuantileGuard:
         """Bets worth 1; without a baseline the first `LEARN` values of the primary tell t."""
-        own = cls(0.0, TwoArmBets.start(Usual.unknown(rows), 1 + len(FACTORS)), np.zeros(0), np.zeros(0))
+        own = cls(math.nan, TwoArmBets.start(Usual.unknown(rows), 1 + len(FACTORS)), np.zeros(0), np.zeros(0))
         if known is not None:
             own._learn(guard, known)
         return own
@@ -129,7 +129,7 @@ class QuantileGuard(msgspec.Struct, tag="quantile"):
     def take(self, guard: Guard, stratum: InputStratum, weight: float | None) -> None:
         """Bet on a stratum."""
         values, primary, candidate = stratum.arms
-        if not self.border:
+        if math.isnan(self.border):
             same = np.array_equal(self.values, values)
             self.learned = (self.learned if same else 0.0) + primary.sum(axis=0)
             self.values = values

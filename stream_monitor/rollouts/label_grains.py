@@ -69,6 +69,16 @@ class LabelGrains(msgspec.Struct):
     left_out: int = 0
     """Values of signals that are neither 0 nor 1."""
 
+    @property
+    def losses(self) -> dict[str, int]:
+        """By what they were: labels and signals that count for nothing."""
+        counts = {
+            "corrected labels": sum(self.corrected),
+            "labels after their grain had settled": self.late,
+            "values of signals that are neither 0 nor 1": self.left_out,
+        }
+        return {what: count for what, count in counts.items() if count}
+
     def count(self, start: int, segment: str, primary: int, candidate: int) -> None:
         """Add predictions of a pane that starts at `start` (epoch ms)."""
         counts = self._grain(start - start % self.grain_ms).predictions.setdefault(segment, [0, 0])

@@ -46,7 +46,7 @@ class Lanes:
             if count:
                 state.seen[name] = end
         weight = state.weight_at(start, end)
-        if weight is not None and 0 < weight < 1 and start >= state.moved + FOLLOWS:
+        if weight is not None and 0 < weight < 1 and start >= state.weighed + FOLLOWS:
             state.split.watch(primary, candidate, weight, self.plan.alpha.check)
 
     def pane(self, measure: str, segment: str, pane: InputStratum) -> Iterator[Harmed]:
@@ -94,7 +94,7 @@ class Lanes:
     def _drawn(self, start: int, end: int) -> float | None:
         """The weight by which requests were drawn; None where the router may not have followed."""
         state = self.state
-        late = start < state.moved + FOLLOWS and len(state.weights) > 1
+        late = start < state.weighed + FOLLOWS and len(state.weights) > 1
         return None if late or state.split.fired else state.weight_at(start, end)
 
     def _bet(self, measure: str, segment: str, lane: Lane, stratum: InputStratum) -> Iterator[Harmed]:

@@ -39,6 +39,10 @@ class RolloutsState(msgspec.Struct):
     newest_grain: int = NEVER
     """The newest grain of which labels or signals were read."""
 
+    def numbers(self) -> dict[str, int]:
+        """The last number of each rollout that there ever was, as far as known."""
+        return self.last_numbers | {name: followed.state.seq for name, followed in self.rollouts.items()}
+
 
 class ModelRollouts:
     """Follows the rollouts of one model; all of its data is in `state`."""

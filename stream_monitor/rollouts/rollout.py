@@ -82,8 +82,8 @@ class Rollout:
 
     def __init__(self, followed: FollowedRollout, pane_ms: int) -> None:
         self.followed, self.plan = followed, parse_plan(followed.text.encode())
-        self.canary = Canary(self.plan, followed.state, ages=followed.ages)
         self.pace = _pace(self.plan, pane_ms)
+        self.canary = Canary(self.plan, followed.state, ages=followed.ages, report_every=REPORTED * self.pace)
         self.sources: dict[str, MeasureSource] = {
             guard.measure: guard.source for guard in self.plan.guards if not guard.is_outcome
         }
@@ -139,7 +139,9 @@ class Rollout:
     def labels(self, delta: PerformanceDelta) -> None:
         """Take in labels and signals; `advance` judges them."""
         if self.is_live:
-            self.followed.labels.feed(delta, self._arms, self.followed.labels_since)
+            labels = self.followed.labels
+            labels.feed(delta, self._arms, self.followed.labels_since)
+            self.state.left_out_labels = labels.losses
 
     def advance(self, marks: Watermarks) -> Decisions:
         """Judge what the watermarks allow."""

@@ -62,7 +62,8 @@ class RolloutState(msgspec.Struct):
     ran: int = 0
     """ms at this weight, without holds."""
     weights: list[tuple[int, float]] = []
-    """(from, weight of the candidate), in the order of time."""
+    """(from, weight of the candidate), in the order of time. A weight holds from the end of the newest pane that was
+    heard when it was decided: before, no router could know it."""
     holds: list[str] = []
     known_holds: list[str] = []
     """Reasons that a person said to ignore, until the next weight."""
@@ -77,6 +78,8 @@ class RolloutState(msgspec.Struct):
     """By measure and segment."""
     left_out: int = 0
     """Strata of segments above the bound."""
+    left_out_labels: dict[str, int] = {}
+    """By what they were: labels and signals that count for nothing."""
 
     @property
     def weight(self) -> float:
@@ -89,6 +92,16 @@ class RolloutState(msgspec.Struct):
         return self.state in ("rolled_back", "inconclusive", "aborted") or (
             self.state == "promoted" and self.weight >= 1
         )
+
+    @property
+    def weighed(self) -> int:
+        """When the weight began to hold."""
+        return self.weights[-1][0] if self.weights else NEVER
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """By what it was: what came since the start and counts for nothing."""
+        return self.left_out_labels | ({"strata of further segments": self.left_out} if self.left_out else {})
 
     def weight_at(self, start: int, end: int) -> float | None:
         """The one weight that held in all of [start, end); None where there were several, or none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -105,5 +106,6 @@ def records() -> tuple[FollowedRecord, ...]:
             number = sum(key) % 3
             offset = next_offset.get((output.role, number), 0)
             next_offset[output.role, number] = offset + 1
-            found.append(FollowedRecord(output.role, number, offset, T0 + offset, key, output.value))
+            arrived = int(time.time() * 1000) if output.role == "decisions" else T0 + offset  # gates close on old ones
+            found.append(FollowedRecord(output.role, number, offset, arrived, key, output.value))
     return tuple(found)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from stream_monitor.dashboard.retention import REPORTS_KEPT
-from stream_monitor.dashboard.rollouts import verdict_of
+from stream_monitor.dashboard.rollouts import is_open, rollout_view, rollouts_view, verdict_of, verdict_view
 from stream_monitor.dashboard.store import Snapshot, Store
 from stream_monitor.events.rollouts import RolloutDecision, RolloutStateName, decision_key
 from stream_monitor.kafka.follower import FollowedRecord
@@ -99,4 +99,42 @@ def test_the_store_keeps_every_decision_and_the_latest_reports(tmp_path: Path) -
     with serving(stories.settings(), store) as url:  # a model may have a slash in its name
         assert asked(f"{url}/rollouts/m/x/r/verdict")[1]["seq"] == len(records)
         assert asked(f"{url}/api/v1/rollouts/m%2Fx/r")[1]["model"] == "m/x"
+    store.close()
+
+
+def _live(seq: int, name: str = "progress", **changes: Any) -> RolloutDecision:
+    return msgspec.structs.replace(_decision(seq, name), report_every=600_000, **changes)
+
+
+def test_a_gate_closes_when_reports_stay_away_and_the_verdict_says_why(tmp_path: Path) -> None:
+    store = Store(tmp_path / "page.sqlite", DISK, stories.APP)
+    store.apply([_record(0, _live(1, "started"))], {("decisions", 0): 1})  # which came at 1 ms
+    soon, late = 1_860_000, 1_861_000 + 60_000
+    with Snapshot(store.path) as snapshot:
+        assert is_open(snapshot, "m/x", "r", "advance", soon) and not is_open(snapshot, "m/x", "r", "advance", late)
+        assert verdict_view(snapshot, "m/x", "r", soon)["reason"] == "because"
+        assert "no decision and no report has come for 32m" in verdict_view(snapshot, "m/x", "r", late)["reason"]
+    store.close()
+
+
+def test_a_refused_order_changes_no_verdict_no_gate_and_no_list(tmp_path: Path) -> None:
+    """A rollout without a verdict keeps its weights where the file says so; what is refused after it has none."""
+    store = Store(tmp_path / "page.sqlite", DISK, stories.APP)
+    ended = _live(1, "inconclusive", state="inconclusive")
+    refusal = _live(2, "refused", state="inconclusive", weights={})
+    store.apply([_record(0, ended), _record(1, refusal)], {("decisions", 0): 2})
+    with Snapshot(store.path) as snapshot:
+        assert not is_open(snapshot, "m/x", "r", "rollback", 1) and verdict_view(snapshot, "m/x", "r", 1)["seq"] == 1
+        assert rollout_view(snapshot, "m/x", "r")["verdict"] == "hold"
+        assert [one["seq"] for one in rollouts_view(snapshot)] == [1]
+    store.close()
+
+
+def test_a_rollout_whose_start_was_refused_never_began_and_is_listed(tmp_path: Path) -> None:
+    store = Store(tmp_path / "page.sqlite", DISK, stories.APP)
+    refusal = _live(1, "refused", state="waiting", weights={})
+    store.apply([_record(0, refusal)], {("decisions", 0): 1})
+    with Snapshot(store.path) as snapshot:
+        assert verdict_view(snapshot, "m/x", "r", 1)["verdict"] == "none"
+        assert [one["decision"] for one in rollouts_view(snapshot)] == ["refused"]
     store.close()

@@ -15,10 +15,12 @@ from stream_monitor.judge.model_state import ModelState
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import RolloutRecord
 from stream_monitor.rollouts.model_rollouts import MOST_KEPT, MOST_LIVE, RolloutsState
+from stream_monitor.rollouts.strata import InputStratum
 from stream_monitor.stages.contract import Output
 from tests.judge.logs import packed, restored
 from tests.rollouts.routed import PLAN, RATE, RoutedReplay, Router, Version, decisions_of
-from tests.streams import T0
+from tests.rollouts.stories import MINUTE, QUICK, Story
+from tests.streams import T0, quick_settings
 
 SAME = Version()
 LATENCY = PLAN.replace("{measure: error, margin: 50%}", "{measure: latency_ms.p99, margin: 50%}")
@@ -284,3 +286,66 @@ def test_a_name_that_was_forgotten_goes_on_with_its_numbers() -> None:
     run.order("start", PLAN.replace("fraud-42", "r0"), rollout="r0")
     last = run.decided[-1]
     assert (last.decision, last.rollout, last.seq) == ("started", "r0", 3)
+
+
+def test_what_counts_for_nothing_is_in_the_next_decision() -> None:
+    run = begun(CLICKS).run(20, SAME, SAME, labels=False)
+    lines = [
+        ("labels", json.dumps({"id": f"r{45 * RATE + 1}", "label": True, "ts": T0 + 49_000}).encode()),
+        ("labels", json.dumps({"id": f"r{45 * RATE + 1}", "label": False, "ts": T0 + 49_100}).encode()),
+        ("feedback", json.dumps({"id": f"r{45 * RATE + 2}", "ts": T0 + 49_000, "signals": {"click": 7}}).encode()),
+    ]
+    run.replay.feed(lines)
+    run.order("pause")
+    assert "values of signals that are neither 0 nor 1" in run.decided[-1].left_out
+
+
+def test_a_guard_of_which_nothing_comes_holds_the_rollout_and_says_so() -> None:
+    text = PLAN.replace("{measure: error, margin: 50%}", "{measure: nosuch.mean}").replace("5m", "30s")
+    run = begun(text).run(90, SAME, SAME)
+    assert run.names == ["started", "hold"] and run.changes[-1].holds == ["not_seen"]
+
+
+def test_a_quantile_of_0_is_known_once_it_is_learned() -> None:
+    """Most latencies are 0, so the p50 is; a candidate without any 0 is beyond it."""
+    run = begun(PLAN.replace("{measure: error, margin: 50%}", "{measure: latency_ms.p50, margin: 50%}"))
+    run.rng.lognormvariate = lambda mu, sigma: float(run.rng.random() < 0.3)  # type: ignore[method-assign]
+    run.run(60, SAME, SAME)
+    while "rolled_back" not in run.names and run.second < 300:
+        run.rng.lognormvariate = lambda mu, sigma: 1.0  # type: ignore[method-assign]
+        run.run(1, Version(latency=0.0), Version(latency=50.0))
+    assert run.changes[-1].reason.startswith("latency_ms.p50 is surely worse")
+
+
+@pytest.mark.parametrize("lag", [0, 20 * MINUTE])
+def test_a_router_that_follows_in_two_minutes_is_not_suspected_because_labels_lag(lag: int) -> None:
+    """The weight of a decision holds from the newest pane: its event time may lie far before that."""
+    story, weights = Story(QUICK.replace("20%, for: 10m, count: 100", "20%, for: 30m")), [0.2, 0.2]
+    story.order("start")
+    for _ in range(300):
+        start, story.now = story.now, story.now + MINUTE
+        weights.append(story.weight)
+        sent = int(story.rng.binomial(400, weights[-3]))
+        story.canary.traffic(start, story.now, 400 - sent, sent)
+        arms = story._arms((400 - sent, sent), (0.2, 0.2))
+        story._heard(story.canary.pane("null_answer", "all", InputStratum(start, story.now, arms)))
+        story._heard(story.canary.advance(story.now - lag))
+    assert "promote_step" in story.names and "hold" not in story.names
+
+
+def test_a_model_that_was_forgotten_goes_on_with_the_numbers_of_its_rollouts() -> None:
+    settings = quick_settings(caps={"model_ttl": "1m"})
+    run = RoutedReplay(settings).run(20, SAME, SAME)
+    run.order("start", PLAN)
+    run.run(10, SAME, SAME)
+    other = [
+        ("predictions", json.dumps({"id": f"o{at}", "model": "other", "ts": T0 + 1_000 * at, "prediction": 1}).encode())
+        for at in range(30, 400)
+    ]
+    run.replay.feed(other)
+    ended = run.decided[-1].seq
+    assert run.decided[-1].decision == "inconclusive" and ended == len(run.decided)
+    run.second = 400
+    run.run(20, SAME, SAME)
+    run.order("start", PLAN)
+    assert (run.decided[-1].decision, run.decided[-1].seq) == ("started", ended + 1)

@@ -40,7 +40,9 @@ function evidence(one) {
 
 /** The candidate's weight over time, as steps. */
 function course(decisions) {
-  const rows = [...decisions].reverse(), first = rows[0].ts, last = Math.max(rows.at(-1).ts, first + 1);
+  const rows = decisions.filter(one => Object.keys(one.weights).length > 0).reverse();
+  if (!rows.length) return null;
+  const first = rows[0].ts, last = Math.max(rows.at(-1).ts, first + 1);
   const x = ts => 800 * (ts - first) / (last - first), y = one => 100 - 96 * weight(one);
   const path = rows.map((one, i) => `${i ? `H${x(one.ts).toFixed(1)}V` : `M0 `}${y(one).toFixed(1)}`).join('') + 'H800';
   return h('figure', {},
@@ -50,12 +52,13 @@ function course(decisions) {
 }
 
 export function rolloutView(data) {
-  const last = data.decisions[0], told = data.decisions.filter(one => one.decision !== 'progress');
+  const last = data.decisions.find(one => one.decision !== 'refused') ?? data.decisions[0], told = data.decisions.filter(one => one.decision !== 'progress');
   const split = (last.checks ?? []).find(check => check.name === 'split');
   return [
     h('h1', {}, data.rollout, ' ', h('span', { class: 'sub' }, `${last.candidate} against ${last.primary} of `, h('a', { href: link(['m', data.model]) }, data.model))),
     h('p', { class: 'say' }, state(last), held(last), ' ', told.length ? told[0].reason : last.reason),
     figures([[pct(weight(last)), 'of the requests go to the candidate'], [last.step ? `step ${last.step}` : 'not started', last.pattern], [num(last.exposed ?? 0), 'requests that it answered'], split && [pct(split.seen), `is what it was sent, of ${pct(split.expected)}`], [when(last.ts), 'is the time of this evidence']]),
+    Object.keys(last.left_out ?? {}).length > 0 && h('p', { class: 'notice warning' }, `Counts for nothing: ${Object.entries(last.left_out).map(([what, n]) => `${num(n)} ${what}`).join(', ')}.`),
     course(data.decisions),
     last.evidence?.length > 0 && h('section', {}, h('h2', {}, 'Evidence'), h('p', { class: 'sub' }, 'A bar is a bet that is worth 1 at the start. A full bar on harm rolls back, and every full bar on a pass is needed for a promotion. Both hold however often one looks.'),
       h('div', { class: 'scroll' }, table('Guards', ['guard', `${last.primary}#`, `${last.candidate}#`, 'line#', 'values of the candidate#', 'harm', 'pass', 'at margins'], last.evidence.map(evidence)))),
