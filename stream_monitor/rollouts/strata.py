@@ -95,12 +95,12 @@ class PaneMerger(msgspec.Struct):
 
 
 class GrainLabels(msgspec.Struct):
-    """Labels of one measure and segment by grain, until they settle."""
+    """Labels of one measure and segment by grain, until they settle: thousands of grains, each a few numbers."""
 
     settle: int
     """Number of the revision at which they count for a pass."""
-    open: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    """By start of a grain: values, labels of primary and candidate so far."""
+    open: dict[int, tuple[list[float], list[float]]] = {}
+    """By start of a grain: labels of primary and candidate so far, on the values of every stratum."""
 
     def add(self, stratum: LabelStratum, predictions: F64) -> SettledGrain | None:
         """Take in what a revision added, 0 included, in the order of age; return the grain at the age `settle`."""
@@ -108,10 +108,10 @@ class GrainLabels(msgspec.Struct):
             return None
         values, primary, candidate = stratum.arms
         before = self.open.pop(stratum.grain, None)
-        if before is not None and np.array_equal(before[0], values):
-            primary, candidate = before[1] + primary, before[2] + candidate
+        if before is not None:
+            primary, candidate = primary + np.array([before[0]]), candidate + np.array([before[1]])
         if stratum.age < self.settle:
-            self.open[stratum.grain] = values, primary, candidate
+            self.open[stratum.grain] = primary[0].tolist(), candidate[0].tolist()
             return None
         return SettledGrain(stratum.grain, stratum.end, Arms(values, primary, candidate), predictions)
 
