@@ -25,7 +25,7 @@ from stream_monitor.config.settings import Settings
 from stream_monitor.dashboard.answers import Answers, answer_of
 from stream_monitor.dashboard.facts import letters_view, store_view
 from stream_monitor.dashboard.fleet import Fleet
-from stream_monitor.dashboard.gates import gates
+from stream_monitor.dashboard.gates import Clock, gates, wall_clock
 from stream_monitor.dashboard.guard import HEADERS, Guard
 from stream_monitor.dashboard.incidents import alert_view, incidents_view
 from stream_monitor.dashboard.lags import FRESH_S, Lags
@@ -55,8 +55,8 @@ class BadQuery(Exception):
     """A parameter of a request is wrong; the text says which, and what it may be."""
 
 
-def make_app(settings: Settings, store: Store, reader: Reader) -> Starlette:
-    """The application."""
+def make_app(settings: Settings, store: Store, reader: Reader, clock: Clock = wall_clock) -> Starlette:
+    """The application; the clock tells how long a rollout has been silent."""
     page = Page(settings, store, reader)
     get = {
         "fleet": page.fleet,
@@ -76,7 +76,7 @@ def make_app(settings: Settings, store: Store, reader: Reader) -> Starlette:
     routes += [
         Route("/api/v1/events", page.events),
         Route("/api/v1/remarks", page.write, methods=["POST"]),
-        *gates(store.path),
+        *gates(store.path, clock),
         Route("/login", page.login, methods=["GET", "POST"]),
         Route("/healthz", page.healthz),
         Route("/", page.index),

@@ -32,11 +32,15 @@ def filled(path: Path) -> Store:
 
 @contextmanager
 def serving(
-    settings: Settings, store: Store, wrap: Any = lambda app: app, reader: Reader | None = None
+    settings: Settings,
+    store: Store,
+    wrap: Any = lambda app: app,
+    reader: Reader | None = None,
+    now: int = stories.ARRIVED,
 ) -> Iterator[str]:
-    """The page on a port of its own; its reader is not started. Yields the address."""
+    """The page on a port of its own, at the time `now`; its reader is not started. Yields the address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    app = wrap(make_app(settings, store, reader or Reader(settings, store)))
+    app = wrap(make_app(settings, store, reader or Reader(settings, store), lambda: now))
     config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)

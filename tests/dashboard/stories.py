@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -18,6 +17,8 @@ from tests.rollouts.routed import PLAN, RoutedReplay, Version
 
 MINUTE = 60_000
 T0 = 1_700_000_000_000 - 1_700_000_000_000 % 3_600_000
+ARRIVED = T0 + 86_400_000
+"""When Kafka got the records, and the time of the page: the gates of a rollout close on old decisions."""
 HOSTILE = '<img src=x onerror="document.title=1"></a>\u202e{{7*7}}'
 """A name that some page would take for markup, for a template, for a path, or for a direction of writing."""
 APP = "page"
@@ -106,6 +107,5 @@ def records() -> tuple[FollowedRecord, ...]:
             number = sum(key) % 3
             offset = next_offset.get((output.role, number), 0)
             next_offset[output.role, number] = offset + 1
-            arrived = int(time.time() * 1000) if output.role == "decisions" else T0 + offset  # gates close on old ones
-            found.append(FollowedRecord(output.role, number, offset, arrived, key, output.value))
+            found.append(FollowedRecord(output.role, number, offset, ARRIVED, key, output.value))
     return tuple(found)

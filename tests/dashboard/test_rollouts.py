@@ -61,6 +61,13 @@ def test_flagger_style_gates_answer_by_status_and_change_nothing(site: str) -> N
             assert asked(f"{site}/rollouts/fraud/{name}/gate/{gate}", method)[0] == status, (name, gate)
 
 
+def test_a_rollout_that_is_silent_for_an_hour_closes_its_gate_and_says_so(store: Store) -> None:
+    with serving(stories.settings(), store, now=stories.ARRIVED + 3_600_000) as late:
+        status, answer = asked(f"{late}/rollouts/fraud/fraud-43/gate/advance")
+        assert status == 403 and "no decision and no report has come for 1h" in answer["reason"]
+        assert asked(f"{late}/rollouts/fraud/fraud-42/gate/rollback")[0] == 200
+
+
 @pytest.mark.parametrize(
     ("state", "verdict"),
     [
