@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 import stream_monitor
 from stream_monitor.cli.main import app
 from stream_monitor.events.schemas import CONTRACTS, json_schema
+from stream_monitor.telemetry.dashboard_metrics import DashboardTelemetry
 from stream_monitor.telemetry.metrics import Telemetry
 from stream_monitor.telemetry.notify_metrics import NotifyTelemetry
 
@@ -90,16 +91,19 @@ def type_of(kind: dict[str, Any]) -> str:
 
 def metrics() -> str:
     """Every Prometheus metric of a worker."""
-    registry = CollectorRegistry()
-    Telemetry(registry)
-    NotifyTelemetry(registry)
+    worker, notify = CollectorRegistry(), CollectorRegistry()
+    Telemetry(worker)
+    NotifyTelemetry(notify)
+    registries = [worker, notify, DashboardTelemetry(lambda: ()).registry]
     parts = [
         "# Metrics\n",
-        "`/metrics` of a worker has them, that of `notify` those with its name; each also has the label `role`.\n",
+        "`/metrics` of a worker has them, that of `notify` those with its name, that of the page those of `dashboard` "
+        "and of rollouts. Each also has the label `role`.\n",
         MADE,
     ]
     parts += ["| metric | type | meaning |", "|---|---|---|"]
-    for metric in registry.collect():
+    ours = (metric for registry in registries for metric in registry.collect() if metric.name.startswith("stream_"))
+    for metric in {metric.name: metric for metric in ours}.values():
         name = metric.name + ("_total" if metric.type == "counter" else "")
         parts.append(f"| `{name}` | {metric.type} | {metric.documentation} |")
     return "\n".join(parts) + "\n"

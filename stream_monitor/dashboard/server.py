@@ -29,6 +29,7 @@ from stream_monitor.dashboard.gates import Clock, gates, wall_clock
 from stream_monitor.dashboard.guard import HEADERS, Guard
 from stream_monitor.dashboard.incidents import alert_view, incidents_view
 from stream_monitor.dashboard.lags import FRESH_S, Lags
+from stream_monitor.dashboard.metrics import Counted, PageMetrics
 from stream_monitor.dashboard.models import known_models, measure_view, model_view, performance_view
 from stream_monitor.dashboard.reader import Reader
 from stream_monitor.dashboard.reduce import reduction
@@ -57,7 +58,7 @@ class BadQuery(Exception):
 
 def make_app(settings: Settings, store: Store, reader: Reader, clock: Clock = wall_clock) -> Starlette:
     """The application; the clock tells how long a rollout has been silent."""
-    page = Page(settings, store, reader)
+    page, metrics = Page(settings, store, reader), PageMetrics(store, reader)
     get = {
         "fleet": page.fleet,
         "models": page.models,
@@ -77,14 +78,17 @@ def make_app(settings: Settings, store: Store, reader: Reader, clock: Clock = wa
         Route("/api/v1/events", page.events),
         Route("/api/v1/remarks", page.write, methods=["POST"]),
         *gates(store.path, clock),
+        metrics.route(),
         Route("/login", page.login, methods=["GET", "POST"]),
         Route("/healthz", page.healthz),
         Route("/", page.index),
         Route("/static/{name}", page.static),
     ]
+    metrics.routes = {route.endpoint: route.path for route in routes}
     app = Starlette(routes=routes, exception_handlers={404: _missing, 405: _missing})
     app.add_middleware(Protected, guard=page.guard)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
+    app.add_middleware(Counted, metrics=metrics)
     return app
 
 

@@ -96,6 +96,7 @@ class Delivery:
         self.announcements: deque[str] = deque(maxlen=32)
         """Lines about other receivers that have stopped."""
         self._announce, self._random = announce, random.Random()
+        telemetry.start(name)
         self._clear(ReceiptBook(name))
 
     def _clear(self, receipts: ReceiptBook) -> None:

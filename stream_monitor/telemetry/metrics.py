@@ -83,6 +83,12 @@ def exposed(role: str, registry: CollectorRegistry = REGISTRY) -> bytes:
     return generate_latest(labelled)
 
 
+def declare_build_info(registry: CollectorRegistry) -> None:
+    """The metric that each process has."""
+    info = Gauge("stream_monitor_build_info", "Always 1; the version of this process.", ("version",), registry=registry)
+    info.labels(__version__).set(1)
+
+
 class Telemetry:
     """The metrics of one worker. `exposed` adds its role to every metric."""
 
@@ -103,7 +109,7 @@ class Telemetry:
 
     def _of_commits(self) -> None:
         counter, gauge = self._counter, self._gauge
-        gauge("build_info", "Always 1; the version of this worker.", "version").labels(__version__).set(1)
+        declare_build_info(self._registry)
         self.messages = counter("messages", "Records read, by topic role.", "topic")
         self.outputs = counter("outputs", "Records published, by topic role.", "topic")
         self.output_bytes = counter("output_bytes", "Bytes published before compression.")

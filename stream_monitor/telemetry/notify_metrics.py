@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from stream_monitor.telemetry.metrics import declare_build_info
+
 SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1_800, 3_600, 21_600, 86_400)
 
 
@@ -11,6 +13,8 @@ class NotifyTelemetry:
     """What each receiver was told."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        declare_build_info(registry)
+
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"stream_monitor_notify_{name}", text, ("receiver", *labels), registry=registry)
 
@@ -30,3 +34,10 @@ class NotifyTelemetry:
             "stream_monitor_notify_delay_seconds", "From the oldest record of a message to its acceptance.",
             ("receiver",), buckets=SECONDS, registry=registry,
         )  # fmt: skip
+
+    def start(self, receiver: str) -> None:
+        """Begin the series of a receiver at 0, so that a first message that is given up is a rise."""
+        for status in ("sent", "given up"):
+            self.sent.labels(receiver, status)
+        for series in (self.retries, self.stopped, self.pending, self.last_success, self.delay):
+            series.labels(receiver)

@@ -192,6 +192,7 @@ def test_the_chart_makes_the_committed_manifests(name: str) -> None:
     [
         ("networkPolicy.enabled=false", "nothing guards the ports"),
         ("settings.join.rekey=true", "set rekey.enabled"),
+        ("notify.enabled=true", "name settings.notify.receivers"),
         ("judge.replicaz=3", "additional properties 'replicaz' not allowed"),
     ],
 )

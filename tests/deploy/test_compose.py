@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from stream_monitor.config.receivers import AlertmanagerSettings
+from stream_monitor.config.settings import parse
+from stream_monitor.notify.overview import receiver_problems
+
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
 OF_OTHERS = {"kafka"}
@@ -103,10 +107,18 @@ def test_prometheus_scrapes_the_services_that_are_there() -> None:
     services = services_of(FILE.read_text())
     configured = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
     (job,) = configured["scrape_configs"]
-    (found,) = job["dns_sd_configs"]
-    workers = [name for name, service in services.items() if "--role" in str(service.get("command"))]
-    assert found["names"] == [name for name in workers if "profiles" not in services[name]]
-    ports = {services[name]["environment"]["STREAM_MONITOR__HTTP__PORT"] for name in found["names"]}
-    assert ports == {found["port"]}
+    scraped = {name: found["port"] for found in job["dns_sd_configs"] for name in found["names"]}
+    ours = {name: service for name, service in services.items() if service["image"] == "stream-monitor"}
+    assert set(scraped) == {name for name in ours if not name.startswith("demo")}
+    page = scraped.pop("dashboard")
+    assert f"127.0.0.1:8080:{page}" in services["dashboard"]["ports"]
+    assert {services[name]["environment"]["STREAM_MONITOR__HTTP__PORT"] for name in scraped} == set(scraped.values())
     (alertmanagers,) = configured["alerting"]["alertmanagers"]
     assert alertmanagers["static_configs"][0]["targets"] == ["alertmanager:9093"] and "alertmanager" in services
+
+
+def test_notify_tells_the_alertmanager_that_is_there() -> None:
+    settings = parse(yaml.safe_load((ROOT / "deploy" / "notify.yaml").read_text()))
+    assert receiver_problems(settings.notify) == []
+    (receiver,) = settings.notify.receivers.values()
+    assert isinstance(receiver, AlertmanagerSettings) and receiver.url == "http://alertmanager:9093"

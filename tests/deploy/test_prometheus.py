@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stream_monitor.config.settings import Settings
+from stream_monitor.config.settings import Settings, parse
 from tests.deploy.prometheus import program, promtool, query, serving
 from tests.deploy.test_dashboards import expressions
 from tests.deploy.test_rules import FILES, FOLDER, RULES
@@ -68,6 +68,31 @@ def receiving() -> Iterator[Receiver]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def told_and_shown(settings: Settings, alertmanager: str) -> Settings:
+    """The settings, with the Alertmanager as a receiver, and a port for the page."""
+    given = settings.model_dump(mode="json", exclude_unset=True)
+    receiver = {"kind": "alertmanager", "url": f"http://{alertmanager}", "allow_private": True}
+    return parse(given | {"notify": {"receivers": {"am": receiver}}, "dashboard": {"port": free_port()}})
+
+
+@contextmanager
+def process_of(command: str, file: Path) -> Iterator[Path]:
+    """Another command of ours with these settings; its log."""
+    log = file.with_name(f"{command}.log")
+    with log.open("wb") as output:
+        arguments = [sys.executable, "-m", "stream_monitor", command, "-c", str(file)]
+        process = subprocess.Popen(arguments, stdout=output, stderr=output)
+    try:
+        yield log
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def notify_address(log: Path) -> list[str]:
+    return re.findall(r"metrics of notify at http://([\d.:]+)/metrics", log.read_text())
 
 
 @contextmanager
@@ -142,15 +167,21 @@ def test_the_files_of_compose_are_what_the_servers_understand() -> None:
 @pytest.mark.kafka
 def test_every_expression_finds_its_metrics_and_a_stopped_worker_reaches_a_person(kafka: str, tmp_path: Path) -> None:
     program("prometheus")
-    settings = settings_for(kafka, http={"port": 0})
-    with receiving() as receiver, alertmanager(tmp_path, receiver.url) as address:
+    with receiving() as receiver, alertmanager(tmp_path, receiver.url) as address, ExitStack() as others:
+        settings = told_and_shown(settings_for(kafka, http={"port": 0}), address)
         with workers(settings, tmp_path) as (process, targets):
+            others.enter_context(process_of("dashboard", tmp_path / "settings.yaml"))
+            notify = others.enter_context(process_of("notify", tmp_path / "settings.yaml"))
+            until(lambda: notify_address(notify), "notify")
+            targets += [*notify_address(notify), f"127.0.0.1:{settings.dashboard.port}"]
             drifting(settings)
             odd(settings)
             with prometheus(tmp_path, configuration(tmp_path, targets, address)) as url:
                 for selector in [*SELECTORS, "stream_monitor_detection_seconds_count > 0"]:
                     until(lambda found=selector: query(url, found), selector)  # type: ignore[misc]
                 until(lambda: "StreamMonitorWatchdog " in receiver.names, "the watchdog")
+                scraped = query(url, 'stream_monitor_build_info{role=~"dashboard|notify"}')
+                assert len(scraped) == 2, "the page and notify are scraped, too"
                 assert {name for name in receiver.names if "Absent" in name} == set()
                 process.terminate()
                 absent = {f"StreamMonitorAbsent {role}" for role in ("describe", "judge")}

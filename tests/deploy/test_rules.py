@@ -10,7 +10,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from stream_monitor.telemetry.dashboard_metrics import DashboardTelemetry
 from stream_monitor.telemetry.metrics import Telemetry
+from stream_monitor.telemetry.notify_metrics import NotifyTelemetry
 from tests.deploy.prometheus import promtool
 
 ROOT = Path(__file__).parents[2]
@@ -32,11 +34,13 @@ SECTIONS = ("What it means.", "What users notice.", "First commands.", "How it e
 
 
 def exposed_names() -> set[str]:
-    """The names of all series that a worker can expose."""
-    registry = CollectorRegistry()
-    Telemetry(registry)
+    """The names of all series that a worker, `notify` and the page can expose."""
+    worker, notify = CollectorRegistry(), CollectorRegistry()
+    Telemetry(worker)
+    NotifyTelemetry(notify)
+    registries = (worker, notify, DashboardTelemetry(lambda: ()).registry)
     suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
-    return {metric.name + suffix for metric in registry.collect() for suffix in suffixes[metric.type]}
+    return {m.name + suffix for registry in registries for m in registry.collect() for suffix in suffixes[m.type]}
 
 
 def told(name: str) -> str:
