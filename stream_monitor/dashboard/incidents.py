@@ -19,7 +19,7 @@ from stream_monitor.profiles.names import ALL_SEGMENTS
 RANK = {"critical": 0, "warning": 1, "info": 2}
 LISTED = 200
 """Incidents that a list has at most; its totals count all."""
-_COLUMNS = "id, incident, severity, opened, ended, first, last, outcome"
+_COLUMNS = "id, incident, severity, opened, ended, first, last, outcome, end_unread"
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ def _decoded(packed: bytes | None) -> Alert | None:
 
 def _brief(row: Sequence[Any], whole: bool = False) -> dict[str, Any] | None:
     """An alert for a list: what it is about, and its latest reason. `whole` adds findings and attribution."""
-    identity, incident, severity, opened, ended, first, last, outcome = row
+    identity, incident, severity, opened, ended, first, last, outcome, end_unread = row
     newest, opening, told = _decoded(last), _decoded(first), _decoded(outcome)
     latest = newest or opening or told
     if latest is None:
@@ -88,6 +88,7 @@ def _brief(row: Sequence[Any], whole: bool = False) -> dict[str, Any] | None:
         "opened": opened,
         "at": (opening or latest).ts,
         "ended": ended,
+        "end_unread": bool(end_unread),
         "reason": _answered(shown.reason, None if error is None else error.state),
         "matters": None if error is None else _state(error),
     }

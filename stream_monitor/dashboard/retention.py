@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 
+import msgspec
+
 from stream_monitor.config.durations import HOUR
-from stream_monitor.dashboard.packing import pack_record
-from stream_monitor.events.contracts import DeadLetter
+from stream_monitor.dashboard.packing import pack_record, unpack_record
+from stream_monitor.events.contracts import Alert, DeadLetter, Health
 from stream_monitor.events.rollouts import RolloutDecision
 
 WINDOWS_KEPT = 3_000
@@ -50,6 +52,48 @@ def keep_decision(db: sqlite3.Connection, decision: RolloutDecision, arrived: in
             f"DELETE FROM decision WHERE model = ? AND rollout = ? AND seq IN ({former} LIMIT -1 OFFSET ?)",
             (*about, *about, REPORTS_KEPT),
         )
+
+
+def keep_alert(db: sqlite3.Connection, alert: Alert, arrived: int, packed: bytes) -> None:
+    """Store a record of an alert that Kafka got at `arrived` (epoch ms); the highest revision holds."""
+    db.execute(
+        "INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, NULL, -1, NULL, -1, ?, 0)",
+        (alert.id, alert.model, alert.incident or alert.id, alert.measure, alert.severity, alert.opened_ts, arrived),
+    )
+    if alert.status == "outcome":
+        update = "outcome = ?, outcome_revision = ? WHERE id = ? AND outcome_revision < ?"
+        db.execute(f"UPDATE alert SET {update}", (packed, alert.revision, alert.id, alert.revision))
+        return
+    if alert.status == "open":
+        db.execute("UPDATE alert SET first = ? WHERE id = ?", (packed, alert.id))
+    ended = alert.ts if alert.status == "resolved" else None
+    update = "last = ?, last_revision = ?, severity = ?, ended = ?, arrived = ?, end_unread = 0"
+    values = (packed, alert.revision, alert.severity, ended, arrived, alert.id, alert.revision)
+    db.execute(f"UPDATE alert SET {update} WHERE id = ? AND last_revision < ?", values)
+    end_unlisted(db, alert.model)
+
+
+def end_unlisted(db: sqlite3.Connection, model: str) -> None:
+    """End the open alerts of a model that its health, which is newer, does not name: their last record was never read.
+
+    A page that was away for longer than alerts are kept misses it. The health of a model is published whenever its open
+    alerts change, so those that it does not name have ended, unless there are too many to name. What is ended by this
+    follows from the latest health and the latest record of each alert, in whichever order they were read.
+    """
+    db.execute("UPDATE alert SET ended = NULL, end_unread = 0 WHERE model = ? AND end_unread", (model,))
+    row = db.execute("SELECT arrived, record FROM health WHERE model = ? AND NOT app", (model,)).fetchone()
+    if row is None or not db.execute("SELECT 1 FROM alert WHERE model = ? AND ended IS NULL", (model,)).fetchone():
+        return
+    arrived, health = row[0], msgspec.json.decode(unpack_record(row[1]), type=Health)
+    if health.open_total > len(health.open):
+        return
+    named = [alert.id for alert in health.open]
+    places = ", ".join("?" * len(named))
+    db.execute(
+        f"UPDATE alert SET ended = MAX(opened, ?), end_unread = 1 "
+        f"WHERE model = ? AND ended IS NULL AND arrived < ? AND id NOT IN ({places})",
+        (health.window_end, model, arrived, *named),
+    )
 
 
 def prune(db: sqlite3.Connection, disk: int) -> None:

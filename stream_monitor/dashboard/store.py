@@ -17,7 +17,15 @@ from typing import Any
 import msgspec
 
 from stream_monitor.dashboard.packing import pack_record
-from stream_monitor.dashboard.retention import add_fact, keep_decision, keep_letter, prune, used
+from stream_monitor.dashboard.retention import (
+    add_fact,
+    end_unlisted,
+    keep_alert,
+    keep_decision,
+    keep_letter,
+    prune,
+    used,
+)
 from stream_monitor.errors import FormatError, SettingsError
 from stream_monitor.events.contracts import Alert, DeadLetter, Health, Metric
 from stream_monitor.events.remarks import read_remark
@@ -27,7 +35,7 @@ from stream_monitor.profiles.bin_catalog import BaselineRecord, EdgesRecord, rea
 
 log = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 5
 """Number of the layout. A file with another one is emptied: all it holds is read from Kafka again."""
 OURS = 0x53744D6E
 """SQLite's application_id of a store. No other file is touched."""
@@ -46,11 +54,14 @@ CREATE TABLE window (
     count INTEGER, times REAL, found INTEGER, record BLOB, UNIQUE (series, start, part)
 );
 CREATE INDEX window_figures ON window (series, start, part, count, times);
-CREATE TABLE health (model TEXT PRIMARY KEY, offset INTEGER, app INTEGER, record BLOB);
+CREATE TABLE health (model TEXT PRIMARY KEY, offset INTEGER, app INTEGER, arrived INTEGER, record BLOB);
 CREATE TABLE alert (
     id TEXT PRIMARY KEY, model TEXT, incident TEXT, measure TEXT, severity TEXT, opened INTEGER, ended INTEGER,
-    first BLOB, last BLOB, last_revision INTEGER, outcome BLOB, outcome_revision INTEGER
+    first BLOB, last BLOB, last_revision INTEGER, outcome BLOB, outcome_revision INTEGER,
+    arrived INTEGER, end_unread INTEGER DEFAULT 0
 );
+CREATE INDEX alert_open ON alert (model) WHERE ended IS NULL;
+CREATE INDEX alert_end_unread ON alert (model) WHERE end_unread;
 CREATE INDEX alert_of_model ON alert (model, opened);
 CREATE INDEX alert_of_incident ON alert (incident);
 CREATE INDEX alert_by_time ON alert (opened);
@@ -241,25 +252,10 @@ class Store:
         return self._series[key]
 
     def _alert(self, record: FollowedRecord) -> None:
-        if record.value is None:
-            return
-        alert = msgspec.json.decode(record.value, type=Alert)
-        db, packed = self._connection, pack_record(record.value)
-        self._fresh.add(alert.model)
-        db.execute(
-            "INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, NULL, -1, NULL, -1)",
-            (alert.id, alert.model, alert.incident or alert.id, alert.measure, alert.severity, alert.opened_ts),
-        )
-        if alert.status == "outcome":
-            update = "outcome = ?, outcome_revision = ? WHERE id = ? AND outcome_revision < ?"
-            db.execute(f"UPDATE alert SET {update}", (packed, alert.revision, alert.id, alert.revision))
-            return
-        if alert.status == "open":
-            db.execute("UPDATE alert SET first = ? WHERE id = ?", (packed, alert.id))
-        ended = alert.ts if alert.status == "resolved" else None
-        update = "last = ?, last_revision = ?, severity = ?, ended = ? WHERE id = ? AND last_revision < ?"
-        values = (packed, alert.revision, alert.severity, ended, alert.id, alert.revision)
-        db.execute(f"UPDATE alert SET {update}", values)
+        if record.value is not None:
+            alert = msgspec.json.decode(record.value, type=Alert)
+            self._fresh.add(alert.model)
+            keep_alert(self._connection, alert, record.ts, pack_record(record.value))
 
     def _health(self, record: FollowedRecord) -> None:
         model = record.key.decode()
@@ -269,10 +265,12 @@ class Store:
             return
         health = msgspec.json.decode(record.value, type=Health)
         self._connection.execute(
-            "INSERT INTO health VALUES (?, ?, ?, ?) ON CONFLICT (model) DO UPDATE SET offset = excluded.offset, "
-            "app = excluded.app, record = excluded.record WHERE excluded.offset > health.offset",
-            (model, record.offset, health.app, pack_record(record.value)),
+            "INSERT INTO health VALUES (?, ?, ?, ?, ?) ON CONFLICT (model) DO UPDATE SET offset = excluded.offset, "
+            "app = excluded.app, arrived = excluded.arrived, record = excluded.record "
+            "WHERE excluded.offset > health.offset",
+            (model, record.offset, health.app, record.ts, pack_record(record.value)),
         )
+        end_unlisted(self._connection, model)
 
     def _notice(self, record: FollowedRecord) -> None:
         if record.value is None:

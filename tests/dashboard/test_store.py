@@ -174,6 +174,53 @@ def test_alerts_that_ended_long_ago_go_and_open_ones_stay(tmp_path: Path, monkey
     store.close()
 
 
+def health(arrived: int, *open_alerts: int, total: int | None = None) -> FollowedRecord:
+    about = {"version": "1", "segment": "all", "measure": "x", "kind": "drift", "severity": "warning", "reason": "r"}
+    named = [{**about, "id": f"a{number}", "opened_ts": number} for number in open_alerts]
+    known = {"model": "m", "window_start": 0, "window_end": 60_000, "open": named}
+    value = msgspec.json.encode({**known, "open_total": len(named) if total is None else total})
+    return FollowedRecord("health", 0, arrived, arrived, b"m", value)
+
+
+def ends(tmp_path: Path, records: Sequence[FollowedRecord]) -> dict[str, tuple[int | None, int]]:
+    """By alert: when it ended, and whether that record was never read; in a store of its own."""
+    (tmp_path / "page.sqlite").unlink(missing_ok=True)
+    store = Store(tmp_path / "page.sqlite", DISK, "a")
+    for record in records:
+        store.apply([record], {})
+    store.close()
+    connection = sqlite3.connect(tmp_path / "page.sqlite")
+    found = {
+        name: (ended, unread) for name, ended, unread in connection.execute("SELECT id, ended, end_unread FROM alert")
+    }
+    connection.close()
+    return found
+
+
+def alert_at(arrived: int, number: int, status: str) -> FollowedRecord:
+    return FollowedRecord("alerts", 0, arrived, arrived, b"m", alert(number, status))
+
+
+def test_an_alert_whose_end_was_never_read_has_ended_where_a_newer_health_does_not_name_it(tmp_path: Path) -> None:
+    first, second = alert_at(10, 1, "open"), alert_at(11, 2, "open")
+    for order in ([first, second, health(20, 2)], [health(20, 2), first, second]):
+        assert ends(tmp_path, order) == {"a1": (60_000, 1), "a2": (None, 0)}
+
+
+def test_a_health_that_is_older_or_names_not_all_ends_nothing(tmp_path: Path) -> None:
+    opened = alert_at(10, 1, "open")
+    assert ends(tmp_path, [opened, health(9)]) == {"a1": (None, 0)}
+    assert ends(tmp_path, [opened, health(10)]) == {"a1": (None, 0)}
+    assert ends(tmp_path, [opened, health(20, 2, total=3)]) == {"a1": (None, 0)}
+    assert ends(tmp_path, [opened, health(20), health(21, 1)]) == {"a1": (None, 0)}
+
+
+def test_a_record_that_is_read_holds_before_what_health_lets_one_guess(tmp_path: Path) -> None:
+    opened, resolved = alert_at(10, 1, "open"), alert_at(12, 1, "resolved")
+    for order in ([opened, health(20), resolved], [opened, resolved, health(20)], [health(20), opened, resolved]):
+        assert ends(tmp_path, order) == {"a1": (1, 0)}
+
+
 def test_a_version_without_windows_is_forgotten(tmp_path: Path) -> None:
     store = Store(tmp_path / "page.sqlite", DISK, "a")
     store.apply(stored([metric(0), *(metric(60_000 * (5_000 + i), 60_000) for i in range(6_000))]), {})

@@ -106,7 +106,7 @@ export function alertView(alert) {
   return [
     h('h1', {}, badge(alert.severity), ` ${alert.measure} of `, h('a', { href: link(['m', alert.model], { version: alert.version, segment: alert.segment === 'all' ? null : alert.segment }) }, alert.model)),
     h('p', { class: 'say' }, sentence(alert.reason)),
-    h('p', {}, `Opened ${when(alert.opened)}, known ${when(alert.at)}, ${alert.ended === null ? 'still open' : `ended ${when(alert.ended)}`}. `, state(incident)),
+    h('p', {}, `Opened ${when(alert.opened)}, known ${when(alert.at)}, ${alert.ended === null ? 'still open' : alert.end_unread ? `ended by ${when(alert.ended)}; the record that says when expired before this page read it` : `ended ${when(alert.ended)}`}. `, state(incident)),
     buttons(incident, alert.may_write, true),
     h('p', {}, alert.measure !== 'volume' && h('a', { class: 'name', href: link(['m', alert.model, 'x', alert.measure], { version: alert.version === 'all' ? null : alert.version, segment: alert.segment === 'all' ? null : alert.segment, range: 'all' }, KEPT) }, `${alert.measure} in full`), alert.measure !== 'volume' && ' · ', h('span', { class: 'sub' }, 'every figure again, from the log: '), h('code', {}, command)),
     h('section', {}, h('h2', {}, 'What found it'), h('div', { class: 'scroll' }, table('Findings', ['detector', 'effect#', 'tolerated#', 'p#', 'direction', 'median or mean'], alert.findings.map(finding)))),
