@@ -48,7 +48,7 @@ def _delta(
     return [raw for _, raw in pack_deltas(batch, lambda model: catalog.of(model, "input"))]
 
 
-class _Run:
+class JudgeRun:
     """A judge that hears records, and what it says to describe and itself."""
 
     def __init__(self, sections: dict[str, object]) -> None:
@@ -82,7 +82,7 @@ def measure_panes_per_s(seconds: int = 180, warm: int = 60, sequential: Sequence
 
     `sequential` are detectors of the inputs.
     """
-    rng, run = np.random.default_rng(1), _Run({"baseline": {"first": 1_000}, "detection": {"input": sequential}})
+    rng, run = np.random.default_rng(1), JudgeRun({"baseline": {"first": 1_000}, "detection": {"input": sequential}})
     spent = 0.0
     for second in range(seconds):
         took = run.process(pack_records(deltas(rng, second, run.catalog)), START + second * 1_000)
@@ -92,7 +92,7 @@ def measure_panes_per_s(seconds: int = 180, warm: int = 60, sequential: Sequence
 
 def again_measure_panes_per_s(rounds: int = 25, warm: int = 10, sequential: Sequence[str] = ()) -> float:
     """The same of two models with six measures whose past comes in deltas of many panes, as `rejudge` reads it."""
-    rng, run = np.random.default_rng(1), _Run({"baseline": {"first": 10_000}, "detection": {"input": sequential}})
+    rng, run = np.random.default_rng(1), JudgeRun({"baseline": {"first": 10_000}, "detection": {"input": sequential}})
     spent = 0.0
     for at in range(rounds):
         pane = np.repeat(START + (at * SPAN + np.arange(SPAN)) * 1_000, FEW_EVENTS)
