@@ -100,8 +100,7 @@ def _ordered(settings: Settings, record: RolloutRecord, out: Screen, err: Screen
                     return 2 if decision.decision == "refused" else 0
     err.note(
         f"no judge has answered within {ANSWER_S:.0f} s. The order is in the log, and counts from the first slice of "
-        "time that is still open. Is a judge running (`status`), does the model have predictions, and does the log of "
-        "its judge say why it ignores the order?"
+        "time that is still open. Is a judge running (`status`), and does the model have predictions?"
     )
     return 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -98,6 +99,11 @@ class RolloutDecision(Struct, kw_only=True, omit_defaults=True):
     evidence: list[GuardEvidence] = []
     left_out: Annotated[dict[str, int], Meta(description="what came since the start and counts for nothing")] = {}
     report_every: Annotated[int, Meta(description="ms of event time after which the evidence is published anew")] = 0
+
+
+def decision_id(model: str, rollout: str, seq: int) -> str:
+    """The id of a decision."""
+    return hashlib.sha256(f"{model}\x1f{rollout}\x1f{seq}".encode()).hexdigest()[:32]
 
 
 def decision_key(decision: RolloutDecision) -> bytes:

@@ -33,12 +33,11 @@ hold, and `for` stops.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from stream_monitor.config.durations import format_duration
-from stream_monitor.events.rollouts import DecisionName, RolloutCommand, RolloutDecision, RolloutStateName
+from stream_monitor.events.rollouts import DecisionName, RolloutCommand, RolloutDecision, RolloutStateName, decision_id
 from stream_monitor.rollouts.evidence import checks_of, evidence_of, weights_of
 from stream_monitor.rollouts.guards import Known
 from stream_monitor.rollouts.lanes import Harmed, Lanes
@@ -285,9 +284,8 @@ class Canary:
     ) -> RolloutDecision:
         state, plan = self.state, self.plan
         state.seq += 1
-        named = f"{plan.model}\x1f{plan.rollout}\x1f{state.seq}"
         return RolloutDecision(
-            id=hashlib.sha256(named.encode()).hexdigest()[:32], rollout=plan.rollout, seq=state.seq, ts=ts,
+            id=decision_id(plan.model, plan.rollout, state.seq), rollout=plan.rollout, seq=state.seq, ts=ts,
             decision=decision, state=state.state, step=state.step, model=plan.model, candidate=plan.candidate,
             primary=plan.primary, pattern=plan.pattern,
             weights=weights_of(plan, state, decision),

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import msgspec
 
 from stream_monitor.errors import SettingsError
-from stream_monitor.events.rollouts import RolloutCommand
+from stream_monitor.events.rollouts import RolloutCommand, RolloutDecision, decision_id
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import RolloutRecord
 from stream_monitor.rollouts.canary import Decisions
 from stream_monitor.rollouts.rollout import FollowedRollout, Rollout, Watermarks
 from stream_monitor.rollouts.split import SplitCheck
-
-log = logging.getLogger(__name__)
 
 MOST_LIVE = 4
 """Rollouts of a model at a time."""
@@ -24,7 +21,11 @@ MOST_KEPT = 100
 MOST_NUMBERS = 10_000
 """Rollouts that were forgotten and whose last numbers are kept."""
 MOST_ORDERS = 100
-"""Orders that wait for the first pane, or for the time of a start; further ones are left out, and logged."""
+"""Orders that wait for the first pane, or for the time of a start; further ones are refused."""
+
+
+LONGEST_NAME = 64
+"""Characters of a rollout's name; of a longer one in an order so many are told."""
 
 
 class RolloutsState(msgspec.Struct):
@@ -63,8 +64,7 @@ class ModelRollouts:
         elif len(self.state.orders) < MOST_ORDERS:
             self.state.orders.append(record)
         else:
-            log.error("order %s about rollout %s of %s is left out: %d wait", record.command, record.rollout,
-                      record.model, MOST_ORDERS)  # fmt: skip
+            yield self._refused(record, max(record.since, 0), f"{MOST_ORDERS} orders wait already")
 
     def advance(self, marks: Watermarks) -> Decisions:
         """Obey what waited, and judge what the watermarks allow."""
@@ -87,31 +87,43 @@ class ModelRollouts:
         )
         rollout, refusal = self.rollouts.get(record.rollout), None
         if rollout is None or (rollout.state.state == "waiting" and record.text):
-            rollout = self._begun(record, rollout)
-            refusal = None if rollout is None else self._refusal(rollout)
+            try:
+                rollout = self._begun(record, rollout)
+                refusal = self._refusal(rollout)
+            except SettingsError as error:
+                refusal = str(error)
         if rollout is None:
-            return
-        if refusal is not None and record.command not in rollout.state.commands:
+            yield self._refused(record, closed, refusal or "")
+        elif refusal is not None and record.command not in rollout.state.commands:
             yield from rollout.canary.refuse(command, refusal)
         else:
             yield from rollout.command(command, self.state.newest_grain)
-        self._settle(rollout)
+        if rollout is not None:
+            self._settle(rollout)
         self._forget_oldest()
 
-    def _begun(self, record: RolloutRecord, former: Rollout | None) -> Rollout | None:
-        """A rollout as the file of an order says, in place of a former one that never began; None: there is none."""
-        about = record.rollout, record.model
+    def _refused(self, record: RolloutRecord, ts: int, reason: str) -> RolloutDecision:
+        """The refusal of an order about a rollout that there is not."""
+        name = record.rollout[:LONGEST_NAME]
+        seq = self.state.last_numbers.pop(name, 0) + 1
+        self.state.last_numbers[name] = seq
+        return RolloutDecision(
+            id=decision_id(record.model, name, seq), rollout=name, seq=seq, ts=ts,
+            decision="refused", state="waiting", step=0, model=record.model, candidate="", primary="",
+            pattern="canary", weights={}, by=record.by, command=record.command, reason=reason,
+        )  # fmt: skip
+
+    def _begun(self, record: RolloutRecord, former: Rollout | None) -> Rollout:
+        """A rollout as the file of an order says, in place of a former one that never began.
+
+        Raises:
+            SettingsError: the order is no start, or its file is none of this rollout.
+        """
         if record.action != "start":
-            log.warning("%s of rollout %s of %s is ignored: it was never started", record.action, *about)
-            return former
-        try:
-            rollout = Rollout.begin(record.text, self._pane, self._grain, self._ages)
-        except SettingsError as error:
-            log.error("the start of rollout %s of %s is ignored: %s", *about, error)
-            return former
-        if (rollout.plan.rollout, rollout.plan.model) != about:
-            log.error("the start of rollout %s of %s is ignored: its file names another one", *about)
-            return former
+            raise SettingsError("it was never started")
+        rollout = Rollout.begin(record.text, self._pane, self._grain, self._ages)
+        if (rollout.plan.rollout, rollout.plan.model) != (record.rollout, record.model):
+            raise SettingsError("the file of the order is that of another rollout")
         rollout.state.seq = self.state.last_numbers.pop(record.rollout, 0)
         if former is not None:
             rollout.state.seq, rollout.state.commands = former.state.seq, former.state.commands

@@ -14,7 +14,7 @@ from stream_monitor.file_replay import Replay
 from stream_monitor.judge.model_state import ModelState
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import RolloutRecord
-from stream_monitor.rollouts.model_rollouts import MOST_KEPT, MOST_LIVE, RolloutsState
+from stream_monitor.rollouts.model_rollouts import MOST_KEPT, MOST_LIVE, MOST_ORDERS, RolloutsState
 from stream_monitor.rollouts.strata import InputStratum
 from stream_monitor.stages.contract import Output
 from tests.judge.logs import packed, restored
@@ -177,13 +177,33 @@ def test_a_start_waits_for_its_time() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense: true", PLAN.replace("model: fraud", "model: other"), "- 1", "\x00"])
-def test_a_record_that_is_no_rollout_is_logged_and_breaks_nothing(text: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_order_without_a_rollout_is_refused_and_breaks_nothing(text: str) -> None:
+    """Each order has one decision that names it, and numbers go on."""
     run = RoutedReplay().run(10, SAME, SAME)
     run.order("start", text)
-    run.order("promote", rollout="never")
-    assert not run.decided and "ignored" in caplog.text
+    run.order("promote", rollout="x" * 1_000)
+    assert run.names == ["refused", "refused"]
+    assert [one.command for one in run.decided] == ["c1", "c2"] and not any(one.weights for one in run.decided)
+    assert run.decided[0].reason and run.decided[1].reason == "it was never started"
+    assert len(run.decided[1].rollout) == 64
     run.order("start", PLAN)
-    assert run.run(5, SAME, SAME).names == ["started"]
+    assert run.run(5, SAME, SAME).names[2:] == ["started"]
+    assert [one.seq for one in run.decided if one.rollout == "fraud-42"] == [1, 2]
+
+
+def test_a_waiting_rollout_survives_a_start_with_a_bad_file() -> None:
+    run = RoutedReplay().run(10, SAME, SAME)
+    run.order("start", PLAN + "approve: [start]\n")
+    run.order("start", "nonsense: true")
+    run.order("approve")
+    assert run.names == ["waiting", "refused", "started"] and [one.seq for one in run.decided] == [1, 2, 3]
+
+
+def test_orders_beyond_those_that_may_wait_are_refused() -> None:
+    run = RoutedReplay()
+    for _ in range(MOST_ORDERS + 1):
+        run.order("start", PLAN)
+    assert run.names == ["refused"] and "100 orders wait" in run.decided[0].reason
 
 
 def test_corrections_of_labels_do_not_count_twice() -> None:
