@@ -177,7 +177,7 @@ class PartitionJudge:
 
     def _obey(self, record: RolloutRecord) -> Iterator[JudgeOutput]:
         if (judge := self.models.get(record.model)) is None:
-            self.state.keep_order(record)
+            yield from self.state.keep_order(record)
         else:
             yield from judge.obey(record)
 

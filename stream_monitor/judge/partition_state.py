@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from stream_monitor.baselines.pinned import Pin
 from stream_monitor.config.settings import Settings
+from stream_monitor.events.rollouts import RolloutDecision
 from stream_monitor.judge.alerts.lifecycle import AlertLifecycle
 from stream_monitor.judge.consumers.rollouts import Rollouts
 from stream_monitor.judge.intake import IntakeState
@@ -25,9 +25,7 @@ from stream_monitor.profiles.records import (
     RolloutRecord,
     SettingsRecord,
 )
-from stream_monitor.rollouts.model_rollouts import RolloutsState
-
-log = logging.getLogger(__name__)
+from stream_monitor.rollouts.model_rollouts import RolloutsState, refusal_of
 
 MOST_FORGOTTEN = 1_000
 """Models that were forgotten and whose rollouts' last numbers are kept."""
@@ -136,8 +134,11 @@ class PartitionState(msgspec.Struct):
         rollouts = state.consumers.get(Rollouts.name)
         if isinstance(rollouts, RolloutsState) and (numbers := rollouts.numbers()):
             self.rollout_numbers[state.model] = numbers
-            for name in list(self.rollout_numbers)[: max(len(self.rollout_numbers) - MOST_FORGOTTEN, 0)]:
-                del self.rollout_numbers[name]
+            self._forget_numbers()
+
+    def _forget_numbers(self) -> None:
+        for name in list(self.rollout_numbers)[: max(len(self.rollout_numbers) - MOST_FORGOTTEN, 0)]:
+            del self.rollout_numbers[name]
 
     def first_state(self, model: str, settings: Settings) -> ModelState:
         """The state of a model that is admitted now; its rollouts go on with the numbers that they had."""
@@ -146,10 +147,11 @@ class PartitionState(msgspec.Struct):
             state.consumers[Rollouts.name] = RolloutsState(last_numbers=numbers)
         return state
 
-    def keep_order(self, record: RolloutRecord) -> None:
-        """Keep an order about a model that is not admitted yet; above the bound it is left out and logged."""
+    def keep_order(self, record: RolloutRecord) -> Iterator[RolloutDecision]:
+        """Keep an order about a model that is not admitted yet; above the bound it is refused."""
         if sum(map(len, self.orders.values())) < MOST_ORDERS:
             self.orders.setdefault(record.model, []).append(record)
-        else:
-            log.error("an order about rollout %s of %s is left out: %d wait for models that have not come",
-                      record.rollout, record.model, MOST_ORDERS)  # fmt: skip
+            return
+        numbers = self.rollout_numbers.setdefault(record.model, {})
+        yield refusal_of(record, numbers, record.since, f"{MOST_ORDERS} orders wait for models that have not come")
+        self._forget_numbers()

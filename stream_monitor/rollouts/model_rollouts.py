@@ -45,6 +45,21 @@ class RolloutsState(msgspec.Struct):
         return self.last_numbers | {name: followed.state.seq for name, followed in self.rollouts.items()}
 
 
+def refusal_of(record: RolloutRecord, last_numbers: dict[str, int], ts: int, reason: str) -> RolloutDecision:
+    """The refusal at `ts` (epoch ms; below 0: unknown) of an order about a rollout that there is not.
+
+    Its number follows that in `last_numbers`, which are by name and change.
+    """
+    name = record.rollout[:LONGEST_NAME]
+    seq = last_numbers.pop(name, 0) + 1
+    last_numbers[name] = seq
+    return RolloutDecision(
+        id=decision_id(record.model, name, seq), rollout=name, seq=seq, ts=max(ts, 0), decision="refused",
+        state="waiting", step=0, model=record.model, candidate="", primary="", pattern="canary", weights={},
+        by=record.by, command=record.command, reason=reason,
+    )  # fmt: skip
+
+
 class ModelRollouts:
     """Follows the rollouts of one model; all of its data is in `state`."""
 
@@ -64,7 +79,7 @@ class ModelRollouts:
         elif len(self.state.orders) < MOST_ORDERS:
             self.state.orders.append(record)
         else:
-            yield self._refused(record, max(record.since, 0), f"{MOST_ORDERS} orders wait already")
+            yield refusal_of(record, self.state.last_numbers, record.since, f"{MOST_ORDERS} orders wait already")
 
     def advance(self, marks: Watermarks) -> Decisions:
         """Obey what waited, and judge what the watermarks allow."""
@@ -93,7 +108,7 @@ class ModelRollouts:
             except SettingsError as error:
                 refusal = str(error)
         if rollout is None:
-            yield self._refused(record, closed, refusal or "")
+            yield refusal_of(record, self.state.last_numbers, closed, refusal or "")
         elif refusal is not None and record.command not in rollout.state.commands:
             yield from rollout.canary.refuse(command, refusal)
         else:
@@ -101,17 +116,6 @@ class ModelRollouts:
         if rollout is not None:
             self._settle(rollout)
         self._forget_oldest()
-
-    def _refused(self, record: RolloutRecord, ts: int, reason: str) -> RolloutDecision:
-        """The refusal of an order about a rollout that there is not."""
-        name = record.rollout[:LONGEST_NAME]
-        seq = self.state.last_numbers.pop(name, 0) + 1
-        self.state.last_numbers[name] = seq
-        return RolloutDecision(
-            id=decision_id(record.model, name, seq), rollout=name, seq=seq, ts=ts,
-            decision="refused", state="waiting", step=0, model=record.model, candidate="", primary="",
-            pattern="canary", weights={}, by=record.by, command=record.command, reason=reason,
-        )  # fmt: skip
 
     def _begun(self, record: RolloutRecord, former: Rollout | None) -> Rollout:
         """A rollout as the file of an order says, in place of a former one that never began.

@@ -203,7 +203,7 @@ def test_orders_beyond_those_that_may_wait_are_refused() -> None:
     run = RoutedReplay()
     for _ in range(MOST_ORDERS + 1):
         run.order("start", PLAN)
-    assert run.names == ["refused"] and "100 orders wait" in run.decided[0].reason
+    assert run.names == ["refused"] and "100 orders wait for models" in run.decided[0].reason
 
 
 def test_corrections_of_labels_do_not_count_twice() -> None:
