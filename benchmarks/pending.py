@@ -50,7 +50,7 @@ def labels(rng: np.random.Generator, hashes: U64, checks: U32, ts: int) -> Label
     return LabelRows(
         hash=hashes, check=checks, ts=np.full(count, ts), model=np.zeros(count, np.uint32),
         value=rng.integers(0, 2, count).astype(float), categorical=np.ones(count, np.bool_),
-        labeler=np.zeros(count, np.uint32),
+        labeler=np.zeros(count, np.uint32), fingerprint=rng.integers(2, 1 << 32, count, np.uint32),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from stream_monitor.file_replay import Replay
 from stream_monitor.kafka.in_memory import MemoryBroker, MemoryClient
 from stream_monitor.kafka.interface import Aborted, Batch
 from stream_monitor.kafka.loop import Loop
-from stream_monitor.profiles.records import PinRecord, ResetRecord, write_record
+from stream_monitor.profiles.records import PinRecord, ResetRecord, RolloutRecord, write_record
 from stream_monitor.service.registry import loop_of
 from stream_monitor.stages.contract import Output, PartitionStatus
 from stream_monitor.stages.topology import Topology, partition_of
@@ -197,10 +197,24 @@ def by_cluster(
     at_once: bool = False,
 ) -> Result:
     """With `at_once` all events are in their topics before a worker starts, which then reads predictions first."""
+    broker = run_cluster(events, rules, shape, seed, crashes, [*controls(pinned, resets)], at_once).broker
+    return result_of([v for _, v in broker.values("metrics")], [v for _, v in broker.values("alerts")])
+
+
+def run_cluster(
+    events: list[Event],
+    rules: Settings,
+    shape: tuple[int, int],
+    seed: int,
+    crashes: float,
+    records: Sequence[PinRecord | ResetRecord | RolloutRecord] = (),
+    at_once: bool = False,
+) -> Cluster:
+    """A cluster that has read all events; see `by_cluster`. `records` lie on `profiles` before it starts."""
     partitions, workers = shape
     cluster = Cluster(rules, partitions, seed, crashes, Hasty if at_once else MemoryClient)
     rng = cluster.rng
-    for record in controls(pinned, resets):
+    for record in records:
         cluster.broker.append("profiles", write_record(record), number=partition_of(record.model, partitions))
     for role in ("describe", "judge") * workers:
         cluster.start(role)
@@ -220,5 +234,4 @@ def by_cluster(
             for _ in range(workers):
                 cluster.tick(role, rng.randrange(len(cluster.loops[role])))
     cluster.drain()
-    broker = cluster.broker
-    return result_of([v for _, v in broker.values("metrics")], [v for _, v in broker.values("alerts")])
+    return cluster

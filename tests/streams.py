@@ -64,6 +64,26 @@ def shop(seed: int, count: int = 600, models: int = 2) -> list[Event]:
     return events
 
 
+def mirrored(events: list[Event], seed: int = 7, delay: int = 400) -> list[Event]:
+    """The same, where a version `2` answers most requests of version `1`, too, and a version `3` some of them."""
+    rng, made = random.Random(seed), list[Event]()
+    for event in events:
+        if event.role != "predictions":
+            made.append(event)
+            continue
+        body = json.loads(event.raw) | {"version": "1"}
+        made.append(event._replace(raw=json.dumps(body).encode()))
+        for version, share in (("2", 0.9), ("3", 0.3)):
+            if rng.random() < share:
+                answer = body["prediction"]
+                other = (not answer if rng.random() < 0.2 else answer) if isinstance(answer, bool) else rng.gauss(0, 1)
+                ts = event.ts + rng.randrange(-delay, delay)
+                more = {"version": version, "prediction": other if rng.random() < 0.95 else None, "ts": ts}
+                made.append(event._replace(ts=ts, raw=json.dumps(body | more).encode()))
+    made.sort(key=lambda event: event.ts)
+    return made
+
+
 def mornings(seed: int, days: int = 16) -> list[Event]:
     """From nine to eleven each day: two hours whose values differ, sixty events each; on day 11 `amount` doubles."""
     rng = random.Random(seed)

@@ -22,16 +22,25 @@ class ProfileOutputs:
         self._topology, self._catalog, self._embeddings = topology, catalog, settings.embeddings
         self._structure = settings.profile_structure()
 
-    def deltas(self, batches: Iterable[Batch], performance: Iterable[tuple[str, bytes]]) -> Iterator[Output]:
-        """The records of these batches, and of packed performance deltas by model."""
+    def deltas(
+        self,
+        batches: Iterable[Batch],
+        performance: Iterable[tuple[str, bytes]],
+        pairs: Iterable[tuple[str, bytes]] = (),
+    ) -> Iterator[Output]:
+        """The records of these batches, and of packed deltas of performance and of pairs by model."""
         deltas: dict[int, list[bytes]] = defaultdict(list)
         outcomes: dict[int, list[bytes]] = defaultdict(list)
+        of_pairs: dict[int, list[bytes]] = defaultdict(list)
         for batch in batches:
             self._pack(batch, deltas)
         for model, packed in performance:
             outcomes[self._target(model)].append(packed)
-        for target in sorted(deltas.keys() | outcomes.keys()):
-            for record in pack_records(deltas[target], outcomes[target], self._structure, self._embeddings):
+        for model, packed in pairs:
+            of_pairs[self._target(model)].append(packed)
+        for target in sorted(deltas.keys() | outcomes.keys() | of_pairs.keys()):
+            joined = outcomes[target], of_pairs[target]
+            for record in pack_records(deltas[target], *joined, structure=self._structure, widths=self._embeddings):
                 yield Output("profiles", record, partition=target)
 
     def _pack(self, batch: Batch, deltas: dict[int, list[bytes]]) -> None:

@@ -222,7 +222,7 @@ class Describe(OffsetsOnly):
         self.intake.join(joined.items, joined.joined)
         for number, value in joined.changes:
             yield Output("pending", value, partition=number, tracked=True)
-        yield from self._profiles.deltas([*traffic, *joined.batches], joined.performance)
+        yield from self._profiles.deltas([*traffic, *joined.batches], joined.performance, joined.pairs)
         yield from self._profiles.watermarks(self._watermarks(ended), self.intake.records())
 
     def _traffic(self) -> list[Batch]:
@@ -325,6 +325,7 @@ def _statistics(
         summed=summed,
         evicted=joiner.evicted,
         overflow=joiner.overflow,
+        unpaired=joiner.unpaired,
         pending=sum(len(store) for store in joiner.stores.values()),
         misplaced_keys={role: keys.misplaced(partitioner) for role, keys in placed.items()},
         problem=placement_problem(placed, partitioner, rekey),

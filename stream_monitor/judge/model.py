@@ -63,6 +63,7 @@ from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.measures import JOINT
 from stream_monitor.profiles.measures import TimelineName as TimelineName
 from stream_monitor.profiles.names import ALL_SEGMENTS, END, NEVER, OTHER
+from stream_monitor.profiles.pairs import PairDelta
 from stream_monitor.profiles.records import PerformanceDelta, ResetRecord, RolloutRecord
 from stream_monitor.wire.msgpack_arrays import unpack
 
@@ -149,9 +150,13 @@ class ModelJudge:
         self.changed = True
         self.timelines[delta.timeline].feed(delta)
 
-    def feed_performance(self, delta: PerformanceDelta) -> None:
-        """Add outcomes, by the time of their predictions."""
+    def feed_joined(self, delta: PerformanceDelta | PairDelta) -> None:
+        """Add outcomes, by the time of their predictions, or what is known of requests that two versions answered."""
         self.changed = True
+        if isinstance(delta, PairDelta):
+            for consumer in self.consumers:
+                consumer.on_pairs(delta)
+            return
         self.state.lost_labels += self.state.performance.feed(delta)
         for consumer in self.consumers:
             consumer.on_performance(delta)

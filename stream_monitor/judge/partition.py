@@ -149,12 +149,12 @@ class PartitionJudge:
             else:
                 self.state.pending_model(delta.model).deltas.append(delta)
                 self.memory.open_bytes.nbytes += bytes_of_delta(delta)
-        for outcome in record.performance:
+        for outcome in record.joined:
             judge = self.models.get(outcome.model)
             if judge is not None:
-                judge.feed_performance(outcome)
+                judge.feed_joined(outcome)
             else:
-                self.state.pending_model(outcome.model).performance.append(outcome)
+                self.state.pending_model(outcome.model).add(outcome)
 
     def _refuse(self, record: DeltaRecord) -> None:
         self.state.refused += 1
@@ -232,8 +232,8 @@ class PartitionJudge:
                 yield from self._kept(name, judge)
                 for delta in pending_model.deltas:
                     judge.feed(delta)
-                for outcome in pending_model.performance:
-                    judge.feed_performance(outcome)
+                for outcome in pending_model.joined:
+                    judge.feed_joined(outcome)
             else:
                 for delta in pending_model.deltas:
                     if delta.timeline == "input":
@@ -293,8 +293,8 @@ class PartitionJudge:
             list(self._pinned(name, judge))
             for delta in self.state.pending_models[name].deltas:
                 judge.feed(delta)
-            for outcome in self.state.pending_models[name].performance:
-                judge.feed_performance(outcome)
+            for outcome in self.state.pending_models[name].joined:
+                judge.feed_joined(outcome)
             yield from judge.preview(self.state.watermarks)
 
 

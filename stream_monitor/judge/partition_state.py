@@ -17,6 +17,7 @@ from stream_monitor.judge.model_state import ModelState, new_state
 from stream_monitor.judge.panes.watermarks import Watermarks
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.names import NEVER
+from stream_monitor.profiles.pairs import PairDelta
 from stream_monitor.profiles.records import (
     DeltaRecord,
     PerformanceDelta,
@@ -38,6 +39,19 @@ class PendingModel(msgspec.Struct):
 
     deltas: list[Delta] = []
     performance: list[PerformanceDelta] = []
+    pairs: list[PairDelta] = []
+
+    @property
+    def joined(self) -> list[PerformanceDelta | PairDelta]:
+        """What was joined: outcomes, then pairs."""
+        return [*self.performance, *self.pairs]
+
+    def add(self, joined: PerformanceDelta | PairDelta) -> None:
+        """Keep outcomes or pairs."""
+        if isinstance(joined, PairDelta):
+            self.pairs.append(joined)
+        else:
+            self.performance.append(joined)
 
     def first_pane(self) -> int:
         """The start of its oldest input pane; far in the future when it has none."""

@@ -21,6 +21,7 @@ from stream_monitor.judge.panes.pane import PanePart
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import PartitionState, PendingModel
 from stream_monitor.profiles.delta import Delta
+from stream_monitor.profiles.pairs import PairDelta
 from stream_monitor.profiles.records import MAX_RECORD_BYTES, PerformanceDelta
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
@@ -79,6 +80,7 @@ class WaitingModel(msgspec.Struct):
 
     deltas: list[int]
     performance: list[PerformanceDelta]
+    pairs: list[PairDelta] = []
 
 
 class SnapshotHead(msgspec.Struct):
@@ -218,8 +220,8 @@ class Snapshots:
 
     def _head(self, judge: PartitionJudge, source: str) -> SnapshotHead:
         pending_models = {
-            name: WaitingModel([self._numbers[id(delta)] for delta in pending_model.deltas], pending_model.performance)
-            for name, pending_model in judge.state.pending_models.items()
+            name: WaitingModel([self._numbers[id(delta)] for delta in one.deltas], one.performance, one.pairs)
+            for name, one in judge.state.pending_models.items()
         }
         return SnapshotHead(
             msgspec.structs.replace(judge.state, pending_models={}),
@@ -291,7 +293,7 @@ class Snapshots:
             models[name] = snapshot.state
         for name, waiting in head.pending_models.items():
             deltas = [self._deltas[number][0] for number in waiting.deltas]
-            head.state.pending_models[name] = PendingModel(deltas, waiting.performance)
+            head.state.pending_models[name] = PendingModel(deltas, waiting.performance, waiting.pairs)
         return Restored(head.state, models, self)
 
     def _open_panes(self, panes: Mapping[int, Sequence[OpenPart]]) -> OpenPanes:

@@ -11,6 +11,7 @@ from stream_monitor.errors import FormatError
 from stream_monitor.events.rollouts import Action
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.names import NEVER
+from stream_monitor.profiles.pairs import PairDelta
 from stream_monitor.wire.msgpack_arrays import Table, pack, unpack
 
 FORMAT = 2
@@ -61,6 +62,12 @@ class DeltaRecord(msgspec.Struct, tag="delta"):
     """`Settings.profile_structure` of the worker that wrote the record; empty in a record of a former version."""
     widths: dict[str, int] = {}
     """Lengths of embeddings, by name, in that worker's settings."""
+    pairs: list[PairDelta] = []
+
+    @property
+    def joined(self) -> list[PerformanceDelta | PairDelta]:
+        """What was joined: outcomes, then pairs."""
+        return [*self.performance, *self.pairs]
 
 
 class RawDeltas(msgspec.Struct, tag="delta"):
@@ -68,6 +75,7 @@ class RawDeltas(msgspec.Struct, tag="delta"):
 
     deltas: list[msgspec.Raw]
     performance: list[msgspec.Raw]
+    pairs: list[msgspec.Raw]
     structure: str = ""
     widths: dict[str, int] = {}
     v: int = FORMAT

@@ -45,6 +45,8 @@ class DescribeStatistics(StageStatistics):
     """Predictions, labels and signals dropped since the last commit because too many rows waited."""
     overflow: int = 0
     """Labels, signals and predictions since the last commit for which there was no room: too many of one id or name."""
+    unpaired: int = 0
+    """Predictions since the last commit that make pairs only with the last ones of their id: there are too many."""
     pending: int = 0
     """Rows that wait for their join."""
     misplaced_keys: Mapping[str, int] = field(default_factory=dict)

@@ -136,6 +136,7 @@ class Telemetry:
         self.evicted = counter("pending_evicted", evicted)
         self.former_evicted = FormerName("stream_monitor_pending_evicted", f"Use pending_evicted_total. {evicted}")
         self._registry.register(self.former_evicted)
+        self.unpaired = counter("unpaired", "Predictions that are compared with only some answers to their id.")
         self.overflow = counter("pending_overflow", "Labels, signals, predictions beyond what one id or name may have.")
         self.misplaced = gauge("misplaced_keys", "Keys of a sample that lie in another partition than theirs.", "topic")
 
@@ -191,6 +192,7 @@ class Telemetry:
         self.evicted.inc(stats.evicted)
         self.former_evicted.value += stats.evicted
         self.overflow.inc(stats.overflow)
+        self.unpaired.inc(stats.unpaired)
         self.pending.set(stats.pending)
 
     def _show_judges(self, stats: JudgeStatistics) -> None:

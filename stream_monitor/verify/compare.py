@@ -13,6 +13,7 @@ from stream_monitor.events.contracts import DeadLetter, Metric
 from stream_monitor.profiles.names import OTHER
 from stream_monitor.timestamps import to_the_second
 from stream_monitor.verify.expected import ALL, Cell, Counts, Expected, Performance, Values
+from stream_monitor.verify.pairs import differences
 from stream_monitor.verify.published import Published
 
 DIGITS = 1e-9
@@ -34,6 +35,7 @@ def compare(
     yield from _traffic(truth, published)
     if not _folded(published):
         yield from _performance(truth, published)
+        yield from differences(truth.pairs.counts, published.pairs)
     yield from _doubles(published)
     if judged:
         yield from _windows(settings, truth, published, settled)

@@ -17,6 +17,7 @@ from stream_monitor.formats.registry import format_of
 from stream_monitor.profiles import measures
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.stages.contract import Headers
+from stream_monitor.verify.pairs import Answer, ExpectedPairs
 
 ALL = "all"
 Cell = tuple[str, str, str, int]
@@ -97,6 +98,8 @@ class Waiting:
     labeler: str | None = None
     labelled: bool = False
     signals: set[str] = field(default_factory=set)
+    paired: Answer = field(kw_only=True)
+    """The same as one of a pair."""
 
 
 class Expected:
@@ -111,6 +114,7 @@ class Expected:
         self.values: dict[Cell, dict[str, Values]] = defaultdict(lambda: defaultdict(Values))
         """By measure: features, the prediction and its latency."""
         self.performance: dict[Cell, Performance] = defaultdict(Performance)
+        self.pairs = ExpectedPairs(settings.join.label_horizon, settings.join.grain)
         self.rejected: dict[tuple[str, int, int], str] = {}
         """The reason, by topic, partition and offset."""
         self.watermarks: dict[int, int] = {}
@@ -179,7 +183,11 @@ class Expected:
                 values[measures.PREDICTION].add(event.prediction)
                 values[measures.LATENCY].add(event.latency_ms)
         if not duplicate:
-            known.append(Waiting(event.model, event.version, event.ts, _value(event.prediction), segments))
+            answer = _value(event.prediction)
+            alone = event.ts < oldest + horizon // 2
+            paired = Answer(event.model, event.version, event.ts, answer, _one_spelling(answer), segments, alone)
+            self.pairs.answer(paired, [waiting.paired for waiting in known])
+            known.append(Waiting(event.model, event.version, event.ts, answer, segments, paired=paired))
 
     def _advanced(self, event: Prediction, partition: int, before: int | None, stamped: bool) -> int:
         """The partition's largest time after an event; one far ahead must be confirmed by another event."""
@@ -230,6 +238,12 @@ class Expected:
                 _judge(cell, waiting.answer, label, 1)
                 cell.labelled += not known
             waiting.label, waiting.labeler, waiting.labelled = label, event.labeler, True
+            if not known:
+                paired, told = waiting.paired, Performance()
+                _judge(told, waiting.answer, label, 1)
+                paired.first, paired.error = (ts, label), told.total.get("error")
+                paired.distance = told.total.get("absolute_error")
+                self.pairs.first_label(paired)
 
     def _feedback(self, event: Feedback, partition: int) -> None:
         for waiting in self._joined(partition, event, event.ts):
@@ -264,6 +278,12 @@ def _value(value: Any) -> Any:
     if isinstance(value, str):
         return measures.bounded(value)
     return float(value) if isinstance(value, int | float) else None
+
+
+def _one_spelling(value: Any) -> Any:
+    """An answer such that equal ones mean the same: classes and whole numbers by the name of the class."""
+    name = _class(value)
+    return value if name is None else name
 
 
 def _judge(cell: Performance, answer: Any, label: Any, sign: int) -> None:

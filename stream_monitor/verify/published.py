@@ -11,6 +11,7 @@ from stream_monitor.events.contracts import Alert, DeadLetter, Metric
 from stream_monitor.events.dead_letters import NOT_ACCEPTED
 from stream_monitor.profiles.delta import Delta
 from stream_monitor.profiles.names import NEVER
+from stream_monitor.profiles.pairs import KINDS, PairDelta
 from stream_monitor.profiles.records import (
     DeltaRecord,
     PerformanceDelta,
@@ -19,6 +20,7 @@ from stream_monitor.profiles.records import (
     read_record,
 )
 from stream_monitor.verify.expected import Cell, Counts, Performance
+from stream_monitor.verify.pairs import PairCounts
 
 MetricKey = tuple[str, str, str, int, int, str, int]
 """Model, version, segment, start and end of the window, kind, part."""
@@ -33,6 +35,7 @@ class Published:
     def __init__(self) -> None:
         self.traffic: dict[Cell, Counts] = defaultdict(Counts)
         self.performance: dict[Cell, Performance] = defaultdict(Performance)
+        self.pairs: PairCounts = defaultdict(lambda: defaultdict(int))
         self.metrics: dict[MetricKey, list[Metric]] = defaultdict(list)
         self.alerts: dict[tuple[str, str, int], int] = defaultdict(int)
         """How often each (id, status, revision) occurs."""
@@ -87,6 +90,8 @@ class Published:
             self._traffic(delta)
         for outcome in record.performance:
             self._performance(outcome)
+        for pairs in record.pairs:
+            self._pairs(pairs)
         return True
 
     def _traffic(self, delta: Delta) -> None:
@@ -98,6 +103,13 @@ class Published:
             counts.accepted += accepted
             counts.duplicates += duplicates
             counts.late += late
+
+    def _pairs(self, delta: PairDelta) -> None:
+        times = (column.tolist() for column in (delta.window, delta.other_window, delta.known))
+        cells = list(zip(delta.first, delta.second, delta.segment, *times, strict=True))
+        rows = (column.tolist() for column in (delta.cell, delta.kind, delta.bin, delta.n))
+        for cell, kind, at, n in zip(*rows, strict=True):
+            self.pairs[delta.model, *cells[cell], KINDS[kind]][at] += n
 
     def _performance(self, delta: PerformanceDelta) -> None:
         starts = zip(delta.version, delta.segment, delta.window.tolist(), strict=True)

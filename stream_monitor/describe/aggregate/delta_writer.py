@@ -135,17 +135,21 @@ def _draw(batch: Batch, rows: slice, cells: ProfileCells) -> SampleIndex | None:
 
 
 def pack_records(
-    deltas: Iterable[bytes], performance: Iterable[bytes] = (), structure: str = "", widths: Mapping[str, int] = NONE
+    deltas: Iterable[bytes],
+    performance: Iterable[bytes] = (),
+    pairs: Iterable[bytes] = (),
+    structure: str = "",
+    widths: Mapping[str, int] = NONE,
 ) -> list[bytes]:
     """Join packed deltas, in order, to few `profiles` records; each record names the structure of its deltas."""
     records: list[bytes] = []
-    current = RawDeltas([], [], structure, dict(widths))
+    current = RawDeltas([], [], [], structure, dict(widths))
     size = 0
-    for target, parts in (("deltas", deltas), ("performance", performance)):
+    for target, parts in (("deltas", deltas), ("performance", performance), ("pairs", pairs)):
         for part in parts:
             if size and size + len(part) > MAX_RECORD_BYTES:
                 records.append(pack(current))
-                current, size = RawDeltas([], [], structure, dict(widths)), 0
+                current, size = RawDeltas([], [], [], structure, dict(widths)), 0
             getattr(current, target).append(msgspec.Raw(part))
             size += len(part)
     if size:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
+from zlib import crc32
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from stream_monitor.types import I64, Bool
+from stream_monitor.describe.join.pending.rows import ALONE, U32
+from stream_monitor.types import F64, I64, Bool
 
 
 class Interner:
@@ -51,6 +53,10 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     category: str | None
 
 
+_MIX = np.uint64(0x9E37_79B9_7F4A_7C15), np.uint64(0xD6E8_FEB8_6659_FD93)
+_CATEGORY = 0xA5 << 40
+"""Tells the hash of a name from the bits of a number."""
+
 _STRUCTS: dict[str, type[msgspec.Struct]] = {"key": Key, "answer": Answer}
 
 
@@ -61,6 +67,8 @@ class CodeBook:
         self.keys, self.answers = Interner(), Interner()
         self.categories, self.labelers, self.signals = Interner(), Interner(), Interner()
         self.models = Interner()
+        self._hashes: list[int] = []
+        """Of the names of categories, by code."""
         self._like: dict[str, list[bool]] = {}
         """By pattern of names of models: whether the model of each key matches."""
         self._tables = {
@@ -84,6 +92,17 @@ class CodeBook:
         known = self._like.setdefault(pattern, [])
         known.extend(fnmatchcase(key.model, pattern) for key in self.keys.values[len(known) :])
         return np.array(known, np.bool_)[keys] if len(keys) else np.zeros(0, np.bool_)
+
+    def fingerprints(self, ts: I64, value: F64, categorical: Bool) -> U32:
+        """Fingerprints of n labels, the same in any process: hashes of event time, value and kind, above `ALONE`."""
+        names = self.categories.values[len(self._hashes) :]
+        self._hashes.extend(crc32(name.encode(errors="surrogatepass")) for name in names)
+        bits = np.where(categorical, 0.0, value + 0.0).view(np.uint64).copy()
+        codes = value[categorical].astype(np.int64).tolist()
+        bits[categorical] = np.array([self._hashes[code] for code in codes], np.uint64) + np.uint64(_CATEGORY)
+        mixed = (ts.astype(np.uint64) * _MIX[0] ^ bits) * _MIX[1]
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX[0]
+        return np.maximum((mixed >> np.uint64(32)).astype(np.uint32), np.uint32(ALONE + 1))
 
     def model_of_key(self, keys: npt.NDArray[Any]) -> I64:
         """The model codes of key codes."""

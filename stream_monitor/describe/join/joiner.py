@@ -15,6 +15,7 @@ from stream_monitor.describe.aggregate.delta_writer import Batch
 from stream_monitor.describe.decode.columns import Coded, Columns, distinct
 from stream_monitor.describe.join.code_book import Answer, CodeBook, Key
 from stream_monitor.describe.join.outcomes import Outcomes
+from stream_monitor.describe.join.pair_sums import pair_sums
 from stream_monitor.describe.join.pending.absent_signals import AbsentSignal
 from stream_monitor.describe.join.pending.changelog import first_of
 from stream_monitor.describe.join.pending.rows import (
@@ -40,10 +41,11 @@ from stream_monitor.types import F64, I64, Bool
 
 @dataclass(slots=True)
 class JoinFlush:
-    """The outputs of the joins of one commit: batches, packed performance deltas, change log records."""
+    """The outputs of the joins of one commit: batches, packed deltas of performance and pairs, change log records."""
 
     batches: list[Batch] = field(default_factory=list)
     performance: list[tuple[str, bytes]] = field(default_factory=list)
+    pairs: list[tuple[str, bytes]] = field(default_factory=list)
     changes: list[tuple[int, bytes]] = field(default_factory=list)
     items: dict[Partition, int] = field(default_factory=dict)
     """Labels and signals that came, by topic partition."""
@@ -80,6 +82,8 @@ class Joiner:
         """Rows that the joiner dropped since the last commit because there were too many pending rows."""
         self.overflow = 0
         """Rows since the last commit that had no place: too many rows of one id, or too many signal names."""
+        self.unpaired = 0
+        """Predictions since the last commit that make pairs only with some of those of their id."""
         self._absent = [*self._absent_signals()]
         self._logs: dict[int, _Log] = {}
         self._waiting: list[tuple[I64, LabelRows | SignalRows]] = []
@@ -109,7 +113,7 @@ class Joiner:
         self._logs.pop(partition, None)
         if not self.stores:
             self._joined, self._waiting, self._written = [], [], []
-            self.evicted = self.overflow = 0
+            self.evicted = self.overflow = self.unpaired = 0
 
     # --- taking in ---
 
@@ -173,7 +177,10 @@ class Joiner:
             [0 if e.labeler is None else 1 + self.book.labelers.of(e.labeler) for e in events], np.uint32
         )
         ids = split(hash_ids([e.id for e in events]))
-        self._waiting.append((partition, LabelRows(*ids, ts, self._models(events), value, categorical, labeler)))
+        rows = LabelRows(
+            *ids, ts, self._models(events), value, categorical, labeler, self.book.fingerprints(ts, value, categorical)
+        )
+        self._waiting.append((partition, rows))
 
     def _label_values(self, events: Sequence[Label]) -> tuple[F64, Bool]:
         value, categorical = np.empty(len(events)), np.zeros(len(events), np.bool_)
@@ -237,13 +244,7 @@ class Joiner:
                 clock = clocks[number]
                 watermark = clock.joined(clock.feedback, lateness_ms, self.settings.join.label_horizon)
                 self._joined += store.absent_signals(clock.latest(True) + 1 if number in over else watermark)
-        flush = JoinFlush()
-        if self._joined:
-            everything = gather(self._joined)
-            flush.batches += self.outcomes.batches(everything)
-            flush.performance += self.outcomes.performance(everything)
-        self._waiting, self._joined, self._written = [], [], []
-        self._count(flush)
+        flush = self._joins()
         share = max(1, self.settings.join.pending_rows // max(1, len(self.stores)))
         for number, store in self.stores.items():
             if number in clocks:
@@ -251,11 +252,24 @@ class Joiner:
             if len(store) > share:
                 self.evicted += len(store) - share
                 store.evict(len(store) - share)
-            self.overflow += store.overflow
-            store.overflow = 0
+            self.overflow, self.unpaired = self.overflow + store.overflow, self.unpaired + store.unpaired
+            store.overflow = store.unpaired = 0
             for value in store.changes(self.book):
                 flush.changes.append((number, value))
                 self._written.append((number, first_of(value)))
+        return flush
+
+    def _joins(self) -> JoinFlush:
+        """What this commit has joined."""
+        flush = JoinFlush()
+        if self._joined:
+            everything = gather(self._joined)
+            flush.batches += self.outcomes.batches(everything)
+            flush.performance += self.outcomes.performance(everything)
+        if pairs := [found for store in self.stores.values() for found in store.take_pairs()]:
+            flush.pairs += pair_sums(gather(pairs), self.book, self.settings.join.grain)
+        self._waiting, self._joined, self._written = [], [], []
+        self._count(flush)
         return flush
 
     def _count(self, flush: JoinFlush) -> None:
@@ -284,7 +298,7 @@ class Joiner:
 
     def committed(self) -> None:
         """The commit succeeded: the change log holds what the joiner wrote, and the counts start from zero."""
-        self.evicted = self.overflow = 0
+        self.evicted = self.overflow = self.unpaired = 0
         for store in self.stores.values():
             store.settle()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -60,14 +61,23 @@ class LabelComparison:
         }
 
 
-def compare_with_labels(joined: Joined, label: F64, categorical: Bool, book: CodeBook) -> LabelComparison:
+class Answers(NamedTuple):
+    """Answers of predictions, (n,) each."""
+
+    answer: npt.NDArray[np.uint32]
+    """Codes of (segments, class)."""
+    value: F64
+    """The number, NaN for a class."""
+
+
+def compare_with_labels(joined: Joined | Answers, label: F64, categorical: Bool, book: CodeBook) -> LabelComparison:
     """Compare answers with labels: classes with classes, numbers with numbers, whole numbers with both.
 
     Two numbers that may be numbers of classes have an error, too.
     """
     codes = np.where(categorical, label, -1).astype(np.int64)
-    predicted = _predicted(joined.answer, book)
-    table = _ClassTable(book)
+    table = ClassTable(book)
+    predicted = table.categories_of(joined.answer)
     both = categorical & (predicted >= 0)
     answer = np.where(predicted >= 0, table.whole[predicted], joined.value)
     truth = np.where(categorical, table.whole[codes], label)
@@ -102,20 +112,30 @@ def _relative(gap: F64, label: F64) -> F64:
     return np.where(np.isfinite(part), part, np.nan)
 
 
-class _ClassTable:
+class ClassTable:
     """What the categories of a code book mean, by code; the last entry is that of code -1, no category."""
 
     def __init__(self, book: CodeBook) -> None:
+        codes = [-1 if a.category is None else book.categories.of(a.category) for a in book.answers.values]
+        self._predicted = np.array(codes or [-1], np.int64)
         names = book.categories.values
         spellings = {name: code for code, name in enumerate(dict.fromkeys(map(classes.class_of, names)))}
         self.name = np.array([*(spellings[classes.class_of(name)] for name in names), -1], np.int64)
         self.whole = np.array([*map(classes.whole_of, names), np.nan])
         self.truth = np.array([*map(classes.truth_of, names), np.nan])
 
+    def categories_of(self, answers: npt.NDArray[np.uint32]) -> I64:
+        """The codes of the predicted categories, -1 where an answer is no class."""
+        return np.asarray(self._predicted[answers])
 
-def _predicted(answers: npt.NDArray[np.uint32], book: CodeBook) -> I64:
-    codes = [-1 if a.category is None else book.categories.of(a.category) for a in book.answers.values]
-    return np.array(codes or [-1], np.int64)[answers]
+    def names_of(self, answers: npt.NDArray[np.uint32]) -> I64:
+        """Numbers of classes, equal for two spellings of one class; -1 where an answer is no class."""
+        return np.asarray(self.name[self.categories_of(answers)])
+
+    def numbers_of(self, answers: Answers) -> F64:
+        """Answers as numbers, of classes that are written as whole numbers, too; NaN for others."""
+        predicted = self.categories_of(answers.answer)
+        return np.where(predicted >= 0, self.whole[predicted], answers.value)
 
 
 class Outcomes:

@@ -27,6 +27,7 @@ from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.panes.windows import Window
 from stream_monitor.judge.timelines.timeline import BaselinesReset, ChangeDetected, Timeline, WindowEmpty
 from stream_monitor.profiles.measures import group_of
+from stream_monitor.profiles.pairs import PairDelta
 from stream_monitor.profiles.records import PerformanceDelta, RolloutRecord
 
 BatchTask = PaneBatch | WindowEvaluation | DispersionUpdate
@@ -130,6 +131,9 @@ class WindowConsumer(Generic[StateT]):
 
     def on_performance(self, delta: PerformanceDelta) -> None:
         """Outcomes were read. Which are read at a watermark depends on how topics were interleaved."""
+
+    def on_pairs(self, delta: PairDelta) -> None:
+        """Pairs of predictions were read, as outcomes are."""
 
     def on_change(self, change: ChangeDetected) -> Iterable[ConsumerOutput]:
         """A sequential detector found a change at a pane, or the end of one."""

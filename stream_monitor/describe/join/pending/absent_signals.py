@@ -55,7 +55,7 @@ class AbsentSignals:
             if rows and (found := np.concatenate(rows)).size:
                 ts, none = self._ring.take("ts", found) + signal.after_ms, np.zeros(len(found), np.uint32)
                 code = np.full(len(found), signal.code, np.uint8)
-                yield found, Items(ts, none, np.zeros(len(found)), none.astype(np.bool_), none, code)
+                yield found, Items(ts, none, np.zeros(len(found)), none.astype(np.bool_), none, code, none)
 
     def _due(self, number: int, signal: AbsentSignal, watermark: int) -> Iterator[I64]:
         ring = self._ring

@@ -17,12 +17,14 @@ import numpy.typing as npt
 
 from stream_monitor.describe.join.pending.label_effects import CHANGING
 from stream_monitor.describe.join.pending.ring_buffer import CATEGORICAL, COLUMNS, HAS_LABEL, Ring
-from stream_monitor.describe.join.pending.rows import LABEL, MAX_SIGNALS, PREDICTION, SIGNAL, CodeBook
+from stream_monitor.describe.join.pending.rows import ALONE, LABEL, MAX_SIGNALS, PREDICTION, SIGNAL, CodeBook
 from stream_monitor.errors import FormatError
 from stream_monitor.types import I64, Bool
 from stream_monitor.wire.msgpack_arrays import pack, unpack
 
-FORMAT = 2
+FORMAT = 3
+FORMER_FORMAT = 2
+"""The oldest format that can be read; its rows have no fingerprints."""
 MAX_BYTES = 400_000
 
 STORED = [name for name in COLUMNS if name != "distance"]
@@ -123,8 +125,10 @@ def _payload(ring: Ring, rows: _Span, updated: I64, codes: CodeBook) -> Payload:
 def load(ring: Ring, data: bytes, codes: CodeBook) -> int:
     """Append a record's rows to the ring and apply its updates; return the sequence number of the first new row."""
     payload = unpack(data, Payload)
-    if payload.v != FORMAT:
+    if not FORMER_FORMAT <= payload.v <= FORMAT:
         raise FormatError(f"a pending record has format {payload.v}, this version reads {FORMAT}: upgrade")
+    if payload.v == FORMER_FORMAT:
+        _add_fingerprints(payload)
     known = {table: codes.import_(table, names) for table, names in payload.names.items()}
 
     def lengthen(table: str, places: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -141,6 +145,14 @@ def load(ring: Ring, data: bytes, codes: CodeBook) -> int:
             ring.columns[name].put(payload.updated[present], values[present])
     ring.tail = max(ring.tail, min(payload.tail, ring.head))
     return first
+
+
+def _add_fingerprints(payload: Payload) -> None:
+    """Give a record of the former format the column that it lacks: nothing is known of first labels, so of no pair."""
+    none = (payload.rows["kind"] == LABEL) | ((payload.rows["flags"] & HAS_LABEL) != 0)
+    payload.rows["fingerprint"] = np.where(none, np.uint32(ALONE), np.uint32(0))
+    labelled = (payload.updates["flags"] & HAS_LABEL) != 0
+    payload.updates["fingerprint"] = np.where(labelled, np.uint32(ALONE), np.uint32(0))
 
 
 # --- codes ---

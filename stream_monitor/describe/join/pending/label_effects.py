@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from stream_monitor.describe.join.pending.rows import (
     CORRECTION,
     DISAGREEMENT,
     FIRST,
+    NO_LABEL,
     NO_SIGNAL,
     REPEAT,
     SIGNALLED,
@@ -29,7 +30,7 @@ from stream_monitor.types import F64, I64, Bool
 _MANY = 16
 """Most labels of one prediction in a call that are applied in rounds over all predictions; others one by one."""
 
-CHANGING = ("label", "labeler", "bits", "flags")
+CHANGING = ("label", "labeler", "bits", "flags", "fingerprint")
 """Columns of a prediction that change after it was inserted."""
 
 
@@ -63,6 +64,26 @@ class Rules:
         for signal in self.absent:
             counted = np.where(signal.concerns(key, items.signal), ts + signal.after_ms, counted)
         return counted
+
+
+class FirstLabels(NamedTuple):
+    """First labels: sequence number of the prediction, event time, value, and whether the value is a code."""
+
+    row: I64
+    ts: I64
+    value: F64
+    categorical: Bool
+
+    def take(self, at: I64) -> FirstLabels:
+        """Some of them, by position."""
+        return FirstLabels(self.row[at], self.ts[at], self.value[at], self.categorical[at])
+
+
+class Applied(NamedTuple):
+    """The joined events of a call, and the first labels among them."""
+
+    joined: Joined
+    first: FirstLabels
 
 
 class Applier:
@@ -106,7 +127,7 @@ class Applier:
         self._ring.columns["flags"].put(items, flags)
         return items
 
-    def apply(self, row: I64, items: Items) -> Joined:
+    def apply(self, row: I64, items: Items) -> Applied:
         """Apply items to the predictions `row` that they join; the items of one prediction are in log order.
 
         Labels and signals may be mixed in any way, because they do not affect each other.
@@ -123,7 +144,9 @@ class Applier:
             effects.event, ts, key, take("answer", row), take("value", row), take("score", row), effects.old,
             effects.old_categorical, items.value, items.categorical, counted, items.signal,
         )  # fmt: skip
-        return joined if effects.counts.all() else joined.take(effects.counts)
+        at = np.flatnonzero(effects.event == FIRST)
+        first = FirstLabels(row[at], items.ts[at], items.value[at], items.categorical[at])
+        return Applied(joined if effects.counts.all() else joined.take(effects.counts), first)
 
     def _signals(self, at: I64, row: I64, items: Items, effects: _Effects) -> None:
         """Count each signal once for each prediction."""
@@ -165,6 +188,9 @@ class Applier:
         row = row[write]
         self._remember(row)
         self._put_labels(row, value[write], labeler[write], categorical[write])
+        new = row[event[write] == FIRST], items.fingerprint[at[event == FIRST]]
+        free = take("fingerprint", new[0]) == NO_LABEL
+        self._ring.columns["fingerprint"].put(new[0][free], new[1][free])
 
     def _put_labels(self, row: I64, value: Any, labeler: Any, categorical: Any) -> None:
         columns = self._ring.columns

@@ -18,9 +18,10 @@ from stream_monitor.types import I64
 COLUMNS: dict[str, npt.DTypeLike] = {
     "hash": np.uint64, "check": np.uint32, "ts": np.int64, "kind": np.uint8, "key": np.uint32,
     "answer": np.uint32, "value": np.float64, "score": np.float32, "label": np.float64, "labeler": np.uint32,
-    "bits": np.uint16, "flags": np.uint8, "distance": np.uint32,
+    "bits": np.uint16, "flags": np.uint8, "fingerprint": np.uint32, "distance": np.uint32,
 }  # fmt: skip
-"""60 bytes a row. The index uses `distance`: the next row of the chain is so many rows earlier; 0 ends the chain."""
+"""64 bytes a row. `fingerprint` is that of a label; a prediction has that of its first label. The index uses
+`distance`: the next row of the chain is so many rows earlier; 0 ends the chain."""
 
 HAS_LABEL, CATEGORICAL, JOINED = 1, 2, 4
 """Flags of a row. CATEGORICAL: the label (of a LABEL row: the value) is a category code. JOINED: a label or signal has

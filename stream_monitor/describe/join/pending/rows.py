@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,12 @@ counted before.
 
 NO_SIGNAL = 255
 """The signal code of an event that has no signal."""
+
+NO_LABEL, ALONE = 0, 1
+"""Fingerprints that are no label's. ALONE: a prediction that came so late that it makes no pairs."""
+
+ANSWERED, LABELLED, LEFT_OUT = range(3)
+"""Kinds of what becomes known of a pair of predictions. LEFT_OUT: their first labels are not one label."""
 
 MAX_SIGNALS = 16
 """Signal codes are below this: a prediction has one bit for each."""
@@ -83,7 +89,8 @@ class LabelRows(_Columns):
     """n labels in log order.
 
     `model` is a model code + 1, or 0 for every model of the id. `value` is a category code where `categorical` is True,
-    else a number. `labeler` is a labeler code + 1, or 0 for none.
+    else a number. `labeler` is a labeler code + 1, or 0 for none. `fingerprint` tells labels apart, in any process; it
+    is above `ALONE`.
     """
 
     hash: U64
@@ -93,6 +100,7 @@ class LabelRows(_Columns):
     value: F64
     categorical: Bool
     labeler: U32
+    fingerprint: U32
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,29 @@ class Joined(_Columns):
 
 
 @dataclass(frozen=True, slots=True)
+class Pairs(_Columns):
+    """What became known of pairs of predictions: of one id and model, and of two versions.
+
+    `ts`, `key`, `answer` and `value` belong to the later prediction, those with `other_` to the earlier one. Of
+    LABELLED pairs `label` is the first label of both, a category code where `categorical` is True, and `known` the
+    latest of the three event times; of others it is that of the later prediction.
+    """
+
+    event: U8
+    ts: I64
+    key: U32
+    answer: U32
+    value: F64
+    other_ts: I64
+    other_key: U32
+    other_answer: U32
+    other_value: F64
+    label: F64
+    categorical: Bool
+    known: I64
+
+
+@dataclass(frozen=True, slots=True)
 class Items(_Columns):
     """Labels or signals to apply, aligned with the predictions that they join."""
 
@@ -143,23 +174,27 @@ class Items(_Columns):
     categorical: Bool
     labeler: U32
     signal: U8
+    fingerprint: U32
 
     @classmethod
     def of_labels(cls, rows: LabelRows) -> Items:
         """The items of labels."""
         signal = np.full(len(rows), NO_SIGNAL, np.uint8)
-        return cls(rows.ts, rows.model, rows.value, rows.categorical, rows.labeler, signal)
+        return cls(rows.ts, rows.model, rows.value, rows.categorical, rows.labeler, signal, rows.fingerprint)
 
     @classmethod
     def of_signals(cls, rows: SignalRows) -> Items:
         """The items of signals."""
         none = np.zeros(len(rows), np.uint32)
-        return cls(rows.ts, rows.model, rows.value, none.astype(np.bool_), none, rows.signal.astype(np.uint8))
+        return cls(rows.ts, rows.model, rows.value, none.astype(np.bool_), none, rows.signal.astype(np.uint8), none)
 
 
-def gather(parts: Sequence[Joined]) -> Joined:
+_ColumnsT = TypeVar("_ColumnsT", bound=_Columns)
+
+
+def gather(parts: Sequence[_ColumnsT]) -> _ColumnsT:
     """Concatenate one or more results."""
     if len(parts) == 1:
         return parts[0]
-    names = [field.name for field in fields(Joined)]
-    return Joined(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    names = [field.name for field in fields(parts[0])]  # type: ignore[arg-type]
+    return type(parts[0])(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

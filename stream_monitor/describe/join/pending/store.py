@@ -13,8 +13,9 @@ later. The rules:
 - each signal counts once for a prediction.
 
 So neither the interleaving of the three topics nor their split into batches affects the joined events and the rows.
-There are two exceptions: rows that a sweep dropped, and `chain_cap`. A row takes 60 bytes, up to a quarter more in
-reserve, and 4 to 8 bytes of index. The store is for one thread; only `restore` raises.
+There are two exceptions: rows that a sweep dropped, and `chain_cap`. A row takes 64 bytes, up to a quarter more in
+reserve, and 4 to 8 bytes of index. The module `pairs` finds versions that answered one id. The store is for one thread;
+only `restore` raises.
 """
 
 from __future__ import annotations
@@ -31,17 +32,22 @@ from stream_monitor.describe.join.pending.absent_signals import AbsentSignal, Ab
 from stream_monitor.describe.join.pending.duplicates import Arrivals, Held, decide
 from stream_monitor.describe.join.pending.hash_index import IdIndex
 from stream_monitor.describe.join.pending.id_groups import Groups, group_ids
-from stream_monitor.describe.join.pending.label_effects import Applier, Rules
+from stream_monitor.describe.join.pending.label_effects import Applied, Applier, Rules
+from stream_monitor.describe.join.pending.pairs import PairFinder
 from stream_monitor.describe.join.pending.ring_buffer import CATEGORICAL, Ring
 from stream_monitor.describe.join.pending.rows import (
+    ALONE,
     LABEL,
+    NO_LABEL,
     NO_SIGNAL,
     PREDICTION,
     SIGNAL,
+    U32,
     CodeBook,
     Items,
     Joined,
     LabelRows,
+    Pairs,
     PredictionRows,
     SignalRows,
 )
@@ -81,7 +87,10 @@ class PendingStore:
         self._absent = AbsentSignals(self._ring, absent)
         self._index = IdIndex(self._ring)
         self._applier = Applier(self._ring, self._rules)
-        self.overflow = 0
+        self._finder = PairFinder(self._ring, self._rules)
+        self._pairs: list[Pairs] = []
+        self.overflow = self.unpaired = 0
+        """Rows that had no place; predictions that make pairs only with some of those before them."""
         self.items, self.joined = Counter[int](), Counter[int]()
         """By kind, since `settle`: labels and signals that came, and those that joined their first prediction."""
         self._settled_head = self._settled_tail = self._ring.head
@@ -122,19 +131,29 @@ class PendingStore:
         self.overflow += int(decision.overflow.sum())
         accepted = decision.accepted
         sequence = np.zeros(len(rows), np.int64)
-        sequence[accepted] = self._insert_predictions(rows if accepted.all() else rows.take(accepted))
+        alone = self._finder.alone(rows.ts, bound)
+        fingerprint = np.where(alone, np.uint32(ALONE), np.uint32(NO_LABEL))[accepted]
+        sequence[accepted] = self._insert_predictions(rows if accepted.all() else rows.take(accepted), fingerprint)
         items = np.flatnonzero(kind != PREDICTION)
         row, item = groups.expand(group[items], waiting[items], accepted)
         inserted, found = sequence[row], self._items(item)
         keep = self._applier.joins(inserted, found)
         new = self._applier.mark_joined(item[keep])
         self.joined.update(self._ring.take("kind", new).tolist())
-        return decision.duplicate, self._applier.apply(inserted[keep], found.take(keep))
+        applied = self._applier.apply(inserted[keep], found.take(keep))
+        if len(held) or not groups.unique:
+            several = (
+                np.concatenate([group[held], groups.of[accepted]]),
+                np.concatenate([waiting[held], sequence[accepted]]),
+            )
+            self._pair(*several, applied, int(accepted.sum()))
+        return decision.duplicate, applied.joined
 
     def add_labels(self, rows: LabelRows) -> Joined:
         """Apply n labels to the predictions of their ids, and keep them for later predictions."""
         flags = rows.categorical * np.uint8(CATEGORICAL)
         values: _Values = {"value": rows.value, "labeler": rows.labeler, "flags": flags}
+        values["fingerprint"] = rows.fingerprint
         return self._add_items(rows, LABEL, Items.of_labels(rows), values)
 
     def add_signals(self, rows: SignalRows) -> Joined:
@@ -145,7 +164,7 @@ class PendingStore:
     def absent_signals(self, watermark: int) -> Iterator[Joined]:
         """The zeros of predictions that wait for a signal no more, at a watermark of feedback (epoch ms)."""
         for rows, zeros in self._absent.due(watermark):
-            yield self._applier.apply(rows, zeros)
+            yield self._applier.apply(rows, zeros).joined
 
     def _add_items(self, rows: LabelRows | SignalRows, kind: int, items: Items, values: _Values) -> Joined:
         groups = group_ids(rows.hash, rows.check)
@@ -166,7 +185,26 @@ class PendingStore:
         joined = np.unique(item[keep])
         self.joined[kind] += len(joined)
         self._applier.mark_joined(sequence[joined[kept[joined]]])
-        return self._applier.apply(row[keep], found.take(keep))
+        applied = self._applier.apply(row[keep], found.take(keep))
+        if kind == LABEL and np.bincount(group[predictions]).max(initial=0) > 1:
+            self._pair(group[predictions], waiting[predictions], applied)
+        return applied.joined
+
+    def _pair(self, group: I64, row: I64, applied: Applied, new: int = 0) -> None:
+        """Keep what a call made known of pairs of the predictions `row`, of which the last `new` are new."""
+        several = np.bincount(group)[group] > 1
+        group, row = group[several], row[several]
+        found = [self._finder.labelled(group, row, applied.first)]
+        if new:
+            answered, crowded = self._finder.answered(group, row, self._ring.head - new)
+            found.append(answered)
+            self.unpaired += crowded
+        self._pairs += [pairs for pairs in found if pairs is not None]
+
+    def take_pairs(self) -> list[Pairs]:
+        """What became known of pairs since the last call."""
+        pairs, self._pairs = self._pairs, []
+        return pairs
 
     def _waiting(
         self, groups: Groups, rows: PredictionRows | LabelRows | SignalRows
@@ -175,10 +213,10 @@ class PendingStore:
         group, waiting = self._index.walk(rows.hash[groups.first], rows.check[groups.first])
         return group, waiting, self._ring.take("kind", waiting)
 
-    def _insert_predictions(self, rows: PredictionRows) -> I64:
+    def _insert_predictions(self, rows: PredictionRows, fingerprint: U32) -> I64:
         names = ("hash", "check", "ts", "key", "answer", "value", "score")
         values = {name: getattr(rows, name) for name in names}
-        return self._insert({**values, "kind": PREDICTION, "label": np.nan}, len(rows))
+        return self._insert({**values, "fingerprint": fingerprint, "kind": PREDICTION, "label": np.nan}, len(rows))
 
     def _insert(self, values: dict[str, Any], count: int) -> I64:
         sequence = self._ring.append(count, values)
@@ -190,7 +228,7 @@ class PendingStore:
         signal = np.where(take("kind", row) == SIGNAL, take("answer", row), NO_SIGNAL).astype(np.uint8)
         categorical = (take("flags", row) & CATEGORICAL) != 0
         ts, model, value, labeler = (take(name, row) for name in ("ts", "key", "value", "labeler"))
-        return Items(ts, model, value, categorical, labeler, signal)
+        return Items(ts, model, value, categorical, labeler, signal, take("fingerprint", row))
 
     # --- dropping rows ---
 
