@@ -31,6 +31,8 @@ class Router:
         self._seq[rollout] = seq
         if not decision["weights"]:  # an order was refused, and the rollout does not run
             return False
+        if decision["pattern"] == "shadow":  # both versions answer each request: nothing moves
+            return False
         self.weights[rollout[0]] = dict(decision["weights"])  # type: ignore[call-overload]
         return True
 

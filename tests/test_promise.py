@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.baseline.build import build
+from stream_monitor.file_replay import Replay
 from stream_monitor.profiles.measures import JOINT
-from stream_monitor.profiles.records import ResetRecord
+from stream_monitor.profiles.records import ResetRecord, RolloutRecord
+from stream_monitor.stages.contract import Output
 from tests.effort import examples
-from tests.schedules import by_cluster, by_replay
-from tests.streams import T0, Event, mornings, quick_settings, shop
+from tests.schedules import by_cluster, by_replay, run_cluster
+from tests.streams import T0, Event, mirrored, mornings, quick_settings, shop
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
@@ -179,6 +181,49 @@ def baselines_of_rows(metrics: dict[tuple[str, ...], Any]) -> set[str]:
     """Baselines that judged rows."""
     told = [metric for metric in metrics.values() if JOINT in metric.get("measures", {})]
     return {metric["measures"][JOINT].get("baseline") or metric["baseline"] for metric in told}
+
+
+SHADOW = """
+rollout: r
+model: m0
+candidate: "2"
+primary: "1"
+pattern: shadow
+guards: [{measure: error, margin: 50%}, {measure: agrees, margin: 60%}]
+alpha: {check: 0.000001}
+stale_after: 1h
+"""
+
+
+@examples(3)
+@given(*SCHEDULE)
+def test_nor_in_pairs_of_versions_that_answer_the_same_ids(
+    seed: int, partitions: int, workers: int, crashes: float
+) -> None:
+    """Nor in what is decided about a rollout in shadow, which waits for the first pane of its model."""
+    rules, events = quick_settings(segments=[["country"]]), mirrored(shop(3, 900))
+    order = RolloutRecord("m0", "r", "c1", "start", "person:anna", text=SHADOW)
+    replayed, run = list[Output](), list[Output]()
+    replay = Replay(rules, replayed.append)
+    replay.order(order)
+    replay.feed((event.role, event.raw) for event in events)
+    replay.finish()
+    broker = run_cluster(events, rules, (partitions, workers), seed, crashes, [order]).broker
+    run = [Output("decisions", value) for _, value in broker.values("decisions")]
+    told, wanted = (
+        [json.loads(output.value) for output in outputs if output.role == "decisions"] for outputs in (run, replayed)
+    )
+    assert wanted[0]["decision"] == "started" and wanted[-1]["evidence"][0]["candidate"]["n"] > 100
+    assert [one["seq"] for one in told] == list(range(1, len(told) + 1))
+    assert ends(told) == ends(wanted)
+    assert by_cluster(events, rules, (partitions, workers), seed, crashes) == by_replay(events, rules)
+
+
+def ends(decisions: Sequence[Any]) -> list[tuple[str, str]]:
+    """The decisions but reports, without the time of the start: a rollout begins with the first pane that is open."""
+    return [
+        (one["decision"], one["state"]) for one in decisions if one["decision"] not in ("progress", "hold", "resumed")
+    ]
 
 
 def with_vectors(events: Sequence[Event]) -> list[Event]:

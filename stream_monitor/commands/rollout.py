@@ -27,7 +27,7 @@ from stream_monitor.queries.rollouts import (
     histories_of,
     summary_of,
 )
-from stream_monitor.rollouts.plan import RolloutPlan, read_plan
+from stream_monitor.rollouts.plan import AGREES, RolloutPlan, read_plan
 from stream_monitor.terminal import Column, Screen, Table, visible
 from stream_monitor.timestamps import to_the_second
 
@@ -61,7 +61,8 @@ def _tell_plan(settings: Settings, plan: RolloutPlan, err: Screen) -> None:
     for number, step in enumerate(plan.steps, 1):
         margins = plan.margins_of(number)
         asked = f"each guard within {margins} × its margin" if margins else "no harm"
-        err.line(f"step {number}: {step.weight:.4g} for {format_duration(step.duration)}, then {asked}")
+        where = "in shadow" if plan.is_shadow else f"step {number}: {step.weight:.4g}"
+        err.line(f"{where} for {format_duration(step.duration)}, then {asked}")
     specs = [",".join(spec) for spec in settings.segments]
     unknown = [name for name in plan.segments if name not in specs]
     if unknown:
@@ -72,8 +73,8 @@ def _tell_plan(settings: Settings, plan: RolloutPlan, err: Screen) -> None:
         err.note(f"nothing of the model {visible(plan.model)} has a baseline yet: is it the right name?")
         return
     for guard in plan.guards:
-        name = guard.measure if guard.is_outcome else guard.source.measure
-        if name not in known_measures:
+        name = guard.measure if guard.is_joined else guard.source.measure
+        if name not in known_measures and name != AGREES:
             err.note(f"guard {visible(guard.measure)}: no values of {visible(name)} have been seen")
 
 
@@ -175,7 +176,7 @@ def watch(settings: Settings, name: str, model: str | None, as_json: bool, out: 
             out.data(msgspec.json.encode(decision))
         else:
             out.line(line_of(decision))
-        over = decision.state in ("rolled_back", "aborted", "inconclusive")
+        over = decision.state in ("passed", "rolled_back", "aborted", "inconclusive")
         if over or (decision.state == "promoted" and decision.weights == {decision.candidate: 1.0}):
             return exit_code(seen)
     return 0

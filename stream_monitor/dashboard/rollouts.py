@@ -63,7 +63,7 @@ def _decisions(store: Snapshot, model: str, rollout: str, most: int = HISTORY) -
 
 def verdict_of(decision: RolloutDecision) -> Verdict:
     """What a program that asks should do: take the candidate (`pass`), roll back (`harm`), or wait (`hold`)."""
-    if decision.state == "promoted":
+    if decision.state in ("promoted", "passed"):
         return "pass"
     return "harm" if _gave_back(decision) else "hold"
 
@@ -100,9 +100,9 @@ def is_open(store: Snapshot, model: str, rollout: str, gate: Gate, now: int) -> 
         case "rollback":
             return _gave_back(last)
         case "promote":
-            return last.state == "promoted"
+            return last.state in ("promoted", "passed")
         case "advance":
-            return last.state in ("running", "promoted") and not _is_stale(last, arrived, now)
+            return last.state in ("running", "promoted", "passed") and not _is_stale(last, arrived, now)
 
 
 def _standing(store: Snapshot, model: str, rollout: str) -> tuple[RolloutDecision, int] | None:

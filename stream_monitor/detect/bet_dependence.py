@@ -33,6 +33,25 @@ HITS = 30.0
 """Hits of the candidate, times f of the split, from which on hits show by themselves how they scatter."""
 
 
+def scattered(counts: F64, x: F64, variance: F64) -> F64:
+    """(4, R) what a stratum of counts (R, J) of values x (J,) adds to a scatter: z, v, z²/v, 1.
+
+    z is the sum of the values, v its variance if requests come alone, by the variance (R,) of one value.
+    """
+    n = counts.sum(axis=-1)
+    z, v = counts @ x, np.maximum(n * variance, 1e-9)
+    return np.asarray((n > 0) * np.stack([z, v, z * z / v, np.ones(len(n))]))
+
+
+def scatter_factor(scatter: F64) -> F64:
+    """(R,) variance of z over strata as a multiple of v, of the sums (4, R) of `scattered`; 1 below 8 strata."""
+    z, v, squares, count = scatter
+    known = count >= ENOUGH
+    phi = (squares - z**2 / np.where(v > 0, v, 1.0)) / np.where(known, count - 1, 1.0)
+    error = np.sqrt(2 / np.where(known, count, 1.0))
+    return np.where(known & (phi > 1 + 2 * error), phi * (1 + error), 1.0)
+
+
 class Dependence(msgspec.Struct):
     """What strata have shown of the scatter of hits and of the split, for R rows."""
 

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stream_monitor.detect.bets import HARM, Lines, OneSampleBets, TwoArmBets, Usual
+from stream_monitor.detect.bets import HARM, Lines, TwoArmBets, Usual
 from stream_monitor.evaluate.streams import Rng
 from stream_monitor.rollouts.guards import OutcomeGuard
+from stream_monitor.rollouts.pair_guard import PairGuard
 from stream_monitor.rollouts.plan import Guard
 from stream_monitor.rollouts.split import SplitCheck
 from stream_monitor.rollouts.strata import Arms, LabelStratum, SettledGrain
@@ -165,14 +166,19 @@ def values(
     return found
 
 
-def pairs(rng: Rng, rows: int, cells: Sequence[float], line: Line, strata: int) -> Verdicts:
-    """Pairs of one request: shares of (A right, B right), (right, wrong), (wrong, right), (wrong, wrong)."""
-    r, d = line.times, line.plus
-    x, side = np.array([[-d, 1 - d, -r - d, 1 - r - d]]), np.array([float(line.side)])
-    bets, found = OneSampleBets.start(rows, 1, np.tile([40.0, 1, 1, 1], (rows, 1))), Verdicts.none(rows)
+def pairs(
+    rng: Rng, rows: int, guard: Guard, cells: Sequence[float] | F64, side: int, strata: int, lump: int = 1
+) -> Verdicts:
+    """The guard of pairs: 20 requests a stratum, the shares of the bins of the guard, in lumps that are alike."""
+    bets, found = PairGuard.start(guard, rows), Verdicts.none(rows)
     for _ in range(strata):
-        bets.take(rng.multinomial(20, cells, rows).astype(np.float64), x, side)
-        if found.see(20.0, bets.log_worth()[:, 0] >= math.log(1 / line.alpha)):
+        counts: F64 = rng.multinomial(20 // lump, cells, rows).astype(np.float64) * lump
+        bets.take_early(guard, counts)
+        if side != HARM:
+            bets.take_settled(guard, counts, np.zeros(rows))
+        said = bets.said(1.0)
+        worth = said.harm[0] if side == HARM else said.passes[1]
+        if found.see(20.0, worth >= math.log(1 / 0.05)):
             break
     return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,9 @@ from stream_monitor.detect.bets import HARM, PASS
 from stream_monitor.evaluate import rollout_runs as runs
 from stream_monitor.evaluate.rollout_runs import Line, Traffic, Verdicts
 from stream_monitor.evaluate.streams import Rng, seeded
+from stream_monitor.profiles.pairs import MOST, distance_bins
+from stream_monitor.rollouts.pair_guard import values_of
+from stream_monitor.rollouts.plan import Guard
 from stream_monitor.types import F64
 
 Row = dict[str, Any]
@@ -174,14 +177,47 @@ def _values(seed: int, rows: int, law: str) -> list[Row]:
 
 
 def _pairs(seed: int, rows: int) -> list[Row]:
-    rng, equal, on_line = seeded(seed, "pairs"), (0.93, 0.02, 0.02, 0.03), (0.925, 0.025, 0.02, 0.03)
-    cells = [("equal", equal, 1.0), ("on the line 1.1", on_line, 1.1)]
+    """Cells are shares of (both right, only the candidate wrong, only the primary wrong, both wrong)."""
+    rng, errors = seeded(seed, "pairs"), partial(_pair_guard, "error")
+    agrees, distances = _pair_guard("agrees", "5pp"), _pair_guard("absolute_error", "1")
+    equal, on_line, differ = (0.93, 0.02, 0.02, 0.03), (0.925, 0.025, 0.02, 0.03), (0.95, 0.05)
+    cells: list[tuple[str, Guard, Sequence[float] | F64, int]] = [
+        ("equal", errors("0"), equal, 1), ("on the line 1.1", errors("10%"), on_line, 1),
+        ("lumps of 10, equal", errors("0"), equal, 10), ("5 % differ, line 5 %", agrees, differ, 1),
+        ("distances on the line", distances, _shares_of_distances(rng, distances, 1.0), 1),
+    ]  # fmt: skip
     found = [
-        false_row(f"pairs, {name}: {side}", "bets", runs.pairs(rng, rows, cell, Line(r, 0.0, s), 1_500))
-        for (name, cell, r), (side, s) in itertools.product(cells, FALSE.items())
+        false_row(f"pairs, {name}: {side}", "bets", runs.pairs(rng, _rows(guard, rows), guard, cell, s, 1_500, lump))
+        for (name, guard, cell, lump), (side, s) in itertools.product(cells, FALSE.items())
     ]
-    worse = runs.pairs(rng, rows, (0.9, 0.05, 0.02, 0.03), Line(), 1_500)
-    return [*found, right_row("pairs, 0.05 → 0.08", "bets", worse, 560, 700)]
+    worse = runs.pairs(rng, rows, errors("0"), (0.9, 0.05, 0.02, 0.03), HARM, 1_500)
+    more = runs.pairs(rng, rows // 4, agrees, (0.9, 0.1), HARM, 1_500)
+    farther = runs.pairs(rng, rows // 4, distances, _shares_of_distances(rng, distances, 3.0), HARM, 1_500)
+    return [
+        *found,
+        right_row("pairs, 0.05 → 0.08", "bets", worse, 560, 700),
+        right_row("pairs, 10 % differ, line 5 %", "bets", more, None),
+        right_row("pairs, 3 farther, line 1", "bets", farther, None),
+    ]
+
+
+def _rows(guard: Guard, rows: int) -> int:
+    """Distances have 121 bins, so they take longer."""
+    return rows // 4 if guard.measure == "absolute_error" else rows
+
+
+def _pair_guard(measure: str, margin: str) -> Guard:
+    return Guard.model_validate({"measure": measure, "margin": margin})
+
+
+def _shares_of_distances(rng: Rng, guard: Guard, mean: float) -> F64:
+    """Shares of the bins of differences whose mean, on the bins, is the given one: two heavy tails around 0."""
+    differences = np.exp(rng.normal(size=200_000)) * rng.choice([-1.0, 1.0], 200_000)
+    shares = np.bincount(distance_bins(differences) + MOST, minlength=2 * MOST + 1) / len(differences)
+    values = values_of(guard)[1]
+    more = np.zeros(len(shares))
+    more[values == 4.0] = (mean - shares @ values) / 4.0
+    return np.asarray(shares * (1 - more.sum()) + more)
 
 
 def _labels(seed: int, rows: int, slow: float) -> list[Row]:

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-RolloutStateName = Literal["waiting", "running", "hold", "promoted", "rolled_back", "inconclusive", "aborted"]
+RolloutStateName = Literal["waiting", "running", "hold", "promoted", "passed", "rolled_back", "inconclusive", "aborted"]
 DecisionName = Literal[
     "waiting", "started", "progress", "promote_step", "hold", "resumed", "approved", "promoted", "completed",
-    "rolled_back", "inconclusive", "aborted", "refused",
+    "passed", "rolled_back", "inconclusive", "aborted", "refused",
 ]  # fmt: skip
 Action = Literal["start", "approve", "resume", "pause", "abort", "promote"]
 
@@ -66,7 +66,10 @@ class GuardEvidence(Struct, kw_only=True, omit_defaults=True):
 class RolloutCheck(Struct):
     """A check of the comparison itself; it holds and never rolls back."""
 
-    name: Literal["split"]
+    name: Annotated[
+        Literal["split", "paired"],
+        Meta(description="split: the candidate's share of requests; paired: the primary's requests with both answers"),
+    ]
     expected: float
     seen: float
     worth: float
@@ -88,7 +91,10 @@ class RolloutDecision(Struct, kw_only=True, omit_defaults=True):
     model: str
     candidate: str
     primary: str
-    pattern: Literal["canary"]
+    pattern: Annotated[
+        Literal["canary", "shadow"],
+        Meta(description="shadow: no request moves, so routers leave all as it is"),
+    ]
     weights: Annotated[dict[str, float], Meta(description="empty: nothing changes, for the rollout does not run")]
     by: str
     command: Annotated[str | None, Meta(description="id of the command that led to it")] = None

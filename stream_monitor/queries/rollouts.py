@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 CELLS = 10
 """Cells of a bar."""
-OVER = ("promoted", "rolled_back", "inconclusive", "aborted")
+OVER = ("promoted", "passed", "rolled_back", "inconclusive", "aborted")
 
 
 @dataclass
@@ -90,14 +90,15 @@ def summary_of(history: RolloutHistory) -> Iterator[Line]:
     last = history.last
     share = history.weighed.weights.get(last.candidate, 0.0)
     step = f"step {last.step} " if last.step else ""
+    weighed = f"{step}{100 * share:.4g} %" if last.pattern != "shadow" else "no request moves"
     holds = f": {', '.join(last.holds)}" if last.holds else ""
     since = to_the_second(history.weighed.ts)
     who = f"  {last.pattern} of {visible(last.candidate)} against {visible(last.primary)} of {visible(last.model)}"
-    yield Line(bold(visible(last.rollout)), f"{who}  {step}{100 * share:.4g} % since {since}  ", _coloured(last), holds)
+    yield Line(bold(visible(last.rollout)), f"{who}  {weighed} since {since}  ", _coloured(last), holds)
     width = max((len(_title(one)) for one in last.evidence), default=0)
     for one in last.evidence:
         yield Line(*_evidence(one, last, width))
-    checks = [f"split {check.seen:.1%} of {check.expected:.4g}" for check in last.checks]
+    checks = [f"{check.name} {check.seen:.1%} of {check.expected:.4g}" for check in last.checks]
     yield Line(dim(" · ".join([*checks, f"exposed {last.exposed:,}", f"as of {to_the_second(last.ts)}"])))
     if last.left_out:
         yield Line(dim("counts for nothing: " + ", ".join(f"{n:,} {what}" for what, n in last.left_out.items())))
@@ -106,7 +107,8 @@ def summary_of(history: RolloutHistory) -> Iterator[Line]:
 
 
 def _coloured(last: RolloutDecision) -> Piece:
-    colours = {"running": "green", "promoted": "green", "hold": "yellow", "rolled_back": "red", "aborted": "red"}
+    colours = {"hold": "yellow", "rolled_back": "red", "aborted": "red"}
+    colours |= dict.fromkeys(("running", "promoted", "passed"), "green")
     return Piece(last.state, colours.get(last.state, "default"))
 
 

@@ -1,4 +1,4 @@
-"""The decisions of a canary: a state machine over strata, event time and commands.
+"""The decisions of a rollout: a state machine over strata, event time and commands.
 
 | state | goes to | when | decision |
 |---|---|---|---|
@@ -8,12 +8,14 @@
 | hold | hold | the same | progress |
 | promoted | promoted | the same, in the watch | progress |
 | running | running | `for` and `count` since this weight, margins passed, no reason to hold | promote_step |
-| running | hold | no_traffic, no_labels, not_seen, suspicion, split, weights_not_applied, approval or paused | hold |
+| running | hold | a reason to hold: see `holds`; approval; a person pauses | hold |
 | hold | hold | the reasons change | hold |
 | hold | running | the reasons are gone, or a person says so | resumed |
 | hold | hold | a person approves the step; it follows when time goes on | approved |
 | running | promoted | the last step is passed, or a person promotes | promoted |
 | hold | promoted | a person promotes | promoted |
+| running | passed | in shadow: the step is passed, or a person promotes | passed |
+| hold | passed | in shadow: a person promotes | passed |
 | promoted | promoted | the watch ends: the primary keeps nothing | completed |
 | running | rolled_back | a bet on harm reaches one over its part of α | rolled_back |
 | hold | rolled_back | the same | rolled_back |
@@ -28,22 +30,24 @@
 
 A bet on harm acts at its own stratum and never waits for approval. Steps, passes and promotion happen at the event time
 T up to which all guards were heard. A pass is what its bet is worth at T, not what it once was worth. Weights stay in a
-hold, and `for` stops.
+hold, and `for` stops. In shadow no request moves: the primary has all of them from the start to the end.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from stream_monitor.config.durations import format_duration
 from stream_monitor.events.rollouts import DecisionName, RolloutCommand, RolloutDecision, RolloutStateName, decision_id
 from stream_monitor.rollouts.evidence import checks_of, evidence_of, weights_of
 from stream_monitor.rollouts.guards import Known
+from stream_monitor.rollouts.holds import reasons_to_hold
 from stream_monitor.rollouts.lanes import Harmed, Lanes
 from stream_monitor.rollouts.plan import RolloutPlan
 from stream_monitor.rollouts.split import SplitCheck
-from stream_monitor.rollouts.state import ALL, MOST_COMMANDS, RolloutState, harm_worth
+from stream_monitor.rollouts.state import ALL, MOST_COMMANDS, RolloutState
 from stream_monitor.rollouts.strata import InputStratum, LabelStratum
 from stream_monitor.types import F64
 
@@ -52,7 +56,7 @@ Decisions = Iterator[RolloutDecision]
 
 
 class Canary:
-    """One canary; all of its data is in `state`."""
+    """One rollout, a canary or one in shadow; all of its data is in `state`."""
 
     def __init__(
         self,
@@ -83,6 +87,12 @@ class Canary:
     def labels(self, measure: str, segment: str, stratum: LabelStratum, predictions: F64) -> Decisions:
         """Labels of a grain between two revisions; `predictions` (1, 2) of the grain. Ages of a grain come in order."""
         yield from map(self._roll_back, self.lanes.labels(measure, segment, stratum, predictions))
+
+    def pairs(
+        self, measure: str, segment: str, stratum: LabelStratum, predictions: F64, pairs: Mapping[int, int]
+    ) -> Decisions:
+        """As `labels`, in shadow: pairs by bin, of requests of the primary in the grain; see `pair_guard`."""
+        yield from map(self._roll_back, self.lanes.pairs(measure, segment, stratum, predictions, pairs))
 
     def _roll_back(self, harmed: Harmed) -> RolloutDecision:
         where = "" if harmed.segment == ALL else f" in {harmed.segment}"
@@ -115,7 +125,12 @@ class Canary:
     def report(self, ts: int) -> Decisions:
         """The evidence as it is now; nothing changes."""
         if self.state.state in LIVE or self.state.state == "promoted":
-            yield self._decide("progress", ts, f"{format_duration(self.state.ran)} at {self.state.weight:.4g}")
+            yield self._decide("progress", ts, self._ran)
+
+    @property
+    def _ran(self) -> str:
+        where = "in shadow" if self.plan.is_shadow else f"at {self.state.weight:.4g}"
+        return f"{format_duration(self.state.ran)} {where}"
 
     def forget(self, ts: int) -> Decisions:
         """The model is not followed any more."""
@@ -124,7 +139,7 @@ class Canary:
 
     def _hold_or_step(self, ts: int) -> Decisions:
         state, ready = self.state, self._ready()
-        holds = self._reasons(ts)
+        holds = reasons_to_hold(self.plan, state, self.ages[0], ts)
         if ready and not holds and self._approval not in state.approved and self._approval in self.plan.approve:
             holds = ["approval"]
         if holds:
@@ -141,33 +156,6 @@ class Canary:
     @property
     def _approval(self) -> str:
         return "promote" if self.state.step == len(self.plan.steps) else "step"
-
-    def _reasons(self, ts: int) -> list[str]:
-        state, plan, found = self.state, self.plan, list[str]()
-        if any(ts - max(state.seen.get(name, 0), state.moved) > plan.stale_after for name in ("primary", "candidate")):
-            found.append("no_traffic")
-        first = max(state.seen.get("labels", 0), state.started + self.ages[0])
-        if any(guard.is_outcome and not guard.report for guard in plan.guards) and ts - first > plan.stale_after:
-            found.append("no_labels")
-        unseen = [g for g in plan.guards if not g.report and f"{g.measure}\x1f{ALL}" not in state.lanes]
-        if any(not guard.is_outcome for guard in unseen) and ts - state.started > plan.stale_after:
-            found.append("not_seen")
-        bar = plan.hold_at / 2 if state.suspected else plan.hold_at  # it ends lower than it begins, lest it flickers
-        worths = (
-            harm_worth(lane.guard.said(plan.given_effect))
-            for key, lane in state.lanes.items()
-            if not self.lanes.guards[key.partition("\x1f")[0]].report
-        )
-        state.suspected = any(worth >= bar for worth in worths)
-        if state.suspected:
-            found.append("suspicion")
-        if state.split.fired:
-            former = state.weights[-2][1] if len(state.weights) > 1 else 0.0
-            share = state.split.share
-            followed = abs(share - state.weight) <= abs(share - former)
-            found.append("split" if followed else "weights_not_applied")
-        found = [reason for reason in found if reason not in state.known_holds]
-        return found + ["paused"] * state.paused
 
     def _ready(self) -> bool:
         """Whether the step has run long enough, seen enough, and passed its margins."""
@@ -188,7 +176,7 @@ class Canary:
     def _pass(self, ts: int) -> Decisions:
         state, plan, factor = self.state, self.plan, self.plan.margins_of(self.state.step)
         asked = "no harm" if not factor else f"every guard within {factor} margin{'s' * (factor > 1)}"
-        reason = f"{asked} after {format_duration(state.ran)} at {state.weight:.4g}"
+        reason = f"{asked} after {self._ran}"
         if state.step == len(plan.steps):
             yield from self._promote(ts, reason)
             return
@@ -201,9 +189,11 @@ class Canary:
     def _promote(self, ts: int, reason: str, command: RolloutCommand | None = None) -> Decisions:
         yield from map(self._roll_back, self.lanes.cut())
         if not self.state.ended:
-            self.state.state, self.state.holds = "promoted", []
-            self._move(ts, 1 - self.plan.watch.keep if self.plan.watch is not None else 1.0)
-            yield self._decide("promoted", ts, reason, command)
+            name: Literal["passed", "promoted"] = "passed" if self.plan.is_shadow else "promoted"
+            self.state.state, self.state.holds = name, []
+            kept = 1.0 if self.plan.is_shadow else self.plan.watch.keep if self.plan.watch is not None else 0.0
+            self._move(ts, 1 - kept)
+            yield self._decide(name, ts, reason, command)
 
     def _move(self, ts: int, weight: float) -> None:
         state = self.state
@@ -272,11 +262,13 @@ class Canary:
     def _resume(self, command: RolloutCommand) -> RolloutDecision:
         state = self.state
         state.known_holds = sorted(
-            {*state.known_holds, *state.holds} - {"approval", "paused", "split", "weights_not_applied"}
+            {*state.known_holds, *state.holds} - {"approval", "paused", "split", "weights_not_applied", "not_paired"}
         )
         state.paused, state.state, state.holds = False, "running", []
         if state.split.fired:
             state.split.reset()
+        if state.paired.fired:
+            state.paired.reset()
         return self._decide("resumed", command.ts, command.reason, command)
 
     def _decide(

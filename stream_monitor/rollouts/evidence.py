@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from stream_monitor.events.rollouts import DecisionName, GuardArm, GuardEvidence, GuardHarm, GuardLine, RolloutCheck
 from stream_monitor.rollouts.guards import OutcomeGuard
-from stream_monitor.rollouts.plan import FACTORS, Guard, RolloutPlan
+from stream_monitor.rollouts.mirror import PAIRED
+from stream_monitor.rollouts.pair_guard import line_of
+from stream_monitor.rollouts.plan import FACTORS, PAIR_MEASURES, Guard, RolloutPlan
 from stream_monitor.rollouts.state import ALL, Lane, RolloutState, harm_needs, harm_worth
 
 MOST_LOG = 600.0
@@ -46,9 +48,8 @@ def _evidence(plan: RolloutPlan, guard: Guard, segment: str, lane: Lane) -> Guar
     said = lane.guard.said(plan.given_effect)
     worths = [_worth(float(log[0])) for log in said.harm]
     early = worths[0] if isinstance(lane.guard, OutcomeGuard) else None
-    times, plus = guard.margin.line(1, guard.worse) if guard.limit is None else (0.0, guard.limit)
     return GuardEvidence(
-        guard=guard.measure, segment=segment, line=GuardLine(times, plus),
+        guard=guard.measure, segment=segment, line=_line(plan, guard),
         harm=GuardHarm(settled=worths[-1], early=early, needs=harm_needs(plan, segment, len(worths))),
         passes={str(factor): _worth(float(log[0])) for factor, log in said.passes.items()},
         needs=1 / plan.alpha.passes, primary=GuardArm(lane.primary.n, lane.primary.mean),
@@ -59,18 +60,25 @@ def _evidence(plan: RolloutPlan, guard: Guard, segment: str, lane: Lane) -> Guar
 
 def _not_seen(plan: RolloutPlan, guard: Guard) -> GuardEvidence:
     """A guard of which no value has come: its bets are worth 1."""
-    bets = 2 if guard.is_outcome else 1
-    times, plus = guard.margin.line(1, guard.worse) if guard.limit is None else (0.0, guard.limit)
+    bets = 2 if guard.is_outcome and not plan.is_shadow else 1
     return GuardEvidence(
-        guard=guard.measure, segment=ALL, line=GuardLine(times, plus),
+        guard=guard.measure, segment=ALL, line=_line(plan, guard),
         harm=GuardHarm(settled=1.0, needs=harm_needs(plan, ALL, bets)),
         passes={str(factor): 1.0 for factor in FACTORS}, needs=1 / plan.alpha.passes, primary=GuardArm(0.0, 0.0),
         candidate=GuardArm(0.0, 0.0), design_effect=plan.given_effect, strata=0, report=guard.report,
     )  # fmt: skip
 
 
+def _line(plan: RolloutPlan, guard: Guard) -> GuardLine:
+    if plan.is_shadow and guard.measure in PAIR_MEASURES:
+        return GuardLine(*line_of(guard))
+    return GuardLine(*(guard.margin.line(1, guard.worse) if guard.limit is None else (0.0, guard.limit)))
+
+
 def checks_of(state: RolloutState) -> list[RolloutCheck]:
-    """The check of the split, since the last weight."""
+    """The check of the split, since the last weight; in shadow, of the requests that have two answers."""
+    if state.paired.n:
+        return [RolloutCheck("paired", PAIRED, state.paired.share, _worth(state.paired.log_worth()))]
     if not state.split.n:
         return []
     worth = _worth(float(state.split.log_worth()[0]))

@@ -6,6 +6,7 @@
 | mean of a number | upper borders of bins, capped | two arms |
 | `.p99`, margin 20 % | primary above t, candidate above 1.2 t; t: p99 of the first values | two arms, r = 1 and d = 0 |
 | `limit` | the candidate's value less the limit | one sample |
+| in shadow `error`, `absolute_error`, `agrees` | see `pair_guard` | one sample |
 
 Each guard bets on harm at its margin, and on a pass at 1, 2 and 4 margins. Of outcomes the bet on a pass takes each
 grain once, at the age `settle`, and what the candidate has too many without a label by then counts as wrong: all
@@ -23,7 +24,8 @@ import msgspec
 import numpy as np
 
 from stream_monitor.detect.bets import HARM, KNOWN, PASS, Lines, OneSampleBets, TwoArmBets, Usual
-from stream_monitor.rollouts.plan import FACTORS, Guard
+from stream_monitor.rollouts.pair_guard import PairGuard, Said
+from stream_monitor.rollouts.plan import FACTORS, PAIR_MEASURES, Guard
 from stream_monitor.rollouts.strata import Arms, InputStratum, LabelStratum, SettledGrain
 from stream_monitor.types import F64
 
@@ -34,18 +36,6 @@ SOONER, MUTED_AT = 1.05, math.log(20)
 primary's."""
 LEARN = 1_000
 """Values of the primary from which a quantile is read where there is no baseline."""
-
-
-class Said(NamedTuple):
-    """What a guard says, each (R,) or a tuple of those."""
-
-    harm: tuple[F64, ...]
-    """Logs of bets that share the guard's α in equal parts."""
-    passes: dict[int, F64]
-    """Log of the bet on a pass, by factor of the margin."""
-    effect: F64
-    """The dependence factor."""
-    strata: int
 
 
 class Known(NamedTuple):
@@ -244,11 +234,13 @@ class OutcomeGuard(msgspec.Struct, tag="outcome"):
         return Said((early, harm), passes, f, self.passes.dependence.strata)
 
 
-AnyGuard = InputGuard | QuantileGuard | LimitGuard | OutcomeGuard
+AnyGuard = InputGuard | QuantileGuard | LimitGuard | OutcomeGuard | PairGuard
 
 
-def start_guard(guard: Guard, known: Known | None, ages: int) -> AnyGuard:
-    """The bets of a guard at the start of a rollout."""
+def start_guard(guard: Guard, known: Known | None, ages: int, in_pairs: bool = False) -> AnyGuard:
+    """The bets of a guard at the start of a rollout; `in_pairs` where two versions answer each request."""
+    if in_pairs and guard.measure in PAIR_MEASURES:
+        return PairGuard.start(guard)
     if guard.limit is not None:
         return LimitGuard.start()
     if guard.is_outcome:

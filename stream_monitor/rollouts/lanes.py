@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from stream_monitor.config.durations import ms
 from stream_monitor.rollouts.guards import Known, LimitGuard, OutcomeGuard, start_guard
-from stream_monitor.rollouts.plan import MOST_SEGMENTS, Guard, RolloutPlan
+from stream_monitor.rollouts.pair_guard import PairGuard
+from stream_monitor.rollouts.plan import AGREES, MOST_SEGMENTS, Guard, RolloutPlan
 from stream_monitor.rollouts.state import ALL, Lane, RolloutState, Sums, harms
 from stream_monitor.rollouts.strata import GrainLabels, InputStratum, LabelStratum, PaneMerger
 from stream_monitor.types import F64
@@ -56,6 +57,34 @@ class Lanes:
             for stratum in lane.panes.add(pane):
                 yield from self._bet(measure, segment, lane, stratum)
 
+    def pairs(
+        self, measure: str, segment: str, stratum: LabelStratum, predictions: F64, pairs: Mapping[int, int]
+    ) -> Iterator[Harmed]:
+        """What became known between two revisions of pairs of requests of a grain; `stratum` has the labels."""
+        state = self.state
+        if state.state == "waiting" or state.ended or stratum.grain < state.started:
+            return
+        requests, known = float(predictions[0, 0]), stratum.end + self.ages[stratum.age]
+        if measure == AGREES and segment == ALL and stratum.age <= self._mirrored(stratum):
+            state.paired.count(stratum.grain, sum(pairs.values()))
+            if stratum.age == self._mirrored(stratum):
+                state.paired.watch(stratum.grain, requests, self.plan.alpha.check)
+        lane, guard = self._lane(measure, segment), self.guards.get(measure)
+        if lane is None or guard is None or not isinstance(lane.guard, PairGuard):
+            return
+        if guard.is_outcome and pairs:
+            state.seen["labels"] = max(state.seen.get("labels", known), known)
+        lane.add_pairs(*lane.guard.take(guard, stratum.grain, pairs, float(stratum.arms.primary.sum())))
+        if stratum.age == self.settle:
+            settled = lane.guard.settle(guard, stratum.grain, requests)
+            lane.since += settled if stratum.grain >= state.moved else 0.0
+        yield from self._harm(guard, segment, lane, known)
+
+    def _mirrored(self, stratum: LabelStratum) -> int:
+        """The number of the age at which each request of a grain must have its pair."""
+        grain = stratum.end - stratum.grain
+        return next((number for number, age in enumerate(self.ages[: self.settle]) if age >= grain), self.settle)
+
     def labels(self, measure: str, segment: str, stratum: LabelStratum, predictions: F64) -> Iterator[Harmed]:
         """Labels of a grain between two revisions."""
         lane, guard, state = self._lane(measure, segment), self.guards.get(measure), self.state
@@ -87,7 +116,7 @@ class Lanes:
             if segment != ALL and sum(k.startswith(f"{measure}\x1f") for k in state.lanes) > MOST_SEGMENTS:
                 state.left_out += 1
                 return None
-            bets = start_guard(guard, self.baselines.get(measure), len(self.ages))
+            bets = start_guard(guard, self.baselines.get(measure), len(self.ages), self.plan.is_shadow)
             state.lanes[key] = Lane(bets, PaneMerger(), GrainLabels(self.settle), Sums(), Sums())
         return state.lanes[key]
 
@@ -101,7 +130,7 @@ class Lanes:
         guard = self.guards[measure]
         if isinstance(lane.guard, LimitGuard):
             lane.guard.take(guard, stratum)
-        elif not isinstance(lane.guard, OutcomeGuard):
+        elif not isinstance(lane.guard, OutcomeGuard | PairGuard):
             lane.guard.take(guard, stratum, self._drawn(stratum.start, stratum.end))
         lane.add(stratum.arms, stratum.start >= self.state.moved)
         yield from self._harm(guard, segment, lane, stratum.end)

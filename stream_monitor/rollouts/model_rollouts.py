@@ -11,6 +11,7 @@ from stream_monitor.events.rollouts import RolloutCommand, RolloutDecision, deci
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import RolloutRecord
 from stream_monitor.rollouts.canary import Decisions
+from stream_monitor.rollouts.mirror import PairedCheck
 from stream_monitor.rollouts.rollout import FollowedRollout, Rollout, Watermarks
 from stream_monitor.rollouts.split import SplitCheck
 
@@ -138,7 +139,7 @@ class ModelRollouts:
         """Why a rollout cannot begin now."""
         begun = [other for other in self.rollouts.values() if other.is_live or other.state.holds]
         others = [other for other in begun if other is not rollout]
-        taken = sorted(other.plan.rollout for other in others if set(other.versions) & set(rollout.versions))
+        taken = sorted(other.plan.rollout for other in others if _collide(other, rollout))
         if taken:
             return f"{', '.join(taken)} is not over and has one of its versions"
         return f"{MOST_LIVE} rollouts of this model are not over" if len(others) >= MOST_LIVE else None
@@ -148,7 +149,7 @@ class ModelRollouts:
         state, followed = rollout.state, rollout.followed
         if not state.ended or not (state.lanes or followed.labels.grains):
             return
-        state.lanes, state.split = {}, SplitCheck.start()
+        state.lanes, state.split, state.paired = {}, SplitCheck.start(), PairedCheck.start()
         followed.labels.grains, followed.panes = {}, []
 
     def _forget_oldest(self) -> None:
@@ -158,3 +159,10 @@ class ModelRollouts:
             del self.rollouts[name], self.state.rollouts[name]
         for name in list(self.state.last_numbers)[: max(len(self.state.last_numbers) - MOST_NUMBERS, 0)]:
             del self.state.last_numbers[name]
+
+
+def _collide(one: Rollout, other: Rollout) -> bool:
+    """Whether two rollouts share a version; several candidates may be in the shadow of one primary."""
+    shared = set(one.versions) & set(other.versions)
+    in_shadow = one.plan.is_shadow and other.plan.is_shadow
+    return bool(shared) and not (in_shadow and shared == {one.plan.primary} == {other.plan.primary})

@@ -32,10 +32,13 @@ FACTORS = (1, 2, 4)
 """A guard bets on a pass at so many times its margin."""
 LEAST_TIMES = 0.05
 """The least r of a line, where less is worse: four margins of 30 % would leave nothing to compare with."""
+CANARY, SHADOW = "canary", "shadow"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-ERROR = "error"
+ERROR, ABSOLUTE_ERROR, AGREES = "error", "absolute_error", "agrees"
+PAIR_MEASURES = (ERROR, ABSOLUTE_ERROR, AGREES)
+"""What is judged in pairs where two versions answer each request; `agrees` is there only."""
 SIGNAL = "signal."
-NUMBERS_OF_LABELS = ("absolute_error", "squared_error", "bias", "relative_error")
+NUMBERS_OF_LABELS = ("squared_error", "bias", "relative_error")
 RATE_MEASURES = ("null_answer", "human_override")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(%|pp)?")
 
@@ -122,7 +125,12 @@ class Guard(Section):
     @property
     def is_outcome(self) -> bool:
         """Whether it waits for labels or feedback."""
-        return self.measure == ERROR or self.is_signal
+        return self.measure in (ERROR, ABSOLUTE_ERROR) or self.is_signal
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether it is about what was joined to predictions, and no measure of predictions."""
+        return self.is_outcome or self.measure == AGREES
 
     @property
     def is_signal(self) -> bool:
@@ -150,11 +158,11 @@ class Guard(Section):
             raise ValueError(
                 f"{self.measure}: a guard on labels is `error`, a rate; guards on distances to labels are not there yet"
             )
-        if not self.is_outcome:
+        if not self.is_joined:
             _ = self.source  # which refuses what is no measure
         if self.quantile is not None and (self.worse == "down" or self.margin.plus):
             raise ValueError(f"{self.measure}: a quantile is guarded against a rise, by a margin in percent")
-        if self.limit is not None and (self.is_outcome or self.quantile is not None):
+        if self.limit is not None and (self.is_joined or self.quantile is not None):
             raise ValueError(f"{self.measure}: a limit is for rates and means of predictions, not of outcomes")
         return self
 
@@ -163,7 +171,7 @@ class Step(Section):
     """A weight, and what it takes to go on."""
 
     weight: Annotated[float, BeforeValidator(parse_share), Field(gt=0, lt=1)] = Field(
-        description="the candidate's share"
+        0.0, description="the candidate's share; in shadow there is none"
     )
     duration: Duration = Field(0, alias="for", description="event time at this weight; a hold does not count")
     count: Annotated[int, Field(ge=0)] = Field(0, description="events of the candidate, of the slowest guard")
@@ -192,6 +200,10 @@ def _default_guards() -> tuple[Guard, ...]:
     return tuple(Guard(measure=measure, margin=parse_margin(text)) for measure, text in given)
 
 
+AGREEMENT = Guard(measure=AGREES, margin=parse_margin("5%"), report=True)
+"""The guard that shadow has besides, where a file names none."""
+
+
 def _settle(value: Any) -> Any:
     return value if value == "auto" else ms(value)
 
@@ -203,8 +215,10 @@ class RolloutPlan(Section):
     model: Annotated[str, Field(min_length=1, max_length=128)]
     candidate: Annotated[str, Field(min_length=1, max_length=128)] = Field(description="the new version")
     primary: Annotated[str, Field(min_length=1, max_length=128)] = Field(description="the version that it may replace")
-    pattern: Literal["canary"] = "canary"
-    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=MOST_STEPS)]
+    pattern: Literal["canary", "shadow"] = Field(
+        "canary", description="canary: requests are drawn by weights. shadow: both versions answer each request"
+    )
+    steps: Annotated[tuple[Step, ...], Field(max_length=MOST_STEPS)] = ()
     watch: Watch | None = None
     guards: Annotated[tuple[Guard, ...], Field(min_length=1, max_length=MOST_GUARDS)] = Field(
         default_factory=_default_guards
@@ -223,6 +237,29 @@ class RolloutPlan(Section):
     at_max: Literal["primary", "stay"] = "primary"
     approve: tuple[Literal["start", "step", "promote"], ...] = Field((), description="decisions that wait for a person")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, given: Any) -> Any:
+        """In shadow there is one step, and one more guard by default."""
+        if not isinstance(given, dict) or given.get("pattern") != SHADOW:
+            return given
+        return {"steps": [{}], "guards": (*_default_guards(), AGREEMENT)} | given
+
+    @model_validator(mode="after")
+    def _of_pattern(self) -> RolloutPlan:
+        if self.is_shadow:
+            _check_shadow(self)
+        elif not self.steps or any(step.weight == 0 for step in self.steps):
+            raise ValueError("steps: a canary has at least 1 step, and each of them a weight")
+        for guard in self.guards if not self.is_shadow else ():
+            if guard.measure == ABSOLUTE_ERROR:
+                raise ValueError(
+                    "absolute_error: a canary's guard on labels is `error`, a rate; distances are for shadow"
+                )
+            if guard.measure == AGREES:
+                raise ValueError("agrees compares two answers to one request: it is for `pattern: shadow`")
+        return self
+
     @model_validator(mode="after")
     def _consistent(self) -> RolloutPlan:
         if self.candidate == self.primary:
@@ -237,6 +274,11 @@ class RolloutPlan(Section):
             raise ValueError("every guard is only reported: nothing would stop this rollout")
         return self
 
+    @property
+    def is_shadow(self) -> bool:
+        """Whether both versions answer each request, and no request moves."""
+        return self.pattern == SHADOW
+
     def margins_of(self, step: int) -> int:
         """At how many margins each guard must pass to leave this step, counted from 1."""
         given = self.steps[step - 1].margins
@@ -246,6 +288,23 @@ class RolloutPlan(Section):
     def given_effect(self) -> float:
         """The design effect that the file gives, at least 1."""
         return 1.0 if self.design_effect == "auto" else self.design_effect
+
+
+def _check_shadow(plan: RolloutPlan) -> None:
+    """Raise ValueError for what makes no sense where no request moves."""
+    if len(plan.steps) > 1 or any("weight" in step.model_fields_set for step in plan.steps):
+        raise ValueError(
+            "steps: in shadow no request moves, so there is one step, without a `weight`: {for: 1h, count: 500}"
+        )
+    if plan.watch is not None:
+        raise ValueError("watch: in shadow nothing is promoted, so there is nothing to watch")
+    for guard in plan.guards:
+        if guard.is_signal:
+            raise ValueError(f"{guard.measure}: in shadow all feedback is about what the primary answered")
+        if guard.measure in PAIR_MEASURES and guard.worse == "down":
+            raise ValueError(f"{guard.measure}: in pairs more is worse")
+        if guard.measure == ABSOLUTE_ERROR and (guard.margin.share or not guard.margin.plus):
+            raise ValueError("absolute_error: in pairs a margin is a number above 0, in the measure's unit")
 
 
 def read_plan(path: Path) -> RolloutPlan:

@@ -16,10 +16,11 @@ import numpy as np
 from stream_monitor.config.durations import ms
 from stream_monitor.events.rollouts import RolloutCommand
 from stream_monitor.profiles.names import ALL_SEGMENTS, NEVER
+from stream_monitor.profiles.pairs import PairDelta
 from stream_monitor.profiles.records import PerformanceDelta
 from stream_monitor.rollouts.canary import Canary, Decisions
 from stream_monitor.rollouts.label_grains import CANDIDATE, PRIMARY, LabelGrains
-from stream_monitor.rollouts.plan import MeasureSource, RolloutPlan, parse_plan
+from stream_monitor.rollouts.plan import AGREES, MeasureSource, RolloutPlan, parse_plan
 from stream_monitor.rollouts.split import SplitCheck
 from stream_monitor.rollouts.state import RolloutState
 from stream_monitor.rollouts.strata import Arms, InputStratum
@@ -85,7 +86,7 @@ class Rollout:
         self.pace = _pace(self.plan, pane_ms)
         self.canary = Canary(self.plan, followed.state, ages=followed.ages, report_every=REPORTED * self.pace)
         self.sources: dict[str, MeasureSource] = {
-            guard.measure: guard.source for guard in self.plan.guards if not guard.is_outcome
+            guard.measure: guard.source for guard in self.plan.guards if not guard.is_joined
         }
         self._arms = {self.plan.primary: PRIMARY, self.plan.candidate: CANDIDATE}
         self._wait = max(LONGEST_WAIT, 2 * pane_ms)
@@ -99,7 +100,9 @@ class Rollout:
         """
         plan = parse_plan(text.encode())
         settle = Canary(plan, ages=ages).lanes.settle
-        measures = [guard.measure for guard in plan.guards if guard.is_outcome]
+        measures = [guard.measure for guard in plan.guards if guard.is_joined]
+        if plan.is_shadow and AGREES not in measures:
+            measures.append(AGREES)  # whether each request has two answers is checked in any case
         return cls(FollowedRollout(text, list(ages), LabelGrains(grain_ms, list(ages), settle, measures)), pane_ms)
 
     @property
@@ -143,6 +146,11 @@ class Rollout:
             labels.feed(delta, self._arms, self.followed.labels_since)
             self.state.left_out_labels = labels.losses
 
+    def pairs(self, delta: PairDelta) -> None:
+        """Take in requests that both versions answered; `advance` judges them."""
+        if self.is_live and self.plan.is_shadow:
+            self.followed.labels.feed_pairs(delta, *self.versions, self.followed.labels_since)
+
     def advance(self, marks: Watermarks) -> Decisions:
         """Judge what the watermarks allow."""
         labels = min(marks.input, self._labelled(marks))
@@ -172,7 +180,9 @@ class Rollout:
         """Judge labels and panes up to these times, in the order of event time; at equal times panes come first."""
         for due in self.followed.labels.take(labels):
             yield from self._judge_panes(due.ts)
-            yield from self.canary.labels(due.measure, due.segment, due.stratum, due.predictions)
+            self.state.left_out_labels = self.followed.labels.losses
+            about = due.measure, due.segment, due.stratum, due.predictions
+            yield from self.canary.pairs(*about, due.pairs) if self.plan.is_shadow else self.canary.labels(*about)
         yield from self._judge_panes(panes)
 
     def _judge_panes(self, until: int) -> Decisions:

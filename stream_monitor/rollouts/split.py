@@ -12,7 +12,7 @@ import math
 import msgspec
 import numpy as np
 
-from stream_monitor.detect.bet_dependence import ENOUGH
+from stream_monitor.detect.bet_dependence import scatter_factor
 from stream_monitor.detect.bets import EFFECTS, log_mixture, one_sample_gains
 from stream_monitor.types import F64
 
@@ -53,11 +53,7 @@ class SplitCheck(msgspec.Struct):
 
     def factor(self) -> F64:
         """(R,) variance of the split over strata, as a multiple of that of single draws; 1 below 8 strata."""
-        z, v, squares, count = self.scatter
-        known = count >= ENOUGH
-        phi = (squares - z**2 / np.where(v > 0, v, 1.0)) / np.where(known, count - 1, 1.0)
-        error = np.sqrt(2 / np.where(known, count, 1.0))
-        return np.where(known & (phi > 1 + 2 * error), phi * (1 + error), 1.0)
+        return scatter_factor(self.scatter)
 
     def log_worth(self) -> F64:
         """(R,) log of the mean of both bets."""

@@ -7,7 +7,9 @@ import math
 import msgspec
 
 from stream_monitor.events.rollouts import RolloutStateName
-from stream_monitor.rollouts.guards import AnyGuard, Said
+from stream_monitor.rollouts.guards import AnyGuard
+from stream_monitor.rollouts.mirror import PairedCheck
+from stream_monitor.rollouts.pair_guard import Said
 from stream_monitor.rollouts.plan import MOST_SEGMENTS, Guard, RolloutPlan
 from stream_monitor.rollouts.split import SplitCheck
 from stream_monitor.rollouts.strata import Arms, GrainLabels, PaneMerger
@@ -46,6 +48,11 @@ class Lane(msgspec.Struct):
             sums.n, sums.total = sums.n + float(counts.sum()), sums.total + float((counts @ arms.values).sum())
         self.since += float(arms.candidate.sum()) if at_this_weight else 0.0
 
+    def add_pairs(self, n: float, primary: float, candidate: float) -> None:
+        """Sum pairs that were judged."""
+        self.primary.n, self.primary.total = self.primary.n + n, self.primary.total + primary
+        self.candidate.n, self.candidate.total = self.candidate.n + n, self.candidate.total + candidate
+
 
 class RolloutState(msgspec.Struct):
     """A rollout between two calls."""
@@ -80,6 +87,8 @@ class RolloutState(msgspec.Struct):
     """Strata of segments above the bound."""
     left_out_labels: dict[str, int] = {}
     """By what they were: labels and signals that count for nothing."""
+    paired: PairedCheck = msgspec.field(default_factory=PairedCheck.start)
+    """In shadow."""
 
     @property
     def weight(self) -> float:
@@ -89,7 +98,7 @@ class RolloutState(msgspec.Struct):
     @property
     def ended(self) -> bool:
         """Whether nothing more will be decided."""
-        return self.state in ("rolled_back", "inconclusive", "aborted") or (
+        return self.state in ("rolled_back", "inconclusive", "aborted", "passed") or (
             self.state == "promoted" and self.weight >= 1
         )
 

@@ -25,7 +25,7 @@ from stream_monitor.verify.run import verify
 from tests.broker_folder import broker_folder
 from tests.failures.fleet import Fleet, fleet_of, settings_for
 from tests.patience import until
-from tests.rollouts.routed import PLAN, RoutedReplay, Version
+from tests.rollouts.routed import PLAN, SHADOW, RoutedReplay, Version
 
 pytestmark = pytest.mark.kafka
 SAME, WORSE = Version(), Version(error=0.4)
@@ -48,9 +48,10 @@ def broker(real_kafka: None) -> Iterator[str]:
 class LiveRequests:
     """Requests that go to Kafka; the router reads `decisions`, and restarts at random."""
 
-    def __init__(self, fleet: Fleet, config: Path, seed: int) -> None:
+    def __init__(self, fleet: Fleet, config: Path, seed: int, mirrored: float) -> None:
         self.fleet, self.config, self.chance = fleet, config, random.Random(seed)
         self.source = RoutedReplay(fleet.rules, seed)
+        self.source.mirrored = mirrored
         self.router, self.writer = self.source.router, EventWriter(fleet.rules)
         self.tail = Tail(fleet.rules, ["decisions"])
 
@@ -90,7 +91,7 @@ class LiveRequests:
 
 
 @contextmanager
-def app_of(broker: str, folder: Path, seed: int) -> Iterator[LiveRequests]:
+def app_of(broker: str, folder: Path, seed: int, mirrored: float = 0.0) -> Iterator[LiveRequests]:
     """An app with its workers, after a minute of the primary alone."""
     rules: Settings = settings_for(
         broker,
@@ -103,7 +104,7 @@ def app_of(broker: str, folder: Path, seed: int) -> Iterator[LiveRequests]:
     config = folder / "app.yaml"
     config.write_text(yaml.safe_dump(rules.model_dump(mode="json", exclude_unset=True)))
     with fleet_of(rules, folder) as fleet, fleet.supervised():
-        requests = LiveRequests(fleet, config, seed)
+        requests = LiveRequests(fleet, config, seed, mirrored)
         requests.send(30)
         yield requests
         requests.tail.close()
@@ -158,6 +159,26 @@ def test_a_worse_candidate_is_rolled_back_and_its_router_ends_at_the_primary(bro
         assert requests.order("status", "fraud-42") == 1 and requests.order("resume", "fraud-42") == 2
         assert requests.order("status", "fraud-41") == 1
         assert requests.order("list") == 0 and requests.order("watch", "fraud-42") == 1
+
+
+def test_a_candidate_in_shadow_passes_though_its_workers_are_killed(broker: str, tmp_path: Path) -> None:
+    """Both versions answer each request, and no decision moves one."""
+    with app_of(broker, tmp_path, 3, mirrored=1.0) as requests:
+        assert requests.order("start", plan(tmp_path, SHADOW), "--reason", "June") == 0
+        for role in ("describe", "judge"):
+            known = len(requests.decisions())
+            requests.kill(role)
+            while len(requests.decisions()) == known:
+                requests.send(2)
+        while requests.decisions()[-1].state != "passed":
+            requests.send(5)
+        names = check(requests)
+        assert names[0] == "started" and names[-1] == "passed"
+        assert set(names) <= {"started", "hold", "resumed", "passed"}
+        assert all(one.weights == {"41": 1.0} for one in requests.decisions())
+        assert requests.order("watch", "fraud-42") == 0 and requests.order("status", "fraud-42") == 0
+        assert requests.order("abort", "fraud-42") == 2
+        until(lambda: not verify(requests.fleet.rules, settled=False).problems, "a clean verification")
 
 
 def test_an_app_without_the_topic_refuses_to_start_one(broker: str, tmp_path: Path) -> None:

@@ -26,6 +26,19 @@ steps: [{weight: 20%, for: 30s, margins: 4}, {weight: 50%, for: 30s}]
 guards: [{measure: error, margin: 50%}, {measure: null_answer, margin: 5pp}]
 stale_after: 5m
 """
+SHADOW = """
+rollout: fraud-42
+model: fraud
+candidate: "42"
+primary: "41"
+pattern: shadow
+steps: [{for: 60s, count: 500}]
+guards:
+  - {measure: error, margin: 50%}
+  - {measure: agrees, margin: 30%}
+  - {measure: null_answer, margin: 5pp}
+stale_after: 5m
+"""
 RATE = 40
 """Requests a second."""
 DELAY = 12_000
@@ -54,7 +67,7 @@ class Router:
         """Apply a decision that is later than the last one."""
         if decision.seq > self.seq:
             self.seq = decision.seq
-            if decision.weights:
+            if decision.weights and decision.pattern != "shadow":
                 self.weight = decision.weights.get(decision.candidate, 0.0)
 
 
@@ -69,6 +82,8 @@ class RoutedReplay:
         self.log: list[Fed] = []
         """All that was fed, in order, to feed it again in other batches."""
         self._late: list[tuple[int, str, bytes]] = []
+        self.mirrored = 0.0
+        """Share of requests that the candidate answers besides the primary."""
 
     def _keep(self, output: Output) -> None:
         self.outputs.append(output)
@@ -106,12 +121,12 @@ class RoutedReplay:
         """The next second: requests, and the labels and clicks that are due."""
         now = T0 + self.second * 1_000
         self.second += 1
-        requests = [self._request(now, primary, candidate, labels) for _ in range(RATE)]
+        requests = [line for _ in range(RATE) for line in self._request(now, primary, candidate, labels)]
         due = sorted(one for one in self._late if one[0] < now + 1_000)
         self._late = [one for one in self._late if one[0] >= now + 1_000]
         return requests + [(role, raw) for _, role, raw in due]
 
-    def _request(self, now: int, primary: Version, candidate: Version, labels: bool) -> tuple[str, bytes]:
+    def _request(self, now: int, primary: Version, candidate: Version, labels: bool) -> list[tuple[str, bytes]]:
         self.requests += 1
         drawn = self.rng.random() < self.router.weight
         version, like = ("42", candidate) if drawn else ("41", primary)
@@ -128,7 +143,16 @@ class RoutedReplay:
             signals = {"click": int(self.rng.random() < like.click)}
             raw = json.dumps({"id": id_, "ts": clicked, "signals": signals}).encode()
             self._late.append((clicked, "feedback", raw))
-        return "predictions", json.dumps(event).encode()
+        lines = [("predictions", json.dumps(event).encode())]
+        if self.mirrored and self.rng.random() < self.mirrored:
+            lines.append(("predictions", json.dumps(event | self._mirrored(truth, ts, candidate)).encode()))
+        return lines
+
+    def _mirrored(self, truth: bool, ts: int, like: Version) -> dict[str, Any]:
+        """How the candidate answers a request of the primary."""
+        answer = None if self.rng.random() < like.null else truth if self.rng.random() >= like.error else not truth
+        took = self.rng.lognormvariate(0, 0.7) * like.latency
+        return {"version": "42", "ts": ts + self.rng.randrange(300), "prediction": answer, "latency_ms": took}
 
     def again(self, batch: int) -> list[bytes]:
         """The decisions when the same log is fed in batches of another size, as they were published."""

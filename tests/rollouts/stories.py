@@ -36,8 +36,18 @@ def plan_of(text: str) -> RolloutPlan:
     return parse_plan(text.encode())
 
 
+SHADOW = (
+    HEAD
+    + """
+pattern: shadow
+steps: [{for: 10m, count: 100}]
+guards: [{measure: error, margin: 50%}]
+"""
+)
+
+
 class Story:
-    """A canary, what it decided, and the time."""
+    """A rollout, what it decided, and the time."""
 
     def __init__(self, text: str = QUICK, seed: int = 1, restart: Callable[[int], bool] = lambda minute: False) -> None:
         self.plan, self.rng, self.restart = plan_of(text), np.random.default_rng(seed), restart
@@ -91,9 +101,11 @@ class Story:
                 self.canary = Canary(self.plan, unpack(pack(self.state), RolloutState), ages=AGES)
             start, self.now, self.minutes = self.now, self.now + MINUTE, self.minutes + 1
             to_candidate = int(self.rng.binomial(n, self.weight))
-            sizes = n - to_candidate, to_candidate
+            sizes = (n, n) if self.plan.is_shadow else (n - to_candidate, to_candidate)
             self.canary.traffic(start, self.now, *sizes)
-            for guard in self.plan.guards:
+            if self.plan.is_shadow:
+                self._pairs(start, p, n, labels)
+            for guard in self.plan.guards if not self.plan.is_shadow else ():
                 arms = {"all": self._arms(sizes, p)} if not segments else {}
                 for name, rates in (segments or {}).items():
                     arms[name] = self._arms((sizes[0] // len(segments or ()), sizes[1] // len(segments or ())), rates)
@@ -104,6 +116,18 @@ class Story:
                         self._label(guard.measure, name, start, one, follow)
             self._heard(self.canary.advance(self.now), follow)
         return self
+
+    def _pairs(self, start: int, p: tuple[float, float], n: int, labels: bool) -> None:
+        """Both versions answer each request, and all labels come at once."""
+        wrong = self.rng.random((2, n)) < np.array(p)[:, None]
+        cells, requests = np.bincount(2 * wrong[0] + wrong[1], minlength=4), np.array([[n, n]], np.float64)
+        differ = {0: int((wrong[0] == wrong[1]).sum()), 1: int((wrong[0] != wrong[1]).sum())}
+        none = np.zeros((1, 2))
+        for age in range(len(AGES)):
+            first = Arms(RATES, np.array([[n, 0.0]]), none) if age == 0 and labels else Arms(RATES, none, none)
+            stratum = LabelStratum(start, start + MINUTE, age, first)
+            for measure, pairs in (("agrees", differ), ("error", dict(enumerate(cells.tolist())) if labels else {})):
+                self._heard(self.canary.pairs(measure, "all", stratum, requests, pairs if age == 0 else {}), True)
 
     def _arms(self, sizes: tuple[int, int], p: tuple[float, float]) -> Arms:
         hits = self.rng.binomial(sizes, p)

@@ -15,7 +15,7 @@ from stream_monitor.events.schemas import json_schema
 from stream_monitor.rollouts import canary
 from stream_monitor.rollouts.plan import MOST_SEGMENTS
 from stream_monitor.wire.msgpack_arrays import pack
-from tests.rollouts.stories import HEAD, QUICK, Story
+from tests.rollouts.stories import HEAD, QUICK, SHADOW, Story
 
 APPROVED = QUICK + "approve: [start, step, promote]\n"
 WATCHED = QUICK + "watch: {for: 1h, keep: 10%}\n"
@@ -97,6 +97,21 @@ def promotes() -> None:
 def promoted_from_a_hold() -> None:
     story = paused()
     assert story.order("promote") == ["promoted"]
+
+
+def passes_in_shadow() -> None:
+    story = Story(SHADOW)
+    assert story.order("start") == ["started"] and story.last.weights == {"41": 1.0}
+    assert story.run(60).names == ["started", "passed"] and story.last.weights == {"41": 1.0}
+    assert story.state.ended and story.last.ts - story.decided[0].ts >= 600_000
+    assert Story(SHADOW).run(5).names == []
+
+
+def passed_by_a_person() -> None:
+    story = Story(SHADOW)
+    story.order("start")
+    assert story.run(3).order("pause") == ["hold"] and story.order("promote") == ["passed"]
+    assert story.last.weights == {"41": 1.0} and story.order("abort") == ["refused"]
 
 
 def watch_ends() -> None:
@@ -184,6 +199,8 @@ ROWS: dict[tuple[str, str, str], Callable[[], None]] = {
     ("hold", "hold", "approved"): approved_step_follows,
     ("running", "promoted", "promoted"): promotes,
     ("hold", "promoted", "promoted"): promoted_from_a_hold,
+    ("running", "passed", "passed"): passes_in_shadow,
+    ("hold", "passed", "passed"): passed_by_a_person,
     ("promoted", "promoted", "completed"): watch_ends,
     ("running", "rolled_back", "rolled_back"): harm_while_running,
     ("hold", "rolled_back", "rolled_back"): harm_while_it_holds,
@@ -247,6 +264,26 @@ def test_a_router_that_never_followed_is_told() -> None:
     story.run(30, follow=False)
     assert story.weight == 0.2 and story.last.holds == ["weights_not_applied"]
     assert "rolled_back" not in story.names
+
+
+def test_in_shadow_harm_rolls_back_whether_it_holds_or_not_and_nothing_moves() -> None:
+    story = Story(SHADOW)
+    story.order("start")
+    assert story.run(60, (0.2, 0.5)).names[-1] == "rolled_back" and story.last.weights == {"41": 1.0}
+    story = Story(SHADOW)
+    story.order("start")
+    story.run(3).order("pause")
+    assert story.run(60, (0.2, 0.5)).names[-1] == "rolled_back"
+
+
+def test_in_shadow_a_pass_waits_for_approval_and_labels() -> None:
+    story = Story(SHADOW + "approve: [promote]\n")
+    story.order("start")
+    assert story.run(60).last.holds == ["approval"]
+    assert story.order("approve") == ["approved"] and story.run(1).names[-1] == "passed"
+    story = Story(SHADOW)
+    story.order("start")
+    assert story.run(60, labels=False).last.holds == ["no_labels"]
 
 
 # --- what holds for all ---

@@ -177,7 +177,7 @@ def test_state_of_every_kind_survives_a_snapshot_at_any_stratum() -> None:
                     one.take_settled(spec, SettledGrain(at, at + 1, values, n), 0.3)
                 elif isinstance(one, LimitGuard):
                     one.take(spec, InputStratum(at, at + 1, values))
-                else:
+                elif isinstance(one, InputGuard | QuantileGuard):
                     one.take(spec, InputStratum(at, at + 1, values), 0.3)
     for one, other in zip(through, stopped, strict=True):
         assert pack(one) == pack(other), type(one)

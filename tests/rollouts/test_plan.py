@@ -37,6 +37,17 @@ approve: [promote]
 LEAST = 'rollout: a\nmodel: m\ncandidate: "2"\nprimary: "1"\nsteps: [{weight: 50%}]\n'
 
 
+SHADOW = LEAST.replace("steps: [{weight: 50%}]", "pattern: shadow")
+
+
+def test_in_shadow_there_is_one_step_and_a_guard_that_only_shows_how_often_answers_differ() -> None:
+    plan = parse_plan(SHADOW.encode())
+    assert [(step.weight, step.duration, step.count) for step in plan.steps] == [(0.0, 0, 0)]
+    assert [(guard.measure, guard.report) for guard in plan.guards][2:] == [("latency_ms.p99", False), ("agrees", True)]
+    given = parse_plan((SHADOW + "steps: [{for: 1h, count: 9}]\nguards: [{measure: error}]\n").encode())
+    assert (given.steps[0].duration, given.steps[0].count, len(given.guards)) == (HOUR, 9, 1)
+
+
 def test_a_full_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "rollout.yaml").write_text(FULL)
     plan = read_plan(tmp_path / "rollout.yaml")
@@ -75,11 +86,22 @@ def test_what_is_no_margin_is_refused(text: str) -> None:
         (LEAST.replace("rollout: a", "rollout: A b"), "rollout: String should match"),
         (LEAST.replace("[{weight: 50%}]", "[{weight: 50%}, {weight: 5%}]"), "must rise"),
         (LEAST.replace("50%", "100%"), "less than 1"),
-        (LEAST.replace("[{weight: 50%}]", "[]"), "at least 1"),
+        (LEAST.replace("[{weight: 50%}]", "[]"), "at least 1 step"),
         (LEAST + "guards: [{measure: error}, {measure: error}]", "twice"),
         (LEAST + "guards: [{measure: error, report: true}]", "nothing would stop"),
         (LEAST + "guards: [{measure: latency_ms.p99, margin: 3}]", "in percent"),
         (LEAST + "pattern: blue_green", "canary"),
+        (LEAST.replace("weight: 50%", "for: 1h"), "each of them a weight"),
+        (LEAST + "guards: [{measure: agrees}]", "it is for `pattern: shadow`"),
+        (LEAST + "guards: [{measure: absolute_error}]", "distances are for shadow"),
+        (LEAST + "pattern: shadow", "no request moves"),
+        (SHADOW + "steps: [{for: 1h}, {for: 2h}]", "one step"),
+        (SHADOW + "watch: {for: 1d}", "nothing to watch"),
+        (SHADOW + "guards: [{measure: signal.click}]", "all feedback is about what the primary answered"),
+        (SHADOW + "guards: [{measure: error, worse: down}]", "more is worse"),
+        (SHADOW + "guards: [{measure: agrees, limit: 5%}]", "not of outcomes"),
+        (SHADOW + "guards: [{measure: absolute_error, margin: 10%}]", "in the measure's unit"),
+        (SHADOW + "guards: [{measure: agrees, report: true}]", "nothing would stop"),
         (LEAST + "max: soon", "not a duration"),
         (LEAST + "settle: soon", "not a duration"),
         ("[]", "mapping"),

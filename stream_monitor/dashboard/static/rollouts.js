@@ -5,8 +5,8 @@ import { num, pct, size, when } from './format.js';
 import { figures } from './parts.js';
 import { link } from './state.js';
 
-const STATES = { running: 'quiet', promoted: 'quiet', waiting: 'info', hold: 'warning', inconclusive: 'warning', rolled_back: 'critical', aborted: 'critical' };
-const SIGNS = { running: '▶', promoted: '✓', waiting: '○', hold: '❚❚', inconclusive: '?', rolled_back: '◆', aborted: '■' };
+const STATES = { running: 'quiet', promoted: 'quiet', passed: 'quiet', waiting: 'info', hold: 'warning', inconclusive: 'warning', rolled_back: 'critical', aborted: 'critical' };
+const SIGNS = { running: '▶', promoted: '✓', passed: '✓', waiting: '○', hold: '❚❚', inconclusive: '?', rolled_back: '◆', aborted: '■' };
 
 /** A state as sign and word; colour alone says nothing. */
 const state = one => h('span', { class: `badge ${STATES[one.state] ?? 'info'}` }, `${SIGNS[one.state] ?? ''} ${one.state.replaceAll('_', ' ')}`);
@@ -53,14 +53,14 @@ function course(decisions) {
 
 export function rolloutView(data) {
   const last = data.decisions.find(one => one.decision !== 'refused') ?? data.decisions[0], told = data.decisions.filter(one => one.decision !== 'progress');
-  const split = (last.checks ?? []).find(check => check.name === 'split');
+  const split = (last.checks ?? []).find(check => check.name === 'split'), paired = (last.checks ?? []).find(check => check.name === 'paired'), shadow = last.pattern === 'shadow';
   return [
     h('h1', {}, data.rollout, ' ', h('span', { class: 'sub' }, `${last.candidate} against ${last.primary} of `, h('a', { href: link(['m', data.model]) }, data.model))),
     h('p', { class: 'say' }, state(last), held(last), ' ', told.length ? told[0].reason : last.reason),
-    figures([[pct(weight(last)), 'of the requests go to the candidate'], [last.step ? `step ${last.step}` : 'not started', last.pattern], [num(last.exposed ?? 0), 'requests that it answered'], split && [pct(split.seen), `is what it was sent, of ${pct(split.expected)}`], [when(last.ts), 'is the time of this evidence']]),
+    figures([shadow ? ['shadow', 'both versions answer each request'] : [pct(weight(last)), 'of the requests go to the candidate'], [last.step ? `step ${last.step}` : 'not started', last.pattern], [num(last.exposed ?? 0), 'requests that it answered'], split && [pct(split.seen), `is what it was sent, of ${pct(split.expected)}`], paired && [pct(paired.seen), `of the primary’s requests have both answers, of ${pct(paired.expected)}`], [when(last.ts), 'is the time of this evidence']]),
     Object.keys(last.left_out ?? {}).length > 0 && h('p', { class: 'notice warning' }, `Counts for nothing: ${Object.entries(last.left_out).map(([what, n]) => `${num(n)} ${what}`).join(', ')}.`),
-    course(data.decisions),
-    last.evidence?.length > 0 && h('section', {}, h('h2', {}, 'Evidence'), h('p', { class: 'sub' }, 'A bar is a bet that is worth 1 at the start. A full bar on harm rolls back, and every full bar on a pass is needed for a promotion. Both hold however often one looks.'),
+    !shadow && course(data.decisions),
+    last.evidence?.length > 0 && h('section', {}, h('h2', {}, 'Evidence'), h('p', { class: 'sub' }, 'A bar is a bet that is worth 1 at the start. A full bar on harm rolls back, and every full bar on a pass is needed to pass. Both hold however often one looks.'),
       h('div', { class: 'scroll' }, table('Guards', ['guard', `${last.primary}#`, `${last.candidate}#`, 'line#', 'values of the candidate#', 'harm', 'pass', 'at margins'], last.evidence.map(evidence)))),
     h('section', {}, h('h2', {}, 'Decisions'), h('div', { class: 'scroll' }, table('Decisions, the latest first', ['when', 'number#', 'decision', 'weight#', 'why', 'by'], told.map(one => [when(one.ts), num(one.seq), [one.decision.replaceAll('_', ' '), held(one)], pct(weight(one)), one.reason, one.by])))),
   ];

@@ -11,6 +11,7 @@ from stream_monitor.judge.panes.measure_counts import Counts, MeasureCounts
 from stream_monitor.judge.panes.pane import Pane
 from stream_monitor.judge.timelines.timeline import Timeline
 from stream_monitor.profiles.names import END
+from stream_monitor.profiles.pairs import PairDelta
 from stream_monitor.profiles.records import PerformanceDelta, RolloutRecord
 from stream_monitor.rollouts.model_rollouts import ModelRollouts, RolloutsState
 from stream_monitor.rollouts.plan import MeasureSource
@@ -65,6 +66,13 @@ class Rollouts(WindowConsumer[RolloutsState]):
             self.state.newest_grain = max(self.state.newest_grain, int(delta.window.max()))
         for rollout in self.rollouts.live:
             rollout.labels(delta)
+
+    def on_pairs(self, delta: PairDelta) -> None:
+        """Keep pairs until their strata are due."""
+        newest = max(int(delta.window.max()), int(delta.other_window.max()))
+        self.state.newest_grain = max(self.state.newest_grain, newest)
+        for rollout in self.rollouts.live:
+            rollout.pairs(delta)
 
     def on_rollout(self, record: RolloutRecord) -> Iterable[RolloutDecision]:
         """Obey a person."""
