@@ -21,9 +21,11 @@ from stream_monitor.config.settings import ROLES_IN, Settings
 from stream_monitor.describe.stage import Describe
 from stream_monitor.events.contracts import Alert, DeadLetter, Metric
 from stream_monitor.events.json_text import decode_json
+from stream_monitor.events.rollouts import RolloutDecision
 from stream_monitor.judge.stage import Judge
 from stream_monitor.profiles.bin_catalog import BinCatalog
-from stream_monitor.profiles.records import ResetRecord, RolloutRecord, write_record
+from stream_monitor.profiles.records import ResetRecord, RolloutRecord, read_record, write_record
+from stream_monitor.rollouts.past import PastRollout
 from stream_monitor.stages.contract import Message, Output, Partition, PartitionStatus, Position
 from stream_monitor.stages.topology import Topology
 
@@ -154,8 +156,10 @@ class Replay:
         publish: Callable[[Output], None],
         pinned: Iterable[PinnedBaseline] = (),
         topology: Topology | None = None,
+        past: PastRollout | None = None,
     ) -> None:
-        self.publish = publish
+        """`past`: a rollout that is judged over these events."""
+        self.publish, self._past = publish, past
         self.catalog = BinCatalog()
         self.driver = Driver(settings, self.catalog, topology)
         self.judge = Judge(settings, 1)
@@ -163,6 +167,8 @@ class Replay:
         self.judge.assign({("profiles", 0): Position(0, "")}, {})
         for baseline in pinned:
             self.pin(baseline)
+        if past is not None:
+            self.order(past.start)
 
     def pin(self, baseline: PinnedBaseline) -> None:
         """Put a baseline in force from the first pane not yet closed."""
@@ -199,6 +205,8 @@ class Replay:
         self._pass_on()
 
     def _judge(self, value: bytes) -> None:
+        if self._past is not None:
+            self._past.hear(read_record(value))
         self.judge.process("profiles", [Line(value, self._profiles, self.driver.started)])
         self._profiles += 1
 
@@ -210,6 +218,8 @@ class Replay:
                 self.catalog.apply(output.value)
                 self.publish(output)
             elif output.role != "state":
+                if self._past is not None and output.role == "decisions":
+                    self._past.take(msgspec.json.decode(output.value, type=RolloutDecision))
                 self.publish(output)
         self.judge.committed()
 
@@ -237,9 +247,10 @@ def replay(
     events: Iterable[tuple[str, bytes]],
     publish: Callable[[Output], None],
     pinned: Iterable[PinnedBaseline] = (),
+    past: PastRollout | None = None,
 ) -> Replay:
-    """Run all events through both stages, judged by the pinned baselines where there are any."""
-    run = Replay(settings, publish, pinned)
+    """Run all events through both stages, judged by the pinned baselines where there are any; see `Replay`."""
+    run = Replay(settings, publish, pinned, past=past)
     batch: list[tuple[str, bytes]] = []
     for event in events:
         batch.append(event)

@@ -15,7 +15,8 @@ import typer
 from stream_monitor.cli import baseline, notify, rejudge, remarks, rollout, tail
 from stream_monitor.cli.evaluate import evaluate
 from stream_monitor.cli.failure import CommandLine, fail
-from stream_monitor.cli.options import Config, millis, output_option, require_distinct_paths, time_option, time_range
+from stream_monitor.cli.options import Config, millis, output_option, time_option
+from stream_monitor.cli.replay import replay
 from stream_monitor.cli.status import status
 from stream_monitor.config.settings import load
 from stream_monitor.errors import BrokerError, NothingUsable, StreamMonitorError
@@ -280,60 +281,6 @@ def schema(
 
 
 @app.command()
-def replay(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(exists=True, dir_okay=False, help="NDJSON events, each file in order of event time."),
-    ] = None,
-    config: Config = None,
-    out: Annotated[
-        Path | None, output_option("Write alerts and metrics here, one JSON a line; default: standard output.")
-    ] = None,
-    baseline: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Judge by this file of `baseline build --out`.")
-    ] = None,
-    topics: Annotated[
-        bool,
-        typer.Option("--topics", help="Replay the app's input topics, no files; the app may go on running."),
-    ] = False,
-    since: Annotated[
-        datetime | None,
-        time_option(
-            "With --topics: records that Kafka got at or after this: 2026-11-01 (UTC), or 1h: so long ago.", "--from"
-        ),
-    ] = None,
-    until: Annotated[
-        datetime | None, time_option("With --topics: records that Kafka got before this, UTC.", "--to")
-    ] = None,
-    publish: Annotated[
-        bool, typer.Option("--publish", help="With --topics: write to APP.replay.alerts, .metrics and .dead-letters.")
-    ] = False,
-    html: Annotated[
-        Path | None,
-        output_option("Write a report: the page and its data in one file."),
-    ] = None,
-) -> None:
-    """Run files, or a range of the input topics, through the same code as `run`: the same alerts, the same metrics.
-
-    Nothing is committed, and nothing is written to the app's own topics. The reasons why events could not be counted
-    are printed with an example of each. Exits with 3 when no event could be counted.
-
-    Examples: `stream-monitor replay predictions.ndjson labels.ndjson --out result.ndjson`;
-    `stream-monitor replay --topics --from 2026-11-01 --config other.yaml --out what-if.ndjson`;
-    `stream-monitor replay year.ndjson --html report.html`
-    """
-    from stream_monitor.commands.replay import ReplayOptions, run
-
-    if bool(files) == topics:
-        raise typer.BadParameter("name files, or --topics")
-    if not topics and (since or until or publish):
-        raise typer.BadParameter("--from, --to and --publish go with --topics")
-    require_distinct_paths(out, [*(files or []), *filter(None, [baseline])])
-    options = ReplayOptions(files or [], baseline, out, *time_range(since, until), publish, html)
-    raise typer.Exit(run(load(config), options, Screen(), Screen(stderr=True)))
-
-
-@app.command()
 def report(
     html: Annotated[Path, output_option("The file.")],
     config: Config = None,
@@ -354,6 +301,7 @@ def report(
 
 app.command()(status)
 app.command()(rejudge.rejudge)
+app.command()(replay)
 app.command()(evaluate)
 
 

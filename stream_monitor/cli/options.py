@@ -69,6 +69,14 @@ def output_option(help: str, *names: str) -> Any:
     return typer.Option(*names, help=help, callback=_require_place)
 
 
+RolloutFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--rollout", exists=True, dir_okay=False, help="Judge the rollout of this file over the past; docs/rollouts.md."
+    ),
+]
+
+
 def require_distinct_paths(out: Path | None, read: Iterable[Path]) -> None:
     """BadParameter when what is written would take the place of what is read."""
     if out is not None and any(out.exists() and out.samefile(file) for file in read):

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from stream_monitor.baseline.show import active
 from stream_monitor.baselines.pinned import PinnedBaseline, read_file
+from stream_monitor.commands.past_rollout import require_segments, tell
 from stream_monitor.config.recorded import adopted
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import StreamMonitorError, suggest
 from stream_monitor.events.contracts import Alert
 from stream_monitor.events.reason_command import without_command
+from stream_monitor.events.rollouts import RolloutDecision
 from stream_monitor.judge.model import JudgeOutput
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.names import ALL_MODELS, NEVER
 from stream_monitor.profiles.records import DeltaRecord, Record
-from stream_monitor.rejudge.comparison import Comparison, Scope
+from stream_monitor.queries.rollouts import decisions_of
+from stream_monitor.rejudge.comparison import Comparison, DecisionComparison, Scope
 from stream_monitor.rejudge.log_replay import Log, RejudgeTerms, judge_again
 from stream_monitor.rejudge.retained_log import RetainedLog
-from stream_monitor.terminal import Bar, Column, Screen, Table, coloured, dim
+from stream_monitor.rollouts.past import PastRollout
+from stream_monitor.terminal import Bar, Column, Screen, Table, coloured, dim, visible
 from stream_monitor.timestamps import to_the_second, when
 
 SHOWN = 20
@@ -60,15 +65,42 @@ def run(settings: Settings, wanted: RejudgeOptions, out: Screen, err: Screen) ->
                     write(record)
                     if isinstance(record, Alert):
                         found.add_rejudged(record)
+                    elif isinstance(record, RolloutDecision):
+                        found.decisions.add_rejudged(record)
             begins[number] = -(2**63) if retained.whole(number) else again.begins
             ends = max(ends, again.last)
-    published = (alert for alert in retained.alerts() if wanted.scope.contains(alert))
-    found.add_published(published, lambda model: begins.get(retained.partition_of(model), -(2**63)))
-    if not (said_any or found.then or found.not_comparable):  # a table of zeros would look like silence
+
+    def begun(model: str) -> int:
+        return begins.get(retained.partition_of(model), -(2**63))
+
+    found.add_published((alert for alert in retained.alerts() if wanted.scope.contains(alert)), begun)
+    decided = (decision for decision in decisions_of(retained.decisions()) if wanted.scope.contains(decision))
+    found.decisions.add_published(decided, begun)
+    if not (said_any or found.then or found.not_comparable or found.decisions.then):  # zeros would look like silence
         last = "hold no events yet" if ends == NEVER else f"end with the pane of {to_the_second(ends)}"
         raise StreamMonitorError(f"nothing was judged in that time, and nothing would be: the profiles {last}")
     _print(found, wanted.every, out)
     _warn(retained, begins, found, err)
+
+
+def run_rollout(
+    settings: Settings, past: PastRollout, baseline: Path | None, as_json: bool, out: Screen, err: Screen
+) -> int:
+    """Judge a rollout over the retained profiles, and print what it would have come to; the exit code is 1 for harm.
+
+    Raises:
+        StreamMonitorError: the profiles hold nothing of its model, or of one of its versions.
+    """
+    require_segments(past, [",".join(spec) for spec in settings.segments])
+    pinned = read_file(baseline, settings.embeddings) if baseline else None
+    retained = RetainedLog(settings)
+    (number,) = _partitions(past.plan.model, retained)
+    with err.progress("profiles", retained.size(number), brief=True) as bar:
+        terms = replace(terms_of(settings, retained, number, pinned), past=past)
+        deque(judge_again(terms, number).process(_log(retained, number, bar)), maxlen=0)
+    if not retained.whole(number):
+        err.note("the oldest profiles have expired: it begins with those that are left")
+    return tell(past.verdict(), as_json, out)
 
 
 def _partitions(model: str | None, retained: RetainedLog) -> list[int]:
@@ -122,7 +154,8 @@ def _writer(wanted: RejudgeOptions) -> Iterator[Callable[[JudgeOutput], None]]:
     with wanted.out.open("w", encoding="utf-8") as file:
 
         def write(record: JudgeOutput) -> None:
-            topic = "alerts" if isinstance(record, Alert) else "metrics"
+            topics: dict[type[object], str] = {Alert: "alerts", RolloutDecision: "decisions"}
+            topic = topics.get(type(record), "metrics")
             file.write(f'{{"topic":"{topic}","value":{msgspec.json.encode(record).decode()}}}\n')
 
         yield write
@@ -142,6 +175,26 @@ def _print(found: Comparison, every: bool, out: Screen) -> None:
     _list(out, "only then", found.disappeared, every)
     _list(out, "only now", found.appeared, every)
     _list(out, "in both, but with other updates, severity or end", found.changed, every)
+    _print_rollouts(found.decisions, out)
+
+
+def _print_rollouts(found: DecisionComparison, out: Screen) -> None:
+    rows = list(found.rollouts())
+    if not rows:
+        return
+    names = ("model", "rollout", "decisions then", "now", "same", "came to then", "and now")
+    figures = {"decisions then", "now", "same"}
+    table = Table([Column(name, "figure" if name in figures else "name") for name in names], "rollouts")
+    for row in rows:
+        then, now = (_end_of(decisions) for decisions in (row.then, row.now))
+        counts = (f"{len(row.then):,}", f"{len(row.now):,}", f"{row.same:,}")
+        table.row(visible(row.model), visible(row.rollout), *counts, then, now)
+    out.line()
+    out.table(table)
+
+
+def _end_of(decisions: list[RolloutDecision]) -> str:
+    return f"{decisions[-1].state} {to_the_second(decisions[-1].ts)}" if decisions else "-"
 
 
 def _figures(then: int, now: int, both: int) -> list[str]:

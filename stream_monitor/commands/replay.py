@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stream_monitor.baselines.pinned import PinnedBaseline, read_file
+from stream_monitor.commands.past_rollout import require_segments, tell
 from stream_monitor.commands.report import ReportStore, told
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import TopicsError
@@ -15,6 +16,7 @@ from stream_monitor.events.rejects import Rejects
 from stream_monitor.file_replay import BATCH, Driver, Replay, read_files, replay
 from stream_monitor.kafka.range_reader import REPLAYED, ReplayTopics, TopicRange
 from stream_monitor.kafka.topics import inspect
+from stream_monitor.rollouts.past import PastRollout
 from stream_monitor.stages.contract import Output
 from stream_monitor.stages.topology import Topology
 from stream_monitor.terminal import Screen
@@ -33,6 +35,9 @@ class ReplayOptions:
     until: int | None = None
     publish: bool = False
     html: Path | None = None
+    past: PastRollout | None = None
+    """A rollout to judge over the events; its verdict takes the place of alerts and metrics on standard output."""
+    as_json: bool = False
 
 
 @dataclass
@@ -58,14 +63,16 @@ NOTHING_USABLE = 3
 
 
 def run(settings: Settings, wanted: ReplayOptions, out: Screen, err: Screen) -> int:
-    """Replay, and say what came of it; the exit code is 3 when no event could be counted."""
+    """Replay, and say what came of it; the exit code is 3 when no event could be counted, 1 for harm of a rollout."""
+    if wanted.past is not None:
+        require_segments(wanted.past, [",".join(spec) for spec in settings.segments])
     pinned = read_file(wanted.baseline, settings.embeddings) if wanted.baseline else []
     with ExitStack() as stack:
         target = stack.enter_context(_target(settings, wanted, out))
         report = stack.enter_context(ReportStore(settings.app)) if wanted.html is not None else None
         tally = ReplayOutputs(target, report=report)
         if wanted.files:
-            driver = _files(settings, wanted.files, tally, pinned, err)
+            driver = _files(settings, wanted, tally, pinned, err)
         else:
             driver = _topics(settings, wanted, tally, pinned, err)
         if wanted.html is not None and report is not None:
@@ -80,7 +87,7 @@ def run(settings: Settings, wanted: ReplayOptions, out: Screen, err: Screen) -> 
     if events and sum(tally.rejects.counts.values()) >= events:
         err.error("no event could be counted")
         return NOTHING_USABLE
-    return 0
+    return 0 if wanted.past is None else tell(wanted.past.verdict(), wanted.as_json, out)
 
 
 def lost(driver: Driver) -> Iterator[str]:
@@ -109,7 +116,7 @@ def _target(settings: Settings, wanted: ReplayOptions, out: Screen) -> Iterator[
         topics_too = ReplayTopics(settings) if wanted.publish else None
 
         def write(output: Output) -> None:
-            if file is None and wanted.html is not None:  # the report is what was asked for
+            if file is None and (wanted.html is not None or wanted.past is not None):  # that is what was asked for
                 return
             line = b'{"topic":"%s","value":%s}' % (output.role.encode(), output.value)
             if file is None:
@@ -125,11 +132,11 @@ def _target(settings: Settings, wanted: ReplayOptions, out: Screen) -> Iterator[
 
 
 def _files(
-    settings: Settings, files: list[Path], publish: Publish, pinned: list[PinnedBaseline], err: Screen
+    settings: Settings, wanted: ReplayOptions, publish: Publish, pinned: list[PinnedBaseline], err: Screen
 ) -> Driver:
-    with err.progress("replay", sum(file.stat().st_size for file in files), "bytes") as bar:
-        events = read_files(files, bar.advance)
-        return replay(settings, events, publish, pinned).driver
+    with err.progress("replay", sum(file.stat().st_size for file in wanted.files), "bytes") as bar:
+        events = read_files(wanted.files, bar.advance)
+        return replay(settings, events, publish, pinned, wanted.past).driver
 
 
 def _topics(
@@ -142,7 +149,7 @@ def _topics(
         settings = settings.behind_rekey()
     source = TopicRange(settings, wanted.since, wanted.until)
     topology = Topology(report.partitions["predictions"], report.partitions["observations"], 1)
-    engine = Replay(settings, publish, pinned, topology)
+    engine = Replay(settings, publish, pinned, topology, wanted.past)
     try:
         with err.progress("replay", source.total) as bar:
             for _ in follow(source, engine):

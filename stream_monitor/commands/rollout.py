@@ -61,8 +61,13 @@ def _tell_plan(settings: Settings, plan: RolloutPlan, err: Screen) -> None:
     for number, step in enumerate(plan.steps, 1):
         margins = plan.margins_of(number)
         asked = f"each guard within {margins} × its margin" if margins else "no harm"
-        where = "in shadow" if plan.is_shadow else f"step {number}: {step.weight:.4g}"
-        err.line(f"{where} for {format_duration(step.duration)}, then {asked}")
+        duration = format_duration(step.duration)
+        if plan.is_shadow:
+            err.line(f"in shadow for {duration}, then {asked}")
+        elif plan.is_external:
+            err.line(f"somebody else sets the weights; it passes with {asked}")
+        else:
+            err.line(f"step {number}: {step.weight:.4g} for {duration}, then {asked}")
     specs = [",".join(spec) for spec in settings.segments]
     unknown = [name for name in plan.segments if name not in specs]
     if unknown:
@@ -177,6 +182,6 @@ def watch(settings: Settings, name: str, model: str | None, as_json: bool, out: 
         else:
             out.line(line_of(decision))
         over = decision.state in ("passed", "rolled_back", "aborted", "inconclusive")
-        if over or (decision.state == "promoted" and decision.weights == {decision.candidate: 1.0}):
+        if over or (decision.state == "promoted" and decision.weights in ({}, {decision.candidate: 1.0})):
             return exit_code(seen)
     return 0

@@ -61,6 +61,10 @@ class GuardEvidence(Struct, kw_only=True, omit_defaults=True):
     design_effect: Annotated[float, Meta(description="how many requests act as one")]
     strata: int
     report: bool = False
+    extra_bad: Annotated[
+        float | None,
+        Meta(description="of a rate: bad ones of the candidate beyond the primary's rate at the same time"),
+    ] = None
 
 
 class RolloutCheck(Struct):
@@ -95,7 +99,9 @@ class RolloutDecision(Struct, kw_only=True, omit_defaults=True):
         Literal["canary", "shadow"],
         Meta(description="shadow: no request moves, so routers leave all as it is"),
     ]
-    weights: Annotated[dict[str, float], Meta(description="empty: nothing changes, for the rollout does not run")]
+    weights: Annotated[
+        dict[str, float], Meta(description="empty: nothing changes, for the rollout does not run or others set them")
+    ]
     by: str
     command: Annotated[str | None, Meta(description="id of the command that led to it")] = None
     reason: str

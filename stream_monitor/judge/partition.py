@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 
+import msgspec
 import numpy as np
 import xxhash
 
@@ -224,12 +225,12 @@ class PartitionJudge:
             first = pending_model.first_pane()
             if first + pane <= watermark:
                 due.append((first, -pending_model.events(first), xxhash.xxh3_64_intdigest(name.encode()), name))
-        for *_, name in sorted(due):
+        for first, *_, name in sorted(due):
             pending_model = self.state.pending_models.pop(name)
             self.memory.open_bytes.nbytes -= sum(map(bytes_of_delta, pending_model.deltas))
             if len(self.models) < self.settings.caps.models or name == OTHER:
                 judge = self._judge_of(name)
-                yield from self._kept(name, judge)
+                yield from self._kept(name, judge, first)
                 for delta in pending_model.deltas:
                     judge.feed(delta)
                 for outcome in pending_model.joined:
@@ -239,13 +240,13 @@ class PartitionJudge:
                     if delta.timeline == "input":
                         self._judge_of(OTHER).feed(counts_only(delta))
 
-    def _kept(self, name: str, judge: ModelJudge) -> Iterator[JudgeOutput]:
-        """Apply what people ordered before the model was admitted."""
+    def _kept(self, name: str, judge: ModelJudge, first: int) -> Iterator[JudgeOutput]:
+        """Apply what people ordered before the model was admitted, whose first pane starts at `first`."""
         yield from self._pinned(name, judge)
         for reset in self.state.resets.pop(name, ()):
             yield from self._reset(reset)
         for order in self.state.orders.pop(name, ()):
-            yield from judge.obey(order)
+            yield from judge.obey(msgspec.structs.replace(order, since=max(order.since, first)))
 
     def _pinned(self, name: str, judge: ModelJudge) -> Iterator[JudgeOutput]:
         for pin in self.state.pins_of(name):

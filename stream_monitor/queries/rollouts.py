@@ -88,9 +88,10 @@ def find_rollout(
 def summary_of(history: RolloutHistory) -> Iterator[Line]:
     """A rollout as `rollout status` prints it."""
     last = history.last
-    share = history.weighed.weights.get(last.candidate, 0.0)
+    weights = history.weighed.weights
+    share = f"{100 * weights.get(last.candidate, 0.0):.4g} %" if weights or not last.step else "weights set elsewhere"
     step = f"step {last.step} " if last.step else ""
-    weighed = f"{step}{100 * share:.4g} %" if last.pattern != "shadow" else "no request moves"
+    weighed = f"{step}{share}" if last.pattern != "shadow" else "no request moves"
     holds = f": {', '.join(last.holds)}" if last.holds else ""
     since = to_the_second(history.weighed.ts)
     who = f"  {last.pattern} of {visible(last.candidate)} against {visible(last.primary)} of {visible(last.model)}"

@@ -1,4 +1,4 @@
-"""Compares the published alerts with those that other settings or another baseline would have given.
+"""Compares published alerts and decisions with those that other settings or another baseline would have given.
 
 For that, the retained profiles of an app are judged again. `Alert.id` is a hash of the alert's cause and opening time,
 so the same alert has the same id in both runs.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from stream_monitor.events.contracts import Alert, Metric
+from stream_monitor.events.rollouts import RolloutDecision
 from stream_monitor.judge.model import JudgeOutput
 
 
@@ -18,7 +19,7 @@ from stream_monitor.judge.model import JudgeOutput
 class Scope:
     """The scope of a comparison: a model (None: all), and event time [since, until) in epoch ms.
 
-    The time applies to the openings of alerts and to the starts of windows.
+    The time applies to the openings of alerts, to the starts of windows, and to the decisions about rollouts.
     """
 
     model: str | None = None
@@ -26,7 +27,9 @@ class Scope:
     until: int = 2**63
 
     def contains(self, output: JudgeOutput) -> bool:
-        """Whether an alert or a metric lies in the scope; other outputs never do."""
+        """Whether an alert, a metric or a decision lies in the scope; other outputs never do."""
+        if isinstance(output, RolloutDecision):
+            return self.model in (None, output.model) and self.since <= output.ts < self.until
         if not isinstance(output, Alert | Metric):
             return False
         start = output.opened_ts if isinstance(output, Alert) else output.window_start
@@ -43,6 +46,61 @@ class Count:
 
 
 @dataclass
+class RolloutPair:
+    """A rollout in both runs."""
+
+    model: str
+    rollout: str
+    then: list[RolloutDecision] = field(default_factory=list)
+    now: list[RolloutDecision] = field(default_factory=list)
+
+    @property
+    def same(self) -> int:
+        """Decisions of both runs that agree in name, time, step and weights."""
+        return len({*map(_decided, self.then)} & {*map(_decided, self.now)})
+
+
+@dataclass
+class DecisionComparison:
+    """The decisions about rollouts that are more than a report: those that were published, and the rejudged ones."""
+
+    then: list[RolloutDecision] = field(default_factory=list)
+    now: list[RolloutDecision] = field(default_factory=list)
+
+    def add_published(self, decisions: Iterable[RolloutDecision], begins: Callable[[str], int]) -> None:
+        """Add published records. Rollouts that started before the retained profiles of their model are left out."""
+        cut = set[tuple[str, str]]()
+        for decision in decisions:
+            key = decision.model, decision.rollout
+            if decision.ts < begins(decision.model):
+                cut.add(key)
+            if key not in cut and decision.decision != "progress":
+                self.then.append(decision)
+
+    def add_rejudged(self, decision: RolloutDecision) -> None:
+        """Add a record of the rejudged run."""
+        if decision.decision != "progress":
+            self.now.append(decision)
+
+    def rollouts(self) -> Iterator[RolloutPair]:
+        """Each rollout that was decided about, by model and name. A record that was published twice counts once."""
+        found: dict[tuple[str, str], RolloutPair] = {}
+        for decisions, run in ((self.then, "then"), (self.now, "now")):
+            seen = set[str]()
+            for one in decisions:
+                pair = found.setdefault((one.model, one.rollout), RolloutPair(one.model, one.rollout))
+                if one.id not in seen:
+                    getattr(pair, run).append(one)
+                seen.add(one.id)
+        for key in sorted(found):
+            yield found[key]
+
+
+def _decided(one: RolloutDecision) -> tuple[str, int, int, str]:
+    return one.decision, one.ts, one.step, repr(sorted(one.weights.items()))
+
+
+@dataclass
 class Comparison:
     """The published alerts (`then`) and the rejudged ones (`now`). An alert is a list of records, oldest first."""
 
@@ -50,6 +108,7 @@ class Comparison:
     now: dict[str, list[Alert]] = field(default_factory=lambda: defaultdict(list))
     not_comparable: set[str] = field(default_factory=set)
     """Alerts that opened before the retained profiles begin. They cannot be rejudged."""
+    decisions: DecisionComparison = field(default_factory=DecisionComparison)
 
     def add_published(self, alerts: Iterable[Alert], begins: Callable[[str], int]) -> None:
         """Add published records. `begins` returns the time (epoch ms) at which a model's retained profiles begin."""

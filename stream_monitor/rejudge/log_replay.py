@@ -17,13 +17,15 @@ from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.recorded import judged_text, understood
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import SettingsError
+from stream_monitor.events.rollouts import RolloutDecision
 from stream_monitor.judge.model import JudgeOutput
 from stream_monitor.judge.partition import PartitionJudge
 from stream_monitor.judge.partition_state import PartitionState
 from stream_monitor.judge.timelines.known_edges import EdgeUse, KnownEdges
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.names import END, NEVER
-from stream_monitor.profiles.records import DeltaRecord, PinRecord, Record, ResetRecord, SettingsRecord
+from stream_monitor.profiles.records import DeltaRecord, PinRecord, Record, ResetRecord, RolloutRecord, SettingsRecord
+from stream_monitor.rollouts.past import PastRollout
 
 Log = Iterable[tuple[Record, int]]
 """Records of a `profiles` partition in log order, each with its broker time (epoch ms)."""
@@ -45,6 +47,8 @@ class RejudgeTerms:
     """Apply the pins and resets of the log again, at their places."""
     catalog: BinCatalog = field(default_factory=BinCatalog)
     """The edges that the log's profiles are counted on."""
+    past: PastRollout | None = None
+    """A rollout that is judged over the log, in place of those that the log records."""
 
 
 class LogReplay:
@@ -72,7 +76,19 @@ class LogReplay:
         for baseline in self.terms.pinned:
             for pin in baseline.records():
                 yield from self._emit(pin, 0)
+        if self.terms.past is not None:
+            yield from self._emit(self.terms.past.start, 0)
+        yield from self._process(log)
+        if self.terms.past is not None and (last := self.terms.past.end) is not None:
+            yield from self._emit(last, 0)
+
+    def _process(self, log: Log) -> Iterator[JudgeOutput]:
+        past = self.terms.past
         for record, arrived in log:
+            if past is not None:
+                past.hear(record)
+                if isinstance(record, RolloutRecord):
+                    continue
             if isinstance(record, SettingsRecord) and not self.terms.obey_log:
                 self._compare(record)
                 yield from self._emit(self._wanted, arrived)
@@ -85,7 +101,12 @@ class LogReplay:
             self.begins = min([self.begins, *(int(pane.min()) for pane in panes)])
             self.last = max([self.last, *(int(pane.max()) for pane in panes)])
         with np.errstate(over="ignore", invalid="ignore"):  # as in the stage: events may hold numbers near 1e308
-            return list(self.judge.process(record, arrived))
+            outputs = list(self.judge.process(record, arrived))
+        if self.terms.past is not None:
+            for output in outputs:
+                if isinstance(output, RolloutDecision):
+                    self.terms.past.take(output)
+        return outputs
 
     def _compare(self, recorded: SettingsRecord) -> None:
         """Use the known edges if the requested settings would lead to other edges than those of the log."""

@@ -23,7 +23,7 @@ PATIENCE_S = 60.0
 
 
 class RetainedLog:
-    """The profiles up to the judges' committed offsets, and exactly the alerts that they had published by then.
+    """The profiles up to the judges' committed offsets, and exactly the alerts and decisions published by then.
 
     Raises:
         TopicsError: there is no such app.
@@ -35,24 +35,25 @@ class RetainedLog:
         self._audit = TopicReader(settings)
         self._profiles = self._audit.partitions("profiles")
         self._alerts = self._audit.partitions("alerts")
+        self._decisions = self._audit.partitions("decisions")
         if not self._profiles or not self._alerts:
             raise TopicsError(f"there are no topics of the app {settings.app!r}: was another name meant?")
-        self._spans, self._alert_spans = self._cut()
+        self._spans, self._published = self._cut()
         self._skips = set[Skip]().union(*map(skips_of, self._audit.metadata("judge", self._profiles)))
 
     def _cut(self) -> tuple[dict[Partition, Span], dict[Partition, Span]]:
-        """Spans of profiles and alerts at one moment.
+        """Spans of profiles, and of alerts and decisions, at one moment.
 
-        A judge commits its offsets and its alerts together. If the offsets are equal before and after reading the
-        spans, there was no commit between.
+        A judge commits its offsets and what it publishes together. If the offsets are equal before and after reading
+        the spans, there was no commit between.
         """
         deadline = time.monotonic() + PATIENCE_S
         while True:
             before = self._audit.committed("judge", self._profiles)
-            alerts = self._audit.decided(self._alerts)
+            published = self._audit.decided([*self._alerts, *self._decisions])
             if before == self._audit.committed("judge", self._profiles):
                 profiles = self._audit.spans(self._profiles)
-                return {p: Span(s.first, max(s.first, before.get(p, s.first))) for p, s in profiles.items()}, alerts
+                return {p: Span(s.first, max(s.first, before.get(p, s.first))) for p, s in profiles.items()}, published
             if time.monotonic() > deadline:
                 raise BrokerError(f"the judges of {self.settings.app!r} commit all the time: raise commit.interval")
 
@@ -96,12 +97,17 @@ class RetainedLog:
     @property
     def alerts_whole(self) -> bool:
         """Whether the topic `alerts` still holds its first records."""
-        return all(span.first == 0 for span in self._alert_spans.values())
+        return all(self._published[partition].first == 0 for partition in self._alerts)
 
     def alerts(self) -> Iterator[Alert]:
         """Alert records as they were published; those of an alert come in order."""
-        for _, message in self._audit.read(self._alert_spans):
+        for _, message in self._audit.read({partition: self._published[partition] for partition in self._alerts}):
             yield msgspec.json.decode(message.value(), type=Alert)
+
+    def decisions(self) -> Iterator[bytes]:
+        """Decisions about rollouts as they were published; those of a rollout come in order."""
+        for _, message in self._audit.read({partition: self._published[partition] for partition in self._decisions}):
+            yield message.value()
 
     @cached_property
     def notices(self) -> list[bytes]:

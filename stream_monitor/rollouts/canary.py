@@ -31,6 +31,9 @@
 A bet on harm acts at its own stratum and never waits for approval. Steps, passes and promotion happen at the event time
 T up to which all guards were heard. A pass is what its bet is worth at T, not what it once was worth. Weights stay in a
 hold, and `for` stops. In shadow no request moves: the primary has all of them from the start to the end.
+
+Where somebody else sets the weights (`steps: external`) the states are the same, and no decision names a weight. There
+is one step, which ends when each guard has passed at its margin.
 """
 
 from __future__ import annotations
@@ -129,8 +132,10 @@ class Canary:
 
     @property
     def _ran(self) -> str:
-        where = "in shadow" if self.plan.is_shadow else f"at {self.state.weight:.4g}"
-        return f"{format_duration(self.state.ran)} {where}"
+        ran = format_duration(self.state.ran)
+        if self.plan.is_external:
+            return ran
+        return f"{ran} in shadow" if self.plan.is_shadow else f"{ran} at {self.state.weight:.4g}"
 
     def forget(self, ts: int) -> Decisions:
         """The model is not followed any more."""

@@ -17,11 +17,11 @@ MOST_LOG = 600.0
 
 
 def weights_of(plan: RolloutPlan, state: RolloutState, decision: DecisionName) -> dict[str, float]:
-    """The weights that a router applies; none where nothing changes because the rollout does not run.
+    """The weights that a router applies; none where somebody else sets them, or where the rollout does not run.
 
     An order that is refused before the start, or after the end, must not move requests that another rollout draws.
     """
-    if decision in ("refused", "waiting") and (state.state == "waiting" or state.ended):
+    if plan.is_external or (decision in ("refused", "waiting") and (state.state == "waiting" or state.ended)):
         return {}
     weights = {plan.candidate: state.weight, plan.primary: 1 - state.weight}
     return {version: round(weight, 9) for version, weight in weights.items() if weight > 0}
@@ -54,8 +54,14 @@ def _evidence(plan: RolloutPlan, guard: Guard, segment: str, lane: Lane) -> Guar
         passes={str(factor): _worth(float(log[0])) for factor, log in said.passes.items()},
         needs=1 / plan.alpha.passes, primary=GuardArm(lane.primary.n, lane.primary.mean),
         candidate=GuardArm(lane.candidate.n, lane.candidate.mean), design_effect=float(said.effect[0]),
-        strata=said.strata, report=guard.report,
+        strata=said.strata, report=guard.report, extra_bad=_extra_bad(guard, lane),
     )  # fmt: skip
+
+
+def _extra_bad(guard: Guard, lane: Lane) -> float | None:
+    if not guard.is_rate:
+        return None
+    return lane.extra if guard.worse == "up" else -lane.extra
 
 
 def _not_seen(plan: RolloutPlan, guard: Guard) -> GuardEvidence:

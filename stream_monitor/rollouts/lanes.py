@@ -46,7 +46,7 @@ class Lanes:
         for name, count in (("primary", primary), ("candidate", candidate)):
             if count:
                 state.seen[name] = end
-        weight = state.weight_at(start, end)
+        weight = None if self.plan.is_external else state.weight_at(start, end)
         if weight is not None and 0 < weight < 1 and start >= state.weighed + FOLLOWS:
             state.split.watch(primary, candidate, weight, self.plan.alpha.check)
 
@@ -95,10 +95,11 @@ class Lanes:
             state.seen["labels"] = max(state.seen.get("labels", known), known)
         weight = self._drawn(stratum.grain, stratum.end)
         lane.guard.take_early(guard, stratum, predictions, weight)
+        lane.add(stratum.arms)
         settled = lane.grains.add(stratum, predictions)
         if settled is not None:
             lane.guard.take_settled(guard, settled, weight)
-            lane.add(settled.arms, settled.grain >= state.moved)
+            lane.count(settled.arms, settled.grain >= state.moved)
         yield from self._harm(guard, segment, lane, known)
 
     def cut(self) -> Iterator[Harmed]:
@@ -121,8 +122,10 @@ class Lanes:
         return state.lanes[key]
 
     def _drawn(self, start: int, end: int) -> float | None:
-        """The weight by which requests were drawn; None where the router may not have followed."""
+        """The weight by which requests were drawn; None where the router may not have followed, or is not ours."""
         state = self.state
+        if self.plan.is_external:
+            return None
         late = start < state.weighed + FOLLOWS and len(state.weights) > 1
         return None if late or state.split.fired else state.weight_at(start, end)
 
@@ -132,7 +135,8 @@ class Lanes:
             lane.guard.take(guard, stratum)
         elif not isinstance(lane.guard, OutcomeGuard | PairGuard):
             lane.guard.take(guard, stratum, self._drawn(stratum.start, stratum.end))
-        lane.add(stratum.arms, stratum.start >= self.state.moved)
+        lane.add(stratum.arms)
+        lane.count(stratum.arms, stratum.start >= self.state.moved)
         yield from self._harm(guard, segment, lane, stratum.end)
 
     def _harm(self, guard: Guard, segment: str, lane: Lane, ts: int) -> Iterator[Harmed]:

@@ -12,6 +12,7 @@ from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import RolloutRecord
 from stream_monitor.rollouts.canary import Decisions
 from stream_monitor.rollouts.mirror import PairedCheck
+from stream_monitor.rollouts.plan import parse_plan
 from stream_monitor.rollouts.rollout import FollowedRollout, Rollout, Watermarks
 from stream_monitor.rollouts.split import SplitCheck
 
@@ -74,9 +75,16 @@ class ModelRollouts:
         return [rollout for rollout in self.rollouts.values() if rollout.is_live]
 
     def order(self, record: RolloutRecord, closed: int) -> Decisions:
-        """What a person orders; panes are `closed` up to this event time."""
+        """What a person orders; panes are `closed` up to this event time.
+
+        A start with a time waits for it, because a router must not follow it before. Where somebody else sets the
+        weights nothing waits: it begins at that time, and follows what comes from then on. An order that waited for its
+        model has the time of the first pane, or a later one.
+        """
         if closed > NEVER and record.since <= closed:
             yield from self._obey(record, closed)
+        elif record.since > NEVER and _is_external(record):
+            yield from self._obey(record, record.since)
         elif len(self.state.orders) < MOST_ORDERS:
             self.state.orders.append(record)
         else:
@@ -91,6 +99,11 @@ class ModelRollouts:
         for rollout in self.live:
             yield from rollout.advance(marks)
             self._settle(rollout)
+
+    def report(self, ts: int) -> Decisions:
+        """The evidence of those that follow requests."""
+        for rollout in self.live:
+            yield from rollout.canary.report(ts)
 
     def forget(self, ts: int) -> Decisions:
         """The model is not followed any more."""
@@ -166,3 +179,10 @@ def _collide(one: Rollout, other: Rollout) -> bool:
     shared = set(one.versions) & set(other.versions)
     in_shadow = one.plan.is_shadow and other.plan.is_shadow
     return bool(shared) and not (in_shadow and shared == {one.plan.primary} == {other.plan.primary})
+
+
+def _is_external(record: RolloutRecord) -> bool:
+    try:
+        return record.action == "start" and parse_plan(record.text.encode()).is_external
+    except SettingsError:
+        return False  # an order that waits is read when it is obeyed, and refused then

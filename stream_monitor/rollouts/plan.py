@@ -16,6 +16,8 @@ from pydantic import (
     Field,
     PlainValidator,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 
@@ -138,6 +140,11 @@ class Guard(Section):
         return self.measure.startswith(SIGNAL)
 
     @property
+    def is_rate(self) -> bool:
+        """Whether each value is 0 or 1."""
+        return self.is_outcome or self.source.form in ("rate", "missing", "category")
+
+    @property
     def source(self) -> MeasureSource:
         """What it reads of a measure of predictions."""
         name, _, category = self.measure.partition("=")
@@ -180,6 +187,21 @@ class Step(Section):
     )
 
 
+EXTERNAL = (Step.model_construct(weight=0.0, duration=0, count=0, margins=1),)
+"""The steps of a rollout whose weights somebody else sets: one, which ends when each guard passes at its margin."""
+
+
+def _steps(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    if value == "external":
+        return EXTERNAL
+    if isinstance(value, str):
+        raise ValueError("steps are a list, or the word external: somebody else sets the weights")
+    return read(value)
+
+
+Steps = Annotated[tuple[Step, ...], Field(max_length=MOST_STEPS), WrapValidator(_steps)]
+
+
 class Watch(Section):
     """What follows a promotion."""
 
@@ -218,7 +240,7 @@ class RolloutPlan(Section):
     pattern: Literal["canary", "shadow"] = Field(
         "canary", description="canary: requests are drawn by weights. shadow: both versions answer each request"
     )
-    steps: Annotated[tuple[Step, ...], Field(max_length=MOST_STEPS)] = ()
+    steps: Steps = ()
     watch: Watch | None = None
     guards: Annotated[tuple[Guard, ...], Field(min_length=1, max_length=MOST_GUARDS)] = Field(
         default_factory=_default_guards
@@ -249,7 +271,7 @@ class RolloutPlan(Section):
     def _of_pattern(self) -> RolloutPlan:
         if self.is_shadow:
             _check_shadow(self)
-        elif not self.steps or any(step.weight == 0 for step in self.steps):
+        elif not self.is_external and (not self.steps or any(step.weight == 0 for step in self.steps)):
             raise ValueError("steps: a canary has at least 1 step, and each of them a weight")
         for guard in self.guards if not self.is_shadow else ():
             if guard.measure == ABSOLUTE_ERROR:
@@ -285,6 +307,11 @@ class RolloutPlan(Section):
         return given if given is not None else int(step == len(self.steps))
 
     @property
+    def is_external(self) -> bool:
+        """Whether somebody else sets the weights: decisions name none, and nobody checks the split."""
+        return self.steps is EXTERNAL
+
+    @property
     def given_effect(self) -> float:
         """The design effect that the file gives, at least 1."""
         return 1.0 if self.design_effect == "auto" else self.design_effect
@@ -309,12 +336,16 @@ def _check_shadow(plan: RolloutPlan) -> None:
 
 def read_plan(path: Path) -> RolloutPlan:
     """The rollout that a file describes; SettingsError with every mistake at once."""
+    return parse_plan(read_raw(path), str(path))
+
+
+def read_raw(path: Path) -> bytes:
+    """The bytes of a rollout file, or one more than it may have; SettingsError where it cannot be read."""
     try:
         with path.open("rb") as file:
-            raw = file.read(MOST_BYTES + 1)
+            return file.read(MOST_BYTES + 1)
     except OSError as error:
         raise SettingsError(f"cannot read a rollout from {path}: {error}") from error
-    return parse_plan(raw, str(path))
 
 
 def parse_plan(raw: bytes, source: str = "rollout") -> RolloutPlan:

@@ -40,12 +40,22 @@ class Lane(msgspec.Struct):
     primary: Sums
     candidate: Sums
     since: float = 0.0
-    """Values of the candidate at this weight."""
+    """Values of the candidate at this weight; of outcomes the settled ones."""
+    extra: float = 0.0
+    """Sum of the candidate's values beyond what the primary's mean gives, stratum by stratum where both have values."""
 
-    def add(self, arms: Arms, at_this_weight: bool) -> None:
-        """Sum what was judged."""
+    def add(self, arms: Arms) -> None:
+        """Sum what came; of outcomes each label once, though it has not settled."""
+        n, totals = list[float](), list[float]()
         for sums, counts in ((self.primary, arms.primary), (self.candidate, arms.candidate)):
-            sums.n, sums.total = sums.n + float(counts.sum()), sums.total + float((counts @ arms.values).sum())
+            n.append(float(counts.sum()))
+            totals.append(float((counts @ arms.values).sum()))
+            sums.n, sums.total = sums.n + n[-1], sums.total + totals[-1]
+        if n[0]:
+            self.extra += totals[1] - n[1] * totals[0] / n[0]
+
+    def count(self, arms: Arms, at_this_weight: bool) -> None:
+        """Count towards the `count` of the step."""
         self.since += float(arms.candidate.sum()) if at_this_weight else 0.0
 
     def add_pairs(self, n: float, primary: float, candidate: float) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from stream_monitor.baselines.pinned import PinnedBaseline
 from stream_monitor.config.settings import Settings
+from stream_monitor.events.rollouts import RolloutDecision
 from stream_monitor.file_replay import Replay
 from stream_monitor.judge.consumers.registry import CONSUMERS
 from stream_monitor.judge.model import ModelJudge
@@ -30,12 +31,15 @@ class Recorded(Replay):
         self.raw_log: list[bytes] = []
         self.alerts: list[dict[str, Any]] = []
         self.metrics: list[dict[str, Any]] = []
+        self.decisions: list[RolloutDecision] = []
         self.notices: list[bytes] = []
         super().__init__(settings, self._keep, pinned)
 
     def _keep(self, output: Output) -> None:
         if output.role == "baselines":
             self.notices.append(output.value)
+        elif output.role == "decisions":
+            self.decisions.append(msgspec.json.decode(output.value, type=RolloutDecision))
         elif output.role in ("alerts", "metrics"):
             getattr(self, output.role).append(json.loads(output.value))
 

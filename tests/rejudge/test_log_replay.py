@@ -13,9 +13,14 @@ from stream_monitor.baseline.show import active
 from stream_monitor.config.settings import Settings
 from stream_monitor.errors import SettingsError
 from stream_monitor.events.contracts import Alert, Metric
-from stream_monitor.rejudge.comparison import Comparison, Scope
+from stream_monitor.events.rollouts import RolloutDecision
+from stream_monitor.file_replay import Replay
+from stream_monitor.profiles.records import RolloutRecord
+from stream_monitor.rejudge.comparison import Comparison, DecisionComparison, Scope
 from stream_monitor.rejudge.log_replay import Log, RejudgeTerms, judge_again
+from stream_monitor.rollouts.past import PastRollout
 from tests.judge.logs import Recorded, recorded
+from tests.rollouts.routed import PLAN, RoutedReplay, Version
 from tests.streams import T0, quick_settings, shop
 
 HALF = T0 + 150_000
@@ -127,3 +132,69 @@ def test_two_lives_are_compared_alert_by_alert(live: Recorded) -> None:
     rows = {measure: count for _, measure, count in found.counts()}
     assert sum(row.then - row.both for row in rows.values()) == len(found.disappeared)
     assert all(len(found.then[a.id]) > 1 for a in found.changed)
+
+
+# --- rollouts ---
+
+
+def routed_log(candidate: Version, plan: str = "") -> Recorded:
+    """Three minutes of two versions; with a plan, a rollout that was started then, and that nobody follows."""
+    run, made = RoutedReplay(), Recorded(quick_settings())
+    run.router.weight = 0.3
+    for part in range(36):
+        if plan and part == 4:
+            made.order(RolloutRecord("fraud", "fraud-42", "c1", "start", "anna", text=plan))
+        made.feed([line for _ in range(5) for line in run.lines(Version(), candidate)])
+    return made
+
+
+def test_a_recorded_rollout_is_judged_again_as_it_was_recorded() -> None:
+    live = routed_log(Version(error=0.4), PLAN)
+    terms = RejudgeTerms(quick_settings(), catalog=live.knowledge_of_edges())
+    again = [record for record in judge_again(terms, 0).process(live.log) if isinstance(record, RolloutDecision)]
+    assert [one.decision for one in live.decisions if one.decision != "progress"][-1] == "rolled_back"
+    assert again == live.decisions
+    found = DecisionComparison()
+    for decision in again:
+        found.add_rejudged(decision)
+    found.add_published([*live.decisions, *live.decisions], lambda model: T0)
+    (pair,) = found.rollouts()
+    assert pair.same == len(pair.then) == len(pair.now) >= 2 and pair.rollout == "fraud-42"
+
+
+def test_a_rollout_that_other_terms_end_otherwise_is_seen_in_the_comparison() -> None:
+    live = routed_log(Version(error=0.4), PLAN)
+    found = DecisionComparison()
+    found.add_published(live.decisions, lambda model: T0)
+    found.add_rejudged(live.decisions[0])
+    (pair,) = found.rollouts()
+    assert (pair.same, len(pair.now)) == (1, 1) and pair.then[-1].state == "rolled_back"
+    late = DecisionComparison()
+    late.add_published(live.decisions, lambda model: live.decisions[0].ts + 1)
+    assert not list(late.rollouts()), "it began before the profiles that are left"
+
+
+@pytest.mark.parametrize("since", [None, T0 + 20_000])
+def test_a_rollout_over_a_log_takes_the_place_of_the_recorded_ones_and_says_what_events_say(since: int | None) -> None:
+    live = routed_log(Version(error=0.4), PLAN)
+    past = PastRollout(PLAN.encode(), "rollout.yaml", since)
+    terms = RejudgeTerms(quick_settings(), catalog=live.knowledge_of_edges(), past=past)
+    again = [record for record in judge_again(terms, 0).process(live.log) if isinstance(record, RolloutDecision)]
+    found = past.verdict()
+    assert {one.by for one in again} == {"the past", "judge"} and found.begins == (since or T0)
+    by_events = PastRollout(PLAN.encode(), "rollout.yaml", since)
+    run, replay = RoutedReplay(), Replay(quick_settings(), lambda output: None, past=by_events)
+    run.router.weight = 0.3
+    replay.feed([line for _ in range(180) for line in run.lines(Version(), Version(error=0.4))])
+    replay.finish()
+    events = by_events.verdict()
+    assert (found.verdict, found.ends, found.exposed) == (events.verdict, events.ends, events.exposed)
+
+
+def test_a_log_that_goes_on_tells_the_evidence_of_its_last_pane() -> None:
+    live = routed_log(Version())
+    past = PastRollout(PLAN.replace("50%}, {measure: null", "5%}, {measure: null").encode(), "rollout.yaml")
+    list(judge_again(RejudgeTerms(quick_settings(), catalog=live.knowledge_of_edges(), past=past), 0).process(live.log))
+    found = past.verdict()
+    assert found.verdict == "none" and found.exposed > 1_500 and found.ends > T0 + 160_000
+    assert found.evidence[0].candidate.n > 500 and "paused" not in found.holds

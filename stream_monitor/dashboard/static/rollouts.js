@@ -11,6 +11,8 @@ const SIGNS = { running: '▶', promoted: '✓', passed: '✓', waiting: '○', 
 /** A state as sign and word; colour alone says nothing. */
 const state = one => h('span', { class: `badge ${STATES[one.state] ?? 'info'}` }, `${SIGNS[one.state] ?? ''} ${one.state.replaceAll('_', ' ')}`);
 const weight = one => one.weights[one.candidate] ?? 0;
+/** The candidate's weight; none where somebody else sets the weights, or where a decision changes none. */
+const share = one => Object.keys(one.weights).length ? pct(weight(one)) : '–';
 const held = one => (one.holds ?? []).length ? `: ${one.holds.join(', ')}` : '';
 
 export function rolloutsView(data) {
@@ -18,7 +20,7 @@ export function rolloutsView(data) {
   return [
     h('h1', {}, 'Rollouts'),
     h('div', { class: 'scroll' }, table('Rollouts, the latest first', ['rollout', 'model', 'candidate', 'against', 'state', 'weight#', 'exposed#', 'since', 'what was decided'],
-      data.rollouts.map(one => [h('a', { href: link(['rollouts', one.model, one.rollout]) }, one.rollout), h('a', { href: link(['m', one.model]) }, one.model), one.candidate, one.primary, [state(one), held(one)], pct(weight(one)), num(one.exposed ?? 0), when(one.started), one.reason]))),
+      data.rollouts.map(one => [h('a', { href: link(['rollouts', one.model, one.rollout]) }, one.rollout), h('a', { href: link(['m', one.model]) }, one.model), one.candidate, one.primary, [state(one), held(one)], share(one), num(one.exposed ?? 0), when(one.started), one.reason]))),
   ];
 }
 
@@ -57,11 +59,11 @@ export function rolloutView(data) {
   return [
     h('h1', {}, data.rollout, ' ', h('span', { class: 'sub' }, `${last.candidate} against ${last.primary} of `, h('a', { href: link(['m', data.model]) }, data.model))),
     h('p', { class: 'say' }, state(last), held(last), ' ', told.length ? told[0].reason : last.reason),
-    figures([shadow ? ['shadow', 'both versions answer each request'] : [pct(weight(last)), 'of the requests go to the candidate'], [last.step ? `step ${last.step}` : 'not started', last.pattern], [num(last.exposed ?? 0), 'requests that it answered'], split && [pct(split.seen), `is what it was sent, of ${pct(split.expected)}`], paired && [pct(paired.seen), `of the primary’s requests have both answers, of ${pct(paired.expected)}`], [when(last.ts), 'is the time of this evidence']]),
+    figures([shadow ? ['shadow', 'both versions answer each request'] : [share(last), 'of the requests go to the candidate'], [last.step ? `step ${last.step}` : 'not started', last.pattern], [num(last.exposed ?? 0), 'requests that it answered'], split && [pct(split.seen), `is what it was sent, of ${pct(split.expected)}`], paired && [pct(paired.seen), `of the primary’s requests have both answers, of ${pct(paired.expected)}`], [when(last.ts), 'is the time of this evidence']]),
     Object.keys(last.left_out ?? {}).length > 0 && h('p', { class: 'notice warning' }, `Counts for nothing: ${Object.entries(last.left_out).map(([what, n]) => `${num(n)} ${what}`).join(', ')}.`),
     !shadow && course(data.decisions),
     last.evidence?.length > 0 && h('section', {}, h('h2', {}, 'Evidence'), h('p', { class: 'sub' }, 'A bar is a bet that is worth 1 at the start. A full bar on harm rolls back, and every full bar on a pass is needed to pass. Both hold however often one looks.'),
       h('div', { class: 'scroll' }, table('Guards', ['guard', `${last.primary}#`, `${last.candidate}#`, 'line#', 'values of the candidate#', 'harm', 'pass', 'at margins'], last.evidence.map(evidence)))),
-    h('section', {}, h('h2', {}, 'Decisions'), h('div', { class: 'scroll' }, table('Decisions, the latest first', ['when', 'number#', 'decision', 'weight#', 'why', 'by'], told.map(one => [when(one.ts), num(one.seq), [one.decision.replaceAll('_', ' '), held(one)], pct(weight(one)), one.reason, one.by])))),
+    h('section', {}, h('h2', {}, 'Decisions'), h('div', { class: 'scroll' }, table('Decisions, the latest first', ['when', 'number#', 'decision', 'weight#', 'why', 'by'], told.map(one => [when(one.ts), num(one.seq), [one.decision.replaceAll('_', ' '), held(one)], share(one), one.reason, one.by])))),
   ];
 }

@@ -88,13 +88,17 @@ class Rollouts(WindowConsumer[RolloutsState]):
         return bool(self.state.orders or self.rollouts.live)
 
     def on_watermarks(self) -> Iterable[RolloutDecision]:
-        """The decisions that the watermarks allow."""
+        """The decisions that the watermarks allow; at the end of a finite stream the evidence, too."""
         marks = (self._closed(name) for name in ("input", "label", "feedback"))
-        return self.rollouts.advance(Watermarks(*marks))
+        yield from self.rollouts.advance(Watermarks(*marks))
+        if self._has_ended("input"):
+            yield from self.rollouts.report(self._newest)
 
     def _closed(self, name: str) -> int:
-        closed = self.context.timelines[name].state.closed_until
-        return closed if closed < END - self.context.settings.time.pane else self._newest
+        return self._newest if self._has_ended(name) else self.context.timelines[name].state.closed_until
+
+    def _has_ended(self, name: str) -> bool:
+        return self.context.timelines[name].state.closed_until >= END - self.context.settings.time.pane
 
 
 def _counts(counts: MeasureCounts, source: MeasureSource, quantile: float | None, groups: list[int]) -> Counts | None:
