@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.baseline.build import build
-from stream_monitor.file_replay import Replay
 from stream_monitor.profiles.measures import JOINT
-from stream_monitor.profiles.records import ResetRecord, RolloutRecord
-from stream_monitor.stages.contract import Output
+from stream_monitor.profiles.records import ResetRecord
+from stream_monitor.verify.expected import Expected
+from stream_monitor.verify.pairs import differences
+from stream_monitor.verify.published import Published
 from tests.effort import examples
-from tests.schedules import by_cluster, by_replay, run_cluster
+from tests.schedules import by_cluster, by_replay, result_of, run_cluster
 from tests.streams import T0, Event, mirrored, mornings, quick_settings, shop
 
 
@@ -183,47 +184,22 @@ def baselines_of_rows(metrics: dict[tuple[str, ...], Any]) -> set[str]:
     return {metric["measures"][JOINT].get("baseline") or metric["baseline"] for metric in told}
 
 
-SHADOW = """
-rollout: r
-model: m0
-candidate: "2"
-primary: "1"
-pattern: shadow
-guards: [{measure: error, margin: 50%}, {measure: agrees, margin: 60%}]
-alpha: {check: 0.000001}
-stale_after: 1h
-"""
-
-
-@examples(3)
+@examples(2)
 @given(*SCHEDULE)
-def test_nor_in_pairs_of_versions_that_answer_the_same_ids(
+def test_nor_when_versions_answer_the_same_ids_nor_in_what_is_known_of_their_pairs(
     seed: int, partitions: int, workers: int, crashes: float
 ) -> None:
-    """Nor in what is decided about a rollout in shadow, which waits for the first pane of its model."""
-    rules, events = quick_settings(segments=[["country"]]), mirrored(shop(3, 900))
-    order = RolloutRecord("m0", "r", "c1", "start", "person:anna", text=SHADOW)
-    replayed, run = list[Output](), list[Output]()
-    replay = Replay(rules, replayed.append)
-    replay.order(order)
-    replay.feed((event.role, event.raw) for event in events)
-    replay.finish()
-    broker = run_cluster(events, rules, (partitions, workers), seed, crashes, [order]).broker
-    run = [Output("decisions", value) for _, value in broker.values("decisions")]
-    told, wanted = (
-        [json.loads(output.value) for output in outputs if output.role == "decisions"] for outputs in (run, replayed)
-    )
-    assert wanted[0]["decision"] == "started" and wanted[-1]["evidence"][0]["candidate"]["n"] > 100
-    assert [one["seq"] for one in told] == list(range(1, len(told) + 1))
-    assert ends(told) == ends(wanted)
-    assert by_cluster(events, rules, (partitions, workers), seed, crashes) == by_replay(events, rules)
-
-
-def ends(decisions: Sequence[Any]) -> list[tuple[str, str]]:
-    """The decisions but reports, without the time of the start: a rollout begins with the first pane that is open."""
-    return [
-        (one["decision"], one["state"]) for one in decisions if one["decision"] not in ("progress", "hold", "resumed")
-    ]
+    rules, events = quick_settings(segments=[["country"]]), mirrored(shop(3, 400))
+    broker = run_cluster(events, rules, (partitions, workers), seed, crashes).broker
+    told, truth = Published(), Expected(rules)
+    found = result_of(*([value for _, value in broker.values(role)] for role in ("metrics", "alerts")))
+    assert found == by_replay(events, rules)
+    for _, value in broker.values("profiles"):
+        told.feed("profiles", value)
+    for role in ("predictions", "labels"):
+        for offset, event in enumerate(event for event in events if event.role == role):
+            truth.feed(role, 0, offset, 2**52, event.raw)
+    assert len(truth.pairs.counts) > 100 and not list(differences(truth.pairs.counts, told.pairs))
 
 
 def with_vectors(events: Sequence[Event]) -> list[Event]:
