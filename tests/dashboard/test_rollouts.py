@@ -76,6 +76,7 @@ def test_a_rollout_that_is_silent_for_an_hour_closes_its_gate_and_says_so(store:
         ("inconclusive", "harm"),
         ("running", "hold"),
         ("promoted", "pass"),
+        ("passed", "pass"),
         ("aborted", "harm"),
     ],
 )
@@ -121,6 +122,16 @@ def test_a_gate_closes_when_reports_stay_away_and_the_verdict_says_why(tmp_path:
         assert is_open(snapshot, "m/x", "r", "advance", soon) and not is_open(snapshot, "m/x", "r", "advance", late)
         assert verdict_view(snapshot, "m/x", "r", soon)["reason"] == "because"
         assert "no decision and no report has come for 32m" in verdict_view(snapshot, "m/x", "r", late)["reason"]
+    store.close()
+
+
+def test_a_pass_in_shadow_opens_the_gates_and_is_never_stale(tmp_path: Path) -> None:
+    store = Store(tmp_path / "page.sqlite", DISK, stories.APP)
+    passed = _live(1, "passed", state="passed", pattern="shadow", weights={"1": 1.0})
+    store.apply([_record(0, passed)], {("decisions", 0): 1})
+    with Snapshot(store.path) as snapshot:
+        opened = [is_open(snapshot, "m/x", "r", gate, 10**12) for gate in ("advance", "promote", "rollback")]
+        assert opened == [True, True, False] and verdict_view(snapshot, "m/x", "r", 1)["verdict"] == "pass"
     store.close()
 
 
