@@ -31,17 +31,23 @@ def reset(settings: Settings, record: ResetRecord) -> int:
     return partition_of(record.model, ready(settings).profiles)
 
 
-def order(settings: Settings, record: RolloutRecord) -> None:
+def order(settings: Settings, record: RolloutRecord, partitions: int | None = None) -> None:
     """Write an order about a rollout to the `profiles` partition of its model.
+
+    `partitions`: those of `profiles`, where they are known; else the topics are asked, and checked.
 
     BrokerError when it was not acknowledged: order again, a second record of the same id is ignored.
     """
-    _write(settings, [record], "rollout", "cannot order anything about the rollout")
+    _write(settings, [record], "rollout", "cannot order anything about the rollout", partitions)
 
 
 def _write(
-    settings: Settings, records: Sequence[PinRecord | ResetRecord | RolloutRecord], name: str, failure: str
+    settings: Settings,
+    records: Sequence[PinRecord | ResetRecord | RolloutRecord],
+    name: str,
+    failure: str,
+    partitions: int | None = None,
 ) -> None:
-    partitions = ready(settings).profiles
+    partitions = partitions or ready(settings).profiles
     placed = [(partition_of(record.model, partitions), write_record(record)) for record in records]
     write_records(settings, "profiles", placed, name, failure)

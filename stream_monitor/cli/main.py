@@ -183,14 +183,16 @@ def demo(
         typer.Option("--stay/--no-stay", help="Keep the page after the year, until Ctrl-C; default: on a terminal."),
     ] = None,
     feed: Annotated[
-        bool, typer.Option("--feed", help="Only send the year to the input topics of the settings, whose workers run.")
+        bool,
+        typer.Option("--feed", help="Only send the year, without canaries, to the input topics of running workers."),
     ] = False,
     config: Config = None,
 ) -> None:
     """A year of real flights through the whole product, on an embedded broker.
 
     A model predicts which flights will be late. From 1 July on a feed sends distances in kilometres: watch it be found,
-    here and on the page whose address is printed first.
+    here and on the page whose address is printed first. In November two versions come as canaries, and the flights are
+    drawn by the weights that the judge publishes: one version is promoted, the other one is rolled back.
     """
     if feed:
         from stream_monitor.demo.feed import feed as send

@@ -23,14 +23,15 @@ class _Timed(msgspec.Struct):
     ts: int
 
 
-def by_day(events: Iterator[Event]) -> Iterator[tuple[int, list[Event]]]:
-    """(start of a day, its events), in order."""
-    day, batch = flights.LEARN_UNTIL, list[Event]()
+def by_day(events: Iterator[Event], begins: int = 0) -> Iterator[tuple[int, list[Event]]]:
+    """(start of a day, its events), in order; days begin so many ms after midnight."""
+    day, batch = flights.LEARN_UNTIL + begins - (DAY if begins else 0), list[Event]()
     for event in events:
         ts = msgspec.json.decode(event[2], type=_Timed).ts
         if ts >= day + DAY:
-            yield day, batch
-            day, batch = ts - ts % DAY, []
+            if batch:
+                yield day, batch
+            day, batch = ts - (ts - begins) % DAY, []
         batch.append(event)
     yield day, batch
 
@@ -43,7 +44,7 @@ def pace(started: float, day: int, speed: float) -> None:
 
 
 def feed(settings: Settings, speed: float, screen: Screen) -> None:
-    """Send the year to the input topics of an app, whose workers run elsewhere."""
+    """Send the year to the input topics of an app, whose workers run elsewhere; version 1 answers every flight."""
     if settings.topics.create:
         create(settings)
     writer, started, sent = EventWriter(settings), time.monotonic(), 0

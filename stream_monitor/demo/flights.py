@@ -4,12 +4,16 @@ A logistic regression learns on January. From February on it predicts at take-of
 minutes late: these predictions are the stream. The label comes when the plane lands. Two feeds break on the way. From 1
 July on one sends `distance` in kilometres, after the model has read it: the answers stay as good as they were. In
 October another one freezes: for two weeks the model reads the `dep_delay` of one flight for all, and answers get worse.
+
+Three versions of the model can answer. Version 2 is version 1 that goes on learning, from 23 October on, from the
+flights that have landed. Version 3 is version 2 with its two classes swapped.
 """
 
 from __future__ import annotations
 
+import copy
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +28,7 @@ UNITS_MEASURE = "distance"
 UNITS_START = 1_372_636_800_000  # 2013-07-01
 FROZEN_MEASURE = "dep_delay"
 FROZEN_START, FROZEN_END = 1_381_190_400_000, 1_382_400_000_000  # 2013-10-08 to 2013-10-22
+LEARN_AGAIN = 1_382_486_400_000  # 2013-10-23
 LEARN_UNTIL = 1_359_676_800_000  # 2013-02-01
 END = 1_388_534_400_000  # 2014-01-01
 KILOMETRES = 1.609344
@@ -43,6 +48,15 @@ class Flight(NamedTuple):
     features: dict[str, Any]
     late: bool | None
     landed: int | None
+
+
+class Landing(NamedTuple):
+    """A flight that lands at `ts`: whether it was late, and what the model read of it."""
+
+    ts: int
+    id: str
+    late: bool
+    features: dict[str, Any]
 
 
 def flights() -> Iterator[Flight]:
@@ -87,26 +101,57 @@ def new_model() -> Any:
     return (numbers + categories) | linear_model.LogisticRegression(optim.SGD(0.02))
 
 
-def events() -> Iterator[tuple[str, str, bytes]]:
-    """(topic role, id, event) of the stream, by event time; the model learns on January first."""
-    model = new_model()
-    encode = msgspec.json.Encoder().encode
-    landings: list[tuple[int, str, bool]] = []
+class Versions:
+    """The versions of the model: what each answers, and how the second one goes on learning."""
+
+    def __init__(self) -> None:
+        self._first = new_model()
+        self._second: Any = None
+
+    def learn(self, flight: Flight) -> None:
+        """Take in a flight of January."""
+        if flight.late is not None:
+            self._first.learn_one(_complete(flight.features), flight.late)
+
+    def landed(self, landing: Landing) -> None:
+        """Take in a flight that has landed; from `LEARN_AGAIN` on the second version learns from it."""
+        if landing.ts >= LEARN_AGAIN:
+            if self._second is None:
+                self._second = copy.deepcopy(self._first)
+            self._second.learn_one(landing.features, landing.late)
+
+    def probability(self, version: str, features: dict[str, Any]) -> float:
+        """That a flight will be late."""
+        model = self._first if version == "1" or self._second is None else self._second
+        answer = float(model.predict_proba_one(_complete(features)).get(True, 0.0))
+        return 1 - answer if version == "3" else answer
+
+
+def events(version_for: Callable[[str], str] = lambda id: "1", since: int = 0) -> Iterator[tuple[str, str, bytes]]:
+    """(topic role, id, event) of the stream, by event time; the model learns on January first.
+
+    `version_for`: the version that answers the flight of an id. Nothing comes of flights before `since`.
+    """
+    versions, encode = Versions(), msgspec.json.Encoder().encode
+    landings: list[Landing] = []
     frozen = 0.0
     for flight in flights():
         if flight.ts < LEARN_UNTIL:
-            if flight.late is not None:
-                model.learn_one(_complete(flight.features), flight.late)
+            versions.learn(flight)
+        if flight.ts < max(LEARN_UNTIL, since):
             continue
-        while landings and landings[0][0] <= flight.ts:
+        while landings and landings[0].ts <= flight.ts:
+            versions.landed(landings[0])
             yield _label(heapq.heappop(landings))
         if FROZEN_START <= flight.ts < FROZEN_END:
             flight = flight._replace(features=flight.features | {FROZEN_MEASURE: frozen})
         else:
             frozen = flight.features[FROZEN_MEASURE]
-        yield "predictions", flight.id, encode(_prediction(model, flight))
+        version = version_for(flight.id)
+        answer = versions.probability(version, flight.features)
+        yield "predictions", flight.id, encode(_prediction(answer, version, flight))
         if flight.landed is not None and flight.late is not None:
-            heapq.heappush(landings, (flight.landed, flight.id, flight.late))
+            heapq.heappush(landings, Landing(flight.landed, flight.id, flight.late, _complete(flight.features)))
     while landings:
         yield _label(heapq.heappop(landings))
 
@@ -115,15 +160,14 @@ def _complete(features: dict[str, Any]) -> dict[str, Any]:
     return {name: features[name] for name in (*NUMBERS, *CATEGORIES)}
 
 
-def _prediction(model: Any, flight: Flight) -> dict[str, Any]:
-    probability = model.predict_proba_one(_complete(flight.features)).get(True, 0.0)
+def _prediction(probability: float, version: str, flight: Flight) -> dict[str, Any]:
     features = flight.features
     if flight.ts >= UNITS_START:
         features = features | {UNITS_MEASURE: features[UNITS_MEASURE] * KILOMETRES}
     return {
         "id": flight.id,
         "model": MODEL,
-        "version": "1",
+        "version": version,
         "ts": flight.ts,
         "features": features,
         "prediction": probability >= 0.5,
@@ -131,6 +175,6 @@ def _prediction(model: Any, flight: Flight) -> dict[str, Any]:
     }
 
 
-def _label(landing: tuple[int, str, bool]) -> tuple[str, str, bytes]:
-    ts, flight, late = landing
-    return "labels", flight, msgspec.json.encode({"id": flight, "ts": ts, "label": late, "model": MODEL})
+def _label(landing: Landing) -> tuple[str, str, bytes]:
+    event = {"id": landing.id, "ts": landing.ts, "label": landing.late, "model": MODEL}
+    return "labels", landing.id, msgspec.json.encode(event)

@@ -9,12 +9,15 @@ from typing import Any
 
 import msgspec
 
+from stream_monitor.baseline.control_records import order
 from stream_monitor.config.settings import Settings, parse
 from stream_monitor.dashboard.run import listener_of
 from stream_monitor.demo import flights
+from stream_monitor.demo.canaries import Rollouts
 from stream_monitor.demo.feed import DAY, by_day, pace
 from stream_monitor.errors import StreamMonitorError
 from stream_monitor.events.reason_command import without_command
+from stream_monitor.events.rollouts import RolloutDecision
 from stream_monitor.kafka.mock_broker import MockBroker
 from stream_monitor.kafka.tail import Tail
 from stream_monitor.kafka.writer import EventWriter
@@ -28,6 +31,10 @@ from stream_monitor.timestamps import when
 HOUR = 3_600_000
 AHEAD_DAYS = 21
 """How far the feed may run ahead of what both stages have finished: the broker keeps 5 MiB a partition."""
+MORNING = 6 * HOUR
+"""When a day of the feed begins: nobody flies before, so a canary's decisions of the night count for the whole day."""
+QUIET_S = 0.5
+"""Both stages have said all about a day that is over when nothing more comes for so long."""
 PATIENCE_S = 60.0
 
 
@@ -58,10 +65,12 @@ class Show:
         self.speed = speed
         self.screen = Screen()
         self.feed = EventWriter(self.settings)
-        self.tail = Tail(self.settings, ("alerts", "metrics"))
+        self.tail = Tail(self.settings, ("alerts", "metrics", "decisions"))
+        self.rollouts = Rollouts()
         self.alerts: list[dict[str, Any]] = []
         self.fed = {"predictions": 0, "labels": 0}
-        self.counted: dict[int, int] = {}
+        self.counted: dict[tuple[int, str], int] = {}
+        """Flights by window and version."""
         self.finished = flights.LEARN_UNTIL
         self._page = self._start_page() if page else None
         self._heard = time.monotonic()
@@ -72,14 +81,18 @@ class Show:
         workers = app.start_workers(self.settings, self.topology, stages_of(False), 1)
         try:
             with self.screen.progress("learning on January", 334, "time") as bar:
-                for day, events in by_day(flights.events()):
+                for day, events in by_day(flights.events(self.rollouts.router.version_for), MORNING):
                     self._wait_for(day - AHEAD_DAYS * DAY, bar)
+                    for record in self.rollouts.due(day + DAY):
+                        order(self.settings, record, self.topology.profiles)
                     for role, key, value in events:
                         self.feed.send(role, key, value)
                         self.fed[role] += 1
                     self.feed.flush()
                     pace(started, day, self.speed)
                     self._read(bar)
+                    if self.rollouts.is_near(day):
+                        self._stay_close(day + DAY - MORNING, bar)
                 while sum(self.counted.values()) < self.fed["predictions"]:
                     self._read(bar, 0.2)
                 self._settle(bar)
@@ -112,6 +125,12 @@ class Show:
         while self.finished < day:
             self._read(bar, 0.2)
 
+    def _stay_close(self, day: int, bar: Bar) -> None:
+        """Until all decisions of the night after `day` are heard: the next flights follow their weights."""
+        self._wait_for(day, bar)
+        while time.monotonic() - self._heard < QUIET_S:
+            self._read(bar, 0.1)
+
     def _settle(self, bar: Bar) -> None:
         """Labels come last: read on until nothing more is said."""
         while time.monotonic() - self._heard < 2 * self.settings.time.idle_after / 1000:
@@ -120,12 +139,17 @@ class Show:
     def _read(self, bar: Bar, timeout_s: float = 0.0) -> None:
         for role, value in self.tail.read(timeout_s):
             self._heard = time.monotonic()
+            if role == "decisions":
+                line = self.rollouts.take(msgspec.json.decode(value, type=RolloutDecision))
+                if line is not None:
+                    self.screen.draw(line)
+                continue
             record = msgspec.json.decode(value)
             if role == "alerts":
                 self.alerts.append(record)
                 self._print(record)
             elif record["kind"] == "traffic" and record["segment"] == "all":
-                self.counted[record["window_start"]] = record["count"] + record.get("late", 0)
+                self.counted[record["window_start"], record["version"]] = record["count"] + record.get("late", 0)
                 if record["final"]:
                     self.finished = max(self.finished, record["window_end"])
         if time.monotonic() - self._heard > PATIENCE_S:
@@ -199,7 +223,7 @@ def summary(alerts: list[dict[str, Any]]) -> Table:
 
 
 def show(report: Path | None, speed: float, page: bool = False, stay: bool | None = False) -> int:
-    """Run the demo; exit code 1 when an injected incident was not found, or its harm was told wrongly.
+    """Run the demo; exit code 1 when an injected incident was not found, its harm was told wrongly, or a canary failed.
 
     Args:
         report: file for what was found.
@@ -224,6 +248,8 @@ def _tell(demo: Show, seconds: float, report: Path | None) -> int:
     demo.screen.table(summary(demo.alerts))
     for incident in INCIDENTS:
         demo.screen.line(incident.told(demo.alerts))
+    for line in demo.rollouts.told():
+        demo.screen.draw(line)
     counts = f"{demo.fed['predictions']:,} predictions and {demo.fed['labels']:,} labels in {seconds:.1f} s"
     demo.screen.line(counts)
     found = [incident.opened(demo.alerts) for incident in INCIDENTS]
@@ -237,7 +263,8 @@ def _tell(demo: Show, seconds: float, report: Path | None) -> int:
                     "counted": sum(demo.counted.values()),
                     "incidents": found,
                     "alerts": demo.alerts,
+                    "rollouts": [one for one in demo.rollouts.decisions if one.decision != "progress"],
                 }
             )
         )
-    return 0 if all(found) and told else 1
+    return 0 if all(found) and told and demo.rollouts.as_planned else 1

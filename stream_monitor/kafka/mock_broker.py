@@ -30,7 +30,7 @@ class MockBroker:
     def topology(self, settings: Settings) -> Topology:
         """The partition counts: topics are created on first use, all with the same count."""
         counts = {}
-        for role in (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT):
+        for role in (*ROLES_IN, *ROLES_INTERNAL, *ROLES_OUT, "decisions"):
             topic = settings.topic(role)
             counts[role] = len(self._owner.list_topics(topic, CALL_S).topics[topic].partitions)
         return Topology(counts["predictions"], counts["observations"], counts["profiles"])

@@ -45,7 +45,8 @@ function course(decisions) {
   const rows = decisions.filter(one => Object.keys(one.weights).length > 0).reverse();
   if (!rows.length) return null;
   const first = rows[0].ts, last = Math.max(rows.at(-1).ts, first + 1);
-  const x = ts => 800 * (ts - first) / (last - first), y = one => 100 - 96 * weight(one);
+  // what is left to the right shows the weight since then
+  const x = ts => 760 * (ts - first) / (last - first), y = one => 100 - 96 * weight(one);
   const path = rows.map((one, i) => `${i ? `H${x(one.ts).toFixed(1)}V` : `M0 `}${y(one).toFixed(1)}`).join('') + 'H800';
   return h('figure', {},
     s('svg', { class: 'chart', viewBox: '-4 -4 808 112', preserveAspectRatio: 'none', role: 'img', 'aria-label': `the weight of the candidate from ${when(first)} to ${when(last)}; now ${pct(weight(rows.at(-1)))}` },
