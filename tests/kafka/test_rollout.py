@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from stream_monitor.cli.main import app as command_line
 from stream_monitor.config.settings import Settings
@@ -146,6 +146,22 @@ def test_a_canary_goes_to_the_end_by_approval_though_its_workers_are_killed(brok
         until(lambda: not verify(requests.fleet.rules, settled=False).problems, "a clean verification")
 
 
+def judged_again(requests: LiveRequests, rollout: str) -> None:
+    """`rejudge` decides about the recorded rollout as it was decided, and says harm of the same file over the past."""
+    recorded = [one for one in requests.decisions() if one.decision != "progress"]
+
+    def rejudge(*more: str) -> Result:
+        done = CliRunner().invoke(command_line, ["rejudge", "-c", str(requests.config), *more], env={"COLUMNS": "200"})
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+        return done
+
+    (row,) = [line.split() for line in rejudge().stdout.splitlines() if line.split()[:2] == ["fraud", "fraud-42"]]
+    assert row[2:6] == [str(len(recorded))] * 3 + ["rolled_back"] and row.count("rolled_back") == 2
+    past = rejudge("--rollout", rollout, "--json")
+    assert past.exit_code == 1 and json.loads(past.stdout)["verdict"] == "harm"
+    assert "would have been stopped at" in rejudge("--rollout", rollout).stdout
+
+
 def test_a_worse_candidate_is_rolled_back_and_its_router_ends_at_the_primary(broker: str, tmp_path: Path) -> None:
     with app_of(broker, tmp_path, 2) as requests:
         assert requests.order("start", plan(tmp_path)) == 0
@@ -159,6 +175,7 @@ def test_a_worse_candidate_is_rolled_back_and_its_router_ends_at_the_primary(bro
         assert requests.order("status", "fraud-42") == 1 and requests.order("resume", "fraud-42") == 2
         assert requests.order("status", "fraud-41") == 1
         assert requests.order("list") == 0 and requests.order("watch", "fraud-42") == 1
+        judged_again(requests, plan(tmp_path))
 
 
 def test_a_candidate_in_shadow_passes_though_its_workers_are_killed(broker: str, tmp_path: Path) -> None:
