@@ -173,8 +173,7 @@ def pairs(
     bets, found = PairGuard.start(guard, rows), Verdicts.none(rows)
     for _ in range(strata):
         counts: F64 = rng.multinomial(20 // lump, cells, rows).astype(np.float64) * lump
-        bets.take_early(guard, counts)
-        if side != HARM:
+        if bets.take_early(guard, counts) and side != HARM:
             bets.take_settled(guard, counts, np.zeros(rows))
         said = bets.said(1.0)
         worth = said.harm[0] if side == HARM else said.passes[1]

@@ -213,7 +213,8 @@ def _pair_guard(measure: str, margin: str) -> Guard:
 def _shares_of_distances(rng: Rng, guard: Guard, mean: float) -> F64:
     """Shares of the bins of differences whose mean, on the bins, is the given one: two heavy tails around 0."""
     differences = np.exp(rng.normal(size=200_000)) * rng.choice([-1.0, 1.0], 200_000)
-    shares = np.bincount(distance_bins(differences) + MOST, minlength=2 * MOST + 1) / len(differences)
+    bins = distance_bins(differences, rng.random(len(differences)))
+    shares = np.bincount(bins + MOST, minlength=2 * MOST + 1) / len(differences)
     values = values_of(guard)[1]
     more = np.zeros(len(shares))
     more[values == 4.0] = (mean - shares @ values) / 4.0

@@ -26,7 +26,7 @@ from stream_monitor.profiles.records import (
     RolloutRecord,
     SettingsRecord,
 )
-from stream_monitor.rollouts.model_rollouts import RolloutsState, refusal_of
+from stream_monitor.rollouts.model_rollouts import RolloutsState, forget_first, refusal_of
 
 MOST_FORGOTTEN = 1_000
 """Models that were forgotten and whose rollouts' last numbers are kept."""
@@ -151,8 +151,7 @@ class PartitionState(msgspec.Struct):
             self._forget_numbers()
 
     def _forget_numbers(self) -> None:
-        for name in list(self.rollout_numbers)[: max(len(self.rollout_numbers) - MOST_FORGOTTEN, 0)]:
-            del self.rollout_numbers[name]
+        forget_first(self.rollout_numbers, MOST_FORGOTTEN)
 
     def first_state(self, model: str, settings: Settings) -> ModelState:
         """The state of a model that is admitted now; its rollouts go on with the numbers that they had."""

@@ -1,8 +1,8 @@
 """Sums of pairs: what two versions of a model answered to the same requests, in counts that add up exactly.
 
-The difference of two distances to a label is counted in `2 * MOST + 1` fixed bins: sign × powers of two, from 2**-30
-to 2**29, and one for less. The bin of a difference is that of the nearest power in proportion, so the value of its bin
-is at most 41 % off.
+The difference of two distances to a label is counted in `2 * MOST + 1` fixed bins: 0, and sign × powers of two from
+2**-30 to 2**29. A difference between two powers goes to one of them. A hash of the id draws which, so that the mean of
+the powers is that of the differences, whatever these are. What is larger than the last power counts as that.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from stream_monitor.types import F64, I64
 
@@ -55,16 +56,23 @@ class PairDelta(msgspec.Struct):
     n: np.ndarray
 
 
-def distance_bins(differences: F64) -> I64:
-    """The bins of differences of distances, (n,).
+def draws_of(hashes: npt.NDArray[np.uint64]) -> F64:
+    """Numbers in [0, 1), (n,), that hashes of ids draw."""
+    return np.asarray((hashes >> np.uint64(11)) * 2.0**-53)
 
-    >>> distance_bins(np.array([0.0, 1.0, -3.0, 1e300, 1e-300])).tolist()
-    [0, 31, -33, 60, 0]
+
+def distance_bins(differences: F64, draws: F64) -> I64:
+    """The bins of differences of distances, (n,); `draws` (n,) in [0, 1) decide between two neighbours.
+
+    >>> distance_bins(np.array([0.0, 1.0, -3.0, -3.0, 1e300, 1e-300]), np.array([0, 0.9, 0.4, 0.6, 0.5, 0.5])).tolist()
+    [0, 31, -33, -32, 60, 0]
     """
-    part, power = np.frexp(np.abs(differences))
-    nearest = np.where(part < np.sqrt(0.5), power - 1, power)
-    bins = np.clip(nearest - _LEAST_POWER + 1, 0, MOST)
-    return np.asarray(np.where(differences == 0, 0, np.sign(differences) * bins)).astype(np.int64)
+    size = np.abs(differences)
+    part, power = np.frexp(size)
+    number = power - _LEAST_POWER  # of the power below
+    above = np.where(number < 1, np.ldexp(np.minimum(size, 1.0), -_LEAST_POWER), 2 * part - 1)
+    bins = np.clip(np.maximum(number, 0) + (draws < above), 0, MOST)
+    return np.asarray(np.sign(differences) * bins).astype(np.int64)
 
 
 def distances_of(bins: I64) -> F64:

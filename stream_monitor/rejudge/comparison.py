@@ -83,7 +83,10 @@ class DecisionComparison:
             self.now.append(decision)
 
     def rollouts(self) -> Iterator[RolloutPair]:
-        """Each rollout that was decided about, by model and name. A record that was published twice counts once."""
+        """Each rollout that was decided about, by model and name. A record that was published twice counts once.
+
+        One of which only refusals are known had begun before the retained profiles, or never.
+        """
         found: dict[tuple[str, str], RolloutPair] = {}
         for decisions, run in ((self.then, "then"), (self.now, "now")):
             seen = set[str]()
@@ -93,7 +96,8 @@ class DecisionComparison:
                     getattr(pair, run).append(one)
                 seen.add(one.id)
         for key in sorted(found):
-            yield found[key]
+            if any(one.decision != "refused" for one in (*found[key].then, *found[key].now)):
+                yield found[key]
 
 
 def _decided(one: RolloutDecision) -> tuple[str, int, int, str]:

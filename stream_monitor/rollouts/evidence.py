@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from stream_monitor.events.rollouts import DecisionName, GuardArm, GuardEvidence, GuardHarm, GuardLine, RolloutCheck
 from stream_monitor.rollouts.guards import OutcomeGuard
 from stream_monitor.rollouts.mirror import PAIRED
-from stream_monitor.rollouts.pair_guard import line_of
-from stream_monitor.rollouts.plan import FACTORS, PAIR_MEASURES, Guard, RolloutPlan
+from stream_monitor.rollouts.pair_guard import PairGuard, line_of
+from stream_monitor.rollouts.plan import ABSOLUTE_ERROR, FACTORS, PAIR_MEASURES, Guard, RolloutPlan
 from stream_monitor.rollouts.state import ALL, Lane, RolloutState, harm_needs, harm_worth
 
 MOST_LOG = 600.0
@@ -59,8 +59,10 @@ def _evidence(plan: RolloutPlan, guard: Guard, segment: str, lane: Lane) -> Guar
 
 
 def _extra_bad(guard: Guard, lane: Lane) -> float | None:
-    if not guard.is_rate:
+    if not guard.is_rate or guard.measure == ABSOLUTE_ERROR:
         return None
+    if isinstance(lane.guard, PairGuard):
+        return lane.candidate.total - lane.primary.total
     return lane.extra if guard.worse == "up" else -lane.extra
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -55,11 +56,23 @@ def refusal_of(record: RolloutRecord, last_numbers: dict[str, int], ts: int, rea
     name = record.rollout[:LONGEST_NAME]
     seq = last_numbers.pop(name, 0) + 1
     last_numbers[name] = seq
+    forget_first(last_numbers, MOST_NUMBERS)
     return RolloutDecision(
         id=decision_id(record.model, name, seq), rollout=name, seq=seq, ts=max(ts, 0), decision="refused",
         state="waiting", step=0, model=record.model, candidate="", primary="", pattern="canary", weights={},
         by=record.by, command=record.command, reason=reason,
     )  # fmt: skip
+
+
+def command_of(record: RolloutRecord, ts: int) -> RolloutCommand:
+    """An order as a command at an event time (epoch ms)."""
+    return RolloutCommand(command=record.command, action=record.action, ts=ts, by=record.by, reason=record.reason)
+
+
+def forget_first(entries: dict[str, Any], most: int) -> None:
+    """Drop the oldest entries above a bound."""
+    for name in list(entries)[: max(len(entries) - most, 0)]:
+        del entries[name]
 
 
 class ModelRollouts:
@@ -88,7 +101,7 @@ class ModelRollouts:
         elif len(self.state.orders) < MOST_ORDERS:
             self.state.orders.append(record)
         else:
-            yield refusal_of(record, self.state.last_numbers, record.since, f"{MOST_ORDERS} orders wait already")
+            yield from self._refuse(record, record.since, f"{MOST_ORDERS} orders wait already")
 
     def advance(self, marks: Watermarks) -> Decisions:
         """Obey what waited, and judge what the watermarks allow."""
@@ -111,9 +124,7 @@ class ModelRollouts:
             yield from rollout.canary.forget(ts)
 
     def _obey(self, record: RolloutRecord, closed: int) -> Decisions:
-        command = RolloutCommand(
-            command=record.command, action=record.action, ts=closed, by=record.by, reason=record.reason
-        )
+        command = command_of(record, closed)
         rollout, refusal = self.rollouts.get(record.rollout), None
         if rollout is None or (rollout.state.state == "waiting" and record.text):
             try:
@@ -121,15 +132,21 @@ class ModelRollouts:
                 refusal = self._refusal(rollout)
             except SettingsError as error:
                 refusal = str(error)
-        if rollout is None:
-            yield refusal_of(record, self.state.last_numbers, closed, refusal or "")
-        elif refusal is not None and record.command not in rollout.state.commands:
-            yield from rollout.canary.refuse(command, refusal)
-        else:
+        if refusal is not None:
+            yield from self._refuse(record, closed, refusal)
+        elif rollout is not None:
             yield from rollout.command(command, self.state.newest_grain)
         if rollout is not None:
             self._settle(rollout)
         self._forget_oldest()
+
+    def _refuse(self, record: RolloutRecord, ts: int, reason: str) -> Decisions:
+        """Refuse an order, once; `ts`: event time, below 0 unknown."""
+        rollout = self.rollouts.get(record.rollout)
+        if rollout is None:
+            yield refusal_of(record, self.state.last_numbers, ts, reason)
+        elif record.command not in rollout.state.commands:
+            yield from rollout.canary.refuse(command_of(record, max(ts, 0)), reason)
 
     def _begun(self, record: RolloutRecord, former: Rollout | None) -> Rollout:
         """A rollout as the file of an order says, in place of a former one that never began.
@@ -170,8 +187,7 @@ class ModelRollouts:
         for name in quiet[: max(len(quiet) - MOST_KEPT, 0)]:
             self.state.last_numbers[name] = self.rollouts[name].state.seq
             del self.rollouts[name], self.state.rollouts[name]
-        for name in list(self.state.last_numbers)[: max(len(self.state.last_numbers) - MOST_NUMBERS, 0)]:
-            del self.state.last_numbers[name]
+        forget_first(self.state.last_numbers, MOST_NUMBERS)
 
 
 def _collide(one: Rollout, other: Rollout) -> bool:
@@ -182,7 +198,9 @@ def _collide(one: Rollout, other: Rollout) -> bool:
 
 
 def _is_external(record: RolloutRecord) -> bool:
+    """Whether an order starts a rollout whose weights somebody else sets, without a person's approval."""
     try:
-        return record.action == "start" and parse_plan(record.text.encode()).is_external
+        plan = parse_plan(record.text.encode())
+        return record.action == "start" and plan.is_external and "start" not in plan.approve
     except SettingsError:
         return False  # an order that waits is read when it is obeyed, and refused then

@@ -7,7 +7,7 @@
 | `agrees` | 1 if the answers differ, less the margin | they differ |
 
 Both bets are on the mean of x, of one sample. Harm is bet on pairs as they become known, each once: both answers have
-the same label, so no version's labels come sooner. A pass takes each grain once, at the age `settle`, and what the
+the same label, so no version's labels come sooner. Labels whose delay depends on the truth can mislead it. A pass takes each grain once, at the age `settle`, and what the
 candidate left out then counts as the last column says: labelled requests of the primary, or for `agrees` all of its
 requests, without a pair that can be compared. No router draws pairs, so their dependence shows only in how much the
 sums of strata scatter: the logs of both bets are divided by that, and by 20 until there are eight strata.
@@ -23,6 +23,7 @@ import numpy as np
 
 from stream_monitor.detect.bet_dependence import ENOUGH, UNKNOWN, scatter_factor, scattered
 from stream_monitor.detect.bets import HARM, PASS, OneSampleBets
+from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.pairs import MOST, distances_of
 from stream_monitor.rollouts.plan import ABSOLUTE_ERROR, AGREES, FACTORS, Guard
 from stream_monitor.types import F64
@@ -32,7 +33,7 @@ ERRORS = np.array([[0.0, 0, 1, 1], [0, 1, 0, 1]])
 DIFFER = np.array([[0.0, 0], [0, 1]])
 DISTANCES = np.stack([np.zeros(2 * MOST + 1), distances_of(np.arange(-MOST, MOST + 1))])
 LEARN = 200
-"""Pairs from which the cap of distances is read; they are not bet on."""
+"""Pairs from which the cap of distances is read, at least; they are not bet on, nor are their grains for a pass."""
 CAP = 2.0
 """The cap is so many times the largest difference among them."""
 
@@ -73,6 +74,8 @@ class PairGuard(msgspec.Struct, tag="pair"):
     """By start of a grain: pairs by bin, until they settle."""
     labelled: dict[int, float] = {}
     """By start of a grain: labels of the primary, until they settle."""
+    learned_until: int = NEVER
+    """The newest grain of which pairs told the cap: no bet is on them, and no pass is on this grain or an older one."""
     strata: int = 0
 
     @classmethod
@@ -85,30 +88,39 @@ class PairGuard(msgspec.Struct, tag="pair"):
 
     def take(self, guard: Guard, grain: int, pairs: Mapping[int, int], labelled: float) -> PairSums:
         """Take in what became known of a grain: pairs by bin, and labels of the primary; return what it adds up to."""
-        counts = self.open.setdefault(grain, {})
-        for at, n in pairs.items():
-            counts[at] = counts.get(at, 0) + n
-        self.labelled[grain] = self.labelled.get(grain, 0.0) + labelled
         new = _counts(guard, pairs)
-        self.take_early(guard, new)
+        if new.any() and not self.take_early(guard, new):
+            self.learned_until = max(self.learned_until, grain)
+        else:
+            self._keep(grain, pairs, labelled)
         primary, candidate = values_of(guard) @ new[0]
         return PairSums(float(new.sum()), float(primary), float(candidate))
 
+    def _keep(self, grain: int, pairs: Mapping[int, int], labelled: float) -> None:
+        """Keep pairs and labels until their grain settles."""
+        if grain > self.learned_until:
+            counts = self.open.setdefault(grain, {})
+            for at, n in pairs.items():
+                counts[at] = counts.get(at, 0) + n
+            self.labelled[grain] = self.labelled.get(grain, 0.0) + labelled
+
     def settle(self, guard: Guard, grain: int, requests: float) -> float:
         """Bet on all pairs of a grain for a pass, and return their number; `requests` are those of the primary."""
-        counts = _counts(guard, self.open.pop(grain, {}))
-        wanted = requests if guard.measure == AGREES else self.labelled.pop(grain, 0.0)
-        self.labelled.pop(grain, None)
+        pairs, labelled = self.open.pop(grain, {}), self.labelled.pop(grain, 0.0)
+        if grain <= self.learned_until:
+            return 0.0
+        counts, wanted = _counts(guard, pairs), requests if guard.measure == AGREES else labelled
         self.take_settled(guard, counts, np.array([max(wanted - counts.sum(), 0.0)]))
         return float(counts.sum())
 
-    def take_early(self, guard: Guard, counts: F64) -> None:
-        """Bet on harm, on counts (R, J)."""
+    def take_early(self, guard: Guard, counts: F64) -> bool:
+        """Bet on harm, on counts (R, J); False where the cap was only learned from them, so that no bet may follow."""
         if guard.measure == ABSOLUTE_ERROR and not self.cap:
             self._learn(counts)
-            return
+            return False
         self.strata += 1
         self._bet(self.harm, 0, counts, self._differences(guard, (1,)), HARM)
+        return True
 
     def take_settled(self, guard: Guard, counts: F64, missing: F64) -> None:
         """Bet on a pass, on counts (R, J) of pairs and (R,) requests that have none."""

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from stream_monitor.config import yaml_text
-from stream_monitor.errors import StreamMonitorError, suggest
+from stream_monitor.errors import SettingsError, StreamMonitorError, suggest
 from stream_monitor.events.rollouts import GuardEvidence, RolloutDecision
 from stream_monitor.profiles.names import NEVER
 from stream_monitor.profiles.records import DeltaRecord, Record, RolloutRecord
@@ -30,7 +30,11 @@ def external_text(raw: bytes, source: str) -> str:
     Raises:
         SettingsError: the text is no rollout.
     """
-    parse_plan(raw, source)
+    if parse_plan(raw, source).is_shadow:
+        raise SettingsError(
+            f"{source}: a rollout in shadow is not judged over the past, only a canary: leave `pattern: shadow` out to "
+            "compare the two versions as they were used"
+        )
     read = yaml_text.read(raw.decode("utf-8-sig"), source)
     return msgspec.json.encode(read | {"steps": "external", "approve": []}).decode()
 

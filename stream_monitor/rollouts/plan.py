@@ -319,7 +319,7 @@ class RolloutPlan(Section):
 
 def _check_shadow(plan: RolloutPlan) -> None:
     """Raise ValueError for what makes no sense where no request moves."""
-    if len(plan.steps) > 1 or any("weight" in step.model_fields_set for step in plan.steps):
+    if len(plan.steps) != 1 or any("weight" in step.model_fields_set for step in plan.steps):
         raise ValueError(
             "steps: in shadow no request moves, so there is one step, without a `weight`: {for: 1h, count: 500}"
         )

@@ -99,7 +99,7 @@ class GrainLabels(msgspec.Struct):
 
     settle: int
     """Number of the revision at which they count for a pass."""
-    open: dict[int, tuple[list[float], list[float]]] = {}
+    waiting: dict[int, tuple[list[float], list[float]]] = {}
     """By start of a grain: labels of primary and candidate so far, on the values of every stratum."""
 
     def add(self, stratum: LabelStratum, predictions: F64) -> SettledGrain | None:
@@ -107,11 +107,11 @@ class GrainLabels(msgspec.Struct):
         if stratum.age > self.settle:
             return None
         values, primary, candidate = stratum.arms
-        before = self.open.pop(stratum.grain, None)
+        before = self.waiting.pop(stratum.grain, None)
         if before is not None:
             primary, candidate = primary + np.array([before[0]]), candidate + np.array([before[1]])
         if stratum.age < self.settle:
-            self.open[stratum.grain] = primary[0].tolist(), candidate[0].tolist()
+            self.waiting[stratum.grain] = primary[0].tolist(), candidate[0].tolist()
             return None
         return SettledGrain(stratum.grain, stratum.end, Arms(values, primary, candidate), predictions)
 

@@ -28,7 +28,7 @@ class NotifyTelemetry:
         self.pending = gauge("pending", "Changes whose messages are not sent, those that wait on purpose included.")
         self.stopped = gauge("stopped", "1: the receiver has stopped, for what it answered does not heal.")
         self.last_success = gauge(
-            "last_success_timestamp", "When a message was accepted last, or nothing was to send (s)."
+            "last_success_timestamp", "When a message was accepted last, nothing was to send, or `notify` began (s)."
         )
         self.delay = Histogram(
             "stream_monitor_notify_delay_seconds", "From the oldest record of a message to its acceptance.",
@@ -36,8 +36,9 @@ class NotifyTelemetry:
         )  # fmt: skip
 
     def start(self, receiver: str) -> None:
-        """Begin the series of a receiver at 0, so that a first message that is given up is a rise."""
+        """Begin the series of a receiver: counts at 0, so that a first message that is given up is a rise."""
         for status in ("sent", "given up"):
             self.sent.labels(receiver, status)
-        for series in (self.retries, self.stopped, self.pending, self.last_success, self.delay):
+        for series in (self.retries, self.stopped, self.pending, self.delay):
             series.labels(receiver)
+        self.last_success.labels(receiver).set_to_current_time()

@@ -185,7 +185,8 @@ class Expected:
         if not duplicate:
             answer = _value(event.prediction)
             alone = event.ts < oldest + horizon // 2
-            paired = Answer(event.model, event.version, event.ts, answer, _one_spelling(answer), segments, alone)
+            about = event.model, event.version, event.ts, answer, _one_spelling(answer), segments, alone
+            paired = Answer(*about, event.id)
             self.pairs.answer(paired, [waiting.paired for waiting in known])
             known.append(Waiting(event.model, event.version, event.ts, answer, segments, paired=paired))
 

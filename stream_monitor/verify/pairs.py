@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from stream_monitor.kernels.id_hash import hash_ids
 
 PairKey = tuple[str, str, str, str, int, int, int, str]
 """Model, first and second version, segment, grains of both predictions and of what became known, kind."""
@@ -27,6 +30,7 @@ class Answer:
     """The class in one spelling, or the number."""
     segments: list[str]
     alone: bool
+    id: str
     first: tuple[int, Any] | None = None
     """Time and value of the first label."""
     error: float | None = None
@@ -66,7 +70,7 @@ class ExpectedPairs:
                     self._add(pair, "errors", int(2 * one.error + two.error), known)
                     told = True
                 if one.distance is not None and two.distance is not None:
-                    self._add(pair, "distances", _bin(two.distance - one.distance), known)
+                    self._add(pair, "distances", _bin(two.distance - one.distance, answer.id), known)
                     told = True
             if not told:
                 both = other.first == answer.first
@@ -84,13 +88,15 @@ class ExpectedPairs:
         return ts - ts % self._grain
 
 
-def _bin(difference: float) -> int:
-    """Sign × the number of the nearest power of two, from 2**-30 (1) to 2**29 (60)."""
-    if not difference:
-        return 0
-    part, power = math.frexp(abs(difference))
-    nearest = power - (part < math.sqrt(0.5))
-    return int(math.copysign(min(max(nearest + 31, 0), 60), difference))
+def _bin(difference: float, id: str) -> int:
+    """Sign × the number of a power of two, from 2**-30 (1) to 2**29 (60); the id draws one of two neighbours."""
+    size, draw = abs(difference), int(hash_ids([id])[0, 0]) // 2**11 / 2**53
+    powers = [0.0, *(2.0**power for power in range(-30, 30))]
+    below = bisect_right(powers, size) - 1
+    if below == len(powers) - 1:
+        return int(math.copysign(below, difference))
+    above = draw < (size - powers[below]) / (powers[below + 1] - powers[below])
+    return int(math.copysign(below + above, difference)) if difference else 0
 
 
 def differences(wanted: PairCounts, found: PairCounts) -> Iterator[str]:

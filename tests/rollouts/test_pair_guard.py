@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from stream_monitor.detect.bet_dependence import ENOUGH, UNKNOWN
 from stream_monitor.detect.bets import EFFECTS, KEPT, PRIOR
-from stream_monitor.profiles.pairs import MOST, distance_bins, distances_of
+from stream_monitor.kernels.id_hash import hash_ids
+from stream_monitor.profiles.pairs import MOST, distance_bins, distances_of, draws_of
 from stream_monitor.rollouts.mirror import FURTHER, PairedCheck
 from stream_monitor.rollouts.pair_guard import CAP, LEARN, PairGuard, line_of
 from stream_monitor.rollouts.plan import Guard
@@ -80,7 +82,8 @@ def test_lines_of_pairs() -> None:
 
 
 def shares(differences: F64) -> F64:
-    return np.bincount(distance_bins(differences) + MOST, minlength=2 * MOST + 1) / len(differences)
+    draws = np.random.default_rng(1).random(len(differences))
+    return np.bincount(distance_bins(differences, draws) + MOST, minlength=2 * MOST + 1) / len(differences)
 
 
 def test_distances_are_capped_by_what_the_first_pairs_were_and_a_line_beyond_the_cap_passes_nobody() -> None:
@@ -95,10 +98,34 @@ def test_distances_are_capped_by_what_the_first_pairs_were_and_a_line_beyond_the
     assert float(worse.said(1.0).harm[0][0]) > BAR
 
 
-def test_a_bin_stands_for_the_values_near_it() -> None:
-    values = np.exp(np.random.default_rng(5).normal(0, 3, 1_000)) * np.tile([-1, 1], 500)
-    ratio = distances_of(distance_bins(values)) / values
-    assert (ratio > 0.7).all() and (ratio < 1.42).all()
+@pytest.mark.parametrize("value", [0.75, -0.7, 1.4, 3.0, -1e-3, 1e-10, 2.0**-31, -(2.0**29), 1.0])
+def test_the_mean_of_bins_is_that_of_the_differences(value: float) -> None:
+    """Each difference goes to one of two neighbours: for any of its draws, in the mean over all of them exactly."""
+    draws = (np.arange(100_000) + 0.5) / 100_000
+    values = distances_of(distance_bins(np.full(len(draws), value), draws))
+    assert values.mean() == pytest.approx(value, rel=1e-4, abs=1e-14) and len(np.unique(values)) <= 2
+
+
+def test_draws_are_uniform() -> None:
+    draws = draws_of(hash_ids([f"request-{number}" for number in range(20_000)])[:, 0])
+    assert ((draws >= 0) & (draws < 1)).all() and stats.kstest(draws, "uniform").pvalue > 0.01
+
+
+def test_differences_that_no_power_meets_give_the_right_verdicts() -> None:
+    """+.75 and -.70 in turn are .025 farther, within .1; 1.4 farther each time is beyond 1.1."""
+    within, beyond = guard("absolute_error", "0.1"), guard("absolute_error", "1.1")
+    assert float(run(within, shares(np.tile([0.75, -0.7], 10_000)), 400).said(1.0).harm[0][0]) < BAR
+    assert float(run(beyond, shares(np.full(20_000, 1.4)), 400).said(1.0).passes[1][0]) < BAR
+
+
+def test_pairs_that_told_the_cap_are_bet_on_by_nobody() -> None:
+    of = guard("absolute_error", "1")
+    bets = PairGuard.start(of)
+    bets.take(of, 0, {31: 5_000}, 5_000.0)
+    assert bets.cap and bets.settle(of, 0, 5_000.0) == 0
+    assert not bets.harm.log_worth().any() and not bets.passes.log_worth().any()
+    bets.take(of, 1, {31: 50}, 50.0)
+    assert bets.settle(of, 1, 50.0) == 50 and not bets.open and not bets.labelled
 
 
 def test_a_guard_of_pairs_goes_on_from_a_snapshot() -> None:

@@ -96,6 +96,7 @@ def test_what_is_no_margin_is_refused(text: str) -> None:
         (LEAST + "guards: [{measure: absolute_error}]", "distances are for shadow"),
         (LEAST + "pattern: shadow", "no request moves"),
         (SHADOW + "steps: [{for: 1h}, {for: 2h}]", "one step"),
+        (SHADOW + "steps: []", "one step"),
         (SHADOW + "watch: {for: 1d}", "nothing to watch"),
         (SHADOW + "guards: [{measure: signal.click}]", "all feedback is about what the primary answered"),
         (SHADOW + "guards: [{measure: error, worse: down}]", "more is worse"),

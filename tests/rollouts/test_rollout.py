@@ -206,6 +206,15 @@ def test_orders_beyond_those_that_may_wait_are_refused() -> None:
     assert run.names == ["refused"] and "100 orders wait for models" in run.decided[0].reason
 
 
+def test_a_refusal_of_one_order_too_many_has_a_number_of_its_own() -> None:
+    run = begun()
+    for _ in range(MOST_ORDERS + 1):
+        run.order("start", PLAN, since=T0 + 10**9)
+    run.order("pause")
+    numbers = [one.seq for one in run.decided if one.rollout == "fraud-42"]
+    assert run.names[-2:] == ["refused", "hold"] and numbers == list(range(1, len(numbers) + 1))
+
+
 def test_corrections_of_labels_do_not_count_twice() -> None:
     """The first label of a prediction counts. A thousand corrections to `wrong` of equal versions change no worth."""
     run = begun().run(60, SAME, SAME)

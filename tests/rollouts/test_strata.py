@@ -64,4 +64,4 @@ def test_a_grain_settles_once_with_all_labels_up_to_that_age() -> None:
     assert settled is not None and settled.arms.primary.tolist() == [[40, 3]]
     assert settled.arms.candidate.tolist() == [[5, 1]] and settled.predictions is predictions
     assert grains.add(label(0, 2, (1, 1, 1, 1)), predictions) is None, "what comes later is not counted twice"
-    assert list(grains.open) == [10]
+    assert list(grains.waiting) == [10]

@@ -23,7 +23,7 @@ from stream_monitor.describe.join.pending.rows import Joined
 from stream_monitor.profiles import classes
 from stream_monitor.profiles.measures import INCOMPARABLE, LABEL, TimelineName
 from stream_monitor.profiles.names import ALL_SEGMENTS
-from stream_monitor.profiles.records import PerformanceDelta
+from stream_monitor.profiles.records import MAX_RECORD_BYTES, PerformanceDelta
 from stream_monitor.types import F64, I64, Bool
 from stream_monitor.wire.msgpack_arrays import pack
 
@@ -261,7 +261,17 @@ class _SignedSums:
     def deltas(self, labelled: I64) -> Iterator[tuple[str, bytes]]:
         models = self.book.model_of_key(self.cells[0])
         for model in np.unique(models).tolist():
-            yield self.book.models.values[model], pack(self._delta(np.flatnonzero(models == model), labelled))
+            for packed in self._packed(np.flatnonzero(models == model), labelled):
+                yield self.book.models.values[model], packed
+
+    def _packed(self, cells: I64, labelled: I64) -> Iterator[bytes]:
+        """Deltas of cells of a model that fit `MAX_RECORD_BYTES`, but for one of a single cell."""
+        packed, half = pack(self._delta(cells, labelled)), len(cells) // 2
+        if len(packed) <= MAX_RECORD_BYTES or not half:
+            yield packed
+            return
+        yield from self._packed(cells[:half], labelled)
+        yield from self._packed(cells[half:], labelled)
 
     def _delta(self, cells: I64, labelled: I64) -> PerformanceDelta:
         targets: dict[tuple[str, str, int, int, int], int] = {}

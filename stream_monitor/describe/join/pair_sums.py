@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,14 @@ from stream_monitor.describe.join.pending.rows import Pairs
 from stream_monitor.profiles import classes, pairs
 from stream_monitor.profiles.names import ALL_SEGMENTS
 from stream_monitor.profiles.pairs import PairDelta
+from stream_monitor.profiles.records import MAX_RECORD_BYTES
 from stream_monitor.types import I64, Bool
 from stream_monitor.wire.msgpack_arrays import pack
 
-MOST_ROWS = 1_000
-"""Rows of a delta: it stays below the size of a record, whatever the versions are called."""
 _Cell = tuple[str, str, str, int, int, int]
 """First version, second version, segment, grains of both predictions, grain in which it became known."""
+_Row = tuple[tuple[_Cell, int, int], int]
+"""(cell, kind, bin), and how many pairs."""
 
 
 def pair_sums(found: Pairs, book: CodeBook, grain_ms: int) -> Iterator[tuple[str, bytes]]:
@@ -46,12 +46,21 @@ def pair_sums(found: Pairs, book: CodeBook, grain_ms: int) -> Iterator[tuple[str
             cell: _Cell = (one.version, other.version, segment, *times)
             sums[one.model][cell, its_kind, its_bin] += n
     for model, rows_of in sums.items():
-        every = iter(rows_of.items())
-        while part := list(islice(every, MOST_ROWS)):
-            yield model, pack(_delta(model, part))
+        for packed in _packed(model, list(rows_of.items())):
+            yield model, packed
 
 
-def _delta(model: str, sums: Iterable[tuple[tuple[_Cell, int, int], int]]) -> PairDelta:
+def _packed(model: str, rows: list[_Row]) -> Iterator[bytes]:
+    """Deltas that fit `MAX_RECORD_BYTES`, but for one of a single row."""
+    packed, half = pack(_delta(model, rows)), len(rows) // 2
+    if len(packed) <= MAX_RECORD_BYTES or not half:
+        yield packed
+        return
+    yield from _packed(model, rows[:half])
+    yield from _packed(model, rows[half:])
+
+
+def _delta(model: str, sums: Sequence[_Row]) -> PairDelta:
     cells: dict[_Cell, int] = {}
     rows = np.array([(cells.setdefault(cell, len(cells)), *row, n) for (cell, *row), n in sums], np.int64).T
     first, second, segment, *times = zip(*cells, strict=True)
@@ -91,7 +100,7 @@ def _kinds(found: Pairs, book: CodeBook, second: Bool) -> tuple[I64, I64, I64]:
     parts = [
         (pairs.ANSWERS, _differ(later, earlier, book)[answered], answered),
         (pairs.ERRORS, _cells(of_later, of_earlier, second)[errors], np.flatnonzero(errors)),
-        (pairs.DISTANCES, _distances(of_later, of_earlier, second)[gaps], np.flatnonzero(gaps)),
+        (pairs.DISTANCES, _distances(of_later, of_earlier, second, found.hash)[gaps], np.flatnonzero(gaps)),
         (pairs.LEFT_OUT, np.zeros(len(rest), np.int64), rest),
     ]
     kind = np.concatenate([np.full(len(rows), number) for number, _, rows in parts])
@@ -117,6 +126,6 @@ def _cells(later: LabelComparison, earlier: LabelComparison, second: Bool) -> I6
     return cells
 
 
-def _distances(later: LabelComparison, earlier: LabelComparison, second: Bool) -> I64:
+def _distances(later: LabelComparison, earlier: LabelComparison, second: Bool, hashes: npt.NDArray[np.uint64]) -> I64:
     difference = np.nan_to_num(later.absolute - earlier.absolute)
-    return pairs.distance_bins(np.where(second, difference, -difference))
+    return pairs.distance_bins(np.where(second, difference, -difference), pairs.draws_of(hashes))

@@ -18,6 +18,7 @@ from stream_monitor.describe.stage import Describe
 from stream_monitor.file_replay import Driver
 from stream_monitor.profiles.bin_catalog import BinCatalog
 from stream_monitor.profiles.pairs import KINDS
+from stream_monitor.profiles.records import MAX_RECORD_BYTES
 from stream_monitor.verify.expected import Expected
 from stream_monitor.verify.pairs import PairCounts
 from stream_monitor.verify.published import Published
@@ -194,3 +195,22 @@ def test_what_a_worker_goes_on_from_knows_first_labels() -> None:
 
 def test_kinds_are_told_by_their_number() -> None:
     assert KINDS == ("answers", "errors", "distances", "left_out")
+
+
+def test_sums_of_one_commit_are_split_where_they_would_be_larger_than_a_record() -> None:
+    """Long names, and a grain for each of the requests: of pairs, and of performance."""
+    rules = quick_settings(
+        join={"grain": "1s"}, time={"pane": "1s", "windows": ["10s"], "allowed_lateness": "2h", "jump": "3h"}
+    )
+    names = [f"{version}-" + "\U0001f600" * 100 for version in ("a", "b")]
+    requests = [(f"r{i}", T0 + 1_000 * i) for i in range(1_500)]
+    events = [prediction(id_, name, ts, True) for id_, ts in requests for name in names]
+    events += [label(id_, ts, i % 3 > 0) for i, (id_, ts) in enumerate(requests)]
+    driver, told, largest = Driver(rules, BinCatalog()), Published(), 0
+    driver.feed(events)
+    for output in driver.commit(()):
+        if output.role == "profiles":
+            largest = max(largest, len(output.value))
+            told.feed("profiles", output.value)
+    assert MAX_RECORD_BYTES / 3 < largest < 1.05 * MAX_RECORD_BYTES
+    assert plain(told.pairs) == demanded(events, rules) and total(plain(told.pairs), "errors") == len(requests)

@@ -108,5 +108,5 @@ class PairFinder:
         return Pairs(
             events, ts, take("key", later), take("answer", later), take("value", later),
             take("ts", earlier), take("key", earlier), take("answer", earlier), take("value", earlier),
-            value, categorical, known,
+            value, categorical, known, take("hash", later),
         )  # fmt: skip

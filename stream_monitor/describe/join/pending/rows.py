@@ -162,6 +162,8 @@ class Pairs(_Columns):
     label: F64
     categorical: Bool
     known: I64
+    hash: U64
+    """Of the id."""
 
 
 @dataclass(frozen=True, slots=True)
