@@ -7,10 +7,11 @@
 | `agrees` | 1 if the answers differ, less the margin | they differ |
 
 Both bets are on the mean of x, of one sample. Harm is bet on pairs as they become known, each once: both answers have
-the same label, so no version's labels come sooner. Labels whose delay depends on the truth can mislead it. A pass takes each grain once, at the age `settle`, and what the
-candidate left out then counts as the last column says: labelled requests of the primary, or for `agrees` all of its
-requests, without a pair that can be compared. No router draws pairs, so their dependence shows only in how much the
-sums of strata scatter: the logs of both bets are divided by that, and by 20 until there are eight strata.
+the same label, so no version's labels come sooner. Labels whose delay depends on the truth can mislead it. A pass takes
+each grain once, at the age `settle`, and what the candidate left out then counts as the last column says: labelled
+requests of the primary, or for `agrees` all of its requests, without a pair that can be compared. No router draws
+pairs, so their dependence shows only in how much the sums of strata scatter: the logs of both bets are divided by that,
+and by 20 until there are eight strata.
 """
 
 from __future__ import annotations

@@ -30,15 +30,16 @@ Dump = dict[str, list[tuple[Any, ...]]]
 WITHOUT_NUMBERS = {
     "window": "SELECT model, version, segment, kind, size, start, part, offset, final, count, times, found, record "
     "FROM window JOIN series ON series.id = window.series",
-    "health": "SELECT * FROM health",
-    "alert": "SELECT * FROM alert",
+    "health": "SELECT model, offset, app, record FROM health",
+    "alert": "SELECT id, model, incident, measure, severity, opened, ended, first, last, last_revision, outcome, "
+    "outcome_revision, end_unread FROM alert",
     "baseline": "SELECT * FROM baseline",
     "edges": "SELECT * FROM edges",
     "letter": "SELECT topic, number, offset, ts, record FROM letter",
     "letter_hour": "SELECT * FROM letter_hour",
     "position": "SELECT * FROM position",
 }
-"""Every table, without the numbers that SQLite gives to rows."""
+"""Every table, without the numbers that SQLite gives to rows, and without the times at which records came."""
 
 
 def dump(path: Path) -> Dump:

@@ -121,7 +121,8 @@ def contents(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     queries = {
         "window": "SELECT model, version, segment, kind, size, start, part, final, count, times, found, record "
         "FROM window JOIN series ON series.id = window.series",
-        "alert": "SELECT * FROM alert",
+        "alert": "SELECT id, model, incident, measure, severity, opened, ended, first, last, last_revision, outcome, "
+        "outcome_revision, end_unread FROM alert",  # not when it came
         "health": "SELECT model, app, record FROM health",
         "baseline": "SELECT model, timeline, version, segment, measure, payload FROM baseline",
         "letter": "SELECT topic, number, offset, record FROM letter",
