@@ -206,7 +206,7 @@ class Replay:
 
     def _judge(self, value: bytes) -> None:
         if self._past is not None:
-            self._past.hear(read_record(value))
+            self._past.observe(read_record(value))
         self.judge.process("profiles", [Line(value, self._profiles, self.driver.started)])
         self._profiles += 1
 

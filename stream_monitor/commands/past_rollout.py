@@ -48,10 +48,10 @@ def _print(verdict: PastVerdict, out: Screen) -> None:
              f"from {to_the_second(verdict.begins)} on, by the weights of that time")  # fmt: skip
     for one in verdict.decisions[1:]:
         if one.decision in ("promoted", "rolled_back", "inconclusive"):
-            out.prose(_outcome(one.state), f" {_at(one.ts, verdict.begins)}: {visible(one.reason)}")
+            out.prose(_outcome(one.state), f" {_moment(one.ts, verdict.begins)}: {visible(one.reason)}")
     if verdict.verdict == "none":
         out.prose(
-            Piece("no verdict", "yellow"), f" {_at(verdict.ends, verdict.begins, 'by')}: {visible(verdict.reason)}"
+            Piece("no verdict", "yellow"), f" {_moment(verdict.ends, verdict.begins, 'by')}: {visible(verdict.reason)}"
         )
     out.prose(f"exposed: {verdict.exposed:,} requests of {candidate} until then")
     out.table(_table(verdict))
@@ -63,11 +63,11 @@ def _print(verdict: PastVerdict, out: Screen) -> None:
 
 
 def _outcome(state: str) -> Piece:
-    told = {"rolled_back": ("would have been stopped", "red"), "promoted": ("would have passed", "green")}
-    return Piece(*told.get(state, ("would have ended without a verdict", "yellow")))
+    words = {"rolled_back": ("would have been stopped", "red"), "promoted": ("would have passed", "green")}
+    return Piece(*words.get(state, ("would have ended without a verdict", "yellow")))
 
 
-def _at(ts: int, begins: int, word: str = "at") -> str:
+def _moment(ts: int, begins: int, word: str = "at") -> str:
     after = format_duration((ts - begins) // MINUTE * MINUTE)
     return f"{word} {to_the_second(ts)}, after {after}"
 

@@ -86,7 +86,7 @@ class LogReplay:
         past = self.terms.past
         for record, arrived in log:
             if past is not None:
-                past.hear(record)
+                past.observe(record)
                 if isinstance(record, RolloutRecord):
                     continue
             if isinstance(record, SettingsRecord) and not self.terms.obey_log:

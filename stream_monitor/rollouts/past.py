@@ -89,7 +89,7 @@ class PastRollout:
         """The order that starts the rollout; it goes before the first profiles of its model."""
         return self._order("start", "over the past", self.since, self.text)
 
-    def hear(self, record: Record) -> None:
+    def observe(self, record: Record) -> None:
         """Keep which models and versions came, to tell a person who names another one."""
         if not isinstance(record, DeltaRecord):
             return
@@ -145,15 +145,15 @@ class PastRollout:
             raise StreamMonitorError(f"no slice of time of {plan.model!r} has closed: there is nothing to judge")
         ended = self.decisions[-1]
         verdict = _verdict(ended)
-        told = ended if verdict != "none" or ended.state == "inconclusive" else last
+        shown = ended if verdict != "none" or ended.state == "inconclusive" else last
         paused = [hold for hold in last.holds if hold != "paused"]
         return PastVerdict(
             rollout=plan.rollout, model=plan.model, candidate=plan.candidate, primary=plan.primary, verdict=verdict,
-            begins=self.decisions[0].ts, ends=told.ts, reason=told.reason if told is ended else "no verdict yet",
-            holds=paused if verdict == "none" else [], exposed=told.exposed,
-            extra_bad={one.guard: one.extra_bad for one in _of_all(told) if one.extra_bad is not None},
-            still_needs={} if verdict != "none" else dict(_still_needs(told)), left_out=told.left_out,
-            evidence=told.evidence, decisions=self.decisions,
+            begins=self.decisions[0].ts, ends=shown.ts, reason=shown.reason if shown is ended else "no verdict yet",
+            holds=paused if verdict == "none" else [], exposed=shown.exposed,
+            extra_bad={one.guard: one.extra_bad for one in _of_all(shown) if one.extra_bad is not None},
+            still_needs={} if verdict != "none" else dict(_still_needs(shown)), left_out=shown.left_out,
+            evidence=shown.evidence, decisions=self.decisions,
         )  # fmt: skip
 
 
